@@ -1,0 +1,153 @@
+"""A folder comes in; out goes where each artifact lies in it, and how to write one so that a kill leaves it whole."""
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import CatsDogsError
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Where each file lies under one folder; nothing is created by asking."""
+
+    root: Path
+
+    @property
+    def features(self) -> Path:
+        """Folder of the cache: ids, labels, digests and features of each split."""
+        return self.root / "features"
+
+    @property
+    def head(self) -> Path:
+        """Coefficients of the head, which this program reads."""
+        return self.root / "head.npz"
+
+    @property
+    def head_facts(self) -> Path:
+        """What made the head."""
+        return self.root / "head.json"
+
+    @property
+    def estimator(self) -> Path:
+        """The head as a scikit-learn estimator, for people's own code; written, never read."""
+        return self.root / "head.joblib"
+
+    @property
+    def metrics(self) -> Path:
+        """Log loss, accuracy and how they came about."""
+        return self.root / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Out-of-fold prediction of every training image."""
+        return self.root / "predictions.csv"
+
+    @property
+    def submission(self) -> Path:
+        """What Kaggle takes."""
+        return self.root / "submission.csv"
+
+    @property
+    def source(self) -> Path:
+        """Where the images and the weights are."""
+        return self.root / "source.json"
+
+    @property
+    def timings(self) -> Path:
+        """How long each step took."""
+        return self.root / "timings.json"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames within `folder` outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def to_json(value: object) -> bytes:
+    """Return `value` as JSON for people: indented, keys in the order given."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """Return a table as CSV (RFC 4180, but lines end in a line feed, as Kaggle's own do)."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Return the object in a JSON file, or an empty one where there is no file.
+
+    Raises
+    ------
+    CatsDogsError
+        The file holds no JSON object; `remedy` is the hint.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise CatsDogsError(f"{path} is damaged: it is no JSON", remedy) from error
+    if not isinstance(value, dict):
+        raise CatsDogsError(f"{path} is damaged: it is no JSON object", remedy)
+    return value
+
+
+def record(path: Path, **entries: object) -> None:
+    """Set `entries` in a JSON file of notes (timings.json, source.json), keeping those of other names."""
+    notes = read_json(path, f"Delete {path.name}: it is only a note and is written anew")
+    write_atomically(path, to_json(notes | entries))
+
+
+def record_timing(artifacts: Artifacts, step: str, **facts: object) -> None:
+    """Note in timings.json how long a step took, and on which host."""
+    record(artifacts.timings, **{step: facts | {"host": platform.node(), "cores": os.cpu_count()}})
+
+
+@contextmanager
+def writing(artifacts: Artifacts) -> Iterator[None]:
+    """Hold the folder for writing; only one process at a time can.
+
+    Raises
+    ------
+    CatsDogsError
+        Another process holds it. A process that died holds nothing.
+    """
+    from filelock import FileLock, Timeout
+
+    artifacts.root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(artifacts.root / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise CatsDogsError(
+            f"{artifacts.root} is being written by another run", "Wait until it has ended, or give --artifacts DIR"
+        ) from error
