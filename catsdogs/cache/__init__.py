@@ -1,0 +1,28 @@
+"""The features on disk: rows go in as they are computed, arrays come out of which every row has been checked.
+
+A folder holds `manifest.json` and one folder a split. A row belongs to (id, bytes of the image, backbone, pixels,
+precision) and carries a checksum over all five, its view and its own bytes: what has not all of them is never
+reused. The manifest is the commit mark. While a split is being filled its entry says so, and each row vouches for
+itself. When files must change together they are written as ``X.new``, the manifest that names them is the commit,
+and whoever opens the cache next finishes the renames.
+"""
+
+from .importing import import_features
+from .manifest import Manifest, Origin
+from .manifest import read as read_manifest
+from .reading import Features, load_features
+from .rows import UNREADABLE, WIDTH, digest
+from .writing import CacheWriter
+
+__all__ = [
+    "UNREADABLE",
+    "WIDTH",
+    "CacheWriter",
+    "Features",
+    "Manifest",
+    "Origin",
+    "digest",
+    "import_features",
+    "load_features",
+    "read_manifest",
+]
