@@ -1,0 +1,65 @@
+"""Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out, computed by TensorFlow.
+
+The variables are frozen into one graph, so that TensorFlow folds batch normalisation into the convolutions. The
+graph has one batch size: the last batch is padded, so that neither neighbours nor position change a row.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .quiet import silence
+
+MEANS_BGR = (103.939, 116.779, 123.68)
+"""Mean of each channel over ImageNet, which ResNet50's first weights expect to be off
+(keras/src/applications/imagenet_utils.py, mode "caffe")."""
+
+CPU_BATCH, GPU_BATCH = 16, 128
+
+
+class TensorFlowEngine:
+    """One compiled graph.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Takes BGR with the means off, gives (n, 2048).
+    size : int
+        Side of the images in pixels.
+    """
+
+    name = "tensorflow"
+    precision = "float32"
+
+    def __init__(self, model: Any, size: int) -> None:
+        with silence():
+            self.device = "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
+            self.batch = GPU_BATCH if self.device == "gpu" else CPU_BATCH
+            self._graph = _freeze(model, (self.batch, size, size, 3))
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute the features of up to `batch` images."""
+        padded = np.zeros((self.batch, *pixels.shape[1:]), np.uint8)
+        padded[: len(pixels)] = pixels
+        (features,) = self._graph(_tf().constant(padded))
+        return np.asarray(features.numpy()[: len(pixels)])
+
+
+def _freeze(model: Any, shape: tuple[int, ...]) -> Any:
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    tf = _tf()
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])  # type: ignore[untyped-decorator]
+    def features(rgb: Any) -> Any:
+        bgr = tf.cast(rgb, tf.float32)[..., ::-1] - tf.constant(MEANS_BGR, tf.float32)
+        return tf.cast(model(bgr, training=False), tf.float32)
+
+    return convert_variables_to_constants_v2(features.get_concrete_function())
+
+
+def _tf() -> Any:
+    import tensorflow
+
+    return tensorflow
