@@ -13,6 +13,9 @@ from typing import Any
 
 from .errors import CatsDogsError
 
+NOTE = "Delete it: it is only a note, and is written anew"
+"""What to do about a damaged source.json or timings.json."""
+
 
 @dataclass(frozen=True)
 class Artifacts:
@@ -122,7 +125,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 def record(path: Path, **entries: object) -> None:
     """Set `entries` in a JSON file of notes (timings.json, source.json), keeping those of other names."""
-    notes = read_json(path, f"Delete {path.name}: it is only a note and is written anew")
+    notes = read_json(path, NOTE)
     write_atomically(path, to_json(notes | entries))
 
 
@@ -149,5 +152,6 @@ def writing(artifacts: Artifacts) -> Iterator[None]:
             yield
     except Timeout as error:
         raise CatsDogsError(
-            f"{artifacts.root} is being written by another run", "Wait until it has ended, or give --artifacts DIR"
+            f"{artifacts.root} is being written by another run",
+            "Wait until it has ended, or give --artifacts DIR",
         ) from error

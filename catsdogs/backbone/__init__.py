@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
-from .weights import Progress, Weights, choose_weights
+from ..progress import Progress
+from .weights import Weights, choose_weights, fetch_imagenet
 
-__all__ = ["Backbone", "Progress", "Weights", "choose_weights", "drawn_picture", "load"]
+__all__ = ["Backbone", "Weights", "choose_weights", "drawn_picture", "fetch_imagenet", "load"]
 
 TOLERANCE = 1e-4
 """How far the cosine of an engine's features to plain Keras' may fall short of 1 at float32."""
@@ -26,7 +27,7 @@ class Backbone:
     size : int
         Side of the images in pixels.
     progress : callable, optional
-        Called with the step while weights are downloaded.
+        Told how far a download is.
 
     Attributes
     ----------
@@ -49,7 +50,11 @@ class Backbone:
         from .tensorflow import TensorFlowEngine
 
         self._engine = TensorFlowEngine(model, size)
-        self.engine, self.precision, self.device = self._engine.name, self._engine.precision, self._engine.device
+        self.engine, self.precision, self.device = (
+            self._engine.name,
+            self._engine.precision,
+            self._engine.device,
+        )
         self.batch = self._engine.batch
         picture = drawn_picture(size)[None]
         _check_same(network.plain_features(model, picture)[0], self._engine(picture)[0], weights)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
+from ..progress import Progress
 from .quiet import keras
-from .weights import Progress, Weights, fetch_imagenet
+from .weights import Weights, fetch_imagenet
 
 WIDTH = 2048
 _RESNET50 = "keras.applications.ResNet50, include_top=False, pooling=avg"
@@ -112,7 +113,7 @@ def _from_model_file(path: Path) -> tuple[Any, str]:
         with zipfile.ZipFile(path) as archive:
             config = json.dumps(json.loads(archive.read("config.json"))["config"], sort_keys=True)
         model = keras().saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # noqa: BLE001 - Keras raises nearly anything on a file that is not its own
+    except Exception as error:
         raise CatsDogsError(f"{path} does not load as a Keras model: {_first_line(error)}", _WANTED) from error
     shapes = f"it takes {model.input_shape} and gives {model.output_shape}"
     if not (isinstance(model.input_shape, tuple) and len(model.input_shape) == 4 and model.input_shape[3] == 3):

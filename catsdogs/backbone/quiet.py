@@ -27,13 +27,9 @@ def keras() -> Any:
 
     tf.get_logger().setLevel("ERROR")
     if keras.backend.backend() != "tensorflow":
-        raise CatsDogsError(
-            f"Keras is set to its {keras.backend.backend()} backend", "Set KERAS_BACKEND=tensorflow"
-        )
+        raise CatsDogsError(f"Keras is set to its {keras.backend.backend()} backend", "Set KERAS_BACKEND=tensorflow")
     if keras.config.image_data_format() != "channels_last":
-        raise CatsDogsError(
-            "Keras is set to channels_first", 'Set "image_data_format": "channels_last" in keras.json'
-        )
+        raise CatsDogsError("Keras is set to channels_first", 'Set "image_data_format": "channels_last" in keras.json')
     return keras
 
 

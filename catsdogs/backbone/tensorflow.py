@@ -1,7 +1,6 @@
 """Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out, computed by TensorFlow.
 
-The variables are frozen into one graph, so that TensorFlow folds batch normalisation into the convolutions. The
-graph has one batch size: the last batch is padded, so that neither neighbours nor position change a row.
+The graph has one batch size: the last batch is padded, so that neither neighbours nor position change a row.
 """
 
 from typing import Any
@@ -34,29 +33,29 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, size: int) -> None:
         with silence():
+            # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
+            _tf().config.experimental.enable_tensor_float_32_execution(False)
             self.device = "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
             self.batch = GPU_BATCH if self.device == "gpu" else CPU_BATCH
-            self._graph = _freeze(model, (self.batch, size, size, 3))
+            self._graph = _compile(model, (self.batch, size, size, 3))
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the features of up to `batch` images."""
         padded = np.zeros((self.batch, *pixels.shape[1:]), np.uint8)
         padded[: len(pixels)] = pixels
-        (features,) = self._graph(_tf().constant(padded))
+        features = self._graph(_tf().constant(padded))
         return np.asarray(features.numpy()[: len(pixels)])
 
 
-def _freeze(model: Any, shape: tuple[int, ...]) -> Any:
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
+def _compile(model: Any, shape: tuple[int, ...]) -> Any:
     tf = _tf()
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])  # type: ignore[untyped-decorator]
     def features(rgb: Any) -> Any:
         bgr = tf.cast(rgb, tf.float32)[..., ::-1] - tf.constant(MEANS_BGR, tf.float32)
-        return tf.cast(model(bgr, training=False), tf.float32)
+        return model(bgr, training=False)
 
-    return convert_variables_to_constants_v2(features.get_concrete_function())
+    return features.get_concrete_function()
 
 
 def _tf() -> Any:

@@ -8,14 +8,12 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifacts import Artifacts, read_json, sync_folder
+from ..artifacts import NOTE, Artifacts, read_json, sync_folder
 from ..errors import CatsDogsError
-
-Progress = Callable[[str, int, int], None]
+from ..progress import Progress
 
 IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
@@ -66,14 +64,16 @@ def choose_weights(given: str | None, artifacts: Artifacts | None = None) -> Wei
     CatsDogsError
         It is none of the four forms, or there is no such file.
     """
-    noted = read_json(artifacts.source, "Delete it: it is only a note") if artifacts else {}
+    noted = read_json(artifacts.source, NOTE) if artifacts else {}
     text = given or os.environ.get(VARIABLE) or noted.get("weights") or "imagenet"
     if text == "imagenet":
         return Weights("imagenet")
     if text == "random" or text.startswith("random:"):
         seed = text.removeprefix("random").removeprefix(":") or "0"
         if not seed.isdecimal():
-            raise CatsDogsError(f"{text} has no whole number for a seed", "Give random or random:SEED, such as random:7")
+            raise CatsDogsError(
+                f"{text} has no whole number for a seed", "Give random or random:SEED, such as random:7"
+            )
         return Weights(f"random:{int(seed)}", seed=int(seed))
     path = Path(text).expanduser()
     if path.suffix not in (".h5", ".keras"):
@@ -88,9 +88,7 @@ def imagenet_path() -> Path:
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser() / "models" / IMAGENET_FILE
 
 
-def fetch_imagenet(
-    base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progress: Progress | None = None
-) -> Path:
+def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progress: Progress | None = None) -> Path:
     """Return the path of Keras' ImageNet weights, downloading them to Keras' own cache where they are not.
 
     Parameters
@@ -100,7 +98,7 @@ def fetch_imagenet(
     timeout : float
         Seconds that the server may be silent.
     progress : callable, optional
-        Called with the step, bytes done and bytes in all.
+        Told how many bytes are there.
 
     Raises
     ------

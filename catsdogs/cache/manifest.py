@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ class Manifest:
     views : tuple of str
         Names of the views, each of them a file in every split.
     splits : dict of str to dict
-        By split: "images"; "complete"; "done", rows by view; "unreadable"; and "sha256", by file, when complete.
+        By split: "images"; "labelled", how many of them have labels; "complete"; "done", rows by view;
+        "unreadable"; and "sha256", by file, when complete.
     renames : tuple of str
         Files whose ``.new`` takes their place by this manifest.
     """
@@ -123,8 +125,7 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 def _rename(folder: Path, names: Sequence[str]) -> None:
     for name in names:
-        new = folder / f"{name}.new"
-        if new.exists():
-            new.replace(folder / name)
+        with suppress(FileNotFoundError):  # done already, by the run that was killed or by another reader
+            (folder / f"{name}.new").replace(folder / name)
     for split in {Path(name).parent for name in names}:
         sync_folder(folder / split)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -53,7 +54,7 @@ def save(path: Path, array: NDArray[np.generic]) -> None:
         os.fsync(file.fileno())
 
 
-def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[np.generic]:
+def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     """Map a file into memory, its header held against what is expected before any of it is believed.
 
     Raises
@@ -72,8 +73,8 @@ def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[np.gener
         return np.memmap(file, found, mode="r", offset=file.tell(), shape=found_shape)
 
 
-def _read_header(file: object) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     version = npy_format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"a .npy file of version {version}; 1.0 was expected")
-    return npy_format.read_array_header_1_0(file)  # type: ignore[return-value]
+    return npy_format.read_array_header_1_0(file)

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ class Features:
     views : tuple of str
     origin : Origin
         What made them.
+    digest : str
+        SHA-256 of all that a head depends on: origin, views, ids, labels, and the checksums of the rows.
     """
 
     ids: NDArray[np.str_]
@@ -44,14 +47,14 @@ class Features:
     unreadable: dict[str, str]
     views: tuple[str, ...]
     origin: Origin
+    digest: str
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what a head depends on: origin, views, ids, labels, images and features."""
-        state = hashlib.sha256(repr((self.origin.key, self.views, self.ids.tolist())).encode())
-        for array in (self.labels, self.digests, self.readable, self.features):
-            state.update(np.ascontiguousarray(array).data)
-        return state.hexdigest()
+
+def labelled_splits(artifacts: str | Path = "artifacts") -> dict[str, bool]:
+    """Return which of "train" and "test" the cache holds, and whether all images of it have labels."""
+    manifest = manifests.read(Path(artifacts) / "features")
+    entries = manifest.splits if manifest else {}
+    return {split: entry["labelled"] == entry["images"] for split, entry in entries.items()}
 
 
 def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, partial: bool = False) -> Features:
@@ -107,4 +110,13 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
         unreadable=stored.reasons,
         views=manifest.views,
         origin=origin,
+        digest=_digest(stored, manifest, keep),
     )
+
+
+def _digest(stored: rows.Rows, manifest: manifests.Manifest, keep: NDArray[np.bool_] | slice) -> str:
+    state = hashlib.sha256(repr((manifest.origin.key, manifest.views, stored.ids[keep].tolist())).encode())
+    arrays: list[NDArray[Any]] = [stored.labels, stored.status, stored.digests, *stored.sums.values()]
+    for array in arrays:
+        state.update(array[keep].tobytes())
+    return state.hexdigest()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -70,7 +71,8 @@ def digest(data: bytes) -> NDArray[np.uint8]:
 
 def read(folder: Path, n: int, views: Sequence[str]) -> Rows:
     """Read the `n` rows of a split; what cannot be read becomes zeros and is named in `damaged`."""
-    arrays, damaged = {}, []
+    arrays: dict[str, NDArray[Any]] = {}
+    damaged: list[str] = []
     for name, (row_shape, dtype) in files(views).items():
         try:
             arrays[name] = npy.read(folder / name, (n, *row_shape), dtype)
@@ -100,7 +102,7 @@ def sound(rows: Rows, origin: Origin) -> NDArray[np.bool_]:
 
     An unreadable image's row is NaN, so the checksum vouches for the status too.
     """
-    valid = rows.status != UNSEEN
+    valid = np.asarray(rows.status != UNSEEN)
     for view, features in rows.features.items():
         wanted = sums(origin, view, rows.ids, rows.digests, features)
         valid &= np.fromiter(wanted, np.uint64, len(rows.ids)) == rows.sums[view]

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,20 @@ class CacheWriter:
                 "Give --prune to drop them, or --artifacts DIR for a cache of their own",
             )
         self._begun = False
+
+    def __enter__(self) -> "CacheWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or self._begun:
+            self.close()
+
+    @property
+    def unreadable(self) -> dict[str, dict[str, str]]:
+        """Why images are unreadable, by split and id."""
+        return {split: dict(writer.reasons) for split, writer in self.splits.items()}
 
     def has(self, split: str, row: int, digest: NDArray[np.uint8]) -> bool:
         """Whether this row is there, sound, and made from an image of these bytes."""
@@ -152,7 +167,12 @@ class SplitWriter:
     """
 
     def __init__(
-        self, folder: Path, ids: Sequence[str], labels: NDArray[np.int8], origin: Origin, views: tuple[str, ...]
+        self,
+        folder: Path,
+        ids: Sequence[str],
+        labels: NDArray[np.int8],
+        origin: Origin,
+        views: tuple[str, ...],
     ) -> None:
         n = len(ids)
         self._folder, self._origin, self._views = folder, origin, views
@@ -179,12 +199,10 @@ class SplitWriter:
             elif sound[old]:
                 self._from[place[name]] = old
         self.valid = self._from >= 0
-        for mine, theirs in (
-            (self.status, stored.status),
-            (self.digests, stored.digests),
-            *((self.sums[view], stored.sums[view]) for view in self._views),
-        ):
-            mine[self.valid] = theirs[self._from[self.valid]]
+        kept = self._from[self.valid]
+        self.status[self.valid], self.digests[self.valid] = stored.status[kept], stored.digests[kept]
+        for view in self._views:
+            self.sums[view][self.valid] = stored.sums[view][kept]
         self.reasons = {name: stored.reasons[name] for name in self.ids[self.status == rows.UNREADABLE].tolist()}
         self._stored = stored
         self.changed = bool(
@@ -204,7 +222,7 @@ class SplitWriter:
             npy.create(path, (len(self.ids), rows.WIDTH), np.float32)
             file = npy.RowFile(path)
             if self._stored is not None:
-                for row in np.flatnonzero(self.valid):
+                for row in np.flatnonzero(self.valid).tolist():
                     file.write(row, self._stored.features[view][self._from[row]])
             file.sync()
             file.close()
@@ -217,9 +235,7 @@ class SplitWriter:
         names = [name for name in rows.files(self._views) if name not in ("ids.npy", "labels.npy")]
         self._open = {name: npy.RowFile(self._folder / name) for name in names}
 
-    def write(
-        self, row: int, digest: NDArray[np.uint8], features: NDArray[np.float32], status: int
-    ) -> None:
+    def write(self, row: int, digest: NDArray[np.uint8], features: NDArray[np.float32], status: int) -> None:
         """Write one row; its checksum makes it valid, in whatever order the disk takes the parts."""
         name = self.ids[row]
         if status != rows.UNREADABLE:
@@ -242,6 +258,7 @@ class SplitWriter:
         done = int(self.valid.sum())
         return {
             "images": len(self.ids),
+            "labelled": int(np.sum(self.labels >= 0)),
             "complete": False,
             "done": dict.fromkeys(self._views, done),
             "unreadable": int(np.sum(self.status[self.valid] == rows.UNREADABLE)),
