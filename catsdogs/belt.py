@@ -1,0 +1,110 @@
+"""Image files come in; a row for each goes out: its features, or the reason why it has none.
+
+Threads read, digest and decode some way ahead, in the files' order. What the caller has already is passed by; the
+rest is gathered into batches and computed by the backbone while the threads go on.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backbone import Backbone
+from .cache import digest
+from .images import UnreadableImageError, decode
+from .sources import ImageFile
+
+AHEAD = 64
+"""How many images may wait between the threads and the backbone: 10 MB of pixels."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one file. Neither features nor reason: the caller had it already.
+
+    Parameters
+    ----------
+    position : int
+        Of the file among those given.
+    digest : ndarray of shape (16,), uint8
+        Of the file's bytes; zeros where it could not be read.
+    features : ndarray of shape (2048,), float32, or None
+    reason : str or None
+        Why there are no features.
+    """
+
+    position: int
+    digest: NDArray[np.uint8]
+    features: NDArray[np.float32] | None = None
+    reason: str | None = None
+
+
+def compute_rows(
+    files: Sequence[ImageFile],
+    backbone: Callable[[], Backbone],
+    *,
+    has: Callable[[int, NDArray[np.uint8]], bool] = lambda position, digest: False,
+) -> Iterator[Row]:
+    """Yield a row for each file, those that need computing a batch at a time.
+
+    Parameters
+    ----------
+    files : sequence of ImageFile
+    backbone : callable
+        Returns the backbone; called when the first image is there to be computed, and not if there is none.
+    has : callable
+        Says of a position and a digest whether the caller has that row already; called from several threads.
+    """
+    batch: list[tuple[Row, NDArray[np.uint8]]] = []
+    for row, pixels in _seen_in_order(files, has):
+        if pixels is None:
+            yield row
+            continue
+        batch.append((row, pixels))
+        if len(batch) == backbone().batch:
+            yield from _compute(batch, backbone())
+            batch = []
+    if batch:
+        yield from _compute(batch, backbone())
+
+
+def _compute(batch: Sequence[tuple[Row, NDArray[np.uint8]]], backbone: Backbone) -> Iterator[Row]:
+    features = backbone.features(np.stack([pixels for _, pixels in batch]))
+    for (row, _), of_row in zip(batch, features, strict=True):
+        yield replace(row, features=of_row)
+
+
+def _seen_in_order(
+    files: Sequence[ImageFile], has: Callable[[int, NDArray[np.uint8]], bool]
+) -> Iterator[tuple[Row, NDArray[np.uint8] | None]]:
+    from joblib import cpu_count
+
+    def see(position: int) -> tuple[Row, NDArray[np.uint8] | None]:
+        try:
+            data = files[position].read()
+        except OSError as error:
+            reason = f"it cannot be read: {error.strerror or error}"
+            return Row(position, np.zeros(16, np.uint8), reason=reason), None
+        row = Row(position, digest(data))
+        if has(position, row.digest):
+            return row, None
+        try:
+            return row, decode(data)
+        except UnreadableImageError as error:
+            return replace(row, reason=str(error)), None
+
+    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode") as threads:
+        ahead: deque[Future[tuple[Row, NDArray[np.uint8] | None]]] = deque()
+        try:
+            for position in range(len(files)):
+                ahead.append(threads.submit(see, position))
+                if len(ahead) > AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

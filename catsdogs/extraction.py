@@ -1,0 +1,173 @@
+"""A source's images come in; their features go out to the cache, which goes on where it stopped."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache as once
+from pathlib import Path
+
+import numpy as np
+
+from .artifacts import Artifacts, record, record_timing, writing
+from .backbone import Backbone, Weights, choose_weights, load
+from .belt import compute_rows
+from .cache import CacheWriter, Origin, read_manifest
+from .errors import CatsDogsError
+from .images import PIXELS, SIZE
+from .progress import Progress
+from .sources import Source
+
+VIEW = "224"
+"""The images as they are, 224 pixels a side."""
+
+_SYNC_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What `extract` did.
+
+    Parameters
+    ----------
+    images : dict of str to int
+        By split.
+    unreadable : dict of str to dict
+        Why images are unreadable, by split and id.
+    computed : int
+        Images whose features were computed; the others were in the cache, or are unreadable.
+    passed_over : int
+        Files of the source that are no images, or lie outside of both splits.
+    backbone : str
+        Its weights as they were asked for.
+    seconds : float
+        Wall time, loading included.
+    rate : float or None
+        Images a second, from the first stored batch to the last; None where there were not two.
+    """
+
+    images: dict[str, int]
+    unreadable: dict[str, dict[str, str]]
+    computed: int
+    passed_over: int
+    backbone: str
+    seconds: float
+    rate: float | None
+
+
+def extract(
+    data: str | Path,
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    prune: bool = False,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Compute the features of every image that is not cached yet.
+
+    Parameters
+    ----------
+    data : str or Path
+        A folder or a zip, in any of the layouts that the README lists.
+    artifacts : str or Path
+        The artifacts folder; the cache is its ``features/``.
+    weights : str, optional
+        "imagenet", "random", "random:SEED", or a path that ends in .h5, .weights.h5 or .keras. By default the
+        variable CATSDOGS_WEIGHTS, then what the artifacts were made with, then "imagenet".
+    prune : bool
+        Drop rows of images that are not in `data` any more, or features that other weights made.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    CatsDogsError
+        The data or the weights cannot be used, or rows would be dropped and `prune` is not set.
+    """
+    start = time.perf_counter()
+    where = Artifacts(Path(artifacts))
+    chosen = choose_weights(weights, where)
+    known = _known_origin(where, chosen)
+
+    @once
+    def backbone() -> Backbone:
+        loaded = load(chosen, SIZE, progress=progress)
+        if known and loaded.sha256 != known.sha256:
+            raise CatsDogsError(
+                f"{chosen.name} is not the network any more that {where.features} was made with",
+                "Give --artifacts DIR for a cache of its own",
+            )
+        return loaded
+
+    with Source(data) as source:
+        origin = known or origin_of(chosen, backbone())
+        wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
+        with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune) as cache:
+            record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
+            stored = _fill(cache, source, backbone, progress)
+        done = Extraction(
+            images={split: len(ids) for split, (ids, _) in wanted.items()},
+            unreadable=cache.unreadable,
+            computed=len(stored),
+            passed_over=source.passed_over,
+            backbone=origin.form,
+            seconds=time.perf_counter() - start,
+            rate=_rate(stored, backbone().batch) if stored else None,
+        )
+    if done.computed:
+        with writing(where):
+            facts = {"images": done.computed, "seconds": round(done.seconds, 3), "rate": done.rate}
+            record_timing(where, "extract", **facts, engine=backbone().engine, device=backbone().device)
+    return done
+
+
+def _fill(
+    cache: CacheWriter, source: Source, backbone: Callable[[], Backbone], progress: Progress | None
+) -> list[float]:
+    """Store what the cache lacks; return the moment at which each computed row was stored, in seconds."""
+    places = [(split, row) for split, images in source.splits.items() for row in range(len(images.ids))]
+    files = [file for images in source.splits.values() for file in images.files]
+    stored: list[float] = []
+    synced = time.perf_counter()
+    rows = compute_rows(files, backbone, has=lambda position, digest: cache.has(*places[position], digest))
+    for done, row in enumerate(rows, 1):
+        if row.reason is not None:
+            cache.put_unreadable(*places[row.position], row.digest, row.reason)
+        elif row.features is not None:
+            cache.put(*places[row.position], row.digest, row.features[np.newaxis])
+            stored.append(time.perf_counter())
+        if time.perf_counter() - synced > _SYNC_SECONDS:
+            cache.sync()
+            synced = time.perf_counter()
+        if progress:
+            progress("computing features", done, len(files))
+    return stored
+
+
+def _rate(stored: list[float], batch: int) -> float | None:
+    later = len(stored) - batch
+    return round(later / (stored[-1] - stored[batch - 1]), 1) if later > 0 else None
+
+
+def _known_origin(where: Artifacts, chosen: Weights) -> Origin | None:
+    """Return what made the cache that is there, if it was these weights: then they need not be loaded to know it."""
+    manifest = read_manifest(where.features)
+    if manifest and manifest.origin.fingerprint == chosen.fingerprint() and manifest.origin.pixels == PIXELS:
+        return manifest.origin
+    return None
+
+
+def origin_of(chosen: Weights, backbone: Backbone) -> Origin:
+    """Return what the cache says of features that `backbone` computes."""
+    return Origin(
+        form=chosen.name,
+        sha256=backbone.sha256,
+        fingerprint=chosen.fingerprint(),
+        pixels=PIXELS,
+        precision=backbone.precision,
+        engine=backbone.engine,
+        versions=backbone.versions,
+    )
