@@ -1,0 +1,242 @@
+"""Features and labels come in; out goes the head, a logistic regression that gives the probability of class 1.
+
+It is scikit-learn's, fitted by L-BFGS. Two changes of units make that quick without moving the optimum: the mean
+feature is taken off, which only shifts the intercept, and all features are divided by one number, which only
+rescales C. Every C in what goes in or out is that of the features as they are in the cache.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .artifacts import Artifacts, read_json, to_json, write_atomically
+from .cache import Origin
+from .errors import CatsDogsError
+from .folds import FOLDS
+from .metrics import score
+from .progress import Progress
+
+FORMAT = 1
+"""Version of head.npz and head.json. Raise it when the program before would misread what is written now."""
+
+_STEP = 10**0.5
+_TURNS = 2
+_WIDEST = 20
+_TOLERANCE = 1e-6
+"""Of the largest component of the gradient of the mean loss (scipy.optimize's ``gtol`` of L-BFGS-B)."""
+
+TRAIN = "Run catsdogs train: it writes the head anew"
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The path over C, and where it is lowest.
+
+    Parameters
+    ----------
+    path : tuple of (float, float)
+        C, and the out-of-fold log loss with it, in ascending order of C.
+    c : float
+        The C of the lowest log loss.
+    probabilities : ndarray of shape (n,), float64
+        Of class 1, out of fold, with that C.
+    """
+
+    path: tuple[tuple[float, float], ...]
+    c: float
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head as it lies on the disk.
+
+    Parameters
+    ----------
+    coefficients : ndarray of shape (views * 2048,), float64
+    intercept : float
+    facts : dict
+        What made it: the content of head.json.
+    """
+
+    coefficients: NDArray[np.float64]
+    intercept: float
+    facts: dict[str, Any]
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probability of class 1, of shape (n,); NaN where the features are NaN.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, views * 2048), float32
+        """
+        logits = features @ self.coefficients + self.intercept
+        return np.exp(-np.logaddexp(0, -logits))
+
+
+class _Problem:
+    """Features in the units that the solver likes, once for all folds and every C."""
+
+    def __init__(self, features: NDArray[np.float32], labels: NDArray[np.int8]) -> None:
+        self.mean = features.mean(axis=0, dtype=np.float64)
+        self.scaled = features - self.mean
+        self.scale = float(np.sqrt(np.mean(self.scaled**2))) or 1.0
+        self.scaled /= self.scale
+        self.labels = labels
+
+    def estimator(self) -> Any:
+        """Return an estimator that starts each fit where its last one ended."""
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=10_000)
+
+    def fit(self, estimator: Any, c: float, rows: NDArray[np.bool_] | None = None) -> None:
+        """Fit on `rows`, or on all; a weight of 0 leaves a row out without a copy of the others."""
+        estimator.set_params(C=c * self.scale**2)
+        estimator.fit(self.scaled, self.labels, sample_weight=None if rows is None else rows.astype(np.float64))
+
+
+def cross_validate(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int8],
+    folds: NDArray[np.int8],
+    *,
+    progress: Progress | None = None,
+) -> CrossValidation:
+    """Choose C by the out-of-fold log loss.
+
+    The path goes from strong regularisation to weak until the loss has turned upwards, and where it was lowest at
+    the start, on to the stronger side as well: the best is at no edge, unless the features tell nothing at all.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, views * 2048), float32
+    labels, folds : ndarray of shape (n,), int8
+    progress : callable, optional
+        Told how many fits are done.
+
+    Returns
+    -------
+    CrossValidation
+    """
+    from joblib import cpu_count
+    from threadpoolctl import threadpool_limits
+
+    problem = _Problem(features, labels)
+    start = 1 / len(labels) / problem.scale**2
+    tried: dict[float, NDArray[np.float64]] = {}
+    losses: dict[float, float] = {}
+
+    def walk(c: float, step: float, estimators: Sequence[Any]) -> None:
+        def out_of_fold(fold: int) -> None:
+            problem.fit(estimators[fold], c, folds != fold)
+            held_out = folds == fold
+            tried[c][held_out] = estimators[fold].predict_proba(problem.scaled[held_out])[:, 1]
+
+        since = 0
+        while since < _TURNS and len(tried) < _WIDEST:
+            if progress:
+                progress("choosing C", len(tried) * FOLDS, 0)
+            tried[c] = np.empty(len(labels))
+            list(threads.map(out_of_fold, range(FOLDS)))
+            losses[c] = score(labels, tried[c])["log_loss"]
+            since = 0 if losses[c] == min(losses.values()) else since + 1
+            c *= step
+
+    # Each fold is fitted by one thread: two that share so small a product take five times as long as one.
+    with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as threads:
+        walk(start, _STEP, [problem.estimator() for _ in range(FOLDS)])
+        if min(losses, key=losses.__getitem__) == start:
+            walk(start / _STEP, 1 / _STEP, [problem.estimator() for _ in range(FOLDS)])
+    best = min(losses, key=losses.__getitem__)
+    return CrossValidation(tuple(sorted(losses.items())), best, tried[best])
+
+
+def fit(features: NDArray[np.float32], labels: NDArray[np.int8], c: float) -> Any:
+    """Fit a head on all rows.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, views * 2048), float32
+    labels : ndarray of shape (n,), int8
+    c : float
+        Inverse of the strength of the L2 penalty, as scikit-learn has it.
+
+    Returns
+    -------
+    sklearn.linear_model.LogisticRegression
+        For features as they are in the cache.
+    """
+    from threadpoolctl import threadpool_limits
+
+    problem = _Problem(features, labels)
+    estimator = problem.estimator()
+    with threadpool_limits(1):
+        problem.fit(estimator, c)
+    estimator.set_params(C=c, warm_start=False)
+    estimator.coef_ = estimator.coef_ / problem.scale
+    estimator.intercept_ = estimator.intercept_ - estimator.coef_ @ problem.mean
+    return estimator
+
+
+def save(artifacts: Artifacts, estimator: Any, facts: dict[str, Any]) -> None:
+    """Write head.npz and head.joblib, and last head.json, which makes them count."""
+    import joblib
+
+    arrays, pickled = io.BytesIO(), io.BytesIO()
+    np.savez(arrays, coefficients=estimator.coef_[0], intercept=estimator.intercept_[0])
+    joblib.dump(estimator, pickled)
+    write_atomically(artifacts.head, arrays.getvalue())
+    write_atomically(artifacts.estimator, pickled.getvalue())
+    sha256 = hashlib.sha256(arrays.getvalue()).hexdigest()
+    write_atomically(artifacts.head_facts, to_json({"format": FORMAT, **facts, "sha256": sha256}))
+
+
+def load(artifacts: Artifacts) -> Head:
+    """Read the head; the pickle beside it is for others.
+
+    Raises
+    ------
+    CatsDogsError
+        There is none, or it is damaged.
+    """
+    facts = read_json(artifacts.head_facts, TRAIN)
+    if not facts:
+        raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
+    if facts.get("format") != FORMAT:
+        raise CatsDogsError(
+            f"{artifacts.head_facts} is of format {facts.get('format')}, and this version reads {FORMAT}",
+            TRAIN,
+        )
+    try:
+        content = artifacts.head.read_bytes()
+    except OSError as error:
+        raise CatsDogsError(f"{artifacts.head} cannot be read ({error.strerror})", TRAIN) from error
+    if hashlib.sha256(content).hexdigest() != facts["sha256"]:
+        raise CatsDogsError(f"{artifacts.head} is damaged: it does not match head.json", TRAIN)
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return Head(arrays["coefficients"], float(arrays["intercept"]), facts)
+
+
+def must_match(head: Head, origin: Origin, views: Sequence[str]) -> None:
+    """Refuse a head that was trained on features of another kind.
+
+    Raises
+    ------
+    CatsDogsError
+        Backbone, pixels, precision or views differ.
+    """
+    facts = head.facts
+    trained_on = (facts["backbone"]["sha256"], facts["pixels"], facts["precision"], facts["views"])
+    if trained_on != (origin.sha256, origin.pixels, origin.precision, list(views)):
+        raise CatsDogsError(
+            f"the head was trained on features of {facts['backbone']['form']}, view {', '.join(facts['views'])}; "
+            f"these are of {origin.form}, view {', '.join(views)}, and of another kind",
+            "Run catsdogs train to train on what is cached, or give the --weights that the head was trained with",
+        )
