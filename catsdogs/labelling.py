@@ -1,0 +1,107 @@
+"""Paths of images come in; what the head says of each goes out: cat or dog, and how sure."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from natsort import natsort_keygen
+
+from . import head
+from .artifacts import Artifacts
+from .backbone import choose_weights, load
+from .belt import compute_rows
+from .errors import CatsDogsError
+from .extraction import VIEW, origin_of
+from .images import SIZE
+from .layout import is_passed_over
+from .progress import Progress
+from .sources import ImageFile, read_file, walk_folder
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What the head says of one image.
+
+    Parameters
+    ----------
+    image : str
+        Its path, as it was given.
+    label : str or None
+        Name of the likelier class; None where the image is unreadable.
+    probability : float or None
+        Of the second class (dog), unclipped; None where the image is unreadable.
+    reason : str or None
+        Why the image is unreadable.
+    """
+
+    image: str
+    label: str | None
+    probability: float | None
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return image, label and probability, and the reason where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "reason" or value is not None}
+
+
+def label(
+    images: Sequence[str | Path],
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    progress: Progress | None = None,
+) -> list[Labelled]:
+    """Say of each image whether it is a cat or a dog; nothing is written.
+
+    Parameters
+    ----------
+    images : sequence of str or Path
+        Files, and folders of files.
+    artifacts : str or Path
+        The artifacts folder, with a head in it.
+    weights : str, optional
+        As for `extract`; they must be those that the head was trained with.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    list of Labelled
+        In the order given; a folder's images in natural order.
+
+    Raises
+    ------
+    CatsDogsError
+        There is no head, it belongs to other weights, or a folder holds no image.
+    """
+    where = Artifacts(Path(artifacts))
+    trained = head.load(where)
+    chosen = choose_weights(weights, where)
+    with ExitStack() as open_zips:
+        files = [file for path in images for file in _files(Path(path), open_zips)]
+        backbone = load(chosen, SIZE, progress=progress)
+        head.must_match(trained, origin_of(chosen, backbone), (VIEW,))
+        answers = [Labelled(file.where, None, None) for file in files]
+        for done, row in enumerate(compute_rows(files, lambda: backbone), 1):
+            image = files[row.position].where
+            if row.features is None:
+                answers[row.position] = Labelled(image, None, None, row.reason)
+            else:
+                (probability,) = trained.probabilities(row.features[None]).tolist()
+                name = trained.facts["classes"][int(probability > 0.5)]
+                answers[row.position] = Labelled(image, name, probability)
+            if progress:
+                progress("labelling", done, len(files))
+    return answers
+
+
+def _files(path: Path, open_zips: ExitStack) -> list[ImageFile]:
+    if not path.is_dir():
+        return [ImageFile((path.name,), str(path), partial(read_file, path))]
+    files = [file for file in walk_folder(path, open_zips) if not is_passed_over(file.parts)]
+    if not files:
+        raise CatsDogsError(f"there are no images in {path}", "Give files or folders of images")
+    key = natsort_keygen()
+    return sorted(files, key=lambda file: (key("/".join(file.parts)), file.parts))

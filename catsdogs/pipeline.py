@@ -1,0 +1,78 @@
+"""A folder or a zip comes in; everything goes out: features, head, metrics and, where there are test images, rows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .artifacts import Artifacts, read_json
+from .cache import labelled_splits
+from .extraction import Extraction, extract
+from .head import TRAIN
+from .progress import Progress
+from .submission import Submission, must_be_a_clip, submit
+from .training import is_current, train
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `run` did.
+
+    Parameters
+    ----------
+    extraction : Extraction
+    trained : bool
+        False where the head that was there was still valid.
+    metrics : dict
+        The content of metrics.json.
+    submission : Submission or None
+        None where there are no test images without labels.
+    """
+
+    extraction: Extraction
+    trained: bool
+    metrics: dict[str, Any]
+    submission: Submission | None
+
+
+def run(
+    data: str | Path,
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    clip: float | None = None,
+    prune: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Do everything: extract, train, submit; and do again only what is not there yet, or not valid any more.
+
+    Parameters
+    ----------
+    data, weights, prune
+        As for `extract`.
+    artifacts : str or Path
+        The artifacts folder.
+    clip : float, optional
+        As for `submit`.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    CatsDogsError
+        As the three steps do. What the steps before have done stays.
+    """
+    must_be_a_clip(clip)
+    extraction = extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
+    stale = not is_current(artifacts)
+    if stale:
+        train(artifacts, progress=progress)
+    return Run(
+        extraction=extraction,
+        trained=stale,
+        metrics=read_json(Artifacts(Path(artifacts)).metrics, TRAIN),
+        submission=submit(artifacts, clip=clip) if labelled_splits(artifacts).get("test") is False else None,
+    )
