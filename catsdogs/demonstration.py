@@ -1,0 +1,79 @@
+"""A seed comes in; out goes the whole job done on drawn pictures, without internet if need be."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .artifacts import Artifacts
+from .backbone import choose_weights, fetch_imagenet
+from .errors import CatsDogsError
+from .pipeline import Run, run
+from .progress import Progress
+from .sample import OUTER, write_sample
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What `demo` did.
+
+    Parameters
+    ----------
+    data : Path
+        The zip with the drawn pictures, shaped like Kaggle's.
+    run : Run
+    right : int
+        Test pictures that the submission has on the right side of one half.
+    without_imagenet : str or None
+        Why random weights had to do.
+    """
+
+    data: Path
+    run: Run
+    right: int
+    without_imagenet: str | None
+
+
+def demo(
+    artifacts: str | Path = "artifacts/demo",
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Demo:
+    """Draw a small data set, zip it the way Kaggle does, and do the whole job on it.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder; the zip goes there too.
+    weights : str, optional
+        As for `extract`. Where nobody has said which, and the ImageNet weights cannot be had, random ones are used.
+    seed : int
+        Of the drawings.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    Demo
+
+    Raises
+    ------
+    CatsDogsError
+        As `run` does.
+    """
+    where = Artifacts(Path(artifacts))
+    without_imagenet = None
+    if choose_weights(weights, where).name == "imagenet" and weights is None:
+        try:
+            fetch_imagenet(progress=progress)
+        except CatsDogsError as error:
+            weights, without_imagenet = "random", error.message
+    if progress:
+        progress("drawing pictures", 0, 0)
+    data = where.root / OUTER
+    labels = write_sample(data, seed=seed)
+    done = run(data, artifacts=artifacts, weights=weights, progress=progress)
+    probabilities = np.loadtxt(where.submission, delimiter=",", skiprows=1, usecols=1)
+    return Demo(data, done, int(np.sum((probabilities > 0.5) == labels)), without_imagenet)
