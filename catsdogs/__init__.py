@@ -1,3 +1,11 @@
-"""Cats or dogs: a frozen ResNet50's features cached once, a logistic regression on them trained in seconds."""
+"""Cats or dogs: a frozen ResNet50's features cached once, a logistic regression on them trained in seconds.
+
+What the package offers is listed in ``__init__.pyi``. Each name is imported at its first use, so that
+``catsdogs --help`` need not wait for NumPy.
+"""
+
+import lazy_loader
 
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,31 @@
+from .cache import Features, import_features, load_features
+from .demonstration import Demo, demo
+from .errors import CatsDogsError
+from .extraction import Extraction, extract
+from .inventory import info
+from .labelling import Labelled, label
+from .pipeline import Run, run
+from .submission import Submission, submit
+from .training import Training, train
+
+__version__: str
+
+__all__ = [
+    "CatsDogsError",
+    "Demo",
+    "Extraction",
+    "Features",
+    "Labelled",
+    "Run",
+    "Submission",
+    "Training",
+    "demo",
+    "extract",
+    "import_features",
+    "info",
+    "label",
+    "load_features",
+    "run",
+    "submit",
+    "train",
+]

@@ -1,0 +1,169 @@
+"""Options come in and become one library call; its result goes to the terminal."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import catsdogs
+from catsdogs import terminal
+from catsdogs.errors import CatsDogsError
+
+app = typer.Typer(
+    name="catsdogs",
+    help="Cats or dogs: a frozen ResNet50's features cached once, a head on them trained in seconds.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[
+    Path,
+    typer.Argument(help="A folder or a zip of images; Kaggle's download as it comes.", show_default=False),
+]
+Artifacts = Annotated[Path, typer.Option(help="Where results go.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="imagenet, random, random:SEED, FILE.h5 or FILE.keras. Default: the variable CATSDOGS_WEIGHTS, "
+        "then what the artifacts were made with, then imagenet.",
+        show_default=False,
+    ),
+]
+Clip = Annotated[
+    float | None,
+    typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
+]
+Prune = Annotated[bool, typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+HERE = Path("artifacts")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"catsdogs {catsdogs.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    data: Data, artifacts: Artifacts = HERE, weights: Weights = None, clip: Clip = None, prune: Prune = False
+) -> None:
+    """Do everything: extract features, train the head, write the submission.
+
+    What is there and still valid is not done again.
+
+    Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip
+    """
+    with terminal.progress_bar() as progress:
+        done = catsdogs.run(data, artifacts=artifacts, weights=weights, clip=clip, prune=prune, progress=progress)
+    terminal.show(terminal.run_lines(done, artifacts))
+
+
+@app.command()
+def extract(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, prune: Prune = False) -> None:
+    """Compute the features of every image that is not cached yet.
+
+    Example: catsdogs extract photographs/ --artifacts artifacts
+    """
+    with terminal.progress_bar() as progress:
+        done = catsdogs.extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
+    terminal.show(terminal.extraction_lines(done))
+
+
+@app.command()
+def train(artifacts: Artifacts = HERE, partial: Partial = False) -> None:
+    """Train the head on the cached features, and say how good it is.
+
+    Example: catsdogs train
+    """
+    with terminal.progress_bar() as progress:
+        done = catsdogs.train(artifacts, partial=partial, progress=progress)
+    terminal.show(terminal.training_lines(done, artifacts))
+
+
+@app.command()
+def submit(artifacts: Artifacts = HERE, clip: Clip = None) -> None:
+    """Score the cached test features, and write submission.csv.
+
+    Example: catsdogs submit --clip 0.01
+    """
+    done = catsdogs.submit(artifacts, clip=clip)
+    terminal.show(terminal.submission_lines(done))
+
+
+@app.command()
+def label(
+    images: Annotated[list[Path], typer.Argument(help="Files, or folders of files.", show_default=False)],
+    artifacts: Artifacts = HERE,
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Say of each image what it is, and how sure that is.
+
+    Example: catsdogs label cat.jpg dogs/ --json
+    """
+    with terminal.progress_bar() as progress:
+        answers = catsdogs.label(images, artifacts=artifacts, weights=weights, progress=progress)
+    if as_json:
+        print(json.dumps([answer.to_json() for answer in answers], indent=2))
+    else:
+        terminal.show(terminal.label_lines(answers))
+    if any(answer.reason for answer in answers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
+    """Say what the artifacts are and what made them.
+
+    Example: catsdogs info --json
+    """
+    found = catsdogs.info(artifacts)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        terminal.show(terminal.info_lines(found))
+
+
+@app.command()
+def demo(artifacts: Artifacts = HERE / "demo", weights: Weights = None) -> None:
+    """Draw cats and dogs, and do the whole job on them; it needs nothing.
+
+    Example: catsdogs demo
+    """
+    with terminal.progress_bar() as progress:
+        done = catsdogs.demo(artifacts, weights=weights, progress=progress)
+    terminal.show(terminal.demo_lines(done, artifacts))
+
+
+def main() -> None:
+    """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
+    try:
+        app()
+    except CatsDogsError as error:
+        _fail(error)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _fail(CatsDogsError(what, "What was done before is kept; mend this and run the same command again"))
+
+
+def _fail(error: CatsDogsError) -> None:
+    if os.environ.get("CATSDOGS_DEBUG") == "1":
+        raise error
+    terminal.show_error(error)
+    sys.exit(1)

@@ -1,0 +1,220 @@
+"""Results come in; what a person sees in a terminal goes out.
+
+Results go to standard output, progress and errors to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .artifacts import Artifacts
+from .errors import CatsDogsError, printable
+
+if TYPE_CHECKING:  # what is shown need not be loaded to show the help
+    from .demonstration import Demo
+    from .extraction import Extraction
+    from .labelling import Labelled
+    from .pipeline import Run
+    from .progress import Progress
+    from .submission import Submission
+    from .training import Training
+
+Line = tuple[str, str]
+"""A name, which is shown in bold, and a text."""
+
+KAGGLE = "dogs-vs-cats-redux-kernels-edition"
+
+_PATIENCE = 1.0
+_NAMED = 5
+
+
+def show(lines: Iterable[Line]) -> None:
+    """Write lines of a bold name and a text to standard output; lines are never broken, for those who pipe them."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for name, text in lines:
+        console.print(Text.assemble((f"{name:<12}", "bold"), printable(text)), soft_wrap=True)
+
+
+def show_error(error: CatsDogsError) -> None:
+    """Write what happened and what to do as one line to standard error."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(("error:", "bold red"), " ", str(error))
+    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Show progress with rate and time left on standard error, on what takes over a second, and only to people."""
+    if not sys.stderr.isatty():
+        yield lambda step, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    # TensorFlow's chatter is kept from descriptor 2 while it loads; the bar has a descriptor of its own.
+    with os.fdopen(os.dup(2), "w") as terminal:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
+        rate = TextColumn("{task.fields[rate]}")
+        console = Console(file=terminal)
+        with Bar(*columns, rate, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("", visible=False, rate="")
+            begun = 0.0
+            current = ""
+
+            def update(step: str, done: int, total: int) -> None:
+                nonlocal begun, current
+                if step != current:
+                    begun, current = time.monotonic(), step
+                    bar.reset(task, description=step, total=total or None, visible=False, rate="")
+                seconds = time.monotonic() - begun
+                rate = f"{done / seconds:.0f}/s" if done and seconds > _PATIENCE else ""
+                bar.update(
+                    task,
+                    completed=done,
+                    total=total or None,
+                    rate=rate,
+                    visible=seconds > _PATIENCE or not total,
+                )
+
+            yield update
+
+
+def extraction_lines(done: Extraction) -> Iterator[Line]:
+    """Say how many images there were, and what became of them."""
+    unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
+    total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
+    yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
+    yield from _named(unreadable)
+    yield "", f"{done.passed_over:,} other files passed over"
+    if done.computed:
+        rate = f", {done.rate:.0f} images/s" if done.rate else ""
+        yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
+    else:
+        yield "features", f"none computed: all were cached, made with {done.backbone}"
+    if done.backbone.startswith("random"):
+        yield "", "RANDOM weights: to try and to time; the predictions mean nothing"
+
+
+def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
+    """Say how good the head is, and where to look."""
+    yield from _metrics_lines(done.metrics)
+    yield "", f"trained in {done.seconds:.1f} s"
+    yield from _look_at(Artifacts(artifacts).metrics, Artifacts(artifacts).predictions)
+
+
+def _metrics_lines(metrics: dict[str, Any]) -> Iterator[Line]:
+    yield "head", f"log loss {metrics['log_loss']:.4f}, accuracy {metrics['accuracy']:.4f}, out of fold"
+    yield "", f"logistic regression on {metrics['images']:,} images, C {metrics['C']:.3g}"
+    if test := metrics.get("test"):
+        yield "test", f"log loss {test['log_loss']:.4f}, accuracy {test['accuracy']:.4f}"
+        yield "", f"on {test['images']:,} labelled images that were not trained on"
+
+
+def submission_lines(done: Submission) -> Iterator[Line]:
+    """Say what was written for Kaggle."""
+    yield "submission", f"{done.images:,} rows, clipped to [{done.clip:g}, {1 - done.clip:g}]"
+    if done.unreadable:
+        yield "", f"{len(done.unreadable):,} unreadable, with the training share of dogs as their label:"
+        yield from _named(done.unreadable)
+
+
+def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
+    """Say what was done, where to look, and what to do next."""
+    yield from extraction_lines(done.extraction)
+    yield from _metrics_lines(done.metrics)
+    if not done.trained:
+        yield "", "trained before, and still valid"
+    if done.submission:
+        yield from submission_lines(done.submission)
+    else:
+        yield "submission", "none: there are no test images without labels"
+    where = Artifacts(artifacts)
+    yield from _look_at(where.metrics, where.predictions, *([where.submission] if done.submission else []))
+    if done.submission:
+        yield "next", f"kaggle competitions submit -c {KAGGLE} -f {where.submission} -m catsdogs"
+    else:
+        yield (
+            "next",
+            f"catsdogs label IMAGE...{'' if artifacts == Path('artifacts') else f' --artifacts {artifacts}'}",
+        )
+
+
+def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:
+    """Say the same of the demo, and how many test pictures it got right."""
+    yield "pictures", f"cartoons of cats and dogs, drawn into {done.data}"
+    if done.without_imagenet:
+        yield "weights", "RANDOM ones had to do, since"
+        yield "", done.without_imagenet
+    yield from extraction_lines(done.run.extraction)
+    yield from _metrics_lines(done.run.metrics)
+    if done.run.submission:
+        yield from submission_lines(done.run.submission)
+        yield "", f"{done.right} of {done.run.submission.images} test pictures on the right side of one half"
+    where = Artifacts(artifacts)
+    yield from _look_at(where.metrics, where.predictions, where.submission)
+    yield "next", f"catsdogs info --artifacts {artifacts}"
+    yield "", "catsdogs run DATA, with pictures of your own or Kaggle's zip"
+
+
+def info_lines(found: dict[str, Any]) -> Iterator[Line]:
+    """Say what the artifacts are and what made them."""
+    features, head, metrics = found["features"], found["head"], found["metrics"]
+    origin = features["origin"]
+    yield "artifacts", found["artifacts"]
+    for split, entry in features["splits"].items():
+        state = "complete" if entry["complete"] else "NOT complete: run catsdogs extract again"
+        done = ", ".join(f"{count:,} done in view {view}" for view, count in entry["done"].items())
+        yield split, f"{entry['images']:,} images, {done}, {entry['unreadable']:,} unreadable; {state}"
+    yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
+    yield "", f"{origin['engine']} at {origin['precision']}; " + _pairs(origin["versions"])
+    yield "pixels", origin["pixels"]
+    if head:
+        yield from _metrics_lines(metrics)
+        if not head["current"]:
+            yield "", "NOT of these features: run catsdogs train again"
+    else:
+        yield "head", "none yet: run catsdogs train"
+    for step, facts in found["timings"].items():
+        yield step, f"{facts['images']:,} images in {facts['seconds']:.1f} s on {facts['host']}"
+    yield "source", _pairs(found["source"])
+    yield "files", f"{len(found['files']):,}, {sum(found['files'].values()) / 1e6:,.1f} MB"
+    for name, size in found["files"].items():
+        yield "", f"{size:>13,}  {name}"
+
+
+def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:
+    """Say of each image what it is, and how sure that is."""
+    for answer in answers:
+        if answer.label is None or answer.probability is None:
+            yield "unreadable", f"{answer.image}: {answer.reason}"
+        else:
+            sure = max(answer.probability, 1 - answer.probability)
+            yield answer.label, f"{sure:7.2%}  {answer.image}"
+
+
+def _look_at(*paths: Path) -> Iterator[Line]:
+    for name, path in zip(("look at", *[""] * len(paths)), paths, strict=False):
+        yield name, str(path)
+
+
+def _named(unreadable: dict[str, str]) -> Iterator[Line]:
+    for name, reason in list(unreadable.items())[:_NAMED]:
+        yield "", f"{name}: {reason}"
+    if len(unreadable) > _NAMED:
+        yield "", f"and {len(unreadable) - _NAMED:,} more, all in features/*/unreadable.csv"
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
