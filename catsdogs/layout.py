@@ -1,8 +1,9 @@
-"""Paths below a source come in; out goes what they say: which is an image, its split, its label and its id.
+"""Paths below a source come in; out goes what they say: which is an image, its split, label, id, and place.
 
-Only names are looked at here, so the same pictures get the same ids and labels from a folder and from a zip.
+Only names are looked at here, so the same pictures get the same ids, labels and order from a folder and a zip.
 """
 
+import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 SPLITS = {
     "train": ("train", "training", "training-set", "cats-dogs-training"),
-    "test": ("test", "test1", "testing", "test-set", "cats-dogs-testing", "val", "valid", "validation"),
+    "test": ("test", "test1", "testing", "test-set", "cats-dogs-testing"),
+    "validation": ("val", "valid", "validation"),
 }
 """Names of folders and zips that say which split lies in them: Kaggle's of 2013 and 2016, those of the 2017
-project, and those of the copies of the data set that are about."""
+project, and those of the copies of the data set that are about. A validation split is the test split of a
+source that has no other; beside one it belongs to no split."""
 
-_CLASS_NAMES = {name: label for label, single in enumerate(CLASSES) for name in (single, single + "s")}
+MAX_NAME = 255
+"""A file's name may have this many characters, as on every file system; a zip can hold longer ones."""
+
+_CLASS_NAMES = {name.lower(): label for label, single in enumerate(CLASSES) for name in (single, single + "s")}
 _SPLIT_NAMES = {name: split for split, names in SPLITS.items() for name in names}
 _NAMED_LIKE_A_CLASS = re.compile(r"([A-Za-z]+)\.\d+\.\w+")
 
@@ -43,14 +49,24 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def is_zip(name: str) -> bool:
+    """Whether a file of this name is taken for a zip."""
+    return name.lower().endswith(".zip")
+
+
 def is_split_name(name: str) -> bool:
     """Whether a folder or a zip's stem of this name says which split lies in it."""
     return _split_of(name) is not None
 
 
+def is_hidden(parts: Sequence[str]) -> bool:
+    """Whether the file or folder, or one that it lies in, is hidden or a system's own."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
 def is_passed_over(parts: Sequence[str]) -> bool:
-    """Whether the file is hidden, a system's own, or no image."""
-    return not is_image(parts[-1]) or any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    """Whether the file is hidden, no image, or within a folder that is named like an image."""
+    return not is_image(parts[-1]) or is_hidden(parts) or any(map(is_image, parts[:-1]))
 
 
 def place(paths: Sequence[tuple[str, ...]], where: str) -> tuple[list[Placed], int]:
@@ -66,13 +82,14 @@ def place(paths: Sequence[tuple[str, ...]], where: str) -> tuple[list[Placed], i
     Returns
     -------
     placed : list of Placed
+        The training images, then those for testing, each split in natural order (cat.2 before cat.10).
     passed_over : int
         How many of `paths` are no images, or lie beside the folders of the splits.
 
     Raises
     ------
     CatsDogsError
-        No image, or labels that are neither of the classes.
+        No image, two with one id, or labels that are neither of the classes.
     """
     images = [position for position, parts in enumerate(paths) if not is_passed_over(parts)]
     if not images:
@@ -80,15 +97,27 @@ def place(paths: Sequence[tuple[str, ...]], where: str) -> tuple[list[Placed], i
             f"there are no images in {where}", f"It should hold files that end in {', '.join(SUFFIXES)}"
         )
     splits = {p: next(filter(None, map(_split_of, paths[p][:-1])), None) for p in images}
-    if any(splits.values()):
-        images = [p for p in images if splits[p]]
+    named = set(splits.values())
+    splits = {
+        p: ("test" if "test" not in named else None) if split == "validation" else split for p, split in splits.items()
+    }
     labels = {p: _label_of(paths[p]) for p in images}
     placed: list[Placed] = []
     for split in (None, "train", "test"):
         members = [p for p in images if splits[p] == split]
-        if members:
-            placed += _place_split(members, split, {p: paths[p] for p in members}, labels, where)
-    return placed, len(paths) - len(placed)
+        if not members or (split is None and "train" in named):
+            continue
+        found = _place_split(members, split, {p: paths[p] for p in members}, labels, where)
+        # Class folders beside test/ are what there is to train on; pictures without labels there are nothing.
+        beside = split is None and not named <= {None}
+        placed += [p for p in found if p.split == "train" or not beside]
+    placed.sort(key=lambda p: paths[p.position])  # else the walk's order would say which of three are named below
+    ordered = [_in_natural_order([p for p in placed if p.split == split]) for split in ("train", "test")]
+    for first, second in (pair for members in ordered for pair in itertools.pairwise(members)):
+        if first.id == second.id:
+            both = " and ".join(sorted("/".join((where, *paths[p.position])) for p in (first, second)))
+            raise CatsDogsError(f"two images have the id {first.id}: {both}", "Rename or remove one of them")
+    return list(itertools.chain(*ordered)), len(paths) - len(placed)
 
 
 def _place_split(
@@ -123,6 +152,14 @@ def _place_split(
     ]
 
 
+def _in_natural_order(placed: list[Placed]) -> list[Placed]:
+    from natsort import natsort_keygen
+
+    key = natsort_keygen()
+    # The natural keys of cat.2 and cat.02 are equal: the id itself then decides, and not the walk's order.
+    return sorted(placed, key=lambda p: (key(p.id), p.id))
+
+
 def _split_of(name: str) -> str | None:
     return _SPLIT_NAMES.get(name.lower().replace("_", "-").replace(" ", "-"))
 
@@ -145,6 +182,11 @@ def _look_labelled(paths: Collection[tuple[str, ...]]) -> bool:
 
 def _id_of(parts: tuple[str, ...], label: int, by_folder: bool) -> str:
     stem = PurePosixPath(parts[-1]).stem
+    if len(stem) > MAX_NAME:
+        raise CatsDogsError(
+            f"an image's name has {len(stem):,} characters: {stem[:40]}...",
+            f"Give it one of at most {MAX_NAME}",
+        )
     if by_folder and not stem.lower().startswith(f"{CLASSES[label]}."):
         stem = f"{CLASSES[label]}.{stem}"
     return printable(stem)

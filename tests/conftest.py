@@ -1,0 +1,86 @@
+"""Pictures drawn from seeds, and the folders and zips that they lie in: what tests read instead of stored images."""
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def _draw(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (4, 4, 3), np.uint8))
+    return coarse.resize(size, Image.Resampling.BICUBIC)
+
+
+def _encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def _zipped(files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., Image.Image]:
+    """Draw a smooth RGB picture: ``draw(seed, size=(width, height))``."""
+    return _draw
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """Return a picture as a file's content: ``encode(image, "JPEG", quality=90)``."""
+    return _encode
+
+
+@pytest.fixture(scope="session")
+def zipped() -> Callable[..., bytes]:
+    """Return files as a zip's content: ``zipped({"train/cat.0.jpg": b"..."}, zipfile.ZIP_DEFLATED)``."""
+    return _zipped
+
+
+@pytest.fixture(scope="session")
+def write_folder() -> Callable[..., Path]:
+    """Write files below a folder, and return the folder: ``write_folder(tmp_path, {"a/b.jpg": b"..."})``."""
+    return _write_folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> dict[str, bytes]:
+    """Twelve JPEGs by what they are called in Kaggle's download: six cats and dogs, and six test images."""
+    names = [f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in (2, 10, 1)]
+    names += [f"test/{number}.jpg" for number in (10, 9, 1, 2, 100, 3)]
+    return {name: _encode(_draw(seed), "JPEG") for seed, name in enumerate(names)}
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a small but real backbone: a ``.keras`` model that takes what ResNet50 takes and gives 2048 features."""
+    from catsdogs.backbone.quiet import keras
+
+    layers, path = keras().layers, tmp_path_factory.mktemp("backbone") / "tiny.keras"
+    keras().utils.set_random_seed(0)
+    inputs = keras().Input((None, None, 3))
+    coarse = layers.AveragePooling2D(16)(inputs)
+    hidden = layers.Conv2D(32, 3, strides=2, activation="relu")(coarse)
+    maps = layers.Conv2D(2048, 1, activation="relu")(hidden)
+    keras().Model(inputs, layers.GlobalAveragePooling2D()(maps)).save(path)
+    return path

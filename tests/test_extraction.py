@@ -1,0 +1,197 @@
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import catsdogs
+from catsdogs import CatsDogsError, load_features
+
+
+@pytest.fixture
+def folder(tmp_path, pictures, write_folder):
+    return write_folder(tmp_path / "data", pictures)
+
+
+@pytest.fixture
+def extract(tmp_path, tiny_backbone):
+    def extract_into_artifacts(data, **options):
+        return catsdogs.extract(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone), **options)
+
+    return extract_into_artifacts
+
+
+def tree(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_every_form_of_the_same_images_gives_bit_identical_features(
+    tmp_path, pictures, write_folder, zipped, tiny_backbone
+):
+    train = {name: data for name, data in pictures.items() if name.startswith("train/")}
+    test = {name: data for name, data in pictures.items() if name.startswith("test/")}
+    nested = tmp_path / "dogs-vs-cats-redux-kernels-edition.zip"
+    nested.write_bytes(zipped({"train.zip": zipped(train), "test.zip": zipped(test, zipfile.ZIP_DEFLATED)}))
+    by_class = {f"{name[6:9]}s/{name.split('.', 1)[1]}": data for name, data in train.items()}
+    flat = {name.removeprefix("train/"): data for name, data in train.items()}
+    forms = {
+        "folder": write_folder(tmp_path / "folder", pictures),
+        "nested": nested,
+        "by class": write_folder(tmp_path / "classes", by_class),
+        "flat": write_folder(tmp_path / "flat", flat),
+    }
+    splits = {}
+    for form, path in forms.items():
+        catsdogs.extract(path, artifacts=tmp_path / form, weights=str(tiny_backbone))
+        splits[form] = tree(tmp_path / form / "features" / "train")
+    assert splits["folder"] == splits["nested"] == splits["by class"] == splits["flat"]
+    assert tree(tmp_path / "folder" / "features") == tree(tmp_path / "nested" / "features")
+    features = load_features(tmp_path / "nested")
+    assert features.ids.tolist() == ["cat.1", "cat.2", "cat.10", "dog.1", "dog.2", "dog.10"]
+    assert features.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert len(np.unique(features.features, axis=0)) == 6
+
+
+def test_a_second_run_computes_nothing_and_changes_no_byte(folder, extract, tmp_path):
+    assert extract(folder).computed == 12
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "artifacts/features").rglob("*.*")
+    }
+    again = extract(folder)
+    assert (again.computed, again.rate) == (0, None)
+    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
+
+
+def test_ten_images_more_are_ten_computed_and_one_that_changed_is_one(folder, extract, draw, encode, tmp_path):
+    extract(folder)
+    for number in range(10):
+        (folder / f"train/cat.{100 + number}.jpg").write_bytes(encode(draw(1000 + number), "JPEG"))
+    assert extract(folder).computed == 10
+    before = load_features(tmp_path / "artifacts")
+    (folder / "train/cat.104.jpg").write_bytes(encode(draw(2000), "JPEG"))
+    assert extract(folder).computed == 1
+    after = load_features(tmp_path / "artifacts")
+    changed = np.any(before.features != after.features, axis=1)
+    assert after.ids[changed].tolist() == ["cat.104"]
+
+
+def test_the_cache_of_several_runs_equals_that_of_one(folder, extract, tmp_path, tiny_backbone):
+    held_back = [folder / "train/cat.2.jpg", folder / "test/9.jpg"]
+    contents = [path.read_bytes() for path in held_back]
+    for path in held_back:
+        path.unlink()
+    extract(folder)
+    for path, content in zip(held_back, contents, strict=True):
+        path.write_bytes(content)
+    extract(folder)
+    catsdogs.extract(folder, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
+    assert tree(tmp_path / "artifacts/features") == tree(tmp_path / "fresh/features")
+
+
+def test_more_images_than_may_wait_keep_their_order(tmp_path, draw, encode, write_folder, extract):
+    images = {f"{number}.png": encode(draw(number, (8, 8))) for number in range(1, 151)}
+    done = extract(write_folder(tmp_path / "many", images))
+    assert (done.images, done.computed) == ({"test": 150}, 150)
+    features = load_features(tmp_path / "artifacts", "test")
+    assert features.ids.tolist() == [str(number) for number in range(1, 151)]
+    alone = tmp_path / "alone"
+    write_folder(alone, {"77.png": images["77.png"]})
+    catsdogs.extract(
+        alone,
+        artifacts=tmp_path / "one",
+        weights=json.loads((tmp_path / "artifacts/source.json").read_text())["weights"],
+    )
+    assert np.array_equal(load_features(tmp_path / "one", "test").features[0], features.features[76])
+
+
+def test_an_image_that_cannot_be_read_is_a_row_with_a_reason_and_is_tried_again_when_it_changes(
+    folder, extract, tmp_path, pictures
+):
+    bad = folder / "train/dog.1.jpg"
+    bad.write_bytes(b"this is no image")
+    (folder / "test/9.jpg").write_bytes(b"")
+    done = extract(folder)
+    assert done.computed == 10
+    assert done.unreadable["test"] == {"9": "the file is empty"}
+    assert "JPEG" in done.unreadable["train"]["dog.1"]
+    features = load_features(tmp_path / "artifacts")
+    assert features.ids[~features.readable].tolist() == ["dog.1"]
+    assert np.isnan(features.features[~features.readable]).all()
+    assert np.isfinite(features.features[features.readable]).all()
+    assert extract(folder).computed == 0
+    bad.write_bytes(pictures["train/dog.1.jpg"])
+    done = extract(folder)
+    assert (done.computed, done.unreadable["train"]) == (1, {})
+
+
+def test_rows_are_not_dropped_unless_pruning_was_asked_for(folder, extract, tmp_path):
+    extract(folder)
+    (folder / "train/dog.1.jpg").unlink()
+    before = tree(tmp_path / "artifacts")
+    with pytest.raises(CatsDogsError, match=r"1 train images.*--prune"):
+        extract(folder)
+    assert tree(tmp_path / "artifacts") == before
+    extract(folder, prune=True)
+    assert "dog.1" not in load_features(tmp_path / "artifacts").ids
+
+
+def test_features_of_other_weights_are_not_mixed_in(folder, extract, tmp_path, tiny_backbone):
+    from catsdogs.backbone.quiet import keras
+
+    extract(folder)
+    model = keras().saving.load_model(tiny_backbone)
+    model.layers[-2].set_weights([weight * 2 for weight in model.layers[-2].get_weights()])
+    model.save(tmp_path / "other.keras")
+    with pytest.raises(CatsDogsError, match=r"holds 12 rows made by tiny.keras.*--prune"):
+        catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=str(tmp_path / "other.keras"))
+    before = load_features(tmp_path / "artifacts").features
+    done = catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=str(tmp_path / "other.keras"), prune=True)
+    assert done.computed == 12
+    assert np.allclose(load_features(tmp_path / "artifacts").features, 2 * before, rtol=1e-5)
+
+
+def test_each_zip_alone_fills_its_own_split(tmp_path, pictures, zipped, extract):
+    for split in ("train", "test"):
+        members = {name: data for name, data in pictures.items() if name.startswith(split + "/")}
+        (tmp_path / f"{split}.zip").write_bytes(zipped(members))
+        assert extract(tmp_path / f"{split}.zip").images == {split: 6}
+    assert len(load_features(tmp_path / "artifacts").ids) == 6
+    noted = json.loads((tmp_path / "artifacts/source.json").read_text())
+    assert {split: Path(noted[split]).name for split in ("train", "test")} == {"train": "train.zip", "test": "test.zip"}
+
+
+def test_the_weights_of_the_last_run_are_used_where_nobody_says_otherwise(folder, extract, tmp_path):
+    extract(folder)
+    again = catsdogs.extract(folder, artifacts=tmp_path / "artifacts")
+    assert (again.computed, again.backbone) == (0, "tiny.keras")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("nowhere.keras", "there is no weights file"),
+        ("resnet", "names no weights"),
+        ("random:x", "no whole number"),
+        ("pyproject.toml", "names no weights"),
+    ],
+)
+def test_wrong_weights_are_refused_before_anything_is_written(folder, tmp_path, weights, message):
+    with pytest.raises(CatsDogsError, match=message):
+        catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=weights)
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_progress_is_told_up_to_the_last_image(folder, extract):
+    told = []
+    extract(folder, progress=lambda step, done, total: told.append((step, done, total)))
+    assert told[0] == ("loading the backbone", 0, 0)
+    assert told[-1] == ("computing features", 12, 12)
+
+
+def test_timings_say_how_fast_and_by_what(tmp_path, draw, encode, write_folder, extract):
+    images = {f"{number}.png": encode(draw(number, (8, 8))) for number in range(1, 41)}
+    done = extract(write_folder(tmp_path / "many", images))
+    noted = json.loads((tmp_path / "artifacts/timings.json").read_text())["extract"]
+    assert (noted["images"], noted["engine"], noted["device"]) == (40, "tensorflow", "cpu")
+    assert noted["rate"] == done.rate > 0

@@ -1,0 +1,178 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catsdogs.errors import CatsDogsError
+from catsdogs.layout import CLASSES, SUFFIXES, place
+
+
+def placed(*paths):
+    """Return {path: (split, id, label)} and how many were passed over."""
+    found, passed_over = place([tuple(path.split("/")) for path in paths], "the source")
+    return {paths[p.position]: (p.split, p.id, p.label) for p in found}, passed_over
+
+
+@pytest.mark.parametrize(
+    ("path", "split", "id_", "label"),
+    [
+        ("train/cat.17.jpg", "train", "cat.17", 0),
+        ("train/train/dog.3.jpg", "train", "dog.3", 1),
+        ("dogs-vs-cats/TRAIN/dog.3.JPG", "train", "dog.3", 1),
+        ("test/17.jpg", "test", "17", -1),
+        ("test1/17.jpg", "test", "17", -1),
+        ("test/unknown/17.jpg", "test", "17", -1),
+        ("cat.17.jpg", "train", "cat.17", 0),
+        ("dog.3.jpg", "train", "dog.3", 1),
+        ("cat/17.jpg", "train", "cat.17", 0),
+        ("dogs/3.jpg", "train", "dog.3", 1),
+        ("PetImages/Dog/3.jpg", "train", "dog.3", 1),
+        ("cat/cat.17.jpg", "train", "cat.17", 0),
+        ("train/dogs/dog.3.jpg", "train", "dog.3", 1),
+        ("cats-dogs-training/cat/17.png", "train", "cat.17", 0),
+        ("cats-dogs-testing/dog/3.png", "test", "dog.3", 1),
+        ("test/dogs/dog.3.jpg", "test", "dog.3", 1),
+        ("data/train/cat.jpg", "train", "cat", 0),
+        ("holiday.in.rome.jpg", "test", "holiday.in.rome", -1),
+        ("pictures/17.jpg", "test", "17", -1),
+    ],
+)
+def test_a_path_says_its_split_its_id_and_its_label(path, split, id_, label):
+    assert placed(path) == ({path: (split, id_, label)}, 0)
+
+
+def test_ids_are_the_same_whatever_the_form():
+    forms = [
+        [f"train/{kind}.{number}.jpg" for kind in CLASSES for number in range(3)],
+        [f"{kind}.{number}.jpg" for kind in CLASSES for number in range(3)],
+        [f"{kind}/{number}.jpg" for kind in CLASSES for number in range(3)],
+        [f"{kind.title()}s/{number}.jpg" for kind in CLASSES for number in range(3)],
+        [f"cats-dogs-training/{kind}/{kind}.{number}.png" for kind in CLASSES for number in range(3)],
+    ]
+    results = [sorted(placed(*paths)[0].values()) for paths in forms]
+    assert all(result == results[0] for result in results)
+    assert results[0][0] == ("train", "cat.0", 0)
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, *map(str.upper, SUFFIXES), ".Jpg"])
+def test_every_kind_of_image_is_taken_in_any_case(suffix):
+    assert placed(f"cat.1{suffix}") == ({f"cat.1{suffix}": ("train", "cat.1", 0)}, 0)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "__MACOSX/train/._cat.1.jpg",
+        "__MACOSX/cat.2.jpg",
+        "cat/Thumbs.db",
+        ".DS_Store",
+        ".cat.1.jpg",
+        ".Trash/cat.1.jpg",
+        "../cat.1.jpg",
+        "sample_submission.csv",
+        "train.zip",
+        "cat.1.jpg.txt",
+        "jpg",
+        "dog.3.jpg/cat.1.jpg",
+    ],
+)
+def test_what_is_hidden_or_no_image_is_passed_over_and_counted(path):
+    found, passed_over = placed(path, "cat.0.jpg", "dog.0.jpg")
+    assert (sorted(found), passed_over) == (["cat.0.jpg", "dog.0.jpg"], 1)
+
+
+def test_what_lies_beside_train_and_test_is_passed_over_and_counted():
+    found, passed_over = placed("train/cat.1.jpg", "train/dog.1.jpg", "test/1.jpg", "cat.7.jpg", "docs/logo.png")
+    assert (len(found), passed_over) == (3, 2)
+
+
+def test_class_folders_beside_a_test_folder_are_the_training_split():
+    found, passed_over = placed("cat/1.jpg", "dog/1.jpg", "test/1.jpg", "test/2.jpg")
+    assert passed_over == 0
+    assert [found[path][0] for path in ("cat/1.jpg", "dog/1.jpg", "test/1.jpg")] == ["train", "train", "test"]
+
+
+def test_pictures_without_labels_beside_a_test_folder_are_passed_over():
+    assert placed("logo.png", "test/1.jpg") == ({"test/1.jpg": ("test", "1", -1)}, 1)
+
+
+def test_a_validation_folder_is_the_test_split_only_where_there_is_no_other():
+    found, passed_over = placed("train/cat.1.jpg", "train/dog.1.jpg", "validation/cats/1.jpg")
+    assert (found["validation/cats/1.jpg"], passed_over) == (("test", "cat.1", 0), 0)
+    found, passed_over = placed("train/cat.1.jpg", "train/dog.1.jpg", "valid/cats/1.jpg", "test1/1.jpg")
+    assert ("valid/cats/1.jpg" in found, passed_over) == (False, 1)
+    found, _ = placed("valid/cat.1.jpg", "valid/dog.1.jpg", "test/1.jpg")
+    assert found["valid/cat.1.jpg"] == ("train", "cat.1", 0)
+
+
+def test_a_test_image_named_like_a_class_labels_nothing():
+    found, _ = placed("test/cat.jpg", "test/1.jpg")
+    assert {label for _, _, label in found.values()} == {-1}
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (["ants/1.jpg", "bees/1.jpg"], "ants/1.jpg, bees/1.jpg"),
+        (["bird.1.jpg", "fish.2.jpg"], "bird.1.jpg, fish.2.jpg"),
+        (["cat.1.jpg", "dog.1.jpg", "emu.1.jpg"], "1 of 3 images"),
+        (["cat/1.jpg", "dog/1.jpg", "emu/1.jpg"], "emu/1.jpg"),
+        (["train/cat.1.jpg", "train/17.jpg"], "train/17.jpg"),
+        (["test/cat/1.jpg", "test/emu/1.jpg"], "test/emu/1.jpg"),
+        (["ants/1.jpg", "bees/1.jpg", "test/1.jpg"], "ants/1.jpg"),
+        (["train/1.jpg", "train/2.jpg", "train/3.jpg", "train/4.jpg", "train/5.jpg"], "and 2 more"),
+    ],
+)
+def test_labels_that_are_neither_class_are_named(paths, named):
+    with pytest.raises(CatsDogsError, match="labelled neither cat nor dog") as error:
+        placed(*paths)
+    assert named in error.value.message
+    assert "cat/ and dog/" in error.value.hint
+
+
+@pytest.mark.parametrize("paths", [[], ["notes.txt"], ["__MACOSX/._cat.0.jpg", ".cat.1.jpg"]])
+def test_a_source_without_images_is_told(paths):
+    with pytest.raises(CatsDogsError, match="no images in the source") as error:
+        placed(*paths)
+    assert ".jpg" in error.value.hint
+
+
+def test_an_id_shows_unprintable_bytes_as_hexadecimal():
+    found, _ = placed("cat.\udcff\n\x1b[31m.jpg")
+    assert [id_ for _, id_, _ in found.values()] == ["cat.\\xff\\x0a\\x1b[31m"]
+
+
+def test_a_name_longer_than_any_file_system_holds_is_refused():
+    # Number after number would be compared: beyond 4,300 digits Python's int refuses to.
+    with pytest.raises(CatsDogsError, match="5,000 characters"):
+        placed("1" * 5000 + ".jpg")
+
+
+def test_folders_have_no_say_in_the_order():
+    # To natural order the two numbers are equal.
+    names = [("a/cat.2.jpg", "b/cat.02.jpg"), ("b/cat.2.jpg", "a/cat.02.jpg"), ("cat.2.jpg", "cat.02.jpg")]
+    orders = [[id_ for _, id_, _ in placed(*pair)[0].values()] for pair in names]
+    assert orders == [["cat.02", "cat.2"]] * 3
+
+
+PATHS = [
+    "/".join((*folders, name))
+    for folders in itertools.chain([()], itertools.product(["train", "test", "cat", "Dogs", "val", ".x"]))
+    for name in ("cat.1.jpg", "dog.2.png", "3.gif", "x.txt")
+]
+
+
+@given(
+    st.lists(st.sampled_from(PATHS), unique=True, min_size=1).flatmap(
+        lambda p: st.tuples(st.just(p), st.permutations(p))
+    )
+)
+def test_the_order_of_the_walk_changes_nothing(orders):
+    def outcome(paths):
+        try:
+            return placed(*paths)
+        except CatsDogsError as error:
+            return str(error)
+
+    assert outcome(orders[0]) == outcome(orders[1])
