@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 from natsort import natsort_keygen
@@ -17,7 +16,7 @@ from .extraction import VIEW, origin_of
 from .images import SIZE
 from .layout import is_passed_over
 from .progress import Progress
-from .sources import ImageFile, read_file, walk_folder
+from .sources import ImageFile, image_file, walk_folder
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def label(
 
 def _files(path: Path, open_zips: ExitStack) -> list[ImageFile]:
     if not path.is_dir():
-        return [ImageFile((path.name,), str(path), partial(read_file, path))]
+        return [image_file(path, (path.name,))]
     files = [file for file in walk_folder(path, open_zips) if not is_passed_over(file.parts)]
     if not files:
         raise CatsDogsError(f"there are no images in {path}", "Give files or folders of images")

@@ -165,11 +165,19 @@ def _split_of(name: str) -> str | None:
 
 
 def _label_of(parts: tuple[str, ...]) -> tuple[int, bool]:
-    """Return the label, and whether it is a folder that says it rather than the file's name."""
-    for folder in reversed(parts[:-1]):
-        if folder.lower() in _CLASS_NAMES:
-            return _CLASS_NAMES[folder.lower()], True
-    return _CLASS_NAMES.get(parts[-1].split(".")[0].lower(), -1), False
+    """Return the label, and whether it is a folder that says it rather than the file's name.
+
+    The nearest folder within that of the split comes first, then the name, and last a folder around the split's.
+    """
+    split = next((depth for depth, folder in enumerate(parts[:-1], 1) if is_split_name(folder)), 0)
+    labels = [_CLASS_NAMES.get(folder.lower(), -1) for folder in parts[:-1]]
+    within, around = ([label for label in part if label >= 0] for part in (labels[split:], labels[:split]))
+    named = _CLASS_NAMES.get(parts[-1].split(".")[0].lower(), -1)
+    if within:
+        return within[-1], True
+    if named >= 0 or not around:
+        return named, False
+    return around[-1], True
 
 
 def _look_labelled(paths: Collection[tuple[str, ...]]) -> bool:

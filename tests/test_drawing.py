@@ -76,9 +76,7 @@ def test_the_sample_is_laid_out_as_kaggle_ships_it(tmp_path: Path, drawn: list[i
     assert labels.dtype == np.int8
 
 
-def test_the_zips_are_stored_without_compression_and_without_a_clock(
-    tmp_path: Path, drawn: list[int]
-) -> None:
+def test_the_zips_are_stored_without_compression_and_without_a_clock(tmp_path: Path, drawn: list[int]) -> None:
     drawing.write_sample(tmp_path / "sample.zip", train=2, test=1)
     with zipfile.ZipFile(tmp_path / "sample.zip") as outer:
         infos = outer.infolist()

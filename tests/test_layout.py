@@ -176,3 +176,18 @@ def test_the_order_of_the_walk_changes_nothing(orders):
             return str(error)
 
     assert outcome(orders[0]) == outcome(orders[1])
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("dogs/train/cat.1.jpg", 0),
+        ("dogs/train/cats/1.jpg", 0),
+        ("dogs/train/1.jpg", 1),
+        ("dogs/cats/1.jpg", 0),
+        ("dogs/cat.1.jpg", 1),
+    ],
+)
+def test_folders_within_the_split_come_before_names_and_names_before_folders_around_it(path, label):
+    placed, _ = place([tuple(path.split("/"))], "data")
+    assert [image.label for image in placed] == [label]

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catsdogs.errors import CatsDogsError
-from catsdogs.sources import MAX_BYTES, Source
+from catsdogs.sources import Source
+from catsdogs.sources.files import MAX_BYTES
 
 DEFLATED, STORED = zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED
 TRAIN_IDS = ("cat.1", "cat.2", "cat.10", "dog.1", "dog.2", "dog.10")

@@ -1,0 +1,145 @@
+"""One path comes in; out go the images found there: ids, labels, split, and how to read each one's bytes.
+
+A source is read in place, and nothing of it stays behind.
+"""
+
+import itertools
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CatsDogsError
+from ..layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
+from .files import ImageFile, cannot_be_read, image_file, is_packed_split, open_zip
+from .zips import walk_zip
+
+__all__ = ["ImageFile", "Source", "Split", "image_file", "walk_folder"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split in natural order (cat.2 before cat.10).
+
+    Parameters
+    ----------
+    ids : tuple of str
+    labels : ndarray of shape (n,), int8
+        1 dog, 0 cat, -1 unknown.
+    files : tuple of ImageFile
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[np.int8]
+    files: tuple[ImageFile, ...]
+
+
+class Source:
+    """The images under one path, held open for reading; a context manager.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder or a zip, in any of the layouts that `catsdogs.layout` knows.
+
+    Attributes
+    ----------
+    splits : dict of str to Split
+        "train" and "test", those that are there.
+    passed_over : int
+        Files that are no images, or lie outside of both splits.
+
+    Raises
+    ------
+    CatsDogsError
+        Nothing there, no image in it, two images with one id, or labels that are no class.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._open_zips = ExitStack()
+        try:
+            files = list(self._walk())
+            placed, self.passed_over = place([file.parts for file in files], str(path))
+            self.splits = {
+                split: _split([(p, files[p.position]) for p in members])
+                for split, members in itertools.groupby(placed, lambda p: p.split)
+            }
+        except BaseException:
+            self._open_zips.close()
+            raise
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._open_zips.close()
+
+    def _walk(self) -> Iterator[ImageFile]:
+        try:
+            mode = self.path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise CatsDogsError(f"there is no {self.path}", "Give the path of a folder or a zip of images") from error
+        except OSError as error:
+            raise cannot_be_read(self.path, error) from error
+        if stat.S_ISDIR(mode):
+            yield from self._walk_folder_or_its_zip()
+        elif is_image(self.path.name):
+            raise CatsDogsError(
+                f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs label"
+            )
+        else:
+            yield from walk_zip(open_zip(self.path), str(self.path), (), self._open_zips)
+
+    def _walk_folder_or_its_zip(self) -> Iterator[ImageFile]:
+        files = list(walk_folder(self.path, self._open_zips))
+        zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
+        if len(zips) == 1 and all(is_passed_over(file.parts) for file in files):
+            # A folder into which Kaggle's download went and nothing else.
+            path = self.path / zips[0]
+            yield from walk_zip(open_zip(path), str(path), (), self._open_zips)
+        else:
+            yield from files
+
+
+def walk_folder(folder: Path, open_zips: ExitStack) -> Iterator[ImageFile]:
+    """Yield every file below `folder`, links followed, and those within zips that are named like a split.
+
+    Zips opened on the way are entered into `open_zips`, to be closed by the caller.
+    """
+    waiting: list[tuple[Path, tuple[str, ...], frozenset[tuple[int, int]]]] = [(folder, (), frozenset())]
+    while waiting:
+        folder, parts, above = waiting.pop()
+        try:
+            status = folder.stat()
+            names = os.listdir(folder)  # noqa: PTH208 - names, not paths, are wanted
+        except OSError as error:
+            if is_hidden(parts):
+                continue
+            raise cannot_be_read(folder, error) from error
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            continue  # a link that leads back to a folder above
+        folders = {name.lower() for name in names}
+        for name in names:
+            path = folder / name
+            # A folder that is named like an image is no folder of images, but an image that cannot be read.
+            if not is_image(name) and os.path.isdir(path):  # noqa: PTH112 - Path's raises where access is denied
+                waiting.append((path, (*parts, name), above | {here}))
+            elif is_packed_split(PurePosixPath(name), folders):
+                yield from walk_zip(open_zip(path), str(path), (*parts, path.stem), open_zips)
+            else:
+                yield image_file(path, (*parts, name))
+
+
+def _split(members: list[tuple[Placed, ImageFile]]) -> Split:
+    return Split(
+        ids=tuple(placed.id for placed, _ in members),
+        labels=np.array([placed.label for placed, _ in members], np.int8),
+        files=tuple(file for _, file in members),
+    )

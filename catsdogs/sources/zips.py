@@ -1,0 +1,166 @@
+"""An open zip comes in; out go the files in it, each with how to read its bytes. Nothing is unpacked.
+
+A zip within a zip is read where it lies when it was stored, and through an unnamed temporary file, gone with the
+process, when it was compressed.
+"""
+
+import errno
+import io
+import lzma
+import os
+import shutil
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from ..errors import CatsDogsError
+from ..layout import is_image
+from .files import MAX_BYTES, ImageFile, is_packed_split
+
+_ENCRYPTED, _NAME_IS_UTF8 = 0x1, 0x800
+"""Bits of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
+
+_END_LENGTH = 22
+"""Bytes in the record that ends a zip, its comment aside (APPNOTE.TXT, 4.3.16)."""
+
+# fmt: off
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    EOFError, MemoryError, OSError, OverflowError, RuntimeError, ValueError,
+)
+# fmt: on
+"""What zipfile raises on what is damaged, encrypted, or compressed in a way that it does not know."""
+
+
+def walk_zip(
+    file: BinaryIO, where: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
+) -> Iterator[ImageFile]:
+    """Yield every file of a zip, and of the zips within that are named like a split.
+
+    Parameters
+    ----------
+    file : file
+        The zip; it is entered into `open_zips` as are those within, to be closed by the caller.
+    where : str
+        What it is, for messages.
+    parts : tuple of str
+        Where it lies below the source.
+    open_zips : ExitStack
+    depth : int
+        0 for a zip, 1 for one within a zip; in those no further ones are looked for.
+
+    Raises
+    ------
+    CatsDogsError
+        It is no zip, or is cut short.
+    """
+    open_zips.enter_context(file)
+    try:
+        archive = open_zips.enter_context(zipfile.ZipFile(file))
+        file.seek(-_END_LENGTH - len(archive.comment), os.SEEK_END)
+        if file.read(4) != b"PK\5\6":
+            # Of a zip that is cut short behind a stored zip, zipfile finds the end of the inner one.
+            raise zipfile.BadZipFile("something follows its end")
+    except _UNREADABLE as error:
+        raise CatsDogsError(
+            f"{where} is not a zip, or is cut short ({error})", "Fetch it again, or give a folder of images"
+        ) from error
+    members = [(member, PurePosixPath(_name_of(member))) for member in archive.infolist()]
+    parents = {path.parent for _, path in members}
+    folders = {str(folder).lower() for parent in parents for folder in (parent, *parent.parents)}
+    for member, path in members:
+        inside = (*parts, *path.parts)
+        if not inside or (_is_folder(member) and not is_image(path.name)):
+            continue
+        if depth == 0 and is_packed_split(path, folders):
+            inner = _open_inner(file, archive, member)
+            yield from walk_zip(inner, f"{where}/{path}", (*inside[:-1], path.stem), open_zips, depth=1)
+        else:
+            yield ImageFile(inside, f"{where}/{path}", partial(_read_member, archive, member))
+
+
+def _name_of(member: zipfile.ZipInfo) -> str:
+    name = member.orig_filename
+    if not member.flag_bits & _NAME_IS_UTF8:
+        # zipfile then reads code page 437. What wrote it was rarely DOS; macOS, for one, writes UTF-8 so.
+        name = name.encode("cp437").decode("utf-8", "surrogateescape")
+    return name.replace("\\", "/")
+
+
+def _is_folder(member: zipfile.ZipInfo) -> bool:
+    return _name_of(member).endswith("/")
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    if _is_folder(member):
+        raise OSError("it is a folder")
+    if member.file_size > MAX_BYTES:
+        raise OSError(f"it holds {member.file_size:,} bytes, more than {MAX_BYTES:,}")
+    if member.flag_bits & _ENCRYPTED:
+        raise OSError("it is encrypted")
+    try:
+        return archive.read(member)
+    except _UNREADABLE as error:
+        raise OSError(f"the zip is damaged here: {error}") from error
+
+
+def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
+    """Return a zip's member as a seekable file: in place if it was stored, through a spool if compressed."""
+    spool = None
+    try:
+        with archive.open(member) as packed:
+            if member.compress_type == zipfile.ZIP_STORED:
+                # Opening has checked the member's own header (APPNOTE.TXT 4.3.7), which ends in two lengths.
+                file.seek(member.header_offset + 26)
+                name, extra = struct.unpack("<HH", file.read(4))
+                start = member.header_offset + 30 + name + extra
+                return io.BufferedReader(_Window(file, start, member.file_size))
+            spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller's stack
+            shutil.copyfileobj(packed, spool, 1 << 20)
+    except _UNREADABLE as error:
+        if spool:
+            spool.close()
+        # Damage, too, may be an OSError: it has no number, or is a seek to before the start.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise CatsDogsError(
+                f"{member.filename} cannot be unpacked into {tempfile.gettempdir()} ({error.strerror})",
+                f"Set TMPDIR to a folder on a disk with {member.file_size:,} bytes free",
+            ) from error
+        raise CatsDogsError(
+            f"{member.filename} within the zip is damaged or encrypted ({error})", "Fetch the zip again"
+        ) from error
+    spool.seek(0)
+    return spool
+
+
+class _Window(io.RawIOBase):
+    """Part of an open file as a file of its own; positions are its own, so threads do not meet."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file, self._start, self._size, self._position = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if origin + offset < 0:
+            raise OSError("a seek before the start")
+        self._position = origin + offset
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no length
+        wanted = min(len(buffer), max(0, self._size - self._position))
+        block = os.pread(self._file.fileno(), wanted, self._start + self._position)
+        buffer[: len(block)] = block
+        self._position += len(block)
+        return len(block)
