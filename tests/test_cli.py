@@ -1,0 +1,205 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import catsdogs
+from catsdogs import import_features
+
+ROOT = Path(catsdogs.__file__).parent.parent
+
+
+def command(*arguments, program=("-m", "catsdogs"), **environment):
+    """Run a command as a user would, its output not a terminal."""
+    return subprocess.run(
+        [sys.executable, *program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, draw, encode, write_folder):
+    images = {f"train/cat.{n}.jpg": encode(draw(n), "JPEG") for n in range(8)}
+    images |= {f"train/dog.{n}.jpg": encode(draw(100 + n), "JPEG") for n in range(8)}
+    images |= {f"test/{n}.jpg": encode(draw(200 + n), "JPEG") for n in range(1, 4)}
+    images |= {"train/dog.1.jpg": b"no image", "test/2.jpg": b"", "train/Thumbs.db": b"", "train/.DS_Store": b""}
+    return write_folder(tmp_path_factory.mktemp("data"), images)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory, data, tiny_backbone):
+    folder = tmp_path_factory.mktemp("artifacts")
+    done = command("run", data, "--artifacts", folder, "--weights", tiny_backbone)
+    assert done.returncode == 0, done.stderr
+    (folder / "said.json").write_text(json.dumps([done.stdout, done.stderr]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """Artifacts of features that were imported, both splits."""
+    folder = tmp_path_factory.mktemp("features")
+    labels = np.arange(40) % 2
+    values = np.random.default_rng(0).random((40, 2048)).astype(np.float32) + labels[:, np.newaxis]
+    import_features([str(n) for n in range(40)], labels, {"224": values}, artifacts=folder)
+    import_features(["1", "2"], None, {"224": values[:2]}, artifacts=folder, split="test")
+    return folder
+
+
+def test_run_says_what_was_done_and_where_to_look_and_nothing_else(artifacts):
+    stdout, stderr = json.loads((artifacts / "said.json").read_text())
+    assert stderr == ""
+    for said in (
+        "19: 17 done, 2 unreadable (16 train, 3 test)",
+        "dog.1: not a JPEG",
+        "2: the file is empty",
+        "2 other files passed over",
+        "17 computed with tiny.keras",
+        "out of fold",
+        "3 rows, clipped to [0.005, 0.995]",
+        str(artifacts / "metrics.json"),
+        str(artifacts / "submission.csv"),
+    ):
+        assert said in stdout
+    assert "\x1b" not in stdout
+
+
+def test_the_summary_fits_80_columns_but_for_paths_and_what_is_to_be_copied(artifacts):
+    stdout, _ = json.loads((artifacts / "said.json").read_text())
+    assert [line for line in stdout.splitlines() if len(line) > 80 and str(artifacts) not in line] == []
+
+
+def test_a_second_run_says_that_nothing_was_computed(artifacts, data):
+    done = command("run", data, "--artifacts", artifacts)
+    assert done.returncode == 0
+    assert "none computed: all were cached" in done.stdout
+    assert "trained before, and still valid" in done.stdout
+
+
+def test_random_weights_are_said_to_mean_nothing(data, tmp_path, tiny_backbone):
+    from catsdogs.extraction import Extraction
+    from catsdogs.terminal import extraction_lines
+
+    done = Extraction({"test": 1}, {}, 1, 0, "random:0", 1.0, None)
+    assert any("predictions mean nothing" in text for _, text in extraction_lines(done))
+
+
+@pytest.mark.parametrize("name", ["train", "submit", "info", "--help", "--version"])
+def test_what_needs_no_images_imports_neither_keras_nor_tensorflow(features, name):
+    code = "import sys, catsdogs.cli\ntry: catsdogs.cli.main()\nfinally: print('LOADED', *sorted(sys.modules))"
+    arguments = [name] if name.startswith("-") else [name, "--artifacts", features]
+    if name in ("submit", "info"):
+        catsdogs.train(features)
+    done = command(*arguments, program=("-c", code))
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split("LOADED")[1].split())
+    assert "catsdogs" in loaded
+    assert not loaded & {"tensorflow", "keras", "h5py"}
+    if name.startswith("-"):
+        assert not loaded & {"numpy", "sklearn", "PIL"}
+
+
+def test_labels_as_json_are_a_list_and_the_exit_code_tells_of_the_unreadable(artifacts, data):
+    paths = [data / "train/cat.1.jpg", data / "test/2.jpg", data / "train/dog.2.jpg"]
+    done = command("label", *paths, "--artifacts", artifacts, "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    answers = json.loads(done.stdout)
+    assert [answer["image"] for answer in answers] == [str(path) for path in paths]
+    assert [set(answer) for answer in answers] == [
+        {"image", "label", "probability"},
+        {"image", "label", "probability", "reason"},
+        {"image", "label", "probability"},
+    ]
+    assert answers[1] == {"image": str(paths[1]), "label": None, "probability": None, "reason": "the file is empty"}
+    for answer in (answers[0], answers[2]):
+        assert answer["label"] == ("dog" if answer["probability"] > 0.5 else "cat")
+
+
+def test_labels_for_people_are_a_line_an_image(artifacts, data):
+    done = command("label", data / "train/cat.1.jpg", "--artifacts", artifacts)
+    assert done.returncode == 0
+    assert re.fullmatch(r"(cat|dog) +\d+\.\d\d%  .*cat\.1\.jpg\n", done.stdout)
+
+
+def test_info_as_json_is_what_the_library_returns(features):
+    done = command("info", "--artifacts", features, "--json")
+    assert json.loads(done.stdout) == json.loads(json.dumps(catsdogs.info(features)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "nowhere"], "error: there is no nowhere. Give the path of a folder or a zip of images.\n"),
+        (["train", "--artifacts", "EMPTY"], "Run catsdogs extract DATA first.\n"),
+        (["submit", "--artifacts", "EMPTY"], "Run catsdogs train first.\n"),
+        (["info", "--artifacts", "EMPTY"], "Run catsdogs run DATA, or catsdogs demo.\n"),
+        (["label", "cat.jpg", "--artifacts", "EMPTY"], "Run catsdogs train first.\n"),
+        (["submit", "--clip", "0.9", "--artifacts", "EMPTY"], "such as 0.005.\n"),
+        (["extract", "EMPTY", "--weights", "x.pt"], "FILE.weights.h5 or FILE.keras.\n"),
+    ],
+)
+def test_what_a_user_can_cause_is_one_line_and_exit_code_1(tmp_path, arguments, said):
+    arguments = [str(tmp_path) if argument == "EMPTY" else argument for argument in arguments]
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.endswith(said)
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_traceback_can_be_asked_for(tmp_path):
+    done = command("train", "--artifacts", tmp_path, CATSDOGS_DEBUG="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_command_that_is_none_is_exit_code_2():
+    assert command("bark").returncode == 2
+    assert command("label").returncode == 2
+
+
+def test_names_of_files_cannot_send_escape_codes_to_the_terminal(artifacts, tmp_path):
+    path = tmp_path / "\x1b[31mred\x1b]0;title\x07.jpg"
+    path.write_bytes(b"no image")
+    done = command("label", tmp_path, "--artifacts", artifacts)
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout + done.stderr
+    assert r"\x1b[31mred" in done.stdout
+
+
+@pytest.mark.parametrize("program", [("-m", "catsdogs"), ("cli.py",)])
+def test_the_version_is_that_of_the_package(program):
+    assert command("--version", program=program).stdout == f"catsdogs {catsdogs.__version__}\n"
+
+
+def test_every_command_opens_its_help_with_a_sentence_and_ends_it_with_an_example():
+    from typer.main import get_command
+
+    from catsdogs.cli import app
+
+    for name, each in get_command(app).commands.items():
+        first, *_, last = each.help.strip().splitlines()
+        assert re.fullmatch(r"[A-Z].*\.", first), name
+        assert last.startswith(f"Example: catsdogs {name}"), name
+        for parameter in each.params:
+            assert parameter.help, (name, parameter.name)
+
+
+def test_every_name_of_the_api_is_documented_and_every_command_is_one_of_them():
+    from typer.main import get_command
+
+    from catsdogs.cli import app
+
+    for name in catsdogs.__all__:
+        assert getattr(catsdogs, name).__doc__, name
+    assert set(get_command(app).commands) <= set(catsdogs.__all__)

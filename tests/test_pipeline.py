@@ -1,0 +1,122 @@
+import json
+
+import numpy as np
+import pytest
+
+import catsdogs
+from catsdogs import CatsDogsError
+
+
+@pytest.fixture
+def data(tmp_path, draw, encode, write_folder):
+    images = {f"train/cat.{n}.jpg": encode(draw(n), "JPEG") for n in range(8)}
+    images |= {f"train/dog.{n}.jpg": encode(draw(100 + n), "JPEG") for n in range(8)}
+    images |= {f"test/{n}.jpg": encode(draw(200 + n), "JPEG") for n in range(1, 4)}
+    return write_folder(tmp_path / "data", images)
+
+
+@pytest.fixture
+def run(tmp_path, tiny_backbone):
+    def run_into_artifacts(data, **options):
+        return catsdogs.run(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone), **options)
+
+    return run_into_artifacts
+
+
+def test_a_second_run_does_nothing_again_and_leaves_every_artifact_as_it_is(data, run, tmp_path):
+    first = run(data)
+    assert (first.extraction.computed, first.trained, first.submission.images) == (19, True, 3)
+    notes = {"timings.json", "source.json"}
+    files = [path for path in (tmp_path / "artifacts").rglob("*.*") if path.is_file() and path.name not in notes]
+    before = {path: path.read_bytes() for path in files}
+    second = run(data)
+    assert (second.extraction.computed, second.trained) == (0, False)
+    assert second.metrics == first.metrics == json.loads((tmp_path / "artifacts/metrics.json").read_text())
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_a_new_training_image_trains_the_head_anew_and_a_new_test_image_does_not(data, run, draw, encode):
+    run(data)
+    (data / "test/4.jpg").write_bytes(encode(draw(300), "JPEG"))
+    done = run(data)
+    assert (done.extraction.computed, done.trained, done.submission.images) == (1, False, 4)
+    (data / "train/dog.8.jpg").write_bytes(encode(draw(301), "JPEG"))
+    done = run(data)
+    assert (done.extraction.computed, done.trained) == (1, True)
+
+
+def test_without_test_images_it_ends_well_and_writes_no_submission(data, run, tmp_path):
+    for path in (data / "test").iterdir():
+        path.unlink()
+    assert run(data).submission is None
+    assert not (tmp_path / "artifacts/submission.csv").exists()
+
+
+def test_the_layout_of_2017_is_scored_on_its_test_images(tmp_path, draw, encode, write_folder, run):
+    images = {
+        f"cats-dogs-{split}/{kind}/{n}.png": encode(draw(first + n))
+        for split, count, base in (("training", 8, 0), ("testing", 3, 1000))
+        for kind, first in (("cat", base), ("dog", base + 100))
+        for n in range(count)
+    }
+    done = run(write_folder(tmp_path / "2017", images))
+    assert done.submission is None
+    assert (done.metrics["images"], done.metrics["test"]["images"]) == (16, 6)
+
+
+def test_a_wrong_clip_is_refused_before_the_features_are_computed(data, run, tmp_path):
+    with pytest.raises(CatsDogsError, match=r"the clip is 0\.7"):
+        run(data, clip=0.7)
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_only_unlabelled_images_keep_their_features_and_say_what_is_missing(data, run, tmp_path):
+    with pytest.raises(CatsDogsError, match=r"no train features"):
+        run(data / "test")
+    assert len(catsdogs.load_features(tmp_path / "artifacts", "test").ids) == 3
+
+
+def test_labels_say_what_the_head_says(data, run, tmp_path, tiny_backbone):
+    done = run(data, clip=0)
+    answers = catsdogs.label([data / "test", data / "test/2.jpg"], artifacts=tmp_path / "artifacts")
+    assert [answer.image for answer in answers] == [
+        str(data / "test" / name) for name in ("1.jpg", "2.jpg", "3.jpg", "2.jpg")
+    ]
+    submitted = np.loadtxt(done.submission.path, delimiter=",", skiprows=1)[:, 1]
+    assert np.allclose([answer.probability for answer in answers], submitted[[0, 1, 2, 1]], atol=1e-6)
+    assert all(answer.label == ("cat", "dog")[answer.probability > 0.5] for answer in answers)
+
+
+def test_labels_of_what_is_no_image_are_a_reason(data, run, tmp_path):
+    run(data)
+    (tmp_path / "text.jpg").write_text("no image")
+    answers = catsdogs.label(
+        [tmp_path / "text.jpg", tmp_path / "nowhere.jpg", data / "test/1.jpg"], artifacts=tmp_path / "artifacts"
+    )
+    assert [answer.label is None for answer in answers] == [True, True, False]
+    assert "not a JPEG" in answers[0].reason
+    assert "No such file" in answers[1].reason
+
+
+def test_labels_by_other_weights_than_the_head_was_trained_with_are_refused(data, run, tmp_path, tiny_backbone):
+    from catsdogs.backbone.quiet import keras
+
+    run(data)
+    model = keras().saving.load_model(tiny_backbone)
+    model.layers[-2].set_weights([weight + 1 for weight in model.layers[-2].get_weights()])
+    model.save(tmp_path / "other.keras")
+    with pytest.raises(CatsDogsError, match=r"head was trained on features of tiny.keras.*these are of other.keras"):
+        catsdogs.label([data / "test"], artifacts=tmp_path / "artifacts", weights=str(tmp_path / "other.keras"))
+
+
+def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_features(data, run, tmp_path, draw, encode):
+    run(data)
+    found = catsdogs.info(tmp_path / "artifacts")
+    assert found["features"]["origin"]["form"] == "tiny.keras"
+    assert found["features"]["splits"]["train"]["images"] == 16
+    assert found["head"]["current"]
+    assert found["files"]["submission.csv"] == (tmp_path / "artifacts/submission.csv").stat().st_size
+    json.dumps(found)
+    (data / "train/dog.8.jpg").write_bytes(encode(draw(301), "JPEG"))
+    catsdogs.extract(data, artifacts=tmp_path / "artifacts")
+    assert not catsdogs.info(tmp_path / "artifacts")["head"]["current"]
