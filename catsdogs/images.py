@@ -106,7 +106,7 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
             squashed = _rgb(_upright(image)).resize((size, size), Image.Resampling.BICUBIC)
             return np.asarray(squashed.convert("RGB"))
     except UnidentifiedImageError as error:
-        raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or broken at its start") from error
+        raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
     except UnreadableImageError:
         raise
     except MemoryError as error:

@@ -1,14 +1,18 @@
 """Nothing comes in; Keras and TensorFlow go out, imported once, at the first need, and without their chatter."""
 
+import faulthandler
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from ..errors import CatsDogsError
+
+_redirection = threading.RLock()
 
 
 @cache
@@ -18,18 +22,32 @@ def keras() -> Any:
     Raises
     ------
     CatsDogsError
-        Keras is set to another backend, or to channels first.
+        It does not load, or is set to another backend, to channels first, or to another precision than float32.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with silence():
-        import keras
-        import tensorflow as tf
-
+    # What keras.json says is meant for the user's own work.
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        with silence():
+            import keras
+            import tensorflow as tf
+    except ImportError as error:
+        raise CatsDogsError(
+            f"Keras does not load with its {backend} backend ({error})",
+            "Unset KERAS_BACKEND, or install catsdogs anew in an environment of its own",
+        ) from error
     tf.get_logger().setLevel("ERROR")
     if keras.backend.backend() != "tensorflow":
-        raise CatsDogsError(f"Keras is set to its {keras.backend.backend()} backend", "Set KERAS_BACKEND=tensorflow")
+        raise CatsDogsError(
+            f"Keras is set to its {keras.backend.backend()} backend",
+            "Set KERAS_BACKEND=tensorflow before Keras is imported",
+        )
     if keras.config.image_data_format() != "channels_last":
         raise CatsDogsError("Keras is set to channels_first", 'Set "image_data_format": "channels_last" in keras.json')
+    if keras.config.dtype_policy().name != "float32":
+        raise CatsDogsError(
+            f"Keras is set to {keras.config.dtype_policy().name}", 'Set "floatx" in keras.json and the policy to float32'
+        )
     return keras
 
 
@@ -39,16 +57,27 @@ def silence() -> Iterator[None]:
 
     TensorFlow logs to file descriptor 2 before it has read any of its own settings.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    with _redirection:
+        if sys.stderr is not None:
+            sys.stderr.flush()
         try:
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            kept = os.dup(2)
+        except OSError:  # it is closed: whatever is written there, nobody sees it
+            kept = os.open(os.devnull, os.O_WRONLY)
+        # A TensorFlow that was built for another processor ends the process: not without a word.
+        speaks_up = not faulthandler.is_enabled()
+        with tempfile.TemporaryFile() as said:
+            os.dup2(said.fileno(), 2)
+            if speaks_up:
+                faulthandler.enable(kept)
+            try:
+                yield
+            except BaseException:
+                said.seek(0)
+                os.write(kept, said.read())
+                raise
+            finally:
+                if speaks_up:
+                    faulthandler.disable()
+                os.dup2(kept, 2)
+                os.close(kept)

@@ -53,7 +53,8 @@ def _compile(model: Any, shape: tuple[int, ...]) -> Any:
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])  # type: ignore[untyped-decorator]
     def features(rgb: Any) -> Any:
         bgr = tf.cast(rgb, tf.float32)[..., ::-1] - tf.constant(MEANS_BGR, tf.float32)
-        return model(bgr, training=False)
+        # A model of mixed precision gives 16 bits.
+        return tf.cast(model(bgr, training=False), tf.float32)
 
     return features.get_concrete_function()
 

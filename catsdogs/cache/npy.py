@@ -1,29 +1,36 @@
-"""Arrays and paths come in; ``.npy`` files go out that can be written row by row and read without trust."""
+"""Arrays and paths come in; ``.npy`` files go out that can be written row by row and read without trust.
+
+The header is written and compared by its bytes, and never parsed: what a damaged one says has no say in anything.
+"""
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import DTypeLike, NDArray
+
+HEADER = 128
+"""Bytes before the data: what ``np.save`` writes for arrays of any shape and dtype that a cache holds."""
 
 
 class RowFile:
     """A ``.npy`` file whose rows are written in place with ``pwrite``, in any order."""
 
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            shape, _, self._dtype = _read_header(file)
-            self._offset = file.tell()
-        self._row_bytes = self._dtype.itemsize * int(np.prod(shape[1:]))
+    def __init__(self, path: Path, row_shape: Sequence[int], dtype: DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self._row_bytes = self._dtype.itemsize * prod(row_shape)
         self._descriptor = os.open(path, os.O_WRONLY)
 
     def write(self, row: int, value: object) -> None:
         """Write one row."""
         block = memoryview(np.ascontiguousarray(value, self._dtype).tobytes())
-        position = self._offset + row * self._row_bytes
+        if len(block) != self._row_bytes:
+            raise ValueError(f"a row must be of {self._row_bytes} bytes. Got {len(block)} instead.")
+        position = HEADER + row * self._row_bytes
         while block:
             written = os.pwrite(self._descriptor, block, position)
             block, position = block[written:], position + written
@@ -40,22 +47,18 @@ class RowFile:
 def create(path: Path, shape: Sequence[int], dtype: DTypeLike) -> None:
     """Create a file of zeros, the rows not yet taking space on the disk."""
     dtype = np.dtype(dtype)
-    header = {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
     with path.open("wb") as file:
-        npy_format.write_array_header_1_0(file, header)
-        file.truncate(file.tell() + dtype.itemsize * int(np.prod(shape)))
+        file.write(_header(shape, dtype))
+        file.truncate(HEADER + dtype.itemsize * prod(shape))
 
 
-def save(path: Path, array: NDArray[np.generic]) -> None:
-    """Write a whole array and sync it."""
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
+def to_bytes(array: NDArray[Any]) -> bytes:
+    """Return what ``np.save`` would write, the same bytes with any version of NumPy."""
+    return _header(array.shape, array.dtype) + array.tobytes()
 
 
 def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
-    """Map a file into memory, its header held against what is expected before any of it is believed.
+    """Map a file into memory, its header and size held against what is expected before any of it is believed.
 
     Raises
     ------
@@ -64,17 +67,28 @@ def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     OSError
         It cannot be opened.
     """
+    dtype = np.dtype(dtype)
     with path.open("rb") as file:
-        found_shape, fortran, found = _read_header(file)
-        size = file.tell() + found.itemsize * int(np.prod(found_shape))
-        same_kind = found == np.dtype(dtype) or found.kind == np.dtype(dtype).kind == "U"
-        if found_shape != tuple(shape) or fortran or not same_kind or path.stat().st_size != size:
-            raise ValueError(f"{path} is not an array of shape {tuple(shape)} and dtype {np.dtype(dtype)}")
-        return np.memmap(file, found, mode="r", offset=file.tell(), shape=found_shape)
+        header = file.read(HEADER)
+        size = os.fstat(file.fileno()).st_size - HEADER
+        if dtype.kind == "U":
+            dtype = np.dtype(f"<U{max(1, size // (4 * max(1, prod(shape))))}")
+        if header != _header(shape, dtype) or size != dtype.itemsize * prod(shape):
+            raise ValueError(f"{path} is not an array of shape {tuple(shape)} and dtype {dtype}")
+        return np.memmap(file, dtype, mode="r", offset=HEADER, shape=tuple(shape))
 
 
-def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    version = npy_format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"a .npy file of version {version}; 1.0 was expected")
-    return npy_format.read_array_header_1_0(file)
+def salvage(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+    """Return what a damaged file still holds where each row should be, and zeros for the rest."""
+    array = np.zeros(shape, dtype)
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(HEADER)
+        file.readinto(array.reshape(-1).view(np.uint8))
+    return array
+
+
+def _header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:
+    """Return the header of format version 1.0 (NEP 1): magic, version, length, and a padded Python literal."""
+    text = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {tuple(map(int, shape))}, }}"
+    length = HEADER - 10
+    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1).encode("latin-1") + b"\n"

@@ -1,9 +1,9 @@
-"""One split's files come in; out go its rows, and which of them are sound."""
+"""One split's files come in; out go its rows, and what each of them is found to be."""
 
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ WIDTH = 2048
 UNSEEN, READABLE, UNREADABLE = 0, 1, 2
 """What `status.npy` says of a row."""
 
+REASONS = "unreadable.csv"
+"""The file of a split that is no array: why images are unreadable."""
 
-@dataclass
+
+@dataclass(frozen=True)
 class Rows:
     """The rows of one split as they lie on the disk; the features stay there until they are asked for.
 
@@ -29,21 +32,19 @@ class Rows:
     ----------
     ids : ndarray of shape (n,), str
     labels : ndarray of shape (n,), int8
-    status : ndarray of shape (n,), uint8
     digests : ndarray of shape (n, 16), uint8
     features : dict of str to ndarray of shape (n, 2048), float32
         By view.
     sums : dict of str to ndarray of shape (n,), uint64
         By view.
     reasons : dict of str to str
-        Why an image is unreadable, by id.
+        Why an image is unreadable, by id; empty where the manifest does not vouch for the file.
     damaged : list of str
-        Files that could not be read; zeros stand in for them.
+        Files that are not what they should be; of arrays, what is left of them stands in the others' places.
     """
 
     ids: NDArray[np.str_]
     labels: NDArray[np.int8]
-    status: NDArray[np.uint8]
     digests: NDArray[np.uint8]
     features: dict[str, NDArray[np.float32]]
     sums: dict[str, NDArray[np.uint64]]
@@ -69,45 +70,59 @@ def digest(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
 
 
-def read(folder: Path, n: int, views: Sequence[str]) -> Rows:
-    """Read the `n` rows of a split; what cannot be read becomes zeros and is named in `damaged`."""
+def read(
+    folder: Path, entry: Mapping[str, Any], views: Sequence[str], *, ids: NDArray[np.str_] | None = None
+) -> Rows:
+    """Read the rows of a split, held against its entry in the manifest.
+
+    Parameters
+    ----------
+    folder : Path
+        The split's.
+    entry : dict
+        What the manifest says of it.
+    views : sequence of str
+    ids : ndarray of shape (m,), str, optional
+        Tried where ids.npy is damaged, if they are as many: the rows' checksums tell whether they are the right ones.
+    """
+    n = entry["images"]
     arrays: dict[str, NDArray[Any]] = {}
-    damaged: list[str] = []
+    damaged = [name for name, expected in entry["sha256"].items() if _sha256(folder / name) != expected]
     for name, (row_shape, dtype) in files(views).items():
         try:
             arrays[name] = npy.read(folder / name, (n, *row_shape), dtype)
         except (OSError, ValueError):
-            arrays[name] = np.broadcast_to(np.zeros((), dtype), (n, *row_shape))
+            arrays[name] = npy.salvage(folder / name, (n, *row_shape), dtype)
             damaged.append(name)
-    try:
-        with (folder / "unreadable.csv").open(newline="", encoding="utf-8") as file:
-            reasons = {row["id"]: row["reason"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
-        reasons = {}
-        damaged.append("unreadable.csv")
+    if "ids.npy" in damaged:  # what is left of it need not even be text
+        arrays["ids.npy"] = ids if ids is not None and len(ids) == n else np.zeros(n, np.str_)
     return Rows(
         ids=arrays["ids.npy"],
         labels=arrays["labels.npy"],
-        status=arrays["status.npy"],
         digests=arrays["digests.npy"],
         features={view: arrays[f"{view}.npy"] for view in views},
         sums={view: arrays[f"{view}.sums.npy"] for view in views},
-        reasons=reasons,
-        damaged=damaged,
+        reasons=_reasons(folder / REASONS) if REASONS in set(entry["sha256"]) - set(damaged) else {},
+        damaged=list(dict.fromkeys(damaged)),
     )
 
 
-def sound(rows: Rows, origin: Origin) -> NDArray[np.bool_]:
-    """Return which rows match their checksums in every view, of shape (n,), bool.
+def check(rows: Rows, origin: Origin) -> NDArray[np.uint8]:
+    """Return what each row is found to be, of shape (n,), uint8: what `status.npy` should say.
 
-    An unreadable image's row is NaN, so the checksum vouches for the status too.
+    A row that does not match its checksum in every view is UNSEEN, and so is an unreadable image without a reason:
+    the checksum does not cover that. An unreadable image's features are NaN, so nothing else need tell it.
     """
-    valid = np.asarray(rows.status != UNSEEN)
+    valid = np.ones(len(rows.ids), bool)
+    nan = np.zeros(len(rows.ids), bool)
+    ids = rows.ids.tolist()
     for view, features in rows.features.items():
-        wanted = sums(origin, view, rows.ids, rows.digests, features)
-        valid &= np.fromiter(wanted, np.uint64, len(rows.ids)) == rows.sums[view]
-        valid &= np.isnan(features[:, 0]) == (rows.status == UNREADABLE)
-    return valid
+        wanted = sums(origin, view, ids, rows.digests, features)
+        valid &= np.fromiter(wanted, np.uint64, len(ids)) == rows.sums[view]
+        nan |= np.isnan(features[:, 0])
+    for row in np.flatnonzero(nan):
+        valid[row] &= ids[row] in rows.reasons
+    return np.where(valid, np.where(nan, UNREADABLE, READABLE), UNSEEN).astype(np.uint8)
 
 
 def sums(
@@ -121,7 +136,18 @@ def sums(
     start = hashlib.blake2b(json.dumps([*origin.key, view]).encode(), digest_size=8)
     for name, image, row in zip(ids, digests, features, strict=True):
         state = start.copy()
-        state.update(name.encode() + b"\0")
-        state.update(image.tobytes())
-        state.update(np.ascontiguousarray(row, np.float32).data)
+        state.update(name.encode() + b"\0" + image.tobytes())
+        state.update(np.ascontiguousarray(row, np.float32))
         yield int.from_bytes(state.digest(), "little")
+
+
+def _reasons(path: Path) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["id"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "unreadable"
