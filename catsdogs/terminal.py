@@ -31,6 +31,8 @@ Line = tuple[str, str]
 KAGGLE = "dogs-vs-cats-redux-kernels-edition"
 
 _PATIENCE = 1.0
+"""Seconds before a rate means something."""
+
 _NAMED = 5
 
 
@@ -60,35 +62,35 @@ def progress_bar() -> Iterator[Progress]:
         yield lambda step, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[state]}"))
     # TensorFlow's chatter is kept from descriptor 2 while it loads; the bar has a descriptor of its own.
-    with os.fdopen(os.dup(2), "w") as terminal:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
-        rate = TextColumn("{task.fields[rate]}")
-        console = Console(file=terminal)
-        with Bar(*columns, rate, TimeRemainingColumn(), console=console, transient=True) as bar:
-            task = bar.add_task("", visible=False, rate="")
-            begun = 0.0
-            current = ""
+    with (
+        os.fdopen(os.dup(2), "w") as terminal,
+        Bar(*columns, console=Console(file=terminal), transient=True) as bar,
+    ):
+        current, task, begun = "", bar.add_task("", visible=False, state=""), 0.0
 
-            def update(step: str, done: int, total: int) -> None:
-                nonlocal begun, current
-                if step != current:
-                    begun, current = time.monotonic(), step
-                    bar.reset(task, description=step, total=total or None, visible=False, rate="")
-                seconds = time.monotonic() - begun
-                rate = f"{done / seconds:.0f}/s" if done and seconds > _PATIENCE else ""
-                bar.update(
-                    task,
-                    completed=done,
-                    total=total or None,
-                    rate=rate,
-                    visible=seconds > _PATIENCE or not total,
-                )
+        def update(step: str, done: int, total: int) -> None:
+            nonlocal current, task, begun
+            if step != current:
+                bar.remove_task(task)
+                current, task, begun = step, bar.add_task(step, total=total or None, state=""), time.monotonic()
+            bar.update(task, completed=done, state=_state(done, total, time.monotonic() - begun))
 
-            yield update
+        yield update
+
+
+def _state(done: int, total: int, seconds: float) -> str:
+    """Say how much is done, how fast, and how long it will take."""
+    if not total:
+        return ""
+    if seconds < _PATIENCE or not done:
+        return f"{done:,}/{total:,}"
+    left = round((total - done) * seconds / done)
+    return f"{done:,}/{total:,}  {done / seconds:,.0f}/s  {left // 60}:{left % 60:02d} left"
 
 
 def extraction_lines(done: Extraction) -> Iterator[Line]:
