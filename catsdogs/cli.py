@@ -43,6 +43,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 HERE = Path("artifacts")
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C (128 + SIGINT)."""
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -160,6 +163,10 @@ def main() -> None:
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         _fail(CatsDogsError(what, "What was done before is kept; mend this and run the same command again"))
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            print("interrupted: what was done is kept, and the same command goes on from there", file=sys.stderr)
+        raise
 
 
 def _fail(error: CatsDogsError) -> None:

@@ -1,5 +1,6 @@
 """A seed comes in; out goes the whole job done on drawn pictures, without internet if need be."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from .artifacts import Artifacts
 from .backbone import choose_weights, fetch_imagenet
+from .backbone.weights import VARIABLE
 from .errors import CatsDogsError
 from .pipeline import Run, run
 from .progress import Progress
@@ -65,7 +67,8 @@ def demo(
     """
     where = Artifacts(Path(artifacts))
     without_imagenet = None
-    if choose_weights(weights, where).name == "imagenet" and weights is None:
+    asked = weights or os.environ.get(VARIABLE)
+    if not asked and choose_weights(None, where).name == "imagenet":
         try:
             fetch_imagenet(progress=progress)
         except CatsDogsError as error:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,8 @@ _PATIENCE = 1.0
 """Seconds before a rate means something."""
 
 _NAMED = 5
+_WIDTH = 68
+"""Columns of text beside a name: 80 in all."""
 
 
 def show(lines: Iterable[Line]) -> None:
@@ -181,7 +185,7 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
         yield split, f"{entry['images']:,} images, {done}, {entry['unreadable']:,} unreadable; {state}"
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
     yield "", f"{origin['engine']} at {origin['precision']}; " + _pairs(origin["versions"])
-    yield "pixels", origin["pixels"]
+    yield from zip(chain(["pixels"], repeat("")), textwrap.wrap(origin["pixels"], _WIDTH), strict=False)
     if head:
         yield from _metrics_lines(metrics)
         if not head["current"]:
@@ -207,8 +211,7 @@ def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:
 
 
 def _look_at(*paths: Path) -> Iterator[Line]:
-    for name, path in zip(("look at", *[""] * len(paths)), paths, strict=False):
-        yield name, str(path)
+    yield from zip(chain(["look at"], repeat("")), map(str, paths), strict=False)
 
 
 def _named(unreadable: dict[str, str]) -> Iterator[Line]:

@@ -1,4 +1,8 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -195,3 +199,27 @@ def test_timings_say_how_fast_and_by_what(tmp_path, draw, encode, write_folder, 
     noted = json.loads((tmp_path / "artifacts/timings.json").read_text())["extract"]
     assert (noted["images"], noted["engine"], noted["device"]) == (40, "tensorflow", "cpu")
     assert noted["rate"] == done.rate > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_killed_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
+    kind, tmp_path, draw, encode, write_folder, tiny_backbone
+):
+    images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 601)}
+    data, artifacts = write_folder(tmp_path / "many", images), tmp_path / "artifacts"
+    command = ["extract", str(data), "--artifacts", str(artifacts), "--weights", str(tiny_backbone)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "catsdogs", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None and not (artifacts / "features/manifest.json").exists():
+            time.sleep(0.002)
+        process.send_signal(kind)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == (130 if kind == signal.SIGINT else -kind)
+    if kind == signal.SIGINT:
+        assert said == "interrupted: what was done is kept, and the same command goes on from there\n"
+    again = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
+    assert 0 < again.computed <= 600
+    catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
+    assert tree(artifacts / "features") == tree(tmp_path / "fresh/features")
