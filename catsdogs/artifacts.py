@@ -91,8 +91,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def to_json(value: object) -> bytes:
-    """Return `value` as JSON for people: indented, keys in the order given."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    """Return `value` as JSON for people: indented, keys in the order given.
+
+    Where a name in it is no UTF-8, which Python keeps as surrogates, all beyond ASCII is escaped.
+    """
+    try:
+        return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
@@ -110,13 +116,15 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     Raises
     ------
     CatsDogsError
-        The file holds no JSON object; `remedy` is the hint.
+        The file cannot be read or holds no JSON object; `remedy` is the hint.
     """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except OSError as error:
+        raise CatsDogsError(f"{path} cannot be read ({error.strerror})", remedy) from error
+    except (ValueError, RecursionError) as error:
         raise CatsDogsError(f"{path} is damaged: it is no JSON", remedy) from error
     if not isinstance(value, dict):
         raise CatsDogsError(f"{path} is damaged: it is no JSON object", remedy)
@@ -141,17 +149,25 @@ def writing(artifacts: Artifacts) -> Iterator[None]:
     Raises
     ------
     CatsDogsError
-        Another process holds it. A process that died holds nothing.
+        Another process holds it, or it cannot be written. A process that died holds nothing.
     """
     from filelock import FileLock, Timeout
 
-    artifacts.root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(artifacts.root / ".lock", timeout=0)
     try:
-        with lock:
-            yield
+        artifacts.root.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout as error:
         raise CatsDogsError(
             f"{artifacts.root} is being written by another run",
-            "Wait until it has ended, or give --artifacts DIR",
+            "Wait until it has ended, or give another --artifacts DIR",
         ) from error
+    except OSError as error:
+        raise CatsDogsError(
+            f"{artifacts.root} cannot be written ({error.strerror})",
+            "Give another --artifacts DIR",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,23 +1,30 @@
 """Arrays that somebody else computed come in; a cache goes out that is trained on like any other."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..artifacts import Artifacts, writing
 from ..errors import CatsDogsError
-from .manifest import Origin
+from ..layout import MAX_NAME
+from .manifest import IMPORTED, SPLITS, Origin
 from .rows import WIDTH, digest
+from .rows import files as rows_files
 from .writing import CacheWriter
+
+_BLOCK = 1024
+"""Rows that are looked at together."""
 
 
 def import_features(
     ids: Sequence[str],
     labels: ArrayLike | None,
-    views: Mapping[str, NDArray[np.float32]],
+    views: Mapping[str, ArrayLike],
     *,
     artifacts: str | Path = "artifacts",
     split: str = "train",
@@ -25,14 +32,17 @@ def import_features(
 ) -> None:
     """Make a cache, or one split of it, from features that were computed elsewhere.
 
+    Importing again computes nothing twice: what is there stays, what has changed is replaced, what is new is added.
+    All rows are given each time; fewer than are there already are refused.
+
     Parameters
     ----------
     ids : sequence of str, length n
-        Distinct; any order.
+        Distinct and printable; any order.
     labels : array-like of shape (n,), or None
         1 dog, 0 cat, -1 unknown; None for a split without labels.
-    views : dict of str to ndarray of shape (n, 2048), float32
-        Features by the view's name, such as "224".
+    views : dict of str to array-like of shape (n, 2048), float32
+        Finite features by the view's name, such as "224". Other floating dtypes are rounded to float32.
     artifacts : str or Path
         The artifacts folder.
     split : str
@@ -43,56 +53,103 @@ def import_features(
     Raises
     ------
     CatsDogsError
-        Shapes, ids, labels or values are not as above, or the folder holds features of something else.
+        Shapes, ids, labels or values are not as above, or the folder holds features of something else. Nothing has
+        been written then.
     """
-    from natsort import natsort_keygen
+    from natsort import natsort_keygen, natsorted
 
-    ids = [str(name) for name in ids]
-    labels = np.full(len(ids), -1) if labels is None else np.asarray(labels)
-    _check(ids, labels, views, split)
-    arrays = [np.asarray(features, np.float32) for features in views.values()]
+    names = _checked_ids(ids)
+    of_rows = np.full(len(names), -1) if labels is None else _checked_labels(labels, len(names))
+    arrays = _checked_views(views, len(names))
+    if split not in SPLITS:
+        raise CatsDogsError(f"there is no split {split!r}", f"Give one of {', '.join(SPLITS)}")
+    if not isinstance(backbone, str) or not backbone or not backbone.isprintable():
+        raise CatsDogsError(
+            f"the backbone is named {backbone!a}", 'Give it a printable name, such as "resnet50-imagenet"'
+        )
     key = natsort_keygen()
-    order = sorted(range(len(ids)), key=lambda row: (key(ids[row]), ids[row]))
+    order = sorted(range(len(names)), key=lambda row: (key(names[row]), names[row]))
     origin = Origin(
         form=backbone,
         sha256=hashlib.sha256(f"imported:{backbone}".encode()).hexdigest(),
         fingerprint=f"imported:{backbone}",
         pixels="unknown",
         precision="float32",
-        engine="imported",
+        engine=IMPORTED,
     )
-    wanted = {split: ([ids[row] for row in order], labels[order].astype(np.int8))}
-    with writing(Artifacts(Path(artifacts))):
-        writer = CacheWriter(Path(artifacts) / "features", origin, tuple(views), wanted)
+    wanted = {split: ([names[row] for row in order], of_rows[order].astype(np.int8))}
+    ordered = tuple(natsorted(arrays))
+    where = Artifacts(Path(artifacts))
+    with writing(where), CacheWriter(where.features, origin, ordered, wanted) as writer:
         for place, row in enumerate(order):
+            features = np.array([arrays[view][row] for view in ordered], np.float32)
             # The image is not at hand; its features stand for it, so equal images still get equal digests.
-            features = np.stack([array[row] for array in arrays])
             image = digest(features.tobytes())
             if not writer.has(split, place, image):
                 writer.put(split, place, image, features)
-        writer.close()
 
 
-def _check(
-    ids: Sequence[str], labels: NDArray[np.generic], views: Mapping[str, NDArray[np.float32]], split: str
-) -> None:
-    if split not in ("train", "test"):
-        raise CatsDogsError(f"there is no split {split!r}", 'Give split="train" or split="test"')
-    if not ids or len(set(ids)) < len(ids):
-        raise CatsDogsError(f"{len(ids):,} ids, {len(set(ids)):,} of them distinct", "Give each image an id of its own")
-    if labels.shape != (len(ids),) or not np.isin(labels, (-1, 0, 1)).all():
-        raise CatsDogsError(
-            f"labels of shape {labels.shape} for {len(ids):,} ids, values {np.unique(labels)[:5]}",
-            "Give one label an id: 1 dog, 0 cat, -1 unknown",
-        )
-    if not views:
-        raise CatsDogsError("there are no features", 'Give views={"224": features}')
-    for view, features in views.items():
-        if not view.isalnum():
-            raise CatsDogsError(f"a view is named {view!r}", "Name it with letters and digits, such as 224m")
-        if features.shape != (len(ids), WIDTH):
+def _checked_ids(ids: Sequence[str]) -> list[str]:
+    names = [] if isinstance(ids, str | bytes) or not np.iterable(ids) else list(ids)
+    if not names:
+        raise CatsDogsError("there are no ids", "Give a sequence of them, one for each image")
+    seen: set[str] = set()
+    for name in names:
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise CatsDogsError(
-                f"view {view} is of shape {features.shape}", f"Give an array of shape ({len(ids)}, {WIDTH})"
+                f"{ascii(name)[:80]} is no id",
+                f"Give text of 1 to {MAX_NAME} printable characters; catsdogs writes the bytes of others as \\xNN",
             )
-        if not np.isfinite(features).all():
-            raise CatsDogsError(f"view {view} holds NaN or infinite values", "Leave those images out")
+        if name in seen:
+            raise CatsDogsError(f"the id {name} is given twice", "Give each image an id of its own")
+        seen.add(name)
+    return [str(name) for name in names]
+
+
+def _checked_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
+    found = _array("the labels", labels, "biuf", "Give one number for each id: 1 dog, 0 cat, -1 unknown")
+    if found.shape != (n,):
+        raise CatsDogsError(
+            f"the labels are of shape {found.shape}, and there are {n:,} ids", "Give one label for each id"
+        )
+    if not (known := np.isin(found, (-1, 0, 1))).all():
+        raise CatsDogsError(f"{found[known.argmin()]} is no label", "Give 1 for dog, 0 for cat, -1 for unknown")
+    return found
+
+
+def _checked_views(views: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[np.floating[Any]]]:
+    if not isinstance(views, Mapping) or not views:
+        raise CatsDogsError("there are no features", 'Give them by view: views={"224": features}')
+    taken = {name.partition(".")[0] for name in rows_files(())}
+    arrays = {}
+    for view, given in views.items():
+        # Capitals would be other files on one system and the same file on another.
+        if not isinstance(view, str) or not re.fullmatch("[0-9a-z]{1,32}", view) or view in taken:
+            raise CatsDogsError(
+                f"a view is named {view!a}",
+                f"Name it with at most 32 small letters and digits, such as 224m, and not {', '.join(sorted(taken))}",
+            )
+        hint = f"Give an array of shape ({n}, {WIDTH}) and dtype float32"
+        array = _array(f"view {view}", given, "f", hint)
+        if array.shape != (n, WIDTH):
+            raise CatsDogsError(f"view {view} is of shape {array.shape}", hint)
+        for start in range(0, n, _BLOCK):
+            with np.errstate(over="ignore"):
+                block = array[start : start + _BLOCK].astype(np.float32, copy=False)
+            if not np.isfinite(block).all():
+                row = start + int(np.isfinite(block).all(axis=1).argmin())
+                raise CatsDogsError(
+                    f"view {view} holds NaN or infinite values in row {row}", "Leave such images out, or mend them"
+                )
+        arrays[view] = array
+    return arrays
+
+
+def _array(what: str, given: ArrayLike, kinds: str, hint: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise CatsDogsError(f"{what} cannot be made an array", hint) from error
+    if array.dtype.kind not in kinds:
+        raise CatsDogsError(f"the dtype of {what} is {array.dtype}", hint)
+    return array

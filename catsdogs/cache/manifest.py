@@ -1,18 +1,22 @@
 """A cache's folder comes in; out goes what its manifest says: what made the features, and what is complete."""
 
 import hashlib
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import read_json, sync_folder, to_json, write_atomically
+from ..artifacts import Artifacts, read_json, sync_folder, to_json, write_atomically, writing
 from ..errors import CatsDogsError
 from ..layout import CLASSES
 
 FORMAT = 1
 """Version of the cache's format. Raise it when the program before would misread what is written now."""
+
+SPLITS = ("train", "test")
+
+IMPORTED = "imported"
+"""The engine of features that somebody else computed."""
 
 _REMEDY = "Restore it from a copy, or remove the folder it is in and run catsdogs extract"
 
@@ -62,50 +66,60 @@ class Manifest:
         Names of the views, each of them a file in every split.
     splits : dict of str to dict
         By split: "images"; "labelled", how many of them have labels; "complete"; "done", rows by view;
-        "unreadable"; and "sha256", by file, when complete.
+        "unreadable"; and "sha256" of the files that stay as they are: all small ones, or, while the split is being
+        filled, those of the ids and the labels.
     renames : tuple of str
         Files whose ``.new`` takes their place by this manifest.
+    removals : tuple of str
+        Files that go by this manifest.
     """
 
     origin: Origin
     views: tuple[str, ...]
     splits: dict[str, dict[str, Any]]
     renames: tuple[str, ...] = ()
+    removals: tuple[str, ...] = ()
 
 
 def read(folder: Path) -> Manifest | None:
-    """Return the manifest, the renames it names carried out, or None where there is none.
+    """Return the manifest, what it commits carried out, or None where there is none.
 
     Raises
     ------
     CatsDogsError
-        It is damaged, or of another format.
+        It is damaged, or of another format; or another run is just carrying it out.
     """
-    path = folder / "manifest.json"
-    content = read_json(path, _REMEDY)
-    if not content:
-        return None
-    claimed = content.pop("sha256", None)
-    if "format" in content and content["format"] != FORMAT:
-        raise CatsDogsError(
-            f"{path} is of format {content['format']}, and this version reads format {FORMAT}",
-            "Use the version of catsdogs that wrote it, or give another --artifacts DIR",
-        )
-    if claimed != hashlib.sha256(to_json(content)).hexdigest():
-        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
-    made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
-    manifest = Manifest(
-        Origin(**content["backbone"], **made),
-        tuple(content["views"]),
-        content["splits"],
-        tuple(content["renames"]),
-    )
-    _rename(folder, manifest.renames)
+    manifest = _parse(folder / "manifest.json")
+    if manifest and (manifest.renames or manifest.removals):
+        with writing(Artifacts(folder.parent)):
+            return roll_forward(folder)
+    return manifest
+
+
+def roll_forward(folder: Path) -> Manifest | None:
+    """Carry out what a run that was killed had committed, and remove what it had not; return the manifest.
+
+    For the one that holds the folder for writing.
+    """
+    manifest = _parse(folder / "manifest.json")
+    if manifest and (manifest.renames or manifest.removals):
+        manifest = _carry_out(folder, manifest)
+    for split in SPLITS:
+        for stray in [*(folder / split).glob("*.npy.new"), *(folder / split).glob("*.csv.new")]:
+            stray.unlink()
+    (folder / "manifest.json.new").unlink(missing_ok=True)
     return manifest
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Commit a manifest, then carry out the renames it names and take them off it."""
+    """Commit a manifest, then carry out what it says and take that off it."""
+    write_atomically(folder / "manifest.json", to_bytes(manifest))
+    if manifest.renames or manifest.removals:
+        _carry_out(folder, manifest)
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """Return the content of `manifest.json`, its own SHA-256 last."""
     made = asdict(manifest.origin)
     content = {
         "format": FORMAT,
@@ -113,19 +127,46 @@ def write(folder: Path, manifest: Manifest) -> None:
         "backbone": {name: made.pop(name) for name in ("form", "sha256", "fingerprint")},
         **made,
         "views": list(manifest.views),
-        "splits": {split: manifest.splits[split] for split in sorted(manifest.splits, reverse=True)},
+        "splits": {split: manifest.splits[split] for split in SPLITS if split in manifest.splits},
         "renames": list(manifest.renames),
+        "removals": list(manifest.removals),
     }
-    content["sha256"] = hashlib.sha256(to_json(content)).hexdigest()
-    write_atomically(folder / "manifest.json", to_json(content))
-    if manifest.renames:
-        _rename(folder, manifest.renames)
-        write(folder, Manifest(manifest.origin, manifest.views, manifest.splits))
+    return to_json(content | {"sha256": hashlib.sha256(to_json(content)).hexdigest()})
 
 
-def _rename(folder: Path, names: Sequence[str]) -> None:
-    for name in names:
-        with suppress(FileNotFoundError):  # done already, by the run that was killed or by another reader
+def _parse(path: Path) -> Manifest | None:
+    content = read_json(path, _REMEDY)
+    if not content and not path.exists():
+        return None
+    if "format" in content and content["format"] != FORMAT:
+        raise CatsDogsError(
+            f"{path} is of format {content['format']}, and this version reads format {FORMAT}",
+            "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract",
+        )
+    if content.pop("sha256", None) != hashlib.sha256(to_json(content)).hexdigest():
+        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
+    made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
+    return Manifest(
+        Origin(**content["backbone"], **made),
+        tuple(content["views"]),
+        content["splits"],
+        tuple(content["renames"]),
+        tuple(content["removals"]),
+    )
+
+
+def _carry_out(folder: Path, manifest: Manifest) -> Manifest:
+    for name in manifest.renames:
+        with suppress(FileNotFoundError):  # done already, by the run that was killed
             (folder / f"{name}.new").replace(folder / name)
-    for split in {Path(name).parent for name in names}:
-        sync_folder(folder / split)
+    for name in manifest.removals:
+        (folder / name).unlink(missing_ok=True)
+    for split in sorted({Path(name).parent.name for name in (*manifest.renames, *manifest.removals)}):
+        with suppress(FileNotFoundError):  # emptied and removed already
+            sync_folder(folder / split)
+        if split not in manifest.splits:
+            with suppress(OSError):  # something of the user's own lies in it
+                (folder / split).rmdir()
+    done = replace(manifest, renames=(), removals=())
+    write(folder, done)
+    return done

@@ -75,7 +75,7 @@ def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
             dtype = np.dtype(f"<U{max(1, size // (4 * max(1, prod(shape))))}")
         if header != _header(shape, dtype) or size != dtype.itemsize * prod(shape):
             raise ValueError(f"{path} is not an array of shape {tuple(shape)} and dtype {dtype}")
-        return np.memmap(file, dtype, mode="r", offset=HEADER, shape=tuple(shape))
+        return np.asarray(np.memmap(file, dtype, mode="r", offset=HEADER, shape=tuple(shape)))
 
 
 def salvage(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
@@ -83,7 +83,7 @@ def salvage(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     array = np.zeros(shape, dtype)
     with suppress(OSError), path.open("rb") as file:
         file.seek(HEADER)
-        file.readinto(array.reshape(-1).view(np.uint8))
+        file.readinto(array.reshape(-1).view(np.uint8).data)
     return array
 
 

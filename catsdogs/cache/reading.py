@@ -1,7 +1,8 @@
 """A cache's folder comes in; out go the features of one split, every row checked."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from ..errors import CatsDogsError
 from . import manifest as manifests
 from . import rows
-from .manifest import Origin
+from .manifest import IMPORTED, Origin
 
 _MEND = "Run catsdogs extract with the same images: it computes again what is damaged, and only that"
+_GO_ON = "Run catsdogs extract with the same images: it goes on where it stopped"
+_IMPORT = "Import the same features again: it mends what is missing or damaged"
 
 
 @dataclass(frozen=True)
@@ -82,41 +85,42 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
     manifest = manifests.read(folder)
     if manifest is None or split not in manifest.splits:
         raise CatsDogsError(f"there are no {split} features in {folder}", "Run catsdogs extract DATA first")
-    entry, origin = manifest.splits[split], manifest.origin
+    entry, imported = manifest.splits[split], manifest.origin.engine == IMPORTED
     if not entry["complete"] and not partial:
+        raise CatsDogsError(f"the {split} features in {folder} are not complete", _IMPORT if imported else _GO_ON)
+    mend = _IMPORT if imported else _MEND
+    stored = rows.read(folder / split, entry, manifest.views)
+    if stored.damaged:
+        raise CatsDogsError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
+    # What is checked is the copy that is handed out, whatever becomes of the files meanwhile.
+    features = np.concatenate(list(stored.features.values()), axis=1)
+    of_views = np.split(features, len(manifest.views), axis=1)
+    status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.origin)
+    keep = np.flatnonzero(status)
+    if not partial and len(keep) < len(status):
         raise CatsDogsError(
-            f"the {split} features in {folder} are not complete",
-            "Run catsdogs extract with the same images: it goes on where it stopped",
+            f"{len(status) - len(keep):,} of {len(status):,} rows in {folder / split} are damaged, the first of them "
+            f"{stored.ids[status.argmin()]}: they do not match their checksums",
+            mend,
         )
-    for name, expected in entry["sha256"].items():
-        path = folder / split / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            raise CatsDogsError(f"{path} is missing or damaged: it does not match the manifest", _MEND)
-    stored = rows.read(folder / split, entry["images"], manifest.views)
-    valid = rows.sound(stored, origin)
-    if not partial and not valid.all():
-        raise CatsDogsError(
-            f"{np.sum(~valid):,} of {len(valid):,} rows in {folder / split} are damaged, the first of them "
-            f"{stored.ids[valid.argmin()]}: they do not match their checksums",
-            _MEND,
-        )
-    keep = valid if partial else slice(None)
+    ids = stored.ids[keep]
     return Features(
-        ids=np.array(stored.ids[keep]),
-        labels=np.array(stored.labels[keep]),
-        digests=np.array(stored.digests[keep]),
-        readable=stored.status[keep] == rows.READABLE,
-        features=np.concatenate([stored.features[view][keep] for view in manifest.views], axis=1),
-        unreadable=stored.reasons,
+        ids=ids,
+        labels=stored.labels[keep],
+        digests=stored.digests[keep],
+        readable=status[keep] == rows.READABLE,
+        features=features if len(keep) == len(status) else features[keep],
+        unreadable={name: stored.reasons[name] for name in ids[status[keep] == rows.UNREADABLE].tolist()},
         views=manifest.views,
-        origin=origin,
-        digest=_digest(stored, manifest, keep),
+        origin=manifest.origin,
+        digest=_digest(manifest, ids, [stored.labels, status, stored.digests, *stored.sums.values()], keep),
     )
 
 
-def _digest(stored: rows.Rows, manifest: manifests.Manifest, keep: NDArray[np.bool_] | slice) -> str:
-    state = hashlib.sha256(repr((manifest.origin.key, manifest.views, stored.ids[keep].tolist())).encode())
-    arrays: list[NDArray[Any]] = [stored.labels, stored.status, stored.digests, *stored.sums.values()]
+def _digest(
+    manifest: manifests.Manifest, ids: NDArray[np.str_], arrays: Sequence[NDArray[Any]], keep: NDArray[np.intp]
+) -> str:
+    state = hashlib.sha256(repr((manifest.origin.key, manifest.views, ids.tolist())).encode())
     for array in arrays:
         state.update(array[keep].tobytes())
     return state.hexdigest()

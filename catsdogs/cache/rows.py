@@ -70,9 +70,7 @@ def digest(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
 
 
-def read(
-    folder: Path, entry: Mapping[str, Any], views: Sequence[str], *, ids: NDArray[np.str_] | None = None
-) -> Rows:
+def read(folder: Path, entry: Mapping[str, Any], views: Sequence[str], *, ids: NDArray[np.str_] | None = None) -> Rows:
     """Read the rows of a split, held against its entry in the manifest.
 
     Parameters
@@ -137,7 +135,7 @@ def sums(
     for name, image, row in zip(ids, digests, features, strict=True):
         state = start.copy()
         state.update(name.encode() + b"\0" + image.tobytes())
-        state.update(np.ascontiguousarray(row, np.float32))
+        state.update(np.ascontiguousarray(row, np.float32).data)
         yield int.from_bytes(state.digest(), "little")
 
 

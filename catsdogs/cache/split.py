@@ -1,0 +1,176 @@
+"""One split's rows come in, in any order; its files go out, of which a kill at any moment leaves every row usable."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts import sync_folder, to_csv, write_atomically
+from . import npy, rows
+from .manifest import Origin
+
+_FIXED = ("ids.npy", "labels.npy")
+"""Files that do not change while rows are written."""
+
+
+class SplitWriter:
+    """One split: all but the features in memory, and every file on the disk.
+
+    Attributes
+    ----------
+    status : ndarray of shape (n,), uint8
+        UNSEEN where a row is not there, or not sound.
+    dropped : int
+        Sound rows that the cache had and that are not wanted any more.
+    changed : bool
+        Whether the files on the disk are damaged, or have another shape, or other ids or labels, than is wanted.
+    reasons : dict of str to str
+        Why images are unreadable, by id.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ids: Sequence[str],
+        labels: NDArray[np.int8],
+        origin: Origin,
+        views: tuple[str, ...],
+    ) -> None:
+        n = len(ids)
+        self._folder, self._origin, self._views = folder, origin, views
+        self.ids, self.labels = np.array(ids, np.str_), np.asarray(labels, np.int8)
+        self.status, self.digests = np.zeros(n, np.uint8), np.zeros((n, 16), np.uint8)
+        self.sums = {view: np.zeros(n, np.uint64) for view in views}
+        self.reasons: dict[str, str] = {}
+        self.dropped = 0
+        self.changed = True
+        self._stored: rows.Rows | None = None
+        self._from = np.full(n, -1)
+        self._open: dict[str, npy.RowFile] = {}
+
+    def carry_over(self, entry: Mapping[str, Any]) -> None:
+        """Take over the sound rows that lie on the disk, by id."""
+        stored = rows.read(self._folder, entry, self._views, ids=self.ids)
+        found = rows.check(stored, self._origin)
+        place = {name: row for row, name in enumerate(self.ids.tolist())}
+        for old, name in enumerate(stored.ids.tolist()):
+            if found[old] == rows.UNSEEN:
+                continue
+            if name in place:
+                self._from[place[name]] = old
+            else:
+                self.dropped += 1
+        here = np.flatnonzero(self._from >= 0)
+        there = self._from[here]
+        self.status[here], self.digests[here] = found[there], stored.digests[there]
+        for view in self._views:
+            self.sums[view][here] = stored.sums[view][there]
+        self.reasons = {name: stored.reasons[name] for name in self.ids[self.status == rows.UNREADABLE].tolist()}
+        same = np.array_equal(stored.ids, self.ids) and np.array_equal(stored.labels, self.labels)
+        self.changed = bool(stored.damaged) or not same
+        self._stored = stored if self.changed else None
+
+    def write_new(self) -> list[str]:
+        """Write every array in its new shape beside the old one; return the names, the split's folder with them."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for name, array in self._small().items():
+            with (self._folder / f"{name}.new").open("wb") as small:
+                small.write(npy.to_bytes(array))
+                small.flush()
+                os.fsync(small.fileno())
+        for view in self._views:
+            path = self._folder / f"{view}.npy.new"
+            npy.create(path, (len(self.ids), rows.WIDTH), np.float32)
+            file = npy.RowFile(path, (rows.WIDTH,), np.float32)
+            if self._stored is not None:
+                for row in np.flatnonzero(self.status).tolist():
+                    file.write(row, self._stored.features[view][self._from[row]])
+            file.sync()
+            file.close()
+        sync_folder(self._folder)
+        self._stored = None
+        self.changed = False
+        return [f"{self._folder.name}/{name}" for name in rows.files(self._views)]
+
+    def open(self) -> None:
+        """Open the files that change row by row."""
+        kinds = {name: kind for name, kind in rows.files(self._views).items() if name not in _FIXED}
+        self._open = {name: npy.RowFile(self._folder / name, *kind) for name, kind in kinds.items()}
+
+    def write(self, row: int, digest: NDArray[np.uint8], features: NDArray[np.float32], status: int) -> None:
+        """Write one row; its checksum makes it valid, in whatever order the disk takes the parts."""
+        name = str(self.ids[row])
+        self.status[row] = rows.UNSEEN  # if this is broken off, the row is neither the old one nor the new one
+        if status != rows.UNREADABLE:
+            self.reasons.pop(name, None)
+        for view, of_view in zip(self._views, features, strict=True):
+            (self.sums[view][row],) = rows.sums(self._origin, view, [name], [digest], [of_view])
+            self._open[f"{view}.npy"].write(row, of_view)
+            self._open[f"{view}.sums.npy"].write(row, self.sums[view][row])
+        self._open["digests.npy"].write(row, digest)
+        self._open["status.npy"].write(row, status)
+        self.digests[row], self.status[row] = digest, status
+
+    def sync(self) -> None:
+        """Make every row written so far outlast a power cut."""
+        for file in self._open.values():
+            file.sync()
+
+    def finish(self) -> dict[str, Any]:
+        """Sync and close the files, and return the entry that the manifest may have now."""
+        self.sync()
+        for file in self._open.values():
+            file.close()
+        self._open = {}
+        for name, content in self._contents().items():
+            if _bytes(self._folder / name) != content:
+                write_atomically(self._folder / name, content)
+        return self.entry()
+
+    def is_settled(self, entry: Mapping[str, Any] | None) -> bool:
+        """Whether the manifest and the files say already what `finish` would have them say."""
+        contents = self._contents().items()
+        same = entry == self.entry() and all(_bytes(self._folder / name) == content for name, content in contents)
+        return same and not self.changed
+
+    def entry(self) -> dict[str, Any]:
+        """Return what the manifest says of the split once its files are written."""
+        done = int(np.count_nonzero(self.status))
+        return {
+            "images": len(self.ids),
+            "labelled": int(np.sum(self.labels >= 0)),
+            "complete": done == len(self.ids),
+            "done": dict.fromkeys(self._views, done),
+            "unreadable": int(np.sum(self.status == rows.UNREADABLE)),
+            "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in self._contents().items()},
+        }
+
+    def entry_meanwhile(self) -> dict[str, Any]:
+        """Return what the manifest says while rows are written, each of which vouches for itself."""
+        entry = self.entry()
+        return entry | {"complete": False, "sha256": {name: entry["sha256"][name] for name in _FIXED}}
+
+    def _contents(self) -> dict[str, bytes]:
+        reasons = [(name, self.reasons[name]) for name in self.ids[self.status == rows.UNREADABLE].tolist()]
+        arrays = {name: npy.to_bytes(array) for name, array in self._small().items()}
+        return {**arrays, rows.REASONS: to_csv(("id", "reason"), reasons)}
+
+    def _small(self) -> dict[str, NDArray[Any]]:
+        return {
+            "ids.npy": self.ids,
+            "labels.npy": self.labels,
+            "status.npy": self.status,
+            "digests.npy": self.digests,
+            **{f"{view}.sums.npy": self.sums[view] for view in self._views},
+        }
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

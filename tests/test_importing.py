@@ -1,0 +1,243 @@
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import catsdogs
+from catsdogs import CatsDogsError, import_features, load_features
+
+IDS = ["cat.10", "dog.1", "cat.2"]
+LABELS = [0, 1, 0]
+FEATURES = np.random.default_rng(0).random((3, 2048), np.float32)
+VIEWS = {"224": FEATURES, "224m": FEATURES[:, ::-1]}
+ORDER = [2, 0, 1]
+"""Natural, of IDS."""
+
+
+def tree(root):
+    folder = root / "features"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def with_value(value):
+    changed = FEATURES.astype(np.float64)
+    changed[1, 2047] = value
+    return {"224": changed}
+
+
+def test_what_was_given_is_what_is_loaded_in_natural_order(tmp_path):
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path, backbone="resnet50")
+    found = load_features(tmp_path)
+    assert found.ids.tolist() == ["cat.2", "cat.10", "dog.1"]
+    assert found.labels.tolist() == [0, 0, 1]
+    assert found.views == ("224", "224m")
+    assert found.readable.all()
+    assert (found.origin.form, found.origin.engine) == ("resnet50", "imported")
+    np.testing.assert_array_equal(found.features, np.hstack(list(VIEWS.values()))[ORDER])
+
+
+def test_a_head_is_trained_on_them_like_on_any_other(tmp_path):
+    random = np.random.default_rng(1)
+    labels = np.arange(40) % 2
+    features = random.random((40, 2048), np.float32) + labels[:, np.newaxis].astype(np.float32) / 4
+    ids = [f"{('cat', 'dog')[label]}.{number}" for number, label in enumerate(labels)]
+    import_features(ids, labels, {"224": features}, artifacts=tmp_path)
+    import_features([str(number) for number in range(1, 41)], None, {"224": features}, artifacts=tmp_path, split="test")
+    catsdogs.train(tmp_path)
+    catsdogs.submit(tmp_path)
+    rows = (tmp_path / "submission.csv").read_text().splitlines()[1:]
+    answers = [float(row.split(",")[1]) > 0.5 for row in rows]
+    assert np.mean(answers == (labels == 1)) > 0.9
+
+
+@given(st.permutations(range(3)), st.permutations(list(VIEWS)))
+@settings(max_examples=10, deadline=None)
+def test_the_order_in_which_they_are_given_leaves_no_trace(rows, views):
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        import_features(IDS, LABELS, VIEWS, artifacts=one)
+        labels = np.array(LABELS)[rows]
+        permuted = {view: VIEWS[view][rows] for view in views}
+        import_features([IDS[row] for row in rows], labels, permuted, artifacts=other)
+        assert tree(Path(one)) == tree(Path(other))
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels", "features"),
+    [
+        (np.array(IDS), np.array(LABELS, np.float64), FEATURES.astype(np.float64)),
+        (tuple(IDS), np.array(LABELS, bool), FEATURES.tolist()),
+        (np.array(IDS, object), np.array(LABELS, np.int64), FEATURES.astype(">f4")),
+        (IDS, tuple(LABELS), np.asfortranarray(FEATURES)),
+    ],
+)
+def test_what_means_the_same_is_taken_alike(tmp_path, ids, labels, features):
+    import_features(IDS, LABELS, {"224": FEATURES}, artifacts=tmp_path / "one")
+    import_features(ids, labels, {"224": features}, artifacts=tmp_path / "other")
+    assert tree(tmp_path / "one") == tree(tmp_path / "other")
+
+
+def test_float64_is_rounded_to_float32(tmp_path):
+    features = np.random.default_rng(0).random((3, 2048))
+    import_features(IDS, LABELS, {"224": features}, artifacts=tmp_path)
+    np.testing.assert_array_equal(load_features(tmp_path).features, features.astype(np.float32)[ORDER])
+
+
+def test_a_mapped_file_is_taken(tmp_path):
+    np.save(tmp_path / "features.npy", FEATURES)
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    import_features(IDS, LABELS, {"224": mapped}, artifacts=tmp_path)
+    np.testing.assert_array_equal(load_features(tmp_path).features, FEATURES[ORDER])
+
+
+def test_odd_but_printable_ids_are_kept(tmp_path):
+    ids = ["猫 1", "cafe\u0301", 'a,"b"', r"caf\xe9", "🐶", "../x", "=1+1", "x" * 255]
+    features = np.random.default_rng(0).random((len(ids), 2048), np.float32)
+    import_features(ids, None, {"224": features}, artifacts=tmp_path)
+    found = load_features(tmp_path)
+    assert set(found.ids.tolist()) == set(ids)
+    for name, row in zip(found.ids.tolist(), found.features, strict=True):
+        np.testing.assert_array_equal(row, features[ids.index(name)])
+
+
+def test_ids_without_labels_are_unknown(tmp_path):
+    import_features(IDS, None, VIEWS, artifacts=tmp_path, split="test")
+    assert load_features(tmp_path, "test").labels.tolist() == [-1, -1, -1]
+
+
+def test_importing_the_same_again_writes_nothing(tmp_path):
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").rglob("*")}
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "features").rglob("*")} == before
+
+
+def test_more_rows_and_a_second_split_are_added(tmp_path):
+    import_features(IDS[:2], LABELS[:2], {"224": FEATURES[:2]}, artifacts=tmp_path / "grown")
+    for root in (tmp_path / "grown", tmp_path / "at once"):
+        import_features(IDS, LABELS, {"224": FEATURES}, artifacts=root)
+        import_features(["1"], None, {"224": FEATURES[:1]}, artifacts=root, split="test")
+    assert tree(tmp_path / "grown") == tree(tmp_path / "at once")
+    assert load_features(tmp_path / "grown", "test").ids.tolist() == ["1"]
+
+
+def test_changed_features_and_labels_replace_those_that_were_there(tmp_path):
+    import_features(IDS, LABELS, {"224": FEATURES}, artifacts=tmp_path / "changed")
+    changed = FEATURES.copy()
+    changed[1] = 0
+    for root in (tmp_path / "changed", tmp_path / "at once"):
+        import_features(IDS, [0, 1, -1], {"224": changed}, artifacts=root)
+    assert tree(tmp_path / "changed") == tree(tmp_path / "at once")
+
+
+def test_images_of_the_same_features_have_the_same_digest(tmp_path):
+    import_features(IDS, LABELS, {"224": FEATURES[[0, 1, 0]]}, artifacts=tmp_path)
+    digests = load_features(tmp_path).digests
+    assert digests[0].tobytes() == digests[1].tobytes() != digests[2].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ids": []}, "there are no ids. Give a sequence"),
+        ({"ids": None}, "there are no ids. Give a sequence"),
+        ({"ids": "abc"}, "there are no ids. Give a sequence"),
+        ({"ids": ["a", "b", "a"]}, "the id a is given twice"),
+        ({"ids": [1, 2, 3]}, "1 is no id. Give text"),
+        ({"ids": [b"a", b"b", b"c"]}, "b'a' is no id"),
+        ({"ids": ["a", "b", ""]}, "'' is no id"),
+        ({"ids": ["a", "b", None]}, "None is no id"),
+        ({"ids": ["a", "b", "c\0"]}, r"'c\x00' is no id"),
+        ({"ids": ["a", "b", "c\nd"]}, r"'c\nd' is no id"),
+        ({"ids": ["a", "b", "caf\udce9"]}, r"'caf\udce9' is no id"),
+        ({"ids": ["a", "b", "\ud800"]}, r"'\ud800' is no id"),
+        ({"ids": ["a", "b", "c" * 256]}, "is no id. Give text of 1 to 255"),
+        ({"ids": np.array([["a", "b", "c"]])}, "is no id"),
+        ({"ids": ["a", "b"]}, "the labels are of shape (3,), and there are 2 ids"),
+        ({"labels": [0, 1]}, "the labels are of shape (2,), and there are 3 ids"),
+        ({"labels": [[0, 1, 0]]}, "the labels are of shape (1, 3), and there are 3 ids"),
+        ({"labels": 1}, "the labels are of shape (), and there are 3 ids"),
+        ({"labels": [0, 1, 2]}, "2 is no label. Give 1 for dog"),
+        ({"labels": [0, 0.5, 1]}, "0.5 is no label"),
+        ({"labels": [0, 1, np.nan]}, "nan is no label"),
+        ({"labels": np.array([0, 1, 255], np.uint8)}, "255 is no label"),
+        ({"labels": ["cat", "dog", "cat"]}, "the dtype of the labels is <U3"),
+        ({"labels": [0, 1, None]}, "the dtype of the labels is object"),
+        ({"labels": [[0], 1, 0]}, "the labels cannot be made an array"),
+        ({"views": {}}, "there are no features"),
+        ({"views": None}, "there are no features"),
+        ({"views": FEATURES}, "there are no features"),
+        ({"views": {"224": FEATURES[:2]}}, "view 224 is of shape (2, 2048). Give an array of shape (3, 2048)"),
+        ({"views": {"224": FEATURES, "288": FEATURES[:, :2047]}}, "view 288 is of shape (3, 2047)"),
+        ({"views": {"224": FEATURES[0]}}, "view 224 is of shape (2048,)"),
+        ({"views": {"224": None}}, "the dtype of view 224 is object"),
+        ({"views": {"224": FEATURES.astype(object)}}, "the dtype of view 224 is object"),
+        ({"views": {"224": FEATURES.astype(str)}}, "the dtype of view 224 is <U32"),
+        ({"views": {"224": FEATURES.astype(np.uint8)}}, "the dtype of view 224 is uint8"),
+        ({"views": {"224": FEATURES.astype(complex)}}, "the dtype of view 224 is complex128"),
+        ({"views": {"224": [[1.0], [1.0, 2.0]]}}, "view 224 cannot be made an array"),
+        ({"views": with_value(np.nan)}, "view 224 holds NaN or infinite values in row 1"),
+        ({"views": with_value(-np.inf)}, "view 224 holds NaN or infinite values in row 1"),
+        ({"views": with_value(1e300)}, "view 224 holds NaN or infinite values in row 1"),
+        ({"views": {"": FEATURES}}, "a view is named ''"),
+        ({"views": {"../x": FEATURES}}, "a view is named '../x'"),
+        ({"views": {"224.sums": FEATURES}}, "a view is named '224.sums'"),
+        ({"views": {"224M": FEATURES}}, "a view is named '224M'"),
+        ({"views": {"224\n": FEATURES}}, r"a view is named '224\n'"),
+        ({"views": {"²": FEATURES}}, r"a view is named '\xb2'"),
+        ({"views": {"labels": FEATURES}}, "a view is named 'labels'"),
+        ({"views": {224: FEATURES}}, "a view is named 224"),
+        ({"split": "validation"}, "there is no split 'validation'. Give one of train, test"),
+        ({"split": None}, "there is no split None"),
+        ({"backbone": ""}, "the backbone is named ''"),
+        ({"backbone": "a\udce9"}, r"the backbone is named 'a\udce9'"),
+    ],
+)
+def test_what_is_refused_is_one_line_and_nothing_is_written(tmp_path, given, message):
+    arguments = {"ids": IDS, "labels": LABELS, "views": VIEWS, "artifacts": tmp_path / "artifacts"} | given
+    ids, labels, views = (arguments.pop(name) for name in ("ids", "labels", "views"))
+    with pytest.raises(CatsDogsError, match=re.escape(message)) as caught:
+        import_features(ids, labels, views, **arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"backbone": "another"}, r"holds 3 rows made by imported .* another .* would replace them"),
+        ({"views": {"224": FEATURES}}, r"view 224, 224m\); imported .*view 224\) would replace them"),
+        ({"ids": ["cat.10", "dog.1", "cat.3"]}, "holds 1 train images that are not among those given"),
+    ],
+)
+def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, message):
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    before = tree(tmp_path)
+    arguments = {"ids": IDS, "labels": LABELS, "views": VIEWS, "artifacts": tmp_path} | given
+    with pytest.raises(CatsDogsError, match=message):
+        import_features(**arguments)
+    assert tree(tmp_path) == before
+
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "import_features.py"
+COMPUTED = """
+import numpy as np
+
+def load(*names):
+    return np.array(["cat.1", "dog.1"]), np.array([0, 1], np.int8), {name: np.ones((2, 2048)) for name in names}
+"""
+
+
+def test_the_benchmark_imports_a_folder_of_features(tmp_path):
+    (tmp_path / "features.py").write_text(COMPUTED)
+    arguments = [str(tmp_path), str(tmp_path / "out"), "224", "224m"]
+    done = subprocess.run([sys.executable, BENCHMARK, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "train/224m.npy" in done.stdout
+    found = load_features(tmp_path / "out")
+    assert (found.ids.tolist(), found.features.shape) == (["cat.1", "dog.1"], (2, 4096))
