@@ -6,8 +6,14 @@ The model takes what ResNet50 takes, ``float32[n, h, w, 3]`` BGR with the channe
 
 import hashlib
 import json
+import re
+import tempfile
+import warnings
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,8 +29,16 @@ _RESNET50 = "keras.applications.ResNet50, include_top=False, pooling=avg"
 _WANTED = "It must hold the weights of Keras' ResNet50 (with or without top), or be a .keras model of 2048 features"
 
 
-def build(weights: Weights, progress: Progress | None = None) -> tuple[Any, str]:
+def build(weights: Weights, size: int, *, progress: Progress | None = None) -> tuple[Any, str]:
     """Build the network.
+
+    Parameters
+    ----------
+    weights : Weights
+    size : int
+        Side of the images in pixels.
+    progress : callable, optional
+        Told how far a download is.
 
     Returns
     -------
@@ -38,21 +52,25 @@ def build(weights: Weights, progress: Progress | None = None) -> tuple[Any, str]
     CatsDogsError
         The weights cannot be had, or do not fit.
     """
-    if weights.path is not None and weights.path.suffix == ".keras":
-        model, config = _from_model_file(weights.path)
+    config = _RESNET50
+    if weights.seed is not None:
+        model = _resnet50()
+        _randomise(model, weights.seed)
+    elif weights.path is not None and weights.path.suffix == ".keras":
+        model, config = _from_model_file(weights.path, size)
     else:
-        config = _RESNET50
-        if weights.seed is not None:
-            model = _resnet50()
-            _randomise(model, weights.seed)
-        else:
-            model = _from_weights_file(weights.path or fetch_imagenet(progress=progress))
+        model = _from_weights_file(weights.path or fetch_imagenet(progress=progress))
     model.trainable = False
     identity = hashlib.sha256(config.encode())
     for variable in model.weights:
-        array = np.ascontiguousarray(keras().ops.convert_to_numpy(variable))
+        array = keras().ops.convert_to_numpy(variable)
+        if not np.isfinite(array).all():
+            raise CatsDogsError(
+                f"{weights.path or weights.name} holds weights that are NaN or infinite",
+                "The file, or the training that made it, is at fault: give other weights",
+            )
         identity.update(f"{array.dtype}{array.shape}".encode())
-        identity.update(array.data)
+        identity.update(array.tobytes())
     return model, identity.hexdigest()
 
 
@@ -78,12 +96,27 @@ def _randomise(model: Any, seed: int) -> None:
 
 
 def _from_weights_file(path: Path) -> Any:
+    """Load arrays, and nothing else, even where the file holds a whole model.
+
+    Keras goes by the name, ".h5" or ".weights.h5", as to which of its two formats a file is in; Keras 2 wrote the
+    older one under both. So it gets to see the file under a name that is right.
+    """
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise CatsDogsError(f"{path} is no HDF5 file, or cannot be read", _WANTED)
     try:
-        classes = _classes_of(path)
+        with h5py.File(path, "r") as file:
+            older = any(name.startswith("layer_names") for name in file.attrs) or "model_weights" in file
+            # The older format must be taken whole, of the newer what the architecture has a place for.
+            classes = _classes_of(file) if older else None
         model = _resnet50(classes)
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CatsDogsError(f"{path} does not fit: {_first_line(error)}", _WANTED) from error
+        with tempfile.TemporaryDirectory() as folder, _without_remarks():
+            named = Path(folder, "resnet50.h5" if older else "resnet50.weights.h5")
+            named.symlink_to(path.resolve())
+            model.load_weights(named)
+    except Exception as error:
+        raise CatsDogsError(f"{path} holds no weights of Keras' ResNet50: {gist(error)}", _WANTED) from error
     if classes is None:
         return model
     bare = _resnet50()
@@ -92,39 +125,76 @@ def _from_weights_file(path: Path) -> Any:
     return bare
 
 
-def _classes_of(path: Path) -> int | None:
+def _classes_of(file: Any) -> int | None:
     """Return how many classes the top in a weights file has: its kernel is ResNet50's only matrix; None without."""
-    import h5py
-
     found: list[int] = []
 
-    def look(_: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and len(item.shape) == 2 and item.shape[0] == WIDTH:
-            found.append(item.shape[1])
+    def look(_: str, item: Any) -> None:
+        shape: tuple[int, ...] = getattr(item, "shape", ())
+        if len(shape) == 2 and shape[0] == WIDTH:
+            found.append(shape[1])
 
-    with h5py.File(path, "r") as file:
-        file.visititems(look)
+    file.visititems(look)
     return found[0] if found else None
 
 
-def _from_model_file(path: Path) -> tuple[Any, str]:
+def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
     """Load a whole model in Keras' safe mode, and its configuration in one spelling."""
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.dumps(json.loads(archive.read("config.json"))["config"], sort_keys=True)
-        model = keras().saving.load_model(path, compile=False, safe_mode=True)
+            config = json.dumps(_nameless(json.loads(archive.read("config.json"))["config"]), sort_keys=True)
+        with _without_remarks():
+            model = keras().saving.load_model(path, compile=False, safe_mode=True)
+        _must_fit(path, model.inputs, model.outputs, size)
+    except CatsDogsError:
+        raise
     except Exception as error:
-        raise CatsDogsError(f"{path} does not load as a Keras model: {_first_line(error)}", _WANTED) from error
-    shapes = f"it takes {model.input_shape} and gives {model.output_shape}"
-    if not (isinstance(model.input_shape, tuple) and len(model.input_shape) == 4 and model.input_shape[3] == 3):
-        raise CatsDogsError(f"{path} does not take images: {shapes}", _WANTED)
-    output = model.output_shape
-    if not (isinstance(output, tuple) and len(output) in (2, 4) and output[-1] == WIDTH):
-        raise CatsDogsError(f"{path} does not give 2048 features: {shapes}", _WANTED)
-    if len(output) == 4:
-        pooled = keras().layers.GlobalAveragePooling2D()(model.output)
-        model = keras().Model(model.input, pooled)
-    return model, config
+        if "safe_mode" in str(error):
+            raise CatsDogsError(
+                f"{path} holds code of its own, such as a Lambda layer, and that is never run",
+                "Build those layers from Keras' own and save the model again",
+            ) from error
+        raise CatsDogsError(f"{path} does not load as a Keras model: {gist(error)}", _WANTED) from error
+    (output,) = model.outputs
+    if len(output.shape) == 4:
+        output = keras().layers.GlobalAveragePooling2D()(output)
+    # Built anew, as an only input or output may sit in a dict.
+    return keras().Model(model.inputs[0], output), config
+
+
+def _must_fit(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
+    taken: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in inputs]
+    given: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in outputs]
+    if len(taken) != 1 or len(taken[0]) != 4 or taken[0][3] != 3 or "float" not in inputs[0].dtype:
+        what = " and ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in inputs)
+        raise CatsDogsError(f"{path} does not take RGB images as floats, but {what}", _WANTED)
+    if taken[0][0] is not None or not {*taken[0][1:3]} <= {None, size}:
+        raise CatsDogsError(
+            f"{path} takes only {list(taken[0])}, not any number of images of {size} x {size}",
+            "Build it with the input shape (None, None, 3) and save it again",
+        )
+    if len(given) != 1 or len(given[0]) not in (2, 4) or given[0][-1] != WIDTH:
+        what = " and ".join(str(list(shape)) for shape in given)
+        raise CatsDogsError(f"{path} does not give {WIDTH} features, but {what}", _WANTED)
+
+
+def _nameless(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
+    """Return a model's configuration without what tells one saving of the same network from another.
+
+    Keras counts layers' names up in a process, so their places stand for them; and it numbers objects by address.
+    """
+    if isinstance(config, list):
+        return [places.get(item, item) if isinstance(item, str) else _nameless(item, places) for item in config]
+    if not isinstance(config, dict):
+        return config
+    if "layers" in config:
+        places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
+        config = config | {"name": None}
+    return {
+        key: places[value] if key == "name" and value in places else _nameless(value, places)
+        for key, value in config.items()
+        if key != "shared_object_id"
+    }
 
 
 def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -145,5 +215,16 @@ def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
     return np.asarray(keras().ops.convert_to_numpy(model(inputs, training=False)), np.float32)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep Keras from warning of what it finds in a file: what matters is raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def gist(error: Exception) -> str:
+    """Return the part of Keras' or HDF5's message that says what is wrong, on one line."""
+    said = re.sub(r"\{\{.*?\}\} |\x1b\[\d+m", "", str(error).rpartition("Exception encountered: ")[2])
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("Exception encountered")]
+    return re.split(" Example error| Please | Make sure ", (lines or [type(error).__name__])[0])[0].strip().rstrip(".:")

@@ -37,6 +37,8 @@ def keras() -> Any:
             "Unset KERAS_BACKEND, or install catsdogs anew in an environment of its own",
         ) from error
     tf.get_logger().setLevel("ERROR")
+    # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     if keras.backend.backend() != "tensorflow":
         raise CatsDogsError(
             f"Keras is set to its {keras.backend.backend()} backend",
@@ -46,7 +48,8 @@ def keras() -> Any:
         raise CatsDogsError("Keras is set to channels_first", 'Set "image_data_format": "channels_last" in keras.json')
     if keras.config.dtype_policy().name != "float32":
         raise CatsDogsError(
-            f"Keras is set to {keras.config.dtype_policy().name}", 'Set "floatx" in keras.json and the policy to float32'
+            f"Keras is set to {keras.config.dtype_policy().name}",
+            'Set "floatx" in keras.json and the policy to float32',
         )
     return keras
 

@@ -33,8 +33,6 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, size: int) -> None:
         with silence():
-            # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
-            _tf().config.experimental.enable_tensor_float_32_execution(False)
             self.device = "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
             self.batch = GPU_BATCH if self.device == "gpu" else CPU_BATCH
             self._graph = _compile(model, (self.batch, size, size, 3))

@@ -1,0 +1,391 @@
+"""Pixels to features as Keras' own code computes them, whatever form the weights come in; and what is refused."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import catsdogs
+from catsdogs.backbone import Backbone, Weights, choose_weights, drawn_picture, load, network, tensorflow
+from catsdogs.backbone.quiet import keras, silence
+from catsdogs.errors import CatsDogsError
+from catsdogs.images import SIZE, decode
+from catsdogs.sample import draw
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "kaggle" / "test"
+
+Pixels = NDArray[np.uint8]
+Features = NDArray[np.float32]
+
+
+def of(path: Path) -> Weights:
+    return choose_weights(str(path))
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    """Keras' ResNet50, no two of whose weights are alike: a gamma taken for a beta would show."""
+    model = keras().applications.ResNet50(weights=None, include_top=False, pooling="avg")
+    network._randomise(model, 11)
+    random = np.random.default_rng(12)
+    for layer in model.layers:
+        if isinstance(layer, keras().layers.BatchNormalization):
+            near_one, near_zero = (random.uniform(low, low + 0.4, (2, layer.gamma.shape[0])) for low in (0.6, -0.2))
+            layer.set_weights([near_one[0], near_zero[0], near_zero[1], near_one[1]])
+    return model
+
+
+@pytest.fixture(scope="module")
+def files(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """The reference's weights in each form that Keras writes or has written."""
+    import h5py
+
+    folder = tmp_path_factory.mktemp("weights")
+    topped = keras().applications.ResNet50(weights=None, classes=5)
+    for layer, source in zip(topped.layers, reference.layers, strict=False):
+        layer.set_weights(source.get_weights())
+    topped.save(folder / "top.model.h5")
+    topped.save_weights(folder / "top.weights.h5")
+    reference.save_weights(folder / "bare_renamed.h5.weights.h5")
+    (folder / "bare_renamed.h5.weights.h5").rename(folder / "bare_renamed.h5")
+    # What Keras 2's save_weights wrote, and what Keras publishes, is one group of the whole model's file.
+    with h5py.File(folder / "top.model.h5") as whole:
+        group = whole["model_weights"]
+        for name, layers in (("top.h5", group.attrs["layer_names"]), ("bare.h5", group.attrs["layer_names"][:-1])):
+            with h5py.File(folder / name, "w") as file:
+                for layer in layers:
+                    group.copy(group[layer], file)
+                file.attrs["layer_names"] = layers
+    os.link(folder / "bare.h5", folder / "bare_of_keras2.weights.h5")
+    yield {path.name: path for path in folder.iterdir()}
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def resnet50(files: dict[str, Path]) -> Backbone:
+    return load(of(files["bare.h5"]), SIZE)
+
+
+@pytest.fixture(scope="module")
+def random_resnet50() -> Backbone:
+    return load(choose_weights("random"), SIZE)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Pixels:
+    """Eight cartoons of the demo."""
+    pictures = []
+    for seed in range(8):
+        file = io.BytesIO()
+        draw(seed % 2, np.random.default_rng(seed)).save(file, "JPEG", quality=90)
+        pictures.append(decode(file.getvalue()))
+    return np.stack(pictures)
+
+
+@pytest.fixture(scope="module")
+def photographs() -> Pixels:
+    """Eight photographs of Kaggle's, or none."""
+    paths = sorted(PHOTOGRAPHS.glob("*.jpg"))[:8]
+    return np.array([decode(path.read_bytes()) for path in paths], np.uint8).reshape(-1, SIZE, SIZE, 3)
+
+
+@pytest.fixture(scope="module")
+def make() -> Callable[..., Path]:
+    """Save a small model, right unless told otherwise."""
+
+    def saved(
+        path: Path,
+        *,
+        shape: tuple[int | None, ...] = (None, None, None, 3),
+        input_dtype: str = "float32",
+        dtype: str = "float32",
+        seed: int = 0,
+        strides: int = 32,
+        activation: str = "relu",
+        width: int = 2048,
+        pooled: bool = True,
+        change: Callable[[Any], Any] = lambda tensor: tensor,
+        spoil: Callable[[list[Any]], list[Any]] | None = None,
+        more_inputs: int = 0,
+    ) -> Path:
+        layers = keras().layers
+        keras().utils.set_random_seed(seed)
+        inputs = [keras().Input(batch_shape=shape, dtype=input_dtype)]
+        inputs += [keras().Input((2,)) for _ in range(more_inputs)]
+        kind = {"strides": strides, "activation": activation, "dtype": dtype}
+        maps = layers.Conv2D(width, 8, **kind)(change(inputs[0]))
+        outputs = layers.GlobalAveragePooling2D(dtype=dtype)(maps) if pooled else maps
+        model = keras().Model(inputs if more_inputs else inputs[0], outputs)
+        if spoil:
+            model.set_weights(spoil(model.get_weights()))
+        model.save(path)
+        return path
+
+    return saved
+
+
+def run_python(program: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def computed(reference: Any, resnet50: Backbone, drawn: Pixels, photographs: Pixels) -> tuple[Features, ...]:
+    """Features of cartoons, then photographs: as Keras' documentation has it, ours, and ours with channels swapped."""
+    pixels = np.concatenate([drawn, photographs])
+    inputs = keras().applications.resnet50.preprocess_input(pixels.astype(np.float32))
+    expected = reference.predict(inputs, verbose=0)
+    return expected, resnet50.features(pixels), resnet50.features(pixels[..., ::-1])
+
+
+def cosines(one: Features, other: Features) -> NDArray[np.float64]:
+    """Return each row's cosine, as they are and with the mean row of `other` off both."""
+    mean = other.mean(axis=0, dtype=np.float64)
+    pairs = ((one.astype(np.float64) - off, other.astype(np.float64) - off) for off in (0, mean))
+    return np.stack([(a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1) for a, b in pairs])
+
+
+class TestFeatures:
+    @pytest.mark.parametrize("kind", ["photographs", "drawn"])
+    def test_they_are_keras_own_and_with_the_channels_swapped_are_not(
+        self, kind: str, computed: tuple[Features, ...], photographs: Pixels
+    ) -> None:
+        if kind == "photographs" and not len(photographs):
+            pytest.skip(f"there are no photographs at {PHOTOGRAPHS}")
+        rows = slice(8) if kind == "drawn" else slice(8, None)
+        expected, ours, swapped = (features[rows] for features in computed)
+        assert cosines(ours, expected).shape == (2, 8)
+        assert cosines(ours, expected).min() >= 0.99999
+        assert cosines(swapped, expected).max() < 0.99999
+
+    def test_the_first_values_of_a_drawn_picture_stay(self, random_resnet50: Backbone) -> None:
+        (features,) = random_resnet50.features(drawn_picture(SIZE)[np.newaxis])
+        # Another machine adds up in another order: 1e-4 is some hundred times what that changes.
+        expected = [6219.486, 13676.773, 888.7395, 26444.107, 21281.822, 43185.066, 68720.86, 0]
+        np.testing.assert_allclose(features[:8], expected, rtol=1e-4)
+
+    def test_a_row_depends_on_neither_its_neighbours_nor_its_place(self, resnet50: Backbone, drawn: Pixels) -> None:
+        places = [3, resnet50.batch - 1]
+        batch = np.random.default_rng(0).integers(0, 256, (resnet50.batch, SIZE, SIZE, 3), np.uint8)
+        batch[places] = drawn[0]
+        (alone,) = resnet50.features(drawn[:1])
+        assert {row.tobytes() for row in resnet50.features(batch)[places]} == {alone.tobytes()}
+
+    def test_maps_are_averaged_as_a_pooled_model_does(
+        self, tmp_path: Path, drawn: Pixels, make: Callable[..., Path]
+    ) -> None:
+        maps, pooled = make(tmp_path / "maps.keras", pooled=False), make(tmp_path / "pooled.keras")
+        averaged, expected = (load(of(path), SIZE).features(drawn) for path in (maps, pooled))
+        assert averaged.shape == (8, 2048)
+        assert averaged.dtype == np.float32
+        np.testing.assert_array_equal(averaged, expected)
+
+    def test_a_model_of_mixed_precision_gives_float32(self, tmp_path: Path, make: Callable[..., Path]) -> None:
+        features = load(of(make(tmp_path / "mixed.keras", dtype="mixed_bfloat16")), SIZE).features(
+            drawn_picture(SIZE)[np.newaxis]
+        )
+        assert features.dtype == np.float32
+
+    def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
+        self, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tensorflow, "MEANS_BGR", tensorflow.MEANS_BGR[::-1])
+        with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
+            load(of(tiny_backbone), SIZE)
+
+
+class TestIdentity:
+    @pytest.mark.parametrize(
+        "name", ["top.h5", "top.weights.h5", "top.model.h5", "bare_of_keras2.weights.h5", "bare_renamed.h5"]
+    )
+    def test_it_is_that_of_the_weights_whatever_file_they_lie_in(
+        self, name: str, files: dict[str, Path], resnet50: Backbone, reference: Any
+    ) -> None:
+        model, sha256 = network.build(of(files[name]), SIZE)
+        assert sha256 == resnet50.sha256
+        small = drawn_picture(64)[np.newaxis]
+        np.testing.assert_array_equal(network.plain_features(model, small), network.plain_features(reference, small))
+
+    def test_it_is_the_same_in_another_process_that_says_nothing(
+        self, tiny_backbone: Path, random_resnet50: Backbone
+    ) -> None:
+        program = (
+            "import sys; from catsdogs.backbone import choose_weights, load, network\n"
+            "print(load(choose_weights(sys.argv[1]), 224).sha256)\n"
+            "print(network.build(choose_weights('random'), 224)[1])"
+        )
+        keras().layers.Conv2D(1, 1)  # from here on, Keras counts its names otherwise than in the other process
+        ended = run_python(program, str(tiny_backbone), PYTHONHASHSEED="7")
+        assert ended.stderr == ""
+        _, tiny = network.build(of(tiny_backbone), SIZE)
+        assert ended.stdout.split() == [tiny, random_resnet50.sha256]
+
+    def test_it_knows_a_network_that_was_built_and_saved_again(self, tmp_path: Path, make: Callable[..., Path]) -> None:
+        first, again = (network.build(of(make(tmp_path / f"{name}.keras")), SIZE)[1] for name in ("a", "b"))
+        assert first == again
+
+    @pytest.mark.parametrize("change", [{"seed": 1}, {"activation": "elu"}, {"pooled": False}, {"strides": 16}])
+    def test_another_network_has_another(
+        self, change: dict[str, Any], tmp_path: Path, make: Callable[..., Path]
+    ) -> None:
+        paths = make(tmp_path / "a.keras"), make(tmp_path / "b.keras", **change)
+        first, other = (network.build(of(path), SIZE)[1] for path in paths)
+        assert first != other
+
+    def test_random_weights_follow_from_their_seed(self, tiny_backbone: Path) -> None:
+        model, _ = network.build(of(tiny_backbone), SIZE)
+
+        def kernels(seed: int) -> bytes:
+            network._randomise(model, seed)
+            return b"".join(array.tobytes() for array in model.get_weights())
+
+        assert kernels(0) == kernels(0) != kernels(1)
+
+
+def _text(path: Path, make: Callable[..., Path]) -> None:
+    path.write_text("these are no weights")
+
+
+def _nothing(path: Path, make: Callable[..., Path]) -> None:
+    path.touch()
+
+
+@cache
+def mobilenet() -> Any:
+    return keras().applications.MobileNet(weights=None, alpha=0.25, include_top=False, input_shape=(None, None, 3))
+
+
+def _mobilenet(path: Path, make: Callable[..., Path]) -> None:
+    mobilenet().save_weights(path) if path.name.endswith(".weights.h5") else mobilenet().save(path)
+
+
+def _cut(path: Path, make: Callable[..., Path]) -> None:
+    _mobilenet(path, make)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def _zip_of_text(path: Path, make: Callable[..., Path]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+
+
+def _lambda(path: Path, make: Callable[..., Path]) -> None:
+    make(path, change=keras().layers.Lambda(lambda tensor: tensor * 2))
+
+
+def _own_class(path: Path, make: Callable[..., Path]) -> None:
+    own = type("Own", (keras().layers.Layer,), {"call": lambda self, tensor: tensor})
+    make(path, change=own())
+
+
+def _unbuilt(path: Path, make: Callable[..., Path]) -> None:
+    make(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    layers = [layer for layer in config["config"]["layers"] if layer["class_name"] != "InputLayer"]
+    config |= {"class_name": "Sequential", "module": "keras", "registered_name": None, "build_config": None}
+    members["config.json"] = json.dumps(config | {"config": {"name": "s", "layers": layers}}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def _made(**how: Any) -> Callable[[Path, Callable[..., Path]], None]:
+    return lambda path, make: make(path, **how)
+
+
+def _first_is(value: float) -> Callable[[list[Any]], list[Any]]:
+    def spoiled(arrays: list[Any]) -> list[Any]:
+        arrays[0][0, 0, 0, 0] = value
+        return arrays
+
+    return spoiled
+
+
+REFUSALS = {
+    "text": ("text.h5", _text, "is no HDF5 file"),
+    "text in Keras 3's format": ("text.weights.h5", _text, "is no HDF5 file"),
+    "empty": ("empty.h5", _nothing, "is no HDF5 file"),
+    "cut short": ("cut.h5", _cut, "truncated"),
+    "another architecture": ("other.h5", _mobilenet, "expected 106 layers, found 54"),
+    "another architecture in Keras 3's format": ("other.weights.h5", _mobilenet, "objects could not be loaded"),
+    "no zip": ("text.keras", _text, "File is not a zip file"),
+    "empty model": ("empty.keras", _nothing, "File is not a zip file"),
+    "another zip": ("zip.keras", _zip_of_text, "no item named 'config.json'"),
+    "code": ("code.keras", _lambda, "holds code of its own, such as a Lambda layer"),
+    "a class of one's own": ("own.keras", _own_class, "does not load as a Keras model: Could not locate class 'Own'"),
+    "no input": ("unbuilt.keras", _unbuilt, "has no defined inputs"),
+    "other width": ("wide.keras", _made(width=1000), r"does not give 2048 features, but \[None, 1000\]"),
+    "one channel": ("grey.keras", _made(shape=(None, None, None, 1)), "does not take RGB images"),
+    "two inputs": ("two.keras", _made(more_inputs=1), r"float32\[None, None, None, 3\] and float32\[None, 2\]"),
+    "bytes": ("bytes.keras", _made(input_dtype="uint8"), "as floats, but uint8"),
+    "another size": ("96.keras", _made(shape=(None, 96, 96, 3)), r"96, 96, 3\], not any number of images of 224 x 224"),
+    "a number of images": ("eight.keras", _made(shape=(8, 224, 224, 3)), r"takes only \[8, 224, 224, 3\]"),
+    "a size within": (
+        "within.keras",
+        _made(change=lambda t: keras().ops.reshape(t, (-1, 96, 96, 3))),
+        "fails on a picture of 224 x 224",
+    ),
+    "NaN": ("nan.keras", _made(spoil=_first_is(np.nan)), "weights that are NaN or infinite"),
+    "infinite": ("inf.keras", _made(spoil=_first_is(-np.inf)), "weights that are NaN or infinite"),
+    "too large": ("large.keras", _made(spoil=lambda arrays: [array + 3e38 for array in arrays]), "not finite"),
+    "zeros": ("zeros.keras", _made(spoil=lambda arrays: [array * 0 for array in arrays]), "features that are all zero"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_is_no_backbone_is_refused_in_one_line_before_anything_is_written(
+    case: str,
+    tmp_path: Path,
+    make: Callable[..., Path],
+    pictures: dict[str, bytes],
+    write_folder: Callable[..., Path],
+) -> None:
+    name, write, finding = REFUSALS[case]
+    write(tmp_path / name, make)
+    data = write_folder(tmp_path / "data", pictures)
+    with pytest.raises(CatsDogsError, match=finding) as refusal:
+        catsdogs.extract(data, artifacts=tmp_path / "artifacts", weights=str(tmp_path / name))
+    assert name in refusal.value.message
+    assert refusal.value.hint
+    assert "\n" not in refusal.value.message + refusal.value.hint
+    assert not (tmp_path / "artifacts").exists()
+
+
+class TestQuiet:
+    def test_what_c_writes_is_dropped(self, capfd: pytest.CaptureFixture[str]) -> None:
+        with silence():
+            os.write(2, b"chatter")
+        os.write(2, b"talk")
+        assert capfd.readouterr().err == "talk"
+
+    def test_what_c_writes_is_shown_where_it_failed(self, capfd: pytest.CaptureFixture[str]) -> None:
+        with suppress(ImportError), silence():
+            os.write(2, b"why it failed")
+            raise ImportError
+        assert capfd.readouterr().err == "why it failed"
+
+    def test_a_process_without_standard_error_goes_on(self) -> None:
+        program = "import os; os.close(2)\nfrom catsdogs.backbone.quiet import silence\nwith silence(): print('on')"
+        assert run_python(program).stdout == "on\n"
+
+    def test_a_crash_is_not_silent(self) -> None:
+        ended = run_python("from catsdogs.backbone.quiet import silence\nimport os\nwith silence(): os.abort()")
+        assert "Aborted" in ended.stderr
+
+    def test_another_backend_of_keras_is_refused_in_one_line(self) -> None:
+        ended = run_python("from catsdogs.backbone.quiet import keras\nkeras()", KERAS_BACKEND="torch")
+        assert "Keras does not load with its torch backend" in ended.stderr.splitlines()[-1]
