@@ -72,7 +72,7 @@ def demo(
         try:
             fetch_imagenet(progress=progress)
         except CatsDogsError as error:
-            weights, without_imagenet = "random", error.message
+            weights, without_imagenet = "random", str(error.__cause__ or error.message)
     if progress:
         progress("drawing pictures", 0, 0)
     data = where.root / OUTER

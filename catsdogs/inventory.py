@@ -40,9 +40,16 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
     return {
         "artifacts": str(where.root),
         "features": asdict(manifest),
-        "head": facts | {"current": is_current(artifacts)} if facts else {},
+        "head": facts | {"current": _is_current(artifacts)} if facts else {},
         "metrics": read_json(where.metrics, TRAIN),
         "source": read_json(where.source, NOTE),
         "timings": read_json(where.timings, NOTE),
         "files": {str(path.relative_to(where.root)): path.stat().st_size for path in files},
     }
+
+
+def _is_current(artifacts: str | Path) -> bool:
+    try:
+        return is_current(artifacts)
+    except CatsDogsError:
+        return False  # the features are not complete, or damaged; what mends that is said where they are used

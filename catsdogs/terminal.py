@@ -40,6 +40,11 @@ _WIDTH = 68
 """Columns of text beside a name: 80 in all."""
 
 
+def program() -> str:
+    """Return what to type for another command: in a clone that nobody installed, uv knows the name."""
+    return "uv run catsdogs" if Path(sys.argv[0]).name == "cli.py" else "catsdogs"
+
+
 def show(lines: Iterable[Line]) -> None:
     """Write lines of a bold name and a text to standard output; lines are never broken, for those who pipe them."""
     from rich.console import Console
@@ -103,7 +108,7 @@ def extraction_lines(done: Extraction) -> Iterator[Line]:
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
     yield from _named(unreadable)
-    yield "", f"{done.passed_over:,} other files passed over"
+    yield "", f"{done.passed_over:,} other {'file' if done.passed_over == 1 else 'files'} passed over"
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
@@ -151,17 +156,14 @@ def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
     if done.submission:
         yield "next", f"kaggle competitions submit -c {KAGGLE} -f {where.submission} -m catsdogs"
     else:
-        yield (
-            "next",
-            f"catsdogs label IMAGE...{'' if artifacts == Path('artifacts') else f' --artifacts {artifacts}'}",
-        )
+        yield "next", f"{program()} label IMAGE... --artifacts {artifacts}"
 
 
 def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:
     """Say the same of the demo, and how many test pictures it got right."""
     yield "pictures", f"cartoons of cats and dogs, drawn into {done.data}"
     if done.without_imagenet:
-        yield "weights", "RANDOM ones had to do, since"
+        yield "weights", "RANDOM ones had to do: those of ImageNet could not be downloaded"
         yield "", done.without_imagenet
     yield from extraction_lines(done.run.extraction)
     yield from _metrics_lines(done.run.metrics)
@@ -170,8 +172,8 @@ def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:
         yield "", f"{done.right} of {done.run.submission.images} test pictures on the right side of one half"
     where = Artifacts(artifacts)
     yield from _look_at(where.metrics, where.predictions, where.submission)
-    yield "next", f"catsdogs info --artifacts {artifacts}"
-    yield "", "catsdogs run DATA, with pictures of your own or Kaggle's zip"
+    yield "next", f"{program()} info --artifacts {artifacts}"
+    yield "", f"{program()} run DATA, with pictures of your own or Kaggle's zip"
 
 
 def info_lines(found: dict[str, Any]) -> Iterator[Line]:
@@ -180,20 +182,22 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
     origin = features["origin"]
     yield "artifacts", found["artifacts"]
     for split, entry in features["splits"].items():
-        state = "complete" if entry["complete"] else "NOT complete: run catsdogs extract again"
+        state = "complete" if entry["complete"] else f"NOT complete: {program()} extract goes on"
         done = ", ".join(f"{count:,} done in view {view}" for view, count in entry["done"].items())
         yield split, f"{entry['images']:,} images, {done}, {entry['unreadable']:,} unreadable; {state}"
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
-    yield "", f"{origin['engine']} at {origin['precision']}; " + _pairs(origin["versions"])
+    yield "", f"{origin['engine']} at {origin['precision']}"
+    if origin["versions"]:
+        yield "", _pairs(origin["versions"])
     yield from zip(chain(["pixels"], repeat("")), textwrap.wrap(origin["pixels"], _WIDTH), strict=False)
-    if head:
+    if head and metrics:
         yield from _metrics_lines(metrics)
         if not head["current"]:
-            yield "", "NOT of these features: run catsdogs train again"
+            yield "", f"NOT of these features as they are now: {program()} train mends that"
     else:
-        yield "head", "none yet: run catsdogs train"
+        yield "head", f"none yet: {program()} train makes one"
     for step, facts in found["timings"].items():
-        yield step, f"{facts['images']:,} images in {facts['seconds']:.1f} s on {facts['host']}"
+        yield step, _pairs(facts)
     yield "source", _pairs(found["source"])
     yield "files", f"{len(found['files']):,}, {sum(found['files'].values()) / 1e6:,.1f} MB"
     for name, size in found["files"].items():

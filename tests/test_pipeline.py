@@ -5,6 +5,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError
+from catsdogs.terminal import info_lines
 
 
 @pytest.fixture
@@ -120,3 +121,26 @@ def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_feat
     (data / "train/dog.8.jpg").write_bytes(encode(draw(301), "JPEG"))
     catsdogs.extract(data, artifacts=tmp_path / "artifacts")
     assert not catsdogs.info(tmp_path / "artifacts")["head"]["current"]
+
+
+def test_info_speaks_of_a_cache_that_is_not_complete_and_of_artifacts_without_metrics(
+    data, run, tmp_path, draw, encode
+):
+    class StoppedError(Exception):
+        pass
+
+    def stop(step, done, total):
+        if step == "computing features" and done == 20:
+            raise StoppedError
+
+    run(data)
+    for number in range(100, 200):
+        (data / f"train/cat.{number}.jpg").write_bytes(encode(draw(number), "JPEG"))
+    with pytest.raises(StoppedError):
+        run(data, progress=stop)
+    found = catsdogs.info(tmp_path / "artifacts")
+    assert not found["features"]["splits"]["train"]["complete"]
+    assert not found["head"]["current"]
+    assert any("NOT complete" in text for _, text in info_lines(found))
+    (tmp_path / "artifacts/metrics.json").unlink()
+    assert any("none yet" in text for _, text in info_lines(catsdogs.info(tmp_path / "artifacts")))
