@@ -22,7 +22,9 @@ app = typer.Typer(
 
 Data = Annotated[
     Path,
-    typer.Argument(help="A folder or a zip of images; Kaggle's download as it comes.", show_default=False),
+    typer.Argument(
+        metavar="DATA", help="A folder or a zip of images; Kaggle's download as it comes.", show_default=False
+    ),
 ]
 Artifacts = Annotated[Path, typer.Option(help="Where results go.")]
 Weights = Annotated[
@@ -111,7 +113,9 @@ def submit(artifacts: Artifacts = HERE, clip: Clip = None) -> None:
 
 @app.command()
 def label(
-    images: Annotated[list[Path], typer.Argument(help="Files, or folders of files.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of files.", show_default=False)
+    ],
     artifacts: Artifacts = HERE,
     weights: Weights = None,
     as_json: Json = False,
