@@ -114,7 +114,7 @@ def submit(artifacts: Artifacts = HERE, clip: Clip = None) -> None:
 @app.command()
 def label(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of files.", show_default=False)
+        list[Path], typer.Argument(metavar="IMAGE", help="Files, or folders of files.", show_default=False)
     ],
     artifacts: Artifacts = HERE,
     weights: Weights = None,
