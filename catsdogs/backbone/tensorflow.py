@@ -48,7 +48,8 @@ class TensorFlowEngine:
 def _compile(model: Any, shape: tuple[int, ...]) -> Any:
     tf = _tf()
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])  # type: ignore[untyped-decorator]
+    # There is no Python control flow to convert, and autograph leaves files in the temporary folder when killed.
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)  # type: ignore[untyped-decorator]
     def features(rgb: Any) -> Any:
         bgr = tf.cast(rgb, tf.float32)[..., ::-1] - tf.constant(MEANS_BGR, tf.float32)
         # A model of mixed precision gives 16 bits.
