@@ -6,22 +6,32 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import CatsDogsError
 
-NOTE = "Delete it: it is only a note, and is written anew"
+NOTE = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
 """What to do about a damaged source.json or timings.json."""
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Where each file lies under one folder; nothing is created by asking."""
+    """Where each file lies under one folder; nothing is created by asking.
+
+    Raises
+    ------
+    CatsDogsError
+        Something that is no folder lies there.
+    """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise CatsDogsError(f"{self.root} is not a folder", "Give --artifacts the folder where results go")
 
     @property
     def features(self) -> Path:
@@ -73,11 +83,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
@@ -132,8 +147,14 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def record(path: Path, **entries: object) -> None:
-    """Set `entries` in a JSON file of notes (timings.json, source.json), keeping those of other names."""
-    notes = read_json(path, NOTE)
+    """Set `entries` in a JSON file of notes (timings.json, source.json), keeping those of other names.
+
+    A damaged one is replaced: it is only a note.
+    """
+    try:
+        notes = read_json(path, NOTE)
+    except CatsDogsError:
+        notes = {}
     write_atomically(path, to_json(notes | entries))
 
 
@@ -149,7 +170,7 @@ def writing(artifacts: Artifacts) -> Iterator[None]:
     Raises
     ------
     CatsDogsError
-        Another process holds it, or it cannot be written. A process that died holds nothing.
+        Another process holds it, or it cannot be written, now or later. A process that died holds nothing.
     """
     from filelock import FileLock, Timeout
 
@@ -164,10 +185,14 @@ def writing(artifacts: Artifacts) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise CatsDogsError(
-            f"{artifacts.root} cannot be written ({error.strerror})",
-            "Give another --artifacts DIR",
+            f"{artifacts.root} cannot be written ({error.strerror})", "Give another --artifacts DIR"
         ) from error
     try:
         yield
+    except OSError as error:
+        raise CatsDogsError(
+            f"{artifacts.root} cannot be written ({error.strerror or error})",
+            "What is done is kept: make room or mend that, and run the same command again",
+        ) from error
     finally:
         lock.release()

@@ -21,7 +21,7 @@ AHEAD = 64
 """How many images may wait between the threads and the backbone: 10 MB of pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """What became of one file. Neither features nor reason: the caller had it already.
 

@@ -87,7 +87,7 @@ def extract(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, pr
     """
     with terminal.progress_bar() as progress:
         done = catsdogs.extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
-    terminal.show(terminal.extraction_lines(done))
+    terminal.show(terminal.extraction_lines(done, artifacts))
 
 
 @app.command()
@@ -108,13 +108,13 @@ def submit(artifacts: Artifacts = HERE, clip: Clip = None) -> None:
     Example: catsdogs submit --clip 0.01
     """
     done = catsdogs.submit(artifacts, clip=clip)
-    terminal.show(terminal.submission_lines(done))
+    terminal.show(terminal.submission_lines(done, artifacts))
 
 
 @app.command()
 def label(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="Files, or folders of files.", show_default=False)
+        list[str], typer.Argument(metavar="IMAGE", help="Files, or folders of files.", show_default=False)
     ],
     artifacts: Artifacts = HERE,
     weights: Weights = None,
@@ -166,10 +166,10 @@ def main() -> None:
         _fail(error)
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        _fail(CatsDogsError(what, "What was done before is kept; mend this and run the same command again"))
+        _fail(CatsDogsError(what, "Mend that, and run the same command again"))
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
-            print("interrupted: what was done is kept, and the same command goes on from there", file=sys.stderr)
+            print("interrupted: nothing that was done is lost", file=sys.stderr)
         raise
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .artifacts import Artifacts
-from .backbone import choose_weights, fetch_imagenet
+from .artifacts import NOTE, Artifacts, read_json
+from .backbone import fetch_imagenet
 from .backbone.weights import VARIABLE
 from .errors import CatsDogsError
 from .pipeline import Run, run
@@ -66,17 +66,18 @@ def demo(
         As `run` does.
     """
     where = Artifacts(Path(artifacts))
-    without_imagenet = None
-    asked = weights or os.environ.get(VARIABLE)
-    if not asked and choose_weights(None, where).name == "imagenet":
+    data, without_imagenet = where.root / OUTER, None
+    if not (weights or os.environ.get(VARIABLE)):
         try:
             fetch_imagenet(progress=progress)
+            weights = "imagenet"
         except CatsDogsError as error:
-            weights, without_imagenet = "random", str(error.__cause__ or error.message)
+            weights, without_imagenet = "random", error.message
+    # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
+    prune = read_json(where.source, NOTE).get("train") == str(data.resolve())
     if progress:
         progress("drawing pictures", 0, 0)
-    data = where.root / OUTER
     labels = write_sample(data, seed=seed)
-    done = run(data, artifacts=artifacts, weights=weights, progress=progress)
+    done = run(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
     probabilities = np.loadtxt(where.submission, delimiter=",", skiprows=1, usecols=1)
     return Demo(data, done, int(np.sum((probabilities > 0.5) == labels)), without_imagenet)

@@ -7,9 +7,10 @@ rescales C. Every C in what goes in or out is that of the features as they are i
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ along the path, where log losses are compared in their fourth digit, and for the
 TRAIN = "Run catsdogs train: it writes the head anew"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CrossValidation:
     """The path over C, and where it is lowest.
 
@@ -58,7 +59,7 @@ class CrossValidation:
     probabilities: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Head:
     """A head as it lies on the disk.
 
@@ -191,17 +192,21 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int8], c: float) -> An
     return estimator
 
 
-def save(artifacts: Artifacts, estimator: Any, facts: dict[str, Any]) -> None:
-    """Write head.npz and head.joblib, and last head.json, which makes them count."""
+def save(
+    artifacts: Artifacts, estimator: Any, facts: dict[str, Any], *, beside: Mapping[Path, bytes] | None = None
+) -> None:
+    """Write head.npz, head.joblib and the files `beside` them, and last head.json, which vouches for all of them."""
     import joblib
 
     arrays, pickled = io.BytesIO(), io.BytesIO()
     np.savez(arrays, coefficients=estimator.coef_[0], intercept=estimator.intercept_[0])
     joblib.dump(estimator, pickled)
-    write_atomically(artifacts.head, arrays.getvalue())
-    write_atomically(artifacts.estimator, pickled.getvalue())
-    sha256 = hashlib.sha256(arrays.getvalue()).hexdigest()
-    write_atomically(artifacts.head_facts, to_json({"format": FORMAT, **facts, "sha256": sha256}))
+    files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(beside or {})}
+    for path, content in files.items():
+        write_atomically(path, content)
+    sums = {path.name: _sha256(content) for path, content in files.items()}
+    facts = {"format": FORMAT, **facts, "files": sums}
+    write_atomically(artifacts.head_facts, to_json(facts | {"sha256": _sha256(to_json(facts))}))
 
 
 def load(artifacts: Artifacts) -> Head:
@@ -213,30 +218,45 @@ def load(artifacts: Artifacts) -> Head:
         There is none, or it is damaged.
     """
     facts = read_json(artifacts.head_facts, TRAIN)
-    if not facts:
+    if not facts and not artifacts.head_facts.exists():
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
-    if facts.get("format") != FORMAT:
+    if "format" in facts and facts["format"] != FORMAT:
         raise CatsDogsError(
-            f"{artifacts.head_facts} is of format {facts.get('format')}, and this version reads {FORMAT}",
-            TRAIN,
+            f"{artifacts.head_facts} is of format {facts['format']}, and this version reads {FORMAT}", TRAIN
         )
-    try:
-        content = artifacts.head.read_bytes()
-    except OSError as error:
-        raise CatsDogsError(f"{artifacts.head} cannot be read ({error.strerror})", TRAIN) from error
-    if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-        raise CatsDogsError(f"{artifacts.head} is damaged: it does not match head.json", TRAIN)
+    if facts.pop("sha256", None) != _sha256(to_json(facts)):
+        raise CatsDogsError(f"{artifacts.head_facts} is damaged: it does not match its own SHA-256", TRAIN)
+    content = _read(artifacts.head)
+    if _sha256(content) != facts["files"][artifacts.head.name]:
+        raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return Head(arrays["coefficients"], float(arrays["intercept"]), facts)
 
 
-def must_match(head: Head, origin: Origin, views: Sequence[str]) -> None:
+def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
+    """Return which of the files that were written with the head are missing, or are not what they were."""
+    sums = head.facts["files"].items()
+    return [name for name, expected in sums if _sha256(_read(artifacts.root / name)) != expected]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def must_match(head: Head, origin: Origin, views: Sequence[str], hint: str) -> None:
     """Refuse a head that was trained on features of another kind.
 
     Raises
     ------
     CatsDogsError
-        Backbone, pixels, precision or views differ.
+        Backbone, pixels, precision or views differ; `hint` says what to do.
     """
     facts = head.facts
     trained_on = (facts["backbone"]["sha256"], facts["pixels"], facts["precision"], facts["views"])
@@ -244,5 +264,5 @@ def must_match(head: Head, origin: Origin, views: Sequence[str]) -> None:
         raise CatsDogsError(
             f"the head was trained on features of {facts['backbone']['form']}, view {', '.join(facts['views'])}; "
             f"these are of {origin.form}, view {', '.join(views)}, and of another kind",
-            "Run catsdogs train to train on what is cached, or give the --weights that the head was trained with",
+            hint,
         )

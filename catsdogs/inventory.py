@@ -8,7 +8,8 @@ from .artifacts import NOTE, Artifacts, read_json
 from .cache import read_manifest
 from .errors import CatsDogsError
 from .head import TRAIN
-from .training import is_current
+from .head import load as load_head
+from .training import why_stale
 
 
 def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
@@ -22,9 +23,9 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
     Returns
     -------
     dict
-        "artifacts", the folder; "features", the manifest; "head", what made it, and as "current" whether it was
-        trained on these very features; "metrics"; "source"; "timings"; "files", each file's size in bytes. What is
-        not there is empty.
+        "artifacts", the folder; "features", the manifest; "head", what made it, and as "stale" why it must be
+        trained anew, or None; "metrics", where the head is valid; "source"; "timings"; "files", each file's size in
+        bytes. What is not there is empty.
 
     Raises
     ------
@@ -35,21 +36,18 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
     manifest = read_manifest(where.features)
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {where.root}", "Run catsdogs run DATA, or catsdogs demo")
-    facts = read_json(where.head_facts, TRAIN)
+    stale = why_stale(artifacts) if where.head_facts.exists() else None
+    try:
+        made = load_head(where).facts | {"stale": stale}
+    except CatsDogsError:
+        made = {"stale": stale} if stale else {}
     files = sorted(path for path in where.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {
         "artifacts": str(where.root),
         "features": asdict(manifest),
-        "head": facts | {"current": _is_current(artifacts)} if facts else {},
-        "metrics": read_json(where.metrics, TRAIN),
+        "head": made,
+        "metrics": {} if stale else read_json(where.metrics, TRAIN),
         "source": read_json(where.source, NOTE),
         "timings": read_json(where.timings, NOTE),
         "files": {str(path.relative_to(where.root)): path.stat().st_size for path in files},
     }
-
-
-def _is_current(artifacts: str | Path) -> bool:
-    try:
-        return is_current(artifacts)
-    except CatsDogsError:
-        return False  # the features are not complete, or damaged; what mends that is said where they are used

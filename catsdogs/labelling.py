@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache as once
 from pathlib import Path
 
 from natsort import natsort_keygen
 
 from . import head
 from .artifacts import Artifacts
-from .backbone import choose_weights, load
+from .backbone import Backbone, choose_weights, load
 from .belt import compute_rows
 from .errors import CatsDogsError
 from .extraction import VIEW, origin_of
-from .images import SIZE
+from .images import PIXELS, SIZE
 from .layout import is_passed_over
 from .progress import Progress
 from .sources import ImageFile, image_file, walk_folder
@@ -46,7 +47,7 @@ class Labelled:
 
 
 def label(
-    images: Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
@@ -56,7 +57,7 @@ def label(
 
     Parameters
     ----------
-    images : sequence of str or Path
+    images : str or Path, or a sequence of them
         Files, and folders of files.
     artifacts : str or Path
         The artifacts folder, with a head in it.
@@ -78,12 +79,25 @@ def label(
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
     chosen = choose_weights(weights, where)
+    if trained.facts["pixels"] != PIXELS or trained.facts["views"] != [VIEW]:
+        raise CatsDogsError(
+            f"the head in {where.root} was trained on features that were not computed from images here",
+            "Compute and label new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
+        )
+
+    @once
+    def backbone() -> Backbone:
+        loaded = load(chosen, SIZE, progress=progress)
+        head.must_match(
+            trained, origin_of(chosen, loaded), (VIEW,), "Give the --weights that the head was trained with"
+        )
+        return loaded
+
+    given = [images] if isinstance(images, str | Path) else images
     with ExitStack() as open_zips:
-        files = [file for path in images for file in _files(Path(path), open_zips)]
-        backbone = load(chosen, SIZE, progress=progress)
-        head.must_match(trained, origin_of(chosen, backbone), (VIEW,))
+        files = [file for path in given for file in _files(path, open_zips)]
         answers = [Labelled(file.where, None, None) for file in files]
-        for done, row in enumerate(compute_rows(files, lambda: backbone), 1):
+        for done, row in enumerate(compute_rows(files, backbone), 1):
             image = files[row.position].where
             if row.features is None:
                 answers[row.position] = Labelled(image, None, None, row.reason)
@@ -96,11 +110,13 @@ def label(
     return answers
 
 
-def _files(path: Path, open_zips: ExitStack) -> list[ImageFile]:
+def _files(given: str | Path, open_zips: ExitStack) -> list[ImageFile]:
+    path = Path(given)
     if not path.is_dir():
-        return [image_file(path, (path.name,))]
+        return [replace(image_file(path, (path.name,)), where=str(given))]
     files = [file for file in walk_folder(path, open_zips) if not is_passed_over(file.parts)]
     if not files:
         raise CatsDogsError(f"there are no images in {path}", "Give files or folders of images")
     key = natsort_keygen()
-    return sorted(files, key=lambda file: (key("/".join(file.parts)), file.parts))
+    ordered = sorted(files, key=lambda file: (key("/".join(file.parts)), file.parts))
+    return [replace(file, where=str(Path(given, *file.parts))) for file in ordered]

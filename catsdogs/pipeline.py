@@ -10,7 +10,7 @@ from .extraction import Extraction, extract
 from .head import TRAIN
 from .progress import Progress
 from .submission import Submission, must_be_a_clip, submit
-from .training import is_current, train
+from .training import train, why_stale
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Run:
     trained : bool
         False where the head that was there was still valid.
     metrics : dict
-        The content of metrics.json.
+        The content of metrics.json; empty where there are no training images, and so no head.
     submission : Submission or None
         None where there are no test images without labels.
     """
@@ -67,12 +67,15 @@ def run(
     """
     must_be_a_clip(clip)
     extraction = extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
-    stale = not is_current(artifacts)
+    labelled = labelled_splits(artifacts)
+    if "train" not in labelled:
+        return Run(extraction, trained=False, metrics={}, submission=None)
+    stale = why_stale(artifacts) is not None
     if stale:
         train(artifacts, progress=progress)
     return Run(
         extraction=extraction,
         trained=stale,
         metrics=read_json(Artifacts(Path(artifacts)).metrics, TRAIN),
-        submission=submit(artifacts, clip=clip) if labelled_splits(artifacts).get("test") is False else None,
+        submission=submit(artifacts, clip=clip) if labelled.get("test") is False else None,
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import head
 from .artifacts import Artifacts, record_timing, to_csv, write_atomically, writing
-from .cache import labelled_splits, load_features
+from .cache import digests, labelled_splits, load_features
 from .errors import CatsDogsError
 
 
@@ -25,12 +25,15 @@ class Submission:
         No probability is nearer to 0 or 1 than this.
     unreadable : dict of str to str
         Test images that could not be read, by id, with the reason: their row is the training share of dogs.
+    stale : bool
+        Whether the training features have changed since the head was trained.
     """
 
     path: Path
     images: int
     clip: float
     unreadable: dict[str, str]
+    stale: bool
 
 
 def must_be_a_clip(clip: float | None) -> None:
@@ -68,7 +71,7 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
     features = load_features(artifacts, "test")
-    head.must_match(trained, features.origin, features.views)
+    head.must_match(trained, features.origin, features.views, "Run catsdogs train: it trains on what is cached now")
     if labelled_splits(artifacts)["test"]:
         raise CatsDogsError(
             "the test images are labelled",
@@ -84,4 +87,5 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
         write_atomically(where.submission, to_csv(("id", "label"), rows))
         seconds = time.perf_counter() - start
         record_timing(where, "submit", images=len(features.ids), seconds=round(seconds, 3))
-    return Submission(where.submission, len(features.ids), clip, features.unreadable)
+    stale = digests(artifacts).get("train") not in (None, trained.facts["features"]["train"])
+    return Submission(where.submission, len(features.ids), clip, features.unreadable, stale)

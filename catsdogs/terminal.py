@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
@@ -19,6 +18,8 @@ from .artifacts import Artifacts
 from .errors import CatsDogsError, printable
 
 if TYPE_CHECKING:  # what is shown need not be loaded to show the help
+    from rich.progress import Task
+
     from .demonstration import Demo
     from .extraction import Extraction
     from .labelling import Labelled
@@ -30,10 +31,11 @@ if TYPE_CHECKING:  # what is shown need not be loaded to show the help
 Line = tuple[str, str]
 """A name, which is shown in bold, and a text."""
 
-KAGGLE = "dogs-vs-cats-redux-kernels-edition"
+KAGGLE, KAGGLE_ROWS = "dogs-vs-cats-redux-kernels-edition", 12_500
+"""The competition, and how many rows it takes."""
 
-_PATIENCE = 1.0
-"""Seconds before a rate means something."""
+_PATIENCE, _RECENT = 1.0, 10.0
+"""Seconds before a rate means something, and over which it is taken: images that are cached already rush past."""
 
 _NAMED = 5
 _WIDTH = 68
@@ -78,36 +80,44 @@ def progress_bar() -> Iterator[Progress]:
     # TensorFlow's chatter is kept from descriptor 2 while it loads; the bar has a descriptor of its own.
     with (
         os.fdopen(os.dup(2), "w") as terminal,
-        Bar(*columns, console=Console(file=terminal), transient=True) as bar,
+        Bar(*columns, console=Console(file=terminal), transient=True, speed_estimate_period=_RECENT) as bar,
     ):
-        current, task, begun = "", bar.add_task("", visible=False, state=""), 0.0
+        current, task = "", bar.add_task("", visible=False, state="")
 
         def update(step: str, done: int, total: int) -> None:
-            nonlocal current, task, begun
+            nonlocal current, task
             if step != current:
                 bar.remove_task(task)
-                current, task, begun = step, bar.add_task(step, total=total or None, state=""), time.monotonic()
-            bar.update(task, completed=done, state=_state(done, total, time.monotonic() - begun))
+                current, task = step, bar.add_task(step, total=total or None, state="")
+            bar.update(task, completed=done, total=total or None)
+            bar.update(task, state=_state(bar.tasks[-1]))
 
         yield update
 
 
-def _state(done: int, total: int, seconds: float) -> str:
-    """Say how much is done, how fast, and how long it will take."""
-    if not total:
+def _state(task: Task) -> str:
+    """Say how much is done, how fast of late, and how long the rest will take."""
+    if task.total is None:
         return ""
-    if seconds < _PATIENCE or not done:
-        return f"{done:,}/{total:,}"
-    left = round((total - done) * seconds / done)
-    return f"{done:,}/{total:,}  {done / seconds:,.0f}/s  {left // 60}:{left % 60:02d} left"
+    state = f"{task.completed:,.0f}/{task.total:,.0f}"
+    if not task.speed or task.time_remaining is None or (task.elapsed or 0) < _PATIENCE:
+        return state
+    left = round(task.time_remaining)
+    return f"{state}  {task.speed:,.0f}/s  {left // 60}:{left % 60:02d} left"
 
 
-def extraction_lines(done: Extraction) -> Iterator[Line]:
-    """Say how many images there were, and what became of them."""
+def extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
+    """Say what became of the images, and what comes next."""
+    yield from _extraction_lines(done, artifacts)
+    yield from _look_at(Artifacts(artifacts).features)
+    yield "next", _command("train", artifacts)
+
+
+def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
-    yield from _named(unreadable)
+    yield from _named(unreadable, artifacts)
     yield "", f"{done.passed_over:,} other {'file' if done.passed_over == 1 else 'files'} passed over"
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
@@ -119,10 +129,12 @@ def extraction_lines(done: Extraction) -> Iterator[Line]:
 
 
 def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
-    """Say how good the head is, and where to look."""
+    """Say how good the head is, where to look, and what comes next."""
     yield from _metrics_lines(done.metrics)
     yield "", f"trained in {done.seconds:.1f} s"
     yield from _look_at(Artifacts(artifacts).metrics, Artifacts(artifacts).predictions)
+    yield "next", _command("submit", artifacts)
+    yield "", _command("label IMAGE...", artifacts)
 
 
 def _metrics_lines(metrics: dict[str, Any]) -> Iterator[Line]:
@@ -133,72 +145,92 @@ def _metrics_lines(metrics: dict[str, Any]) -> Iterator[Line]:
         yield "", f"on {test['images']:,} labelled images that were not trained on"
 
 
-def submission_lines(done: Submission) -> Iterator[Line]:
-    """Say what was written for Kaggle."""
+def submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
+    """Say what was written for Kaggle, and what comes next."""
+    yield from _submission_lines(done, artifacts)
+    yield from _look_at(done.path)
+    yield "next", _after_submission(done, artifacts)
+
+
+def _submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
     yield "submission", f"{done.images:,} rows, clipped to [{done.clip:g}, {1 - done.clip:g}]"
+    if done.stale:
+        yield "", f"by a head of OLDER training features: {_command('train', artifacts)} makes a new one"
     if done.unreadable:
         yield "", f"{len(done.unreadable):,} unreadable, with the training share of dogs as their label:"
-        yield from _named(done.unreadable)
+        yield from _named(done.unreadable, artifacts)
+
+
+def _after_submission(done: Submission, artifacts: Path) -> str:
+    if done.images == KAGGLE_ROWS:
+        return f"kaggle competitions submit -c {KAGGLE} -f {done.path} -m catsdogs"
+    return _command("label IMAGE...", artifacts)
 
 
 def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
-    """Say what was done, where to look, and what to do next."""
-    yield from extraction_lines(done.extraction)
+    """Say what was done, where to look, and what comes next."""
+    where = Artifacts(artifacts)
+    yield from _extraction_lines(done.extraction, artifacts)
+    if not done.metrics:
+        yield "head", "none: there are no training images, with labels, among what was extracted"
+        yield from _look_at(where.features)
+        yield "next", _command("run DATA", artifacts) + ", DATA with training images"
+        return
     yield from _metrics_lines(done.metrics)
     if not done.trained:
         yield "", "trained before, and still valid"
     if done.submission:
-        yield from submission_lines(done.submission)
+        yield from _submission_lines(done.submission, artifacts)
     else:
         yield "submission", "none: there are no test images without labels"
-    where = Artifacts(artifacts)
     yield from _look_at(where.metrics, where.predictions, *([where.submission] if done.submission else []))
-    if done.submission:
-        yield "next", f"kaggle competitions submit -c {KAGGLE} -f {where.submission} -m catsdogs"
-    else:
-        yield "next", f"{program()} label IMAGE... --artifacts {artifacts}"
+    yield (
+        "next",
+        _after_submission(done.submission, artifacts) if done.submission else _command("label IMAGE...", artifacts),
+    )
 
 
 def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:
     """Say the same of the demo, and how many test pictures it got right."""
     yield "pictures", f"cartoons of cats and dogs, drawn into {done.data}"
     if done.without_imagenet:
-        yield "weights", "RANDOM ones had to do: those of ImageNet could not be downloaded"
-        yield "", done.without_imagenet
-    yield from extraction_lines(done.run.extraction)
-    yield from _metrics_lines(done.run.metrics)
+        yield "weights", "RANDOM ones had to do, as those of ImageNet could not be downloaded;"
+        yield "", "the README says how to do without internet"
+    *lines, (_, _) = run_lines(done.run, artifacts)
+    yield from lines
     if done.run.submission:
-        yield from submission_lines(done.run.submission)
-        yield "", f"{done.right} of {done.run.submission.images} test pictures on the right side of one half"
-    where = Artifacts(artifacts)
-    yield from _look_at(where.metrics, where.predictions, where.submission)
-    yield "next", f"{program()} info --artifacts {artifacts}"
+        yield "right", f"{done.right} of {done.run.submission.images} test pictures"
+    yield "next", _command("info", artifacts)
     yield "", f"{program()} run DATA, with pictures of your own or Kaggle's zip"
 
 
 def info_lines(found: dict[str, Any]) -> Iterator[Line]:
-    """Say what the artifacts are and what made them."""
-    features, head, metrics = found["features"], found["head"], found["metrics"]
+    """Say what the artifacts are, what made them, and what is to be done about them."""
+    features, head, artifacts = found["features"], found["head"], Path(found["artifacts"])
     origin = features["origin"]
     yield "artifacts", found["artifacts"]
     for split, entry in features["splits"].items():
-        state = "complete" if entry["complete"] else f"NOT complete: {program()} extract goes on"
-        done = ", ".join(f"{count:,} done in view {view}" for view, count in entry["done"].items())
-        yield split, f"{entry['images']:,} images, {done}, {entry['unreadable']:,} unreadable; {state}"
+        if entry["complete"]:
+            state = f"{entry['unreadable']:,} unreadable, view {', '.join(features['views'])}"
+        else:
+            state = f"NOT complete: {_command('extract', artifacts)} goes on, with the same DATA"
+        yield split, f"{entry['images']:,} images, {state}"
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
     yield "", f"{origin['engine']} at {origin['precision']}"
     if origin["versions"]:
         yield "", _pairs(origin["versions"])
     yield from zip(chain(["pixels"], repeat("")), textwrap.wrap(origin["pixels"], _WIDTH), strict=False)
-    if head and metrics:
-        yield from _metrics_lines(metrics)
-        if not head["current"]:
-            yield "", f"NOT of these features as they are now: {program()} train mends that"
+    if not head:
+        yield "head", f"none yet: {_command('train', artifacts)} makes one"
+    elif head["stale"]:
+        yield "head", f"NOT valid: {head['stale']}"
+        yield "", f"{_command('train', artifacts)} makes a new one"
     else:
-        yield "head", f"none yet: {program()} train makes one"
-    for step, facts in found["timings"].items():
-        yield step, _pairs(facts)
-    yield "source", _pairs(found["source"])
+        yield from _metrics_lines(found["metrics"])
+    for name, (step, facts) in zip(chain(["timings"], repeat("")), found["timings"].items(), strict=False):
+        yield name, f"{step}: {facts.get('images', 0):,} images in {facts.get('seconds', 0)} s on {facts.get('host')}"
+    for name, (what, path) in zip(chain(["source"], repeat("")), found["source"].items(), strict=False):
+        yield name, f"{what}: {path}"
     yield "files", f"{len(found['files']):,}, {sum(found['files'].values()) / 1e6:,.1f} MB"
     for name, size in found["files"].items():
         yield "", f"{size:>13,}  {name}"
@@ -218,11 +250,15 @@ def _look_at(*paths: Path) -> Iterator[Line]:
     yield from zip(chain(["look at"], repeat("")), map(str, paths), strict=False)
 
 
-def _named(unreadable: dict[str, str]) -> Iterator[Line]:
+def _named(unreadable: dict[str, str], artifacts: Path) -> Iterator[Line]:
     for name, reason in list(unreadable.items())[:_NAMED]:
         yield "", f"{name}: {reason}"
     if len(unreadable) > _NAMED:
-        yield "", f"and {len(unreadable) - _NAMED:,} more, all in features/*/unreadable.csv"
+        yield "", f"and {len(unreadable) - _NAMED:,} more, all in {Artifacts(artifacts).features}/*/unreadable.csv"
+
+
+def _command(name: str, artifacts: Path) -> str:
+    return f"{program()} {name}" + ("" if artifacts == Path("artifacts") else f" --artifacts {artifacts}")
 
 
 def _pairs(values: dict[str, Any]) -> str:

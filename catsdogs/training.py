@@ -1,7 +1,8 @@
 """The cached features come in; the head, its metrics and the out-of-fold predictions go out."""
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import head
-from .artifacts import Artifacts, record_timing, to_csv, to_json, write_atomically, writing
-from .cache import Features, labelled_splits, load_features
+from .artifacts import Artifacts, record_timing, to_csv, to_json, writing
+from .cache import Features, Origin, digests, labelled_splits, load_features, read_manifest
 from .errors import CatsDogsError
 from .folds import FOLDS, draw_folds
 from .layout import CLASSES
@@ -85,7 +86,7 @@ def train(artifacts: str | Path = "artifacts", *, partial: bool = False, progres
         "path": [{"C": c, "log_loss": loss} for c, loss in found.path],
         "folds": [score(labels[folds == fold], found.probabilities[folds == fold]) for fold in range(FOLDS)],
     }
-    if test:
+    if test and test.readable.any():
         kept = test.readable
         metrics["test"] = {
             **score(test.labels[kept], estimator.predict_proba(test.features[kept])[:, 1]),
@@ -94,26 +95,33 @@ def train(artifacts: str | Path = "artifacts", *, partial: bool = False, progres
         }
     with writing(where):
         table = zip(features.ids[rows], labels, found.probabilities, folds, strict=True)
-        write_atomically(where.predictions, to_csv(("id", "label", "probability", "fold"), table))
-        write_atomically(where.metrics, to_json(metrics))
+        predictions = to_csv(("id", "label", "probability", "fold"), table)
+        trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
         facts = {"C": found.c, "clip": CLIP, "positive_share": float(labels.mean())}
-        head.save(where, estimator, _provenance(features, test) | facts)
+        facts = _provenance(features.origin, features.views, trained_on) | facts
+        head.save(where, estimator, facts, beside={where.predictions: predictions, where.metrics: to_json(metrics)})
         seconds = time.perf_counter() - start
         record_timing(where, "train", images=len(labels), seconds=round(seconds, 3))
     return Training(metrics, seconds)
 
 
-def is_current(artifacts: str | Path = "artifacts") -> bool:
-    """Whether the head that is there was trained on these very features, by this version of scikit-learn."""
+def why_stale(artifacts: str | Path = "artifacts") -> str | None:
+    """Return why the head must be trained anew, or None where it and what was written with it are as they should be."""
     where = Artifacts(Path(artifacts))
-    features, test = load_features(artifacts), _labelled_test(artifacts)
+    manifest = read_manifest(where.features)
     try:
-        facts = head.load(where).facts
-    except CatsDogsError:
-        return False
-    written = (where.metrics, where.predictions, where.estimator)
-    made_so = all(facts[name] == value for name, value in _provenance(features, test).items())
-    return made_so and all(path.is_file() for path in written)
+        trained = head.load(where)
+    except CatsDogsError as error:
+        return error.message
+    if damaged := head.damaged_files(where, trained):
+        return f"{damaged[0]} is missing, or was changed"
+    if manifest:
+        labelled = labelled_splits(artifacts)
+        now = {split: digest for split, digest in digests(artifacts).items() if split == "train" or labelled[split]}
+        made_by = _provenance(manifest.origin, manifest.views, now)
+        if all(trained.facts[name] == value for name, value in made_by.items()):
+            return None
+    return "the head is not of the features as they are now"
 
 
 def _usable(features: Features) -> NDArray[np.bool_]:
@@ -122,8 +130,7 @@ def _usable(features: Features) -> NDArray[np.bool_]:
         count = int(np.sum(features.labels[rows] == label))
         if count < FOLDS:
             raise CatsDogsError(
-                f"the training split has {count} readable images of the class {name}",
-                f"Give at least {FOLDS} of each class",
+                f"readable training images of the class {name}: {count}", f"Give at least {FOLDS} of each class"
             )
     return rows
 
@@ -132,18 +139,16 @@ def _labelled_test(artifacts: str | Path, *, partial: bool = False) -> Features 
     """Return the test split where it has labels, as in the layout of 2017."""
     if not labelled_splits(artifacts).get("test"):
         return None
-    test = load_features(artifacts, "test", partial=partial)
-    return test if test.readable.any() else None
+    return load_features(artifacts, "test", partial=partial)
 
 
-def _provenance(features: Features, test: Features | None) -> dict[str, Any]:
-    origin = asdict(features.origin)
+def _provenance(origin: Origin, views: Sequence[str], trained_on: Mapping[str, str]) -> dict[str, Any]:
     return {
         "classes": list(CLASSES),
-        "backbone": {name: origin[name] for name in ("form", "sha256")},
-        "pixels": origin["pixels"],
-        "precision": origin["precision"],
-        "views": list(features.views),
-        "features": {"train": features.digest, **({"test": test.digest} if test else {})},
+        "backbone": {"form": origin.form, "sha256": origin.sha256},
+        "pixels": origin.pixels,
+        "precision": origin.precision,
+        "views": list(views),
+        "features": dict(trained_on),
         "versions": {"scikit-learn": version("scikit-learn")},
     }

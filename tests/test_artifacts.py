@@ -143,7 +143,8 @@ def test_only_one_process_writes_and_a_dead_one_holds_nothing(tmp_path):
 
 
 def test_an_error_while_writing_is_not_taken_for_one_of_the_lock(tmp_path):
-    with pytest.raises(PermissionError, match="mine"), writing(Artifacts(tmp_path)):
+    claim = r"cannot be written \(mine\)\. What is done is kept"
+    with pytest.raises(CatsDogsError, match=claim), writing(Artifacts(tmp_path)):
         raise PermissionError("mine")
     with writing(Artifacts(tmp_path)):
         pass
@@ -152,5 +153,8 @@ def test_an_error_while_writing_is_not_taken_for_one_of_the_lock(tmp_path):
 def test_where_no_folder_can_be_it_is_said_in_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(CatsDogsError, match=r"cannot be written .*--artifacts DIR"), writing(Artifacts(root)):
+        with (
+            pytest.raises(CatsDogsError, match=r"(is not a folder|cannot be written).*--artifacts"),
+            writing(Artifacts(root)),
+        ):
             pass

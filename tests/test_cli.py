@@ -85,12 +85,12 @@ def test_a_second_run_says_that_nothing_was_computed(artifacts, data):
     assert "trained before, and still valid" in done.stdout
 
 
-def test_random_weights_are_said_to_mean_nothing(data, tmp_path, tiny_backbone):
+def test_random_weights_are_said_to_mean_nothing(tmp_path):
     from catsdogs.extraction import Extraction
     from catsdogs.terminal import extraction_lines
 
     done = Extraction({"test": 1}, {}, 1, 0, "random:0", 1.0, None)
-    assert any("predictions mean nothing" in text for _, text in extraction_lines(done))
+    assert any("predictions mean nothing" in text for _, text in extraction_lines(done, tmp_path))
 
 
 @pytest.mark.parametrize("name", ["train", "submit", "info", "--help", "--version"])

@@ -212,7 +212,7 @@ def test_what_is_refused_is_one_line_and_nothing_is_written(tmp_path, given, mes
     [
         ({"backbone": "another"}, r"holds 3 rows made by imported .* another .* would replace them"),
         ({"views": {"224": FEATURES}}, r"view 224, 224m\); imported .*view 224\) would replace them"),
-        ({"ids": ["cat.10", "dog.1", "cat.3"]}, "holds 1 train images that are not among those given"),
+        ({"ids": ["cat.10", "dog.1", "cat.3"]}, "would be dropped: 1 of the train split"),
     ],
 )
 def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, message):

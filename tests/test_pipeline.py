@@ -5,7 +5,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError
-from catsdogs.terminal import info_lines
+from catsdogs.terminal import info_lines, run_lines
 
 
 @pytest.fixture
@@ -71,9 +71,10 @@ def test_a_wrong_clip_is_refused_before_the_features_are_computed(data, run, tmp
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_only_unlabelled_images_keep_their_features_and_say_what_is_missing(data, run, tmp_path):
-    with pytest.raises(CatsDogsError, match=r"no train features"):
-        run(data / "test")
+def test_unlabelled_images_alone_have_their_features_kept_and_are_told_what_is_missing(data, run, tmp_path):
+    done = run(data / "test")
+    assert (done.metrics, done.trained, done.submission) == ({}, False, None)
+    assert any("no training images" in text for _, text in run_lines(done, tmp_path))
     assert len(catsdogs.load_features(tmp_path / "artifacts", "test").ids) == 3
 
 
@@ -86,6 +87,23 @@ def test_labels_say_what_the_head_says(data, run, tmp_path, tiny_backbone):
     submitted = np.loadtxt(done.submission.path, delimiter=",", skiprows=1)[:, 1]
     assert np.allclose([answer.probability for answer in answers], submitted[[0, 1, 2, 1]], atol=1e-6)
     assert all(answer.label == ("cat", "dog")[answer.probability > 0.5] for answer in answers)
+
+
+def test_a_label_names_the_image_as_it_was_given(data, run, tmp_path, monkeypatch):
+    run(data)
+    monkeypatch.chdir(data)
+    for given in ("./test/1.jpg", "test//1.jpg"):
+        assert [answer.image for answer in catsdogs.label(given, artifacts=tmp_path / "artifacts")] == [given]
+
+
+def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_path):
+    features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
+    catsdogs.import_features(
+        [str(n) for n in range(20)], np.arange(20) % 2, {"224": features}, artifacts=tmp_path / "i"
+    )
+    catsdogs.train(tmp_path / "i")
+    with pytest.raises(CatsDogsError, match="not computed from images here"):
+        catsdogs.label([data / "test"], artifacts=tmp_path / "i")
 
 
 def test_labels_of_what_is_no_image_are_a_reason(data, run, tmp_path):
@@ -115,17 +133,16 @@ def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_feat
     found = catsdogs.info(tmp_path / "artifacts")
     assert found["features"]["origin"]["form"] == "tiny.keras"
     assert found["features"]["splits"]["train"]["images"] == 16
-    assert found["head"]["current"]
+    assert found["head"]["stale"] is None
     assert found["files"]["submission.csv"] == (tmp_path / "artifacts/submission.csv").stat().st_size
     json.dumps(found)
     (data / "train/dog.8.jpg").write_bytes(encode(draw(301), "JPEG"))
     catsdogs.extract(data, artifacts=tmp_path / "artifacts")
-    assert not catsdogs.info(tmp_path / "artifacts")["head"]["current"]
+    assert "as they are now" in catsdogs.info(tmp_path / "artifacts")["head"]["stale"]
+    assert catsdogs.submit(tmp_path / "artifacts").stale
 
 
-def test_info_speaks_of_a_cache_that_is_not_complete_and_of_artifacts_without_metrics(
-    data, run, tmp_path, draw, encode
-):
+def test_info_speaks_of_a_cache_that_is_not_complete_and_of_a_file_that_was_changed(data, run, tmp_path, draw, encode):
     class StoppedError(Exception):
         pass
 
@@ -140,7 +157,10 @@ def test_info_speaks_of_a_cache_that_is_not_complete_and_of_artifacts_without_me
         run(data, progress=stop)
     found = catsdogs.info(tmp_path / "artifacts")
     assert not found["features"]["splits"]["train"]["complete"]
-    assert not found["head"]["current"]
+    assert found["head"]["stale"]
     assert any("NOT complete" in text for _, text in info_lines(found))
-    (tmp_path / "artifacts/metrics.json").unlink()
-    assert any("none yet" in text for _, text in info_lines(catsdogs.info(tmp_path / "artifacts")))
+    run(data)
+    assert catsdogs.info(tmp_path / "artifacts")["head"]["stale"] is None
+    (tmp_path / "artifacts/metrics.json").write_text("{}")
+    assert any("NOT valid: metrics.json" in text for _, text in info_lines(catsdogs.info(tmp_path / "artifacts")))
+    assert run(data).trained

@@ -7,7 +7,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.training import is_current
+from catsdogs.training import why_stale
 
 
 def make_features(count, seed=0):
@@ -75,16 +75,14 @@ def test_training_again_gives_the_same_bytes(artifacts):
 
 
 def test_a_head_is_current_until_the_features_change(artifacts):
-    assert not is_current(artifacts)
+    assert why_stale(artifacts)
     catsdogs.train(artifacts)
-    assert is_current(artifacts)
+    assert why_stale(artifacts) is None
     ids, labels, features = make_features(210)
     import_features(ids, labels, {"224": features}, artifacts=artifacts)
-    assert not is_current(artifacts)
+    assert why_stale(artifacts)
     catsdogs.train(artifacts)
-    assert is_current(artifacts)
-    (artifacts / "metrics.json").unlink()
-    assert not is_current(artifacts)
+    assert why_stale(artifacts) is None
 
 
 def test_the_estimator_works_in_peoples_own_code_and_the_arrays_open_with_numpy(artifacts):
@@ -103,7 +101,7 @@ def test_a_labelled_test_split_is_scored_and_not_trained_on(artifacts):
     coefficients = np.load(artifacts / "head.npz")["coefficients"]
     ids, labels, features = make_features(80, seed=1)
     import_features(ids, labels, {"224": features}, artifacts=artifacts, split="test")
-    assert not is_current(artifacts)
+    assert why_stale(artifacts)
     with_test = catsdogs.train(artifacts).metrics
     assert np.array_equal(np.load(artifacts / "head.npz")["coefficients"], coefficients)
     test = with_test.pop("test")
@@ -127,7 +125,7 @@ def test_images_without_a_label_are_left_out(artifacts):
 def test_too_few_images_of_a_class_are_refused_and_nothing_is_written(tmp_path, labels):
     features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
     import_features([str(n) for n in range(20)], labels, {"224": features}, artifacts=tmp_path)
-    with pytest.raises(CatsDogsError, match=r"readable images of the class dog\. Give at least 5"):
+    with pytest.raises(CatsDogsError, match=r"readable training images of the class dog: [04]\. Give at least 5"):
         catsdogs.train(tmp_path)
     assert not (tmp_path / "head.json").exists()
 
@@ -136,3 +134,31 @@ def test_without_features_the_command_that_makes_them_is_named(tmp_path):
     with pytest.raises(CatsDogsError, match="Run catsdogs extract DATA first"):
         catsdogs.train(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["head.npz", "head.json", "head.joblib", "metrics.json", "predictions.csv"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "changed"])
+def test_a_head_is_not_valid_when_a_file_that_was_written_with_it_is_not_what_it_was(artifacts, name, damage):
+    catsdogs.train(artifacts)
+    whole = (artifacts / name).read_bytes()
+    if damage == "missing":
+        (artifacts / name).unlink()
+    else:
+        (artifacts / name).write_bytes(b"" if damage == "empty" else whole.replace(b"0", b"1"))
+    assert why_stale(artifacts)
+    catsdogs.train(artifacts)
+    assert (artifacts / name).read_bytes() == whole
+    assert why_stale(artifacts) is None
+
+
+@pytest.mark.parametrize(("text", "other"), [("0.005", "0.605"), ('"cat"', '"cow"'), ("precision", "prediction")])
+def test_a_changed_head_json_is_not_believed(artifacts, text, other):
+    ids, _, features = make_features(20, seed=1)
+    import_features(ids, None, {"224": features}, artifacts=artifacts, split="test")
+    catsdogs.train(artifacts)
+    facts = (artifacts / "head.json").read_text()
+    assert text in facts
+    (artifacts / "head.json").write_text(facts.replace(text, other))
+    with pytest.raises(CatsDogsError, match=r"head.json is damaged.*Run catsdogs train"):
+        catsdogs.submit(artifacts)
+    assert "head.json is damaged" in catsdogs.info(artifacts)["head"]["stale"]

@@ -63,7 +63,7 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
     model.trainable = False
     identity = hashlib.sha256(config.encode())
     for variable in model.weights:
-        array = keras().ops.convert_to_numpy(variable)
+        array = _to_numpy(variable)
         if not np.isfinite(array).all():
             raise CatsDogsError(
                 f"{weights.path or weights.name} holds weights that are NaN or infinite",
@@ -212,7 +212,12 @@ def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
     """
     # preprocess_input changes a float array in place: this one is nobody else's.
     inputs = keras().applications.resnet50.preprocess_input(pixels.astype(np.float32))
-    return np.asarray(keras().ops.convert_to_numpy(model(inputs, training=False)), np.float32)
+    return np.asarray(_to_numpy(model(inputs, training=False)), np.float32)
+
+
+def _to_numpy(tensor: Any) -> NDArray[Any]:
+    with _without_remarks():  # Keras does it in a way that NumPy has deprecated
+        return np.asarray(keras().ops.convert_to_numpy(tensor))
 
 
 @contextmanager

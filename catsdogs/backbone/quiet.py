@@ -75,7 +75,7 @@ def silence() -> Iterator[None]:
                 faulthandler.enable(kept)
             try:
                 yield
-            except BaseException:
+            except Exception:  # not Ctrl-C: then there is nothing to explain
                 said.seek(0)
                 os.write(kept, said.read())
                 raise

@@ -156,7 +156,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
         _put(url, path, timeout, progress)
     except OSError as error:
         raise CatsDogsError(
-            f"{lacking}, and could not be downloaded from {url} ({error})",
+            f"{lacking}, and could not be downloaded from {url} ({error.strerror or error})",
             f"Put that file at {path}, or give --weights FILE; --weights random tries things out without them",
         ) from error
     return path

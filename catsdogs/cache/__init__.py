@@ -10,7 +10,7 @@ and whoever opens the cache next finishes the renames.
 from .importing import import_features
 from .manifest import Manifest, Origin
 from .manifest import read as read_manifest
-from .reading import Features, labelled_splits, load_features
+from .reading import Features, digests, labelled_splits, load_features
 from .rows import UNREADABLE, WIDTH, digest
 from .writing import CacheWriter
 
@@ -22,6 +22,7 @@ __all__ = [
     "Manifest",
     "Origin",
     "digest",
+    "digests",
     "import_features",
     "labelled_splits",
     "load_features",

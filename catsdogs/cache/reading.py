@@ -1,7 +1,7 @@
 """A cache's folder comes in; out go the features of one split, every row checked."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifacts import to_json
 from ..errors import CatsDogsError
 from . import manifest as manifests
 from . import rows
-from .manifest import IMPORTED, Origin
+from .manifest import IMPORTED, Manifest, Origin
 
 _MEND = "Run catsdogs extract with the same images: it computes again what is damaged, and only that"
 _GO_ON = "Run catsdogs extract with the same images: it goes on where it stopped"
 _IMPORT = "Import the same features again: it mends what is missing or damaged"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """One split in natural order of ids.
 
@@ -39,7 +40,7 @@ class Features:
     origin : Origin
         What made them.
     digest : str
-        SHA-256 of all that a head depends on: origin, views, ids, labels, and the checksums of the rows.
+        SHA-256 of what made them and of all that the split holds; changes when anything of that does.
     """
 
     ids: NDArray[np.str_]
@@ -51,6 +52,17 @@ class Features:
     views: tuple[str, ...]
     origin: Origin
     digest: str
+
+
+def digests(artifacts: str | Path = "artifacts") -> dict[str, str]:
+    """Return the `Features.digest` of each complete split, without reading the features."""
+    manifest = manifests.read(Path(artifacts) / "features")
+    entries = manifest.splits if manifest else {}
+    return {
+        split: _digest(manifest, entry).hexdigest()
+        for split, entry in entries.items()
+        if manifest and entry["complete"]
+    }
 
 
 def labelled_splits(artifacts: str | Path = "artifacts") -> dict[str, bool]:
@@ -83,9 +95,13 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
     """
     folder = Path(artifacts) / "features"
     manifest = manifests.read(folder)
+    imported = manifest is not None and manifest.origin.engine == IMPORTED
     if manifest is None or split not in manifest.splits:
-        raise CatsDogsError(f"there are no {split} features in {folder}", "Run catsdogs extract DATA first")
-    entry, imported = manifest.splits[split], manifest.origin.engine == IMPORTED
+        raise CatsDogsError(
+            f"there are no {split} features in {folder}",
+            f'Call import_features(..., split="{split}") first' if imported else "Run catsdogs extract DATA first",
+        )
+    entry = manifest.splits[split]
     if not entry["complete"] and not partial:
         raise CatsDogsError(f"the {split} features in {folder} are not complete", _IMPORT if imported else _GO_ON)
     mend = _IMPORT if imported else _MEND
@@ -104,6 +120,9 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
             mend,
         )
     ids = stored.ids[keep]
+    digest = _digest(manifest, entry)
+    if not entry["complete"]:  # its manifest does not vouch for the rows yet
+        digest.update(b"".join(sums[keep].tobytes() for sums in stored.sums.values()))
     return Features(
         ids=ids,
         labels=stored.labels[keep],
@@ -113,14 +132,9 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
         unreadable={name: stored.reasons[name] for name in ids[status[keep] == rows.UNREADABLE].tolist()},
         views=manifest.views,
         origin=manifest.origin,
-        digest=_digest(manifest, ids, [stored.labels, status, stored.digests, *stored.sums.values()], keep),
+        digest=digest.hexdigest(),
     )
 
 
-def _digest(
-    manifest: manifests.Manifest, ids: NDArray[np.str_], arrays: Sequence[NDArray[Any]], keep: NDArray[np.intp]
-) -> str:
-    state = hashlib.sha256(repr((manifest.origin.key, manifest.views, ids.tolist())).encode())
-    for array in arrays:
-        state.update(array[keep].tobytes())
-    return state.hexdigest()
+def _digest(manifest: Manifest, entry: Mapping[str, Any]) -> "hashlib._Hash":
+    return hashlib.sha256(to_json([manifest.origin.key, manifest.views, entry["sha256"]]))

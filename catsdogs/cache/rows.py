@@ -24,7 +24,7 @@ REASONS = "unreadable.csv"
 """The file of a split that is no array: why images are unreadable."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """The rows of one split as they lie on the disk; the features stay there until they are asked for.
 

@@ -12,7 +12,7 @@ from ..artifacts import sync_folder
 from ..errors import CatsDogsError, printable
 from . import manifest as manifests
 from . import rows
-from .manifest import Manifest, Origin
+from .manifest import IMPORTED, Manifest, Origin
 from .split import SplitWriter
 
 
@@ -51,6 +51,7 @@ class CacheWriter:
         self._folder, self._views, self._origin = folder, views, origin
         self._entries: dict[str, dict[str, Any]] = {}
         self._replaced: Manifest | None = None
+        imported, elsewhere = origin.engine == IMPORTED, "another artifacts folder to keep both"
         before = manifests.roll_forward(folder)
         if before and before.origin.key == origin.key and before.views == views:
             # What it says of versions stays what made the first row.
@@ -62,7 +63,7 @@ class CacheWriter:
             raise CatsDogsError(
                 f"{folder} holds {count:,} rows made by {_describe(before.origin, before.views)}; "
                 f"{_describe(origin, views)} would replace them",
-                "Give --prune to replace them, or another --artifacts DIR to keep both",
+                f"Give {elsewhere}" if imported else f"Give --prune to replace them, or {elsewhere}",
             )
         self.splits = {
             split: SplitWriter(folder / split, ids, labels, self._origin, views)
@@ -73,10 +74,10 @@ class CacheWriter:
                 writer.carry_over(self._entries[split])
         dropped = {split: writer.dropped for split, writer in self.splits.items() if writer.dropped}
         if dropped and not prune:
-            counts = " and ".join(f"{count:,} {split}" for split, count in dropped.items())
+            counts = " and ".join(f"{count:,} of the {split} split" for split, count in dropped.items())
             raise CatsDogsError(
-                f"{folder} holds {counts} images that are not among those given and would be dropped",
-                "Give those too, or --prune to drop them, or another --artifacts DIR",
+                f"{folder} holds images that are not among those given and would be dropped: {counts}",
+                f"Give those too, or {elsewhere}" if imported else f"Give those too, or --prune, or {elsewhere}",
             )
         self._begun = False
 

@@ -22,7 +22,7 @@ from .zips import walk_zip
 __all__ = ["ImageFile", "Source", "Split", "image_file", "walk_folder"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """The images of one split in natural order (cat.2 before cat.10).
 
@@ -61,7 +61,7 @@ class Source:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self._open_zips = ExitStack()
         try:
             files = list(self._walk())
