@@ -412,7 +412,7 @@ def test_links_to_folders_are_followed_and_circles_are_not(tmp_path, write_folde
 def test_what_may_not_be_read_is_told(tmp_path, write_folder):
     write_folder(tmp_path, {"data/1.jpg": b"a", "data/2.jpg": b"b", "data/.hidden/x.jpg": b"", "a.zip": b""})
     tmp_path.chmod(0o755)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o055)
     closed = [tmp_path / name for name in ("data/1.jpg", "data/.hidden", "a.zip")]
     for path in closed:
