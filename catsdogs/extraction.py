@@ -1,5 +1,6 @@
 """A source's images come in; their features go out to the cache, which goes on where it stopped."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ VIEW = "224"
 """The images as they are, 224 pixels a side."""
 
 _SYNC_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def extract(
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,
         )
+    _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
     if done.computed:
         with writing(where):
             facts = {"images": done.computed, "seconds": round(done.seconds, 3), "rate": done.rate}

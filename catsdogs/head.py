@@ -31,7 +31,9 @@ _START = 10.0
 were tried lies one to two decades above."""
 
 _STEP = 10**0.5
-_TURNS = 2
+_RISES, _CLEARLY = 2, 1.01
+"""The path ends when the loss has risen so often in a row, or once by this factor above the lowest."""
+
 _WIDEST = 20
 _PATH_TOLERANCE, _TOLERANCE = 1e-5, 1e-8
 """How small the largest component of the gradient of the mean loss must be (``gtol`` of scipy.optimize's L-BFGS-B):
@@ -141,27 +143,31 @@ def cross_validate(
     tried: dict[float, NDArray[np.float64]] = {}
     losses: dict[float, float] = {}
 
+    # Made before the limit below, which holds for the libraries that are loaded by then.
+    upwards, downwards = ([_estimator(_PATH_TOLERANCE) for _ in range(FOLDS)] for _ in range(2))
+
     def walk(c: float, step: float, estimators: Sequence[Any]) -> None:
         def out_of_fold(fold: int) -> None:
             problem.fit(estimators[fold], c, folds != fold)
             held_out = folds == fold
             tried[c][held_out] = estimators[fold].predict_proba(problem.scaled[held_out])[:, 1]
 
-        since = 0
-        while since < _TURNS and len(tried) < _WIDEST:
+        risen = 0
+        while risen < _RISES and len(tried) < _WIDEST:
             if progress:
                 progress("choosing C", len(tried) * FOLDS, 0)
             tried[c] = np.empty(len(labels))
             list(threads.map(out_of_fold, range(FOLDS)))
             losses[c] = score(labels, tried[c])["log_loss"]
-            since = 0 if losses[c] == min(losses.values()) else since + 1
+            lowest = min(losses.values())
+            risen = 0 if losses[c] == lowest else _RISES if losses[c] > _CLEARLY * lowest else risen + 1
             c *= step
 
     # Each fold is fitted by one thread: two that share so small a product take five times as long as one.
     with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as threads:
-        walk(start, _STEP, [_estimator(_PATH_TOLERANCE) for _ in range(FOLDS)])
+        walk(start, _STEP, upwards)
         if min(losses, key=losses.__getitem__) == start:
-            walk(start / _STEP, 1 / _STEP, [_estimator(_PATH_TOLERANCE) for _ in range(FOLDS)])
+            walk(start / _STEP, 1 / _STEP, downwards)
     best = min(losses, key=losses.__getitem__)
     return CrossValidation(tuple(sorted(losses.items())), best, tried[best])
 

@@ -1,5 +1,6 @@
 """The head and the cached test features come in; the file that Kaggle takes goes out."""
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from . import head
 from .artifacts import Artifacts, record_timing, to_csv, write_atomically, writing
 from .cache import digests, labelled_splits, load_features
 from .errors import CatsDogsError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,5 +90,6 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
         write_atomically(where.submission, to_csv(("id", "label"), rows))
         seconds = time.perf_counter() - start
         record_timing(where, "submit", images=len(features.ids), seconds=round(seconds, 3))
+    _log.info("%d rows in %s", len(features.ids), where.submission)
     stale = digests(artifacts).get("train") not in (None, trained.facts["features"]["train"])
     return Submission(where.submission, len(features.ids), clip, features.unreadable, stale)

@@ -1,5 +1,6 @@
 """The cached features come in; the head, its metrics and the out-of-fold predictions go out."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ SEED = 0
 
 CLIP = 0.005
 """No probability in a submission is nearer to 0 or 1 than this: a wrong answer then costs 5.3 and not more."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def train(artifacts: str | Path = "artifacts", *, partial: bool = False, progres
         head.save(where, estimator, facts, beside={where.predictions: predictions, where.metrics: to_json(metrics)})
         seconds = time.perf_counter() - start
         record_timing(where, "train", images=len(labels), seconds=round(seconds, 3))
+    _log.info("head with C %.3g on %d images: log loss %.4f", found.c, len(labels), metrics["log_loss"])
     return Training(metrics, seconds)
 
 

@@ -3,6 +3,7 @@
 `weights` says which weights, `network` builds the model that Keras would, an engine of its own file computes it.
 """
 
+import logging
 from importlib.metadata import version
 
 import numpy as np
@@ -13,6 +14,8 @@ from ..progress import Progress
 from .weights import Weights, choose_weights, fetch_imagenet
 
 __all__ = ["Backbone", "Weights", "choose_weights", "drawn_picture", "fetch_imagenet", "load"]
+
+_log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
 """How far an engine's features may be from plain Keras', as a share of their norm, at float32.
@@ -98,7 +101,9 @@ def load(weights: Weights, size: int, *, progress: Progress | None = None) -> Ba
     """Load a backbone, telling `progress` what the wait is for."""
     if progress:
         progress("loading the backbone", 0, 0)
-    return Backbone(weights, size, progress=progress)
+    backbone = Backbone(weights, size, progress=progress)
+    _log.info("%s on the %s: %s", weights.name, backbone.device, backbone.sha256)
+    return backbone
 
 
 def drawn_picture(size: int) -> NDArray[np.uint8]:
