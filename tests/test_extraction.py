@@ -210,7 +210,12 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped_and_ends_in_the_same_byte
     data, artifacts = write_folder(tmp_path / "many", images), tmp_path / "artifacts"
     command = ["extract", str(data), "--artifacts", str(artifacts), "--weights", str(tiny_backbone)]
     with subprocess.Popen(
-        [sys.executable, "-m", "catsdogs", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "catsdogs", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, Ctrl-C is ignored, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         while process.poll() is None and not (artifacts / "features/manifest.json").exists():
             time.sleep(0.002)
