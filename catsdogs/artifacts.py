@@ -1,6 +1,7 @@
 """A folder comes in; out goes where each artifact lies in it, and how to write one so that a kill leaves it whole."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -114,6 +115,16 @@ def to_json(value: object) -> bytes:
         return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:
         return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def to_sealed_json(value: dict[str, Any]) -> bytes:
+    """Return `value` as JSON that ends with its own SHA-256."""
+    return to_json(value | {"sha256": hashlib.sha256(to_json(value)).hexdigest()})
+
+
+def unseal(value: dict[str, Any]) -> bool:
+    """Take the SHA-256 off what `to_sealed_json` wrote; return whether it was the right one."""
+    return bool(value.pop("sha256", None) == hashlib.sha256(to_json(value)).hexdigest())
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

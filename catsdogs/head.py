@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifacts import Artifacts, read_json, to_json, write_atomically
+from .artifacts import Artifacts, read_json, to_sealed_json, unseal, write_atomically
 from .cache import Origin
 from .errors import CatsDogsError
 from .folds import FOLDS
@@ -213,7 +213,7 @@ def save(
         write_atomically(path, content)
     sums = {path.name: _sha256(content) for path, content in files.items()}
     facts = {"format": FORMAT, **facts, "files": sums}
-    write_atomically(artifacts.head_facts, to_json(facts | {"sha256": _sha256(to_json(facts))}))
+    write_atomically(artifacts.head_facts, to_sealed_json(facts))
 
 
 def load(artifacts: Artifacts) -> Head:
@@ -231,7 +231,7 @@ def load(artifacts: Artifacts) -> Head:
         raise CatsDogsError(
             f"{artifacts.head_facts} is of format {facts['format']}, and this version reads {FORMAT}", TRAIN
         )
-    if facts.pop("sha256", None) != _sha256(to_json(facts)):
+    if not unseal(facts):
         raise CatsDogsError(f"{artifacts.head_facts} is damaged: it does not match its own SHA-256", TRAIN)
     content = _read(artifacts.head)
     if _sha256(content) != facts["files"][artifacts.head.name]:

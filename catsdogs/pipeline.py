@@ -71,11 +71,12 @@ def run(
     if "train" not in labelled:
         return Run(extraction, trained=False, metrics={}, submission=None)
     stale = why_stale(artifacts) is not None
-    if stale:
-        train(artifacts, progress=progress)
+    metrics = (
+        train(artifacts, progress=progress).metrics if stale else read_json(Artifacts(Path(artifacts)).metrics, TRAIN)
+    )
     return Run(
         extraction=extraction,
         trained=stale,
-        metrics=read_json(Artifacts(Path(artifacts)).metrics, TRAIN),
+        metrics=metrics,
         submission=submit(artifacts, clip=clip) if labelled.get("test") is False else None,
     )

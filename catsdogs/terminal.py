@@ -161,8 +161,8 @@ def _submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
         yield from _named(done.unreadable, artifacts)
 
 
-def _after_submission(done: Submission, artifacts: Path) -> str:
-    if done.images == KAGGLE_ROWS:
+def _after_submission(done: Submission | None, artifacts: Path) -> str:
+    if done and done.images == KAGGLE_ROWS:
         return f"kaggle competitions submit -c {KAGGLE} -f {done.path} -m catsdogs"
     return _command("label IMAGE...", artifacts)
 
@@ -184,10 +184,7 @@ def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
     else:
         yield "submission", "none: there are no test images without labels"
     yield from _look_at(where.metrics, where.predictions, *([where.submission] if done.submission else []))
-    yield (
-        "next",
-        _after_submission(done.submission, artifacts) if done.submission else _command("label IMAGE...", artifacts),
-    )
+    yield "next", _after_submission(done.submission, artifacts)
 
 
 def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:

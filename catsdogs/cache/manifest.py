@@ -1,12 +1,11 @@
 """A cache's folder comes in; out goes what its manifest says: what made the features, and what is complete."""
 
-import hashlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifacts, read_json, sync_folder, to_json, write_atomically, writing
+from ..artifacts import Artifacts, read_json, sync_folder, to_sealed_json, unseal, write_atomically, writing
 from ..errors import CatsDogsError
 from ..layout import CLASSES
 
@@ -131,7 +130,7 @@ def to_bytes(manifest: Manifest) -> bytes:
         "renames": list(manifest.renames),
         "removals": list(manifest.removals),
     }
-    return to_json(content | {"sha256": hashlib.sha256(to_json(content)).hexdigest()})
+    return to_sealed_json(content)
 
 
 def _parse(path: Path) -> Manifest | None:
@@ -143,7 +142,7 @@ def _parse(path: Path) -> Manifest | None:
             f"{path} is of format {content['format']}, and this version reads format {FORMAT}",
             "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract",
         )
-    if content.pop("sha256", None) != hashlib.sha256(to_json(content)).hexdigest():
+    if not unseal(content):
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
     made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
     return Manifest(
