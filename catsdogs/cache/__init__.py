@@ -8,18 +8,15 @@ and whoever opens the cache next finishes the renames.
 """
 
 from .importing import import_features
-from .manifest import Manifest, Origin
+from .manifest import Origin
 from .manifest import read as read_manifest
 from .reading import Features, digests, labelled_splits, load_features
-from .rows import UNREADABLE, WIDTH, digest
+from .rows import digest
 from .writing import CacheWriter
 
 __all__ = [
-    "UNREADABLE",
-    "WIDTH",
     "CacheWriter",
     "Features",
-    "Manifest",
     "Origin",
     "digest",
     "digests",
