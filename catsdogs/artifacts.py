@@ -65,6 +65,11 @@ class Artifacts:
         return self.root / "predictions.csv"
 
     @property
+    def suspects(self) -> Path:
+        """Training images whose label is probably wrong."""
+        return self.root / "suspects.csv"
+
+    @property
     def submission(self) -> Path:
         """What Kaggle takes."""
         return self.root / "submission.csv"

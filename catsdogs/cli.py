@@ -40,6 +40,16 @@ Clip = Annotated[
     typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
+Without = Annotated[
+    Path | None,
+    typer.Option(metavar="CSV", help="Do not train on the ids listed here, such as suspects.csv.", show_default=False),
+]
+Holdout = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Also train without this share and score it, such as 0.15.", show_default=False),
+]
+Nested = Annotated[bool, typer.Option("--nested", help="Also choose everything without each fold, and score it.")]
+Curve = Annotated[bool, typer.Option("--curve", help="Also train on fewer images: would more pictures help?")]
 Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -91,13 +101,23 @@ def extract(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, pr
 
 
 @app.command()
-def train(artifacts: Artifacts = HERE, partial: Partial = False) -> None:
+def train(
+    artifacts: Artifacts = HERE,
+    without: Without = None,
+    holdout: Holdout = None,
+    nested: Nested = False,
+    curve: Curve = False,
+    partial: Partial = False,
+) -> None:
     """Train the head on the cached features, and say how good it is.
 
-    Example: catsdogs train
+    Example: catsdogs train --curve
     """
+    studies = [name for name, wanted in (("nested", nested), ("curve", curve)) if wanted]
     with terminal.progress_bar() as progress:
-        done = catsdogs.train(artifacts, partial=partial, progress=progress)
+        done = catsdogs.train(
+            artifacts, partial=partial, without=without, holdout=holdout, studies=studies, progress=progress
+        )
     terminal.show(terminal.training_lines(done, artifacts))
 
 

@@ -1,4 +1,7 @@
-"""Digests and labels of images come in; the number of each image's fold goes out."""
+"""Digests, groups and labels of images come in; the number of each image's fold goes out, and an order at random.
+
+All depends on what the images are, not on where they stand: whatever order they come in, the same images give the same.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,15 +9,39 @@ from numpy.typing import NDArray
 FOLDS = 5
 
 
-def draw_folds(digests: NDArray[np.uint8], labels: NDArray[np.int8], *, seed: int = 0) -> NDArray[np.int8]:
-    """Deal the images out to folds of equal size and equal shares of the classes.
-
-    The folds depend on what the images are, not on where they stand: whatever order they come in, the same image
-    gets the same fold. Images of equal bytes share one, so that none is scored by a head that has seen it.
+def group_keys(digests: NDArray[np.uint8], groups: NDArray[np.intp] | None = None) -> NDArray[np.void]:
+    """Return a key for each image, which is the same for images that belong together.
 
     Parameters
     ----------
     digests : ndarray of shape (n, 16), uint8
+        Images of equal digests belong together.
+    groups : ndarray of shape (n,), int, optional
+        So do images with the same number.
+
+    Returns
+    -------
+    ndarray of shape (n,), void of 16 bytes
+        The first digest of the group.
+    """
+    keys = np.ascontiguousarray(digests).view("V16").ravel()
+    if groups is None:
+        return keys
+    _, image_of_row = np.unique(keys, return_inverse=True)
+    first = np.full(int(groups.max(initial=0)) + 1, len(keys))
+    np.minimum.at(first, groups, image_of_row)
+    return np.asarray(np.unique(keys)[first[groups]])
+
+
+def draw_folds(keys: NDArray[np.void], labels: NDArray[np.int8], *, seed: int = 0) -> NDArray[np.int8]:
+    """Deal the images out to folds of equal size and equal shares of the classes; those of equal keys share one.
+
+    So none is scored by a head that has seen it.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n,)
+        As `group_keys` returns them.
     labels : ndarray of shape (n,), int8
         0 or 1.
     seed : int
@@ -24,13 +51,49 @@ def draw_folds(digests: NDArray[np.uint8], labels: NDArray[np.int8], *, seed: in
     folds : ndarray of shape (n,), int8
         0 to FOLDS - 1.
     """
-    keys = np.ascontiguousarray(digests).view("V16").ravel()
-    images, first, image_of_row = np.unique(keys, return_index=True, return_inverse=True)
-    folds = np.empty(len(images), np.int8)
+    groups, first, group_of_row = np.unique(keys, return_index=True, return_inverse=True)
+    folds = np.empty(len(groups), np.int8)
     generator = np.random.default_rng(seed)
     dealt = 0
     for label in (0, 1):
         members = generator.permutation(np.flatnonzero(labels[first] == label))
         folds[members] = (dealt + np.arange(len(members))) % FOLDS
         dealt += len(members)
-    return folds[image_of_row]
+    return folds[group_of_row]
+
+
+def draw_holdout(keys: NDArray[np.void], labels: NDArray[np.int8], share: float, *, seed: int = 0) -> NDArray[np.bool_]:
+    """Return which images are held out: a share of each class, at random; those of equal keys together.
+
+    Parameters
+    ----------
+    keys, labels, seed
+        As for `draw_folds`.
+    share : float
+        From 0 to 1.
+    """
+    groups, first, group_of_row = np.unique(keys, return_index=True, return_inverse=True)
+    held = np.zeros(len(groups), bool)
+    generator = np.random.default_rng(seed)
+    for label in (0, 1):
+        members = generator.permutation(np.flatnonzero(labels[first] == label))
+        held[members[: round(share * len(members))]] = True
+    return held[group_of_row]
+
+
+def draw_order(digests: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.intp]:
+    """Shuffle the images.
+
+    Parameters
+    ----------
+    digests : ndarray of shape (n, 16), uint8
+    seed : int
+
+    Returns
+    -------
+    order : ndarray of shape (n,), int
+        The row that comes first, the one that comes second, and so on; images of equal bytes follow each other.
+    """
+    images, image_of_row = np.unique(group_keys(digests), return_inverse=True)
+    place = np.random.default_rng(seed).permutation(len(images))
+    return np.argsort(place[image_of_row], kind="stable")

@@ -102,7 +102,7 @@ def label(
             if row.features is None:
                 answers[row.position] = Labelled(image, None, None, row.reason)
             else:
-                (probability,) = trained.probabilities(row.features[None]).tolist()
+                (probability,) = trained.scorer.probabilities(row.features[None]).tolist()
                 name = trained.facts["classes"][int(probability > 0.5)]
                 answers[row.position] = Labelled(image, name, probability)
             if progress:

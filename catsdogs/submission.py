@@ -83,7 +83,7 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
     if clip is None:
         clip = trained.facts["clip"]
     probabilities = np.where(
-        features.readable, trained.probabilities(features.features), trained.facts["positive_share"]
+        features.readable, trained.scorer.probabilities(features.features), trained.facts["positive_share"]
     )
     rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
     with writing(where):

@@ -1,11 +1,14 @@
 """The cached features come in; the head, its metrics and the out-of-fold predictions go out."""
 
+import csv
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -15,17 +18,21 @@ from . import head
 from .artifacts import Artifacts, record_timing, to_csv, to_json, writing
 from .cache import Features, Origin, digests, labelled_splits, load_features, read_manifest
 from .errors import CatsDogsError
-from .folds import FOLDS, draw_folds
+from .folds import FOLDS, draw_folds, draw_order, group_keys
+from .head import Choice, Examples
 from .layout import CLASSES
-from .metrics import score
+from .metrics import best_clip, intervals, log_loss, score
 from .progress import Progress
+from .studies import hold_out, learning_curve, nest
+from .suspects import find_suspects
 
 SEED = 0
-"""Of the folds."""
+"""Of the folds and of the order of the images."""
 
-CLIP = 0.005
-"""No probability in a submission is nearer to 0 or 1 than this: a wrong answer then costs 5.3 and not more."""
+CLIP_2017 = 0.05
 
+_FEWEST = 10
+"""Images a class."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,19 +45,30 @@ class Training:
     ----------
     metrics : dict
         The content of metrics.json.
+    suspects : int
+        Training images that suspects.csv lists.
     seconds : float
         Wall time, loading included.
     """
 
     metrics: dict[str, Any]
+    suspects: int
     seconds: float
 
 
-def train(artifacts: str | Path = "artifacts", *, partial: bool = False, progress: Progress | None = None) -> Training:
+def train(
+    artifacts: str | Path = "artifacts",
+    *,
+    partial: bool = False,
+    without: str | Path | None = None,
+    holdout: float | None = None,
+    studies: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Training:
     """Train a head on the cached features, and say out of fold how good it is.
 
-    Writes head.npz, head.json, head.joblib, metrics.json and predictions.csv. A labelled test split is never trained
-    on: it is scored, and metrics.json says under "test" how well.
+    Writes head.npz, head.json, head.joblib, metrics.json, predictions.csv and suspects.csv. A labelled test split is
+    never trained on: it is scored, and metrics.json says under "test" how well.
 
     Parameters
     ----------
@@ -58,6 +76,12 @@ def train(artifacts: str | Path = "artifacts", *, partial: bool = False, progres
         The artifacts folder, with features in it.
     partial : bool
         Train on the rows that are there although the cache is not complete.
+    without : str or Path, optional
+        A CSV file with a column "id", such as suspects.csv: these images are not trained on, and scored all the same.
+    holdout : float, optional
+        Also train on all but this share of the images, with everything chosen there, and score the rest.
+    studies : collection of str
+        "nested", to cross-validate all that the folds choose; "curve", to train on fewer images as well.
     progress : callable, optional
         Told how far it is.
 
@@ -68,46 +92,92 @@ def train(artifacts: str | Path = "artifacts", *, partial: bool = False, progres
     Raises
     ------
     CatsDogsError
-        The cache is missing, incomplete or damaged, or there are too few images of a class.
+        The cache is missing, incomplete or damaged, there are too few images of a class, or an option is not as above.
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
+    if holdout is not None and not 0 < holdout < 1:
+        raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
+    # It takes as long as reading and checking the features, which leave it the interpreter.
+    Thread(target=import_module, args=("sklearn.linear_model",)).start()
     features = load_features(artifacts, partial=partial)
     rows = _usable(features)
-    x, labels = features.features[rows], features.labels[rows]
-    folds = draw_folds(features.digests[rows], labels, seed=SEED)
-    found = head.cross_validate(x, labels, folds, progress=progress)
+    ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
+    groups = group_keys(images)
+    examples = Examples(
+        features=features.features if rows.all() else features.features[rows],
+        labels=labels,
+        folds=draw_folds(groups, labels, seed=SEED),
+        order=draw_order(images, seed=SEED),
+        trained=_without(without, ids, labels),
+    )
+    found = head.cross_validate(examples, start=_before(where, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
-    estimator = head.fit(x, labels, found.c)
+    fitted = head.fit(examples, found)
+    metrics = _metrics(examples, found, fitted) | {"unreadable": len(features.unreadable)}
     test = _labelled_test(artifacts, partial=partial)
-    metrics: dict[str, Any] = {
-        **score(labels, found.probabilities),
-        "how": f"out of fold, {FOLDS} folds; C was chosen by the same folds",
-        "images": len(labels),
-        "unreadable": len(features.unreadable),
-        "C": found.c,
-        "path": [{"C": c, "log_loss": loss} for c, loss in found.path],
-        "folds": [score(labels[folds == fold], found.probabilities[folds == fold]) for fold in range(FOLDS)],
-    }
     if test and test.readable.any():
         kept = test.readable
         metrics["test"] = {
-            **score(test.labels[kept], estimator.predict_proba(test.features[kept])[:, 1]),
+            **score(test.labels[kept], fitted.scorer.probabilities(test.features[kept])),
             "images": int(kept.sum()),
             "unreadable": len(test.unreadable),
         }
+    if holdout is not None:
+        metrics["holdout"] = hold_out(examples, groups, holdout, seed=SEED)
+    if "nested" in studies:
+        metrics["nested"] = nest(examples, groups, seed=SEED, progress=progress)
+    if "curve" in studies:
+        metrics["curve"] = learning_curve(examples, found, seed=SEED, progress=progress)
     with writing(where):
-        table = zip(features.ids[rows], labels, found.probabilities, folds, strict=True)
-        predictions = to_csv(("id", "label", "probability", "fold"), table)
+        suspects = find_suspects(labels, found.probabilities)
+        table = zip(ids, labels, found.probabilities, examples.folds, strict=True)
+        listed = zip(ids[suspects], labels[suspects], found.probabilities[suspects], strict=True)
+        beside = {
+            where.predictions: to_csv(("id", "label", "probability", "fold"), table),
+            where.suspects: to_csv(("id", "label", "probability"), listed),
+            where.metrics: to_json(metrics),
+        }
         trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
-        facts = {"C": found.c, "clip": CLIP, "positive_share": float(labels.mean())}
-        facts = _provenance(features.origin, features.views, trained_on) | facts
-        head.save(where, estimator, facts, beside={where.predictions: predictions, where.metrics: to_json(metrics)})
+        facts = _provenance(features.origin, features.views, trained_on) | {
+            "transform": found.choice.transform,
+            "C": found.choice.c,
+            "clip": metrics["clip"]["chosen"],
+            "positive_share": float(labels.mean()),
+        }
+        head.save(where, fitted, facts, beside=beside)
         seconds = time.perf_counter() - start
         record_timing(where, "train", images=len(labels), seconds=round(seconds, 3))
-    _log.info("head with C %.3g on %d images: log loss %.4f", found.c, len(labels), metrics["log_loss"])
-    return Training(metrics, seconds)
+    _log.info("head, %s, on %d images: log loss %.4f", found.choice, len(labels), metrics["log_loss"])
+    return Training(metrics, len(suspects), seconds)
+
+
+def _metrics(examples: Examples, found: head.CrossValidation, fitted: head.Fit) -> dict[str, Any]:
+    labels, folds = examples.labels, examples.folds
+    clip = best_clip(labels, found.probabilities)
+    return {
+        **score(labels, found.probabilities),
+        "intervals": intervals(labels, found.probabilities, seed=SEED),
+        "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
+        "images": len(labels),
+        "left_out": int(np.sum(~examples.trained)),
+        "transform": found.choice.transform,
+        "C": found.choice.c,
+        "gradient": fitted.gradient,
+        "paths": _paths(found.paths),
+        "trials": _paths(found.trials),
+        "clip": {
+            "chosen": clip,
+            "log_loss": log_loss(labels, np.clip(found.probabilities, clip, 1 - clip)),
+            "log_loss_at_0.05": log_loss(labels, np.clip(found.probabilities, CLIP_2017, 1 - CLIP_2017)),
+        },
+        "folds": [score(labels[folds == fold], found.probabilities[folds == fold]) for fold in range(FOLDS)],
+    }
+
+
+def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list[dict[str, float]]]:
+    return {name: [{"C": c, "log_loss": loss} for c, loss in path] for name, path in paths.items()}
 
 
 def why_stale(artifacts: str | Path = "artifacts") -> str | None:
@@ -131,13 +201,48 @@ def why_stale(artifacts: str | Path = "artifacts") -> str | None:
 
 def _usable(features: Features) -> NDArray[np.bool_]:
     rows = features.readable & (features.labels >= 0)
-    for label, name in enumerate(CLASSES):
-        count = int(np.sum(features.labels[rows] == label))
-        if count < FOLDS:
-            raise CatsDogsError(
-                f"readable training images of the class {name}: {count}", f"Give at least {FOLDS} of each class"
-            )
+    must_have_both(features.labels[rows], "readable training images")
     return rows
+
+
+def must_have_both(labels: NDArray[np.int8], what: str) -> None:
+    """Refuse too few images of a class.
+
+    Raises
+    ------
+    CatsDogsError
+    """
+    for label, name in enumerate(CLASSES):
+        count = int(np.sum(labels == label))
+        if count < _FEWEST:
+            raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_FEWEST} of each class")
+
+
+def _without(path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Return which rows may be trained on."""
+    if path is None:
+        return np.ones(len(ids), bool)
+    hint = 'Give a CSV file with a column "id", such as suspects.csv'
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            listed = [row["id"] for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        reason = 'there is no column "id"' if isinstance(error, KeyError) else error
+        raise CatsDogsError(f"{path} cannot be read: {reason}", hint) from error
+    if unknown := set(listed) - set(ids.tolist()):
+        raise CatsDogsError(f"{min(unknown)!a} in {path} is the id of no training image", hint)
+    trained = ~np.isin(ids, listed)
+    must_have_both(labels[trained], "training images that are left")
+    return trained
+
+
+def _before(where: Artifacts, digest: str) -> Choice | None:
+    """Return what the head that is there was made with, if by other features: the path starts there."""
+    try:
+        facts = head.load(where).facts
+    except CatsDogsError:
+        return None
+    return None if facts["features"]["train"] == digest else Choice(facts["transform"], facts["C"])
 
 
 def _labelled_test(artifacts: str | Path, *, partial: bool = False) -> Features | None:

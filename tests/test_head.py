@@ -1,111 +1,251 @@
 import io
 import json
 import pickle
+from dataclasses import replace
 
 import joblib
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 
 from catsdogs import CatsDogsError, head
 from catsdogs.artifacts import Artifacts
-from catsdogs.folds import draw_folds
+from catsdogs.folds import draw_folds, draw_order, group_keys
+from catsdogs.head import Choice, Examples
+from catsdogs.head import validation as of_validation
+from catsdogs.metrics import log_loss
+
+TRANSFORMS = ["identity", "sqrt", "rbf"]
+
+
+def make_examples(count, *, views=1, signal=0.35, seed=0):
+    """Features that look like a network's: non-negative, of very different scales, two overlapping classes."""
+    generator = np.random.default_rng(seed)
+    labels = (np.arange(count) % 2).astype(np.int8)
+    features = generator.gamma(1, 1, (count, 2048)) * generator.gamma(1, 1, 2048)
+    features[:, :40] += signal * labels[:, np.newaxis]
+    noisy = [features * generator.uniform(0.8, 1.2, features.shape) for _ in range(views)]
+    digests = generator.integers(0, 256, (count, 16), np.uint8)
+    return Examples(
+        np.hstack(noisy).astype(np.float32),
+        labels,
+        draw_folds(group_keys(digests), labels),
+        draw_order(digests),
+        np.ones(count, bool),
+    )
 
 
 @pytest.fixture(scope="module")
-def problem():
-    """Features that look like a network's: non-negative, of very different scales, two overlapping classes."""
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 2, 300, np.int8)
-    features = generator.gamma(1, 1, (300, 2048)) * generator.gamma(1, 1, 2048)
-    features[:, :40] += 0.35 * labels[:, np.newaxis]
-    digests = generator.integers(0, 256, (300, 16), np.uint8)
-    return features.astype(np.float32), labels, draw_folds(digests, labels)
+def examples():
+    return make_examples(300)
 
 
-def test_the_head_is_the_optimum_that_scikit_learn_finds_at_tight_tolerance(problem):
-    features, labels, _ = problem
-    for c in (1e-4, 1e-2, 1):
-        ours = head.fit(features, labels, c)
-        theirs = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-        theirs.fit(features.astype(np.float64), labels)
-        assert np.linalg.norm(ours.coef_ - theirs.coef_) < 1e-4 * np.linalg.norm(theirs.coef_)
-        assert ours.intercept_ == pytest.approx(theirs.intercept_, abs=1e-4)
+@pytest.fixture(scope="module")
+def found(examples):
+    return head.cross_validate(examples)
 
 
-def test_c_is_chosen_inside_the_path(problem):
-    found = head.cross_validate(*problem)
-    cs, losses = zip(*found.path, strict=True)
-    assert list(cs) == sorted(cs)
-    assert losses[cs.index(found.c)] == min(losses)
-    assert cs[0] < found.c < cs[-1]
+def with_choice(examples, transform, c):
+    """What cross-validation finds, had it found this."""
+    path = of_validation._Path(examples, transform, c=c)
+    path._fit(path._start)
+    c, solution, probabilities = path.chosen()
+    return head.CrossValidation(Choice(transform, c), {}, {}, probabilities, path.design, solution)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("count", [300])
+@pytest.mark.parametrize("c", [0.01, 10])
+def test_the_head_is_the_optimum_that_scikit_learn_finds_at_tight_tolerance(transform, count, c):
+    examples = make_examples(count, views=2)
+    fitted = head.fit(examples, with_choice(examples, transform, c))
+    ours = fitted.estimator[-1]
+    rows = np.asarray(fitted.estimator[:-1].transform(examples.features), np.float64)
+    theirs = LogisticRegression(C=ours.C, solver="newton-cholesky", tol=1e-10, max_iter=1000).fit(rows, examples.labels)
+    assert np.linalg.norm(ours.coef_ - theirs.coef_) < 1e-4 * np.linalg.norm(theirs.coef_)
+    assert ours.intercept_ == pytest.approx(theirs.intercept_, abs=1e-4)
+    assert fitted.gradient < 1e-6
+
+
+def test_the_choice_is_the_lowest_of_all_paths_and_at_no_edge(found):
+    losses = {name: dict(path) for name, path in found.paths.items()}
+    assert set(losses) == set(TRANSFORMS)
+    lowest = min((loss, name, c) for name, path in losses.items() for c, loss in path.items())
+    assert lowest[1:] == (found.choice.transform, found.choice.c)
+    for path in losses.values():
+        assert list(path) == sorted(path)
+        best = min(path, key=path.__getitem__)
+        assert min(path) < best < max(path)
 
 
 def test_where_the_features_tell_nothing_the_path_goes_on_to_stronger_regularisation():
     generator = np.random.default_rng(0)
+    digests = generator.integers(0, 256, (200, 16), np.uint8)
     labels = np.arange(200, dtype=np.int8) % 2
-    features = generator.normal(size=(200, 2048)).astype(np.float32)
-    found = head.cross_validate(features, labels, draw_folds(generator.integers(0, 256, (200, 16), np.uint8), labels))
-    losses = [loss for _, loss in found.path]
-    assert min(losses) == pytest.approx(np.log(2), abs=0.01)
-    assert found.path[0][0] < 1e-4 < found.path[-1][0]
+    nothing = Examples(
+        generator.random((200, 2048), np.float32),
+        labels,
+        draw_folds(group_keys(digests), labels),
+        draw_order(digests),
+        np.ones(200, bool),
+    )
+    found = head.cross_validate(nothing)
+    assert log_loss(labels, found.probabilities) == pytest.approx(np.log(2), abs=0.01)
 
 
-def test_out_of_fold_probabilities_come_from_heads_that_did_not_see_the_image(problem):
-    features, labels, folds = problem
-    found = head.cross_validate(features, labels, folds)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_out_of_fold_probabilities_are_those_of_heads_that_did_not_see_the_image(examples, transform):
+    found = with_choice(examples, transform, 1.0)
     for fold in range(5):
-        estimator = LogisticRegression(C=found.c, tol=1e-8, max_iter=10_000)
-        estimator.fit((features - features.mean(axis=0))[folds != fold], labels[folds != fold])
-        expected = estimator.predict_proba((features - features.mean(axis=0))[folds == fold])[:, 1]
-        assert np.allclose(found.probabilities[folds == fold], expected, atol=1e-3)
+        held = examples.folds == fold
+        rest = examples.only(~held)
+        # What the kernel's width is taken from is all that a fold's head knows of the others.
+        alone = head.fit(rest, with_choice(rest, transform, found.choice.c)).scorer
+        assert np.allclose(found.probabilities[held], alone.probabilities(examples.features[held]), atol=2e-3)
 
 
-def test_the_scale_of_the_features_changes_c_and_nothing_else(problem):
-    features, labels, folds = problem
-    plain, scaled = head.cross_validate(*problem), head.cross_validate(features * 1e4, labels, folds)
-    assert scaled.c == pytest.approx(plain.c * 1e-8, rel=1e-3)
-    assert np.allclose(scaled.probabilities, plain.probabilities, atol=1e-3)
+def test_labels_of_a_fold_do_not_change_what_is_said_of_it(examples):
+    other = replace(examples, labels=np.where(examples.folds == 2, 1 - examples.labels, examples.labels))
+    for transform in TRANSFORMS:
+        before, after = (with_choice(given, transform, 1.0).probabilities for given in (examples, other))
+        assert np.allclose(before[examples.folds == 2], after[examples.folds == 2], atol=1e-6)
+        assert not np.allclose(before, after, atol=1e-2)
 
 
-def test_the_same_fit_gives_the_same_bits(problem):
-    features, labels, folds = problem
-    one, other = head.cross_validate(features, labels, folds), head.cross_validate(features, labels, folds)
-    assert np.array_equal(one.probabilities, other.probabilities)
-    assert np.array_equal(head.fit(features, labels, 1).coef_, head.fit(features, labels, 1).coef_)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_images_that_are_left_out_are_scored_and_not_trained_on(examples, transform):
+    trained = np.arange(300) % 10 != 3
+    wrong = np.where(trained, examples.labels, 1 - examples.labels)
+    given = [replace(examples, trained=trained, labels=labels) for labels in (examples.labels, wrong)]
+    found = [with_choice(one, transform, 1.0) for one in given]
+    assert np.array_equal(found[0].probabilities, found[1].probabilities)
+    fitted = [head.fit(*both).scorer.coefficients for both in zip(given, found, strict=True)]
+    assert np.array_equal(*fitted)
 
 
-def test_the_head_on_the_disk_and_the_estimator_give_the_same_probabilities(problem, tmp_path):
-    features, labels, _ = problem
-    head.save(Artifacts(tmp_path), head.fit(features, labels, 0.01), {})
+def test_the_order_of_the_rows_does_not_matter(examples, found):
+    shuffled = np.random.default_rng(1).permutation(300)
+    place = np.argsort(shuffled)
+    other = head.cross_validate(
+        Examples(
+            examples.features[shuffled],
+            examples.labels[shuffled],
+            examples.folds[shuffled],
+            place[examples.order],
+            examples.trained,
+        )
+    )
+    assert other.choice == found.choice
+    assert np.allclose(other.probabilities[place], found.probabilities, atol=1e-5)
+    losses = [log_loss(examples.labels, p) for p in (other.probabilities[place], found.probabilities)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
+def test_the_scale_of_the_features_changes_c_and_nothing_else(examples):
+    scaled = replace(examples, features=examples.features * np.float32(100))
+    plain, other = head.cross_validate(examples), head.cross_validate(scaled)
+    assert other.choice.transform == plain.choice.transform
+    assert np.allclose(other.probabilities, plain.probabilities, atol=1e-3)
+
+
+def test_the_same_fit_gives_the_same_bits(examples, found):
+    again = head.cross_validate(examples)
+    assert np.array_equal(again.probabilities, found.probabilities)
+    assert np.array_equal(head.fit(examples, again).scorer.coefficients, head.fit(examples, found).scorer.coefficients)
+
+
+def test_a_path_that_starts_at_another_head_ends_at_the_same(examples, found):
+    fresh = head.fit(examples, found)
+    for c in (found.choice.c, 100 * found.choice.c):
+        again = head.cross_validate(examples, start=Choice(found.choice.transform, c))
+        assert again.choice == found.choice
+        assert np.allclose(head.fit(examples, again).scorer.coefficients, fresh.scorer.coefficients, rtol=1e-6)
+
+
+def test_negative_features_are_taken_as_they_are():
+    examples = make_examples(200)
+    found = head.cross_validate(replace(examples, features=examples.features - 1))
+    assert list(found.paths) == ["identity"]
+
+
+def make_many(monkeypatch, features, labels, landmarks):
+    """Examples that are taken for many."""
+    monkeypatch.setattr(of_validation, "_FEW", 300)
+    monkeypatch.setattr(of_validation, "LANDMARKS", landmarks)
+    digests = np.random.default_rng(1).integers(0, 256, (len(labels), 16), np.uint8)
+    folds = draw_folds(group_keys(digests), labels)
+    return Examples(features, labels, folds, draw_order(digests), np.ones(len(labels), bool))
+
+
+def test_with_many_images_a_linear_transform_that_is_far_ahead_on_few_is_tried_on_all(monkeypatch):
+    # A plane parts these; forty comparisons are not enough to find it.
+    generator = np.random.default_rng(0)
+    features = np.ones((1200, 2048), np.float32)
+    features[:, :100] += generator.uniform(-0.5, 0.5, (1200, 100))
+    labels = ((features[:, :100] - 1) @ generator.normal(size=100) > 0).astype(np.int8)
+    found = head.cross_validate(make_many(monkeypatch, features, labels, 40))
+    assert set(found.trials) == {"rbf", "sqrt"}
+    assert found.choice.transform in ("identity", "sqrt")
+
+
+def test_with_many_images_a_linear_transform_that_is_not_ahead_on_few_is_left(monkeypatch):
+    # One class lies about the other.
+    generator = np.random.default_rng(0)
+    labels = (np.arange(1200) % 2).astype(np.int8)
+    features = np.ones((1200, 2048), np.float32)
+    features[:, :40] += generator.normal(size=(1200, 40)) * np.where(labels, 0.3, 0.1)[:, np.newaxis]
+    found = head.cross_validate(make_many(monkeypatch, np.maximum(features, 0), labels, 100))
+    assert set(found.trials) == {"rbf", "sqrt"}
+    assert set(found.paths) == {"rbf"}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("views", [1, 2])
+def test_the_head_on_the_disk_and_the_estimator_give_the_same_probabilities(tmp_path, transform, views):
+    examples = make_examples(200, views=views)
+    head.save(Artifacts(tmp_path), head.fit(examples, with_choice(examples, transform, 1.0)), {})
     loaded, estimator = head.load(Artifacts(tmp_path)), joblib.load(tmp_path / "head.joblib")
-    assert isinstance(estimator, LogisticRegression)
-    assert np.allclose(loaded.probabilities(features), estimator.predict_proba(features)[:, 1], atol=1e-6)
+    assert isinstance(estimator, Pipeline)
+    assert isinstance(estimator[-1], LogisticRegression)
+    ours = loaded.scorer.probabilities(examples.features)
+    assert np.allclose(ours, estimator.predict_proba(examples.features)[:, 1], atol=1e-5)
+
+
+def test_the_estimator_needs_no_code_of_this_package(examples, found, tmp_path):
+    fitted = head.fit(examples, with_choice(examples, "rbf", 1.0))
+    assert b"catsdogs" not in pickle.dumps(fitted.estimator)
 
 
 def test_probabilities_of_features_far_out_are_0_or_1_and_of_nan_nan():
-    sure = head.Head(np.full(3, 1e6), 0.0, {})
-    features = np.array([[1, 1, 1], [-1, -1, -1], [np.nan, 0, 0]], np.float32)
+    sure = head.Scorer("identity", np.full(2048, 1e6), 0.0)
+    features = np.array([[1] * 2048, [-1] * 2048, [np.nan] + [0] * 2047], np.float32)
     assert np.array_equal(sure.probabilities(features), [1, 0, np.nan], equal_nan=True)
 
 
-def test_nothing_is_unpickled_when_a_head_is_loaded(problem, tmp_path):
+def test_features_of_nothing_but_zeros_have_a_probability(examples):
+    for transform in TRANSFORMS:
+        fitted = head.fit(examples, with_choice(examples, transform, 1.0))
+        zeros = np.zeros((1, 2048), np.float32)
+        theirs = fitted.estimator.predict_proba(zeros)[:, 1]
+        assert fitted.scorer.probabilities(zeros) == pytest.approx(theirs, abs=1e-5)
+
+
+def test_nothing_is_unpickled_when_a_head_is_loaded(examples, found, tmp_path):
     class Planted:
         def __reduce__(self):
             return (open, (str(tmp_path / "planted"), "w"))
 
-    features, labels, _ = problem
-    head.save(Artifacts(tmp_path), head.fit(features, labels, 0.01), {})
+    head.save(Artifacts(tmp_path), head.fit(examples, found), {})
     (tmp_path / "head.joblib").write_bytes(pickle.dumps(Planted()))
     head.load(Artifacts(tmp_path))
     assert not (tmp_path / "planted").exists()
 
 
 @pytest.mark.parametrize("damage", ["flipped", "shorter", "missing", "another"])
-def test_a_damaged_head_is_refused(problem, tmp_path, damage):
-    features, labels, _ = problem
+def test_a_damaged_head_is_refused(examples, found, tmp_path, damage):
     where = Artifacts(tmp_path)
-    head.save(where, head.fit(features, labels, 0.01), {})
+    head.save(where, head.fit(examples, found), {})
     content = bytearray(where.head.read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 1

@@ -11,10 +11,11 @@ from .importing import import_features
 from .manifest import Origin
 from .manifest import read as read_manifest
 from .reading import Features, digests, labelled_splits, load_features
-from .rows import digest
+from .rows import WIDTH, digest
 from .writing import CacheWriter
 
 __all__ = [
+    "WIDTH",
     "CacheWriter",
     "Features",
     "Origin",

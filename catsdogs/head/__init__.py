@@ -1,0 +1,28 @@
+"""Features and labels come in; out goes the head, a logistic regression that gives the probability of class 1.
+
+`designs` says what the regression sees of the features, `solver` fits many of them at once, `validation` chooses among
+transforms and values of C by the folds, `fitting` makes the scikit-learn estimator that is kept, and `files` writes and
+reads it.
+"""
+
+from .designs import Scorer
+from .files import FORMAT, TRAIN, Head, damaged_files, load, must_match, save
+from .fitting import Fit, fit
+from .validation import Choice, CrossValidation, Examples, cross_validate
+
+__all__ = [
+    "FORMAT",
+    "TRAIN",
+    "Choice",
+    "CrossValidation",
+    "Examples",
+    "Fit",
+    "Head",
+    "Scorer",
+    "cross_validate",
+    "damaged_files",
+    "fit",
+    "load",
+    "must_match",
+    "save",
+]

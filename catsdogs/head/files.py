@@ -1,0 +1,122 @@
+"""A fitted head comes in and is written to the artifacts folder; what was written comes back, checked."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifacts import Artifacts, read_json, to_sealed_json, unseal, write_atomically
+from ..cache import Origin
+from ..errors import CatsDogsError
+from .designs import Kernel, Scorer
+from .fitting import Fit
+
+FORMAT = 2
+"""Version of head.npz and head.json. Raise it when the program before would misread what is written now."""
+
+TRAIN = "Run catsdogs train: it writes the head anew"
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A head as it lies on the disk.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        What it computes.
+    facts : dict
+        What made it: the content of head.json.
+    """
+
+    scorer: Scorer
+    facts: dict[str, Any]
+
+
+def save(
+    artifacts: Artifacts, fitted: Fit, facts: dict[str, Any], *, beside: Mapping[Path, bytes] | None = None
+) -> None:
+    """Write head.npz, head.joblib and the files `beside` them, and last head.json, which vouches for all of them."""
+    import joblib
+
+    arrays, pickled = io.BytesIO(), io.BytesIO()
+    np.savez(arrays, **_arrays(fitted.scorer))
+    joblib.dump(fitted.estimator, pickled)
+    files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(beside or {})}
+    for path, content in files.items():
+        write_atomically(path, content)
+    sums = {path.name: _sha256(content) for path, content in files.items()}
+    facts = {"format": FORMAT, **facts, "files": sums}
+    write_atomically(artifacts.head_facts, to_sealed_json(facts))
+
+
+def load(artifacts: Artifacts) -> Head:
+    """Read the head; the pickle beside it is for others.
+
+    Raises
+    ------
+    CatsDogsError
+        There is none, or it is damaged.
+    """
+    facts = read_json(artifacts.head_facts, TRAIN)
+    if not facts and not artifacts.head_facts.exists():
+        raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
+    if "format" in facts and facts["format"] != FORMAT:
+        raise CatsDogsError(
+            f"{artifacts.head_facts} is of format {facts['format']}, and this version reads {FORMAT}", TRAIN
+        )
+    if not unseal(facts):
+        raise CatsDogsError(f"{artifacts.head_facts} is damaged: it does not match its own SHA-256", TRAIN)
+    content = _read(artifacts.head)
+    if _sha256(content) != facts["files"][artifacts.head.name]:
+        raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN)
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
+        scorer = Scorer(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
+    return Head(scorer, facts)
+
+
+def _arrays(scorer: Scorer) -> dict[str, Any]:
+    arrays = {"transform": scorer.transform, "coefficients": scorer.coefficients, "intercept": scorer.intercept}
+    if scorer.kernel:
+        arrays |= {"landmarks": scorer.kernel.landmarks, "gamma": scorer.kernel.gamma}
+    return arrays
+
+
+def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
+    """Return which of the files that were written with the head are missing, or are not what they were."""
+    sums = head.facts["files"].items()
+    return [name for name, expected in sums if _sha256(_read(artifacts.root / name)) != expected]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def must_match(head: Head, origin: Origin, views: Sequence[str], hint: str) -> None:
+    """Refuse a head that was trained on features of another kind.
+
+    Raises
+    ------
+    CatsDogsError
+        Backbone, pixels, precision or views differ; `hint` says what to do.
+    """
+    facts = head.facts
+    trained_on = (facts["backbone"]["sha256"], facts["pixels"], facts["precision"], facts["views"])
+    if trained_on != (origin.sha256, origin.pixels, origin.precision, list(views)):
+        raise CatsDogsError(
+            f"the head was trained on features of {facts['backbone']['form']}, view {', '.join(facts['views'])}; "
+            f"these are of {origin.form}, view {', '.join(views)}, and of another kind",
+            hint,
+        )

@@ -1,0 +1,142 @@
+"""Labelled features, a transform and a C come in; a fitted scikit-learn estimator goes out."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cache import WIDTH
+from .designs import IDENTITY, LANDMARKS, RBF, Kernel, Scorer
+from .solver import Matrix, Problem, minimise, start_from
+from .validation import CrossValidation, Examples
+
+_ROUGH, _EXACT = 1e-7, 1e-14
+"""Tolerances of the objective, as shares: in float32, and from there in float64."""
+
+_GRADIENT = 1e-6
+"""Largest component of the gradient of the mean objective with which scikit-learn is content."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted head.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        What this program computes with.
+    estimator : sklearn.pipeline.Pipeline
+        The same, for features as they are in the cache.
+    gradient : float
+        Euclidean norm of the gradient of the mean objective.
+    """
+
+    scorer: Scorer
+    estimator: Any
+    gradient: float
+
+
+def fit(examples: Examples, found: CrossValidation) -> Fit:
+    """Fit a head with what cross-validation chose, on all rows that may be trained on.
+
+    The optimum is found here, and scikit-learn's own fit starts from it.
+
+    Parameters
+    ----------
+    examples : Examples
+        Those that were cross-validated; folds take no part.
+    found : CrossValidation
+
+    Returns
+    -------
+    Fit
+    """
+    from sklearn.pipeline import Pipeline
+
+    transform, c, design = found.choice.transform, found.choice.c, found.design
+    steps = _average_steps(transform, examples.features.shape[1] // WIDTH)
+    kernel, matrix, penalty = design.kernel, design.matrix, design.penalty
+    of_folds = found.solution.coefficients
+    if kernel:  # the folds' landmarks are in order: the first of them are those of all rows
+        kept = np.append(np.arange(min(LANDMARKS, len(kernel.landmarks))), len(kernel.landmarks))
+        kernel = replace(kernel, landmarks=kernel.landmarks[kept[:-1]])
+        matrix, penalty, of_folds = matrix[:, kept], penalty[np.ix_(kept, kept)], of_folds[kept]
+    if not examples.trained.all():
+        matrix = matrix[examples.trained]
+    labels = examples.labels[examples.trained]
+    start, exact = _optimum(matrix, labels, penalty, c, of_folds)
+    if kernel:
+        nystroem = _nystroem(kernel, penalty[:-1, :-1])
+        steps.append(("kernel", nystroem))
+        # Nystroem's features are the similarities times its normalization; so are the coefficients, the other way.
+        normalization = nystroem.normalization_.T
+        start[:-1] = np.linalg.solve(normalization, start[:-1])
+        regression, gradient = _regression(exact[:, :-1] @ normalization, labels, c, start)
+        coefficients = normalization @ regression.coef_[0]
+    else:
+        regression, gradient = _regression(exact[:, :-1], labels, c, start)
+        if design.basis is not None:
+            regression.coef_, regression.n_features_in_ = regression.coef_ @ design.basis.T, WIDTH
+        coefficients = regression.coef_[0]
+    # The rows had mean zero.
+    regression.intercept_ = regression.intercept_ - design.mean[: len(coefficients)] @ coefficients
+    scorer = Scorer(transform, coefficients, float(regression.intercept_[0]), kernel)
+    return Fit(scorer, Pipeline([*steps, ("head", regression)]), gradient)
+
+
+def _optimum(
+    matrix: NDArray[np.float32], labels: NDArray[np.int8], penalty: NDArray[np.float64], c: float, of_folds: Matrix
+) -> tuple[Matrix, Matrix]:
+    """Return the coefficients and the intercept that minimise the objective, (d + 1,), and the matrix in float64."""
+    problem = Problem(matrix, labels, np.ones((len(labels), 1), bool), penalty, np.ones((matrix.shape[1], 1), bool))
+    rough = minimise(problem, c, start_from(of_folds.mean(axis=1, keepdims=True)), tolerance=_ROUGH)
+    exact = matrix.astype(np.float64)
+    return minimise(replace(problem, matrix=exact), c, rough, tolerance=_EXACT).coefficients[:, 0], exact
+
+
+def _regression(rows: Matrix, labels: NDArray[np.int8], c: float, start: Matrix) -> tuple[Any, float]:
+    """Return scikit-learn's logistic regression, fitted from `start`, and the norm of the gradient there."""
+    from scipy.special import expit
+    from sklearn.linear_model import LogisticRegression
+
+    regression = LogisticRegression(C=c, tol=_GRADIENT, max_iter=1000, warm_start=True)
+    regression.classes_ = np.array([0, 1], labels.dtype)
+    regression.coef_, regression.intercept_ = start[np.newaxis, :-1], start[-1:]
+    regression.fit(rows, labels)
+    regression.set_params(warm_start=False)
+    excess = expit(regression.decision_function(rows)) - labels
+    slope = (rows.T @ excess + regression.coef_[0] / c) / len(labels)
+    return regression, float(np.hypot(np.linalg.norm(slope), excess.mean()))
+
+
+def _average_steps(transform: str, views: int) -> list[tuple[str, Any]]:
+    """Return what averages the views; of NumPy and scikit-learn alone, to be unpickled anywhere."""
+    from sklearn.preprocessing import FunctionTransformer, Normalizer
+
+    steps: list[tuple[str, Any]] = []
+    if transform != IDENTITY:
+        steps.append(("sqrt", FunctionTransformer(np.sqrt)))
+    if views > 1:
+        steps.append(("views", FunctionTransformer(np.reshape, kw_args={"shape": (-1, views, WIDTH)})))
+        steps.append(("average", FunctionTransformer(np.mean, kw_args={"axis": 1})))
+    if transform == RBF:
+        steps.append(("length 1", Normalizer()))
+    return steps
+
+
+def _nystroem(kernel: Kernel, penalty: NDArray[np.float64]) -> Any:
+    """Return scikit-learn's Nystroem of the kernel, normalized with the Cholesky factor of the penalty.
+
+    Its own `fit` takes the inverse square root of the same matrix, without the ridge, which is this one up to a
+    rotation, and takes twenty times as long.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+    from sklearn.kernel_approximation import Nystroem
+
+    count = len(kernel.landmarks)
+    nystroem = Nystroem(kernel="rbf", gamma=kernel.gamma, n_components=count)
+    nystroem.components_, nystroem.component_indices_ = kernel.landmarks, np.arange(count)
+    nystroem.normalization_ = solve_triangular(cholesky(penalty, lower=True), np.eye(count), lower=True)
+    nystroem.n_features_in_ = kernel.landmarks.shape[1]
+    return nystroem

@@ -1,0 +1,273 @@
+"""Labelled features and their folds come in; the transform and the C of the lowest out-of-fold log loss go out."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..folds import FOLDS
+from ..metrics import log_loss
+from ..progress import Progress
+from ..threads import one_blas_thread_each
+from .designs import IDENTITY, LANDMARKS, RBF, SQRT, Design, kernel_design, linear_design
+from .solver import Problem, Solution, minimise, start_from
+
+_START = 30.0
+"""The first C of the path: of a kernel, whose diagonal is 1; of others over the number of images and the features' mean
+variance. The best of the data sets tried is within a decade, but where the classes are all but separable."""
+
+_HALF_DECADE, _QUARTER = 2, 1
+"""The path's steps, and those about its lowest point, in quarters of a decade."""
+
+_RISES, _CLEARLY = 2, 1.01
+"""The path ends when the loss has risen so often in a row, or once by this factor above the lowest."""
+
+_WIDEST = 24
+_PATH, _CHOSEN = 3e-6, 1e-9
+"""Tolerance of the objective, as a share: along the path, where log losses are compared in their fourth digit, and at
+its lowest point."""
+
+_FEW, _TRIAL, _LEAD = 2500, 1e-4, 1.15
+"""Images on which a linear transform is tried where there are more, the tolerance, and by which factor it must be ahead
+of the kernel there to be tried on all: with every thousand images more the kernel gains on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What heads are trained on and scored on.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, views * 2048), float32
+    labels : ndarray of shape (n,), int8
+        0 or 1.
+    folds : ndarray of shape (n,), int8
+        A row's head is trained on the rows of other folds.
+    order : ndarray of shape (n,), int
+        The rows in an order that is random, and follows from the images alone: landmarks are the first of it.
+    trained : ndarray of shape (n,), bool
+        Whether a row may be trained on; those that may not are scored all the same.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    folds: NDArray[np.int8]
+    order: NDArray[np.intp]
+    trained: NDArray[np.bool_]
+
+    def only(self, kept: NDArray[np.bool_]) -> "Examples":
+        """Return some of the rows."""
+        place = np.cumsum(kept) - 1
+        return Examples(
+            self.features[kept],
+            self.labels[kept],
+            self.folds[kept],
+            place[self.order[kept[self.order]]],
+            self.trained[kept],
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A transform, and the C that goes with it."""
+
+    transform: str
+    c: float
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """The paths over C, and where they are lowest.
+
+    Parameters
+    ----------
+    choice : Choice
+        The transform and the C of the lowest log loss.
+    paths : dict of str to tuple of (float, float)
+        By transform: C, and the out-of-fold log loss with it, in ascending order of C.
+    trials : dict of str to tuple of (float, float)
+        The same on the first images alone, where there are many.
+    probabilities : ndarray of shape (n,), float64
+        Of class 1, out of fold, with what was chosen.
+    design : Design
+        Of the chosen transform.
+    solution : Solution
+        Of the folds, one a column.
+    """
+
+    choice: Choice
+    paths: dict[str, tuple[tuple[float, float], ...]]
+    trials: dict[str, tuple[tuple[float, float], ...]]
+    probabilities: NDArray[np.float64]
+    design: Design
+    solution: Solution
+
+
+def cross_validate(
+    examples: Examples, *, start: Choice | None = None, size: int | None = None, progress: Progress | None = None
+) -> CrossValidation:
+    """Choose the transform and C by the out-of-fold log loss.
+
+    Each path goes from strong regularisation to weak until the loss has turned upwards, and where it was lowest at the
+    start, on to the stronger side as well: the best is at no edge, unless the features tell nothing at all.
+
+    Parameters
+    ----------
+    examples : Examples
+    start : Choice, optional
+        Where the path of that transform starts: at a head's that is there.
+    size : int, optional
+        Train each fold on so many images at most, the first in their order.
+    progress : callable, optional
+        Told which transform is tried.
+
+    Returns
+    -------
+    CrossValidation
+    """
+    # There are no square roots of negative features; ResNet50 has none.
+    transforms = [IDENTITY] if (examples.features < 0).any() else [RBF, SQRT, IDENTITY]
+    trials: dict[str, _Path] = {}
+    paths: dict[str, _Path] = {}
+    with one_blas_thread_each():
+        if len(transforms) > 1 and min(len(examples.labels), size or _FEW + 1) > _FEW:
+            few = np.zeros(len(examples.labels), bool)
+            few[examples.order[:_FEW]] = True
+            for transform in (RBF, SQRT):
+                if progress:
+                    progress(f"trying {transform}", len(trials), 2)
+                trials[transform] = _Path(examples.only(few), transform, tolerance=_TRIAL)
+                trials[transform].walk()
+            if trials[SQRT].lowest * _LEAD > trials[RBF].lowest:
+                transforms = [RBF]
+        for transform in transforms:
+            if progress:
+                progress(f"choosing C, {transform}", len(paths), len(transforms))
+            c = start.c if start and start.transform == transform else None
+            path = paths[transform] = _Path(examples, transform, size=size, c=c, trial=trials.get(transform))
+            path.walk()
+            path.refine()
+        best = min(paths, key=lambda transform: paths[transform].lowest)
+        c, solution, probabilities = paths[best].chosen()
+    return CrossValidation(
+        choice=Choice(best, c),
+        paths={name: path.tried for name, path in paths.items()},
+        trials={name: path.tried for name, path in trials.items()},
+        probabilities=probabilities,
+        design=paths[best].design,
+        solution=solution,
+    )
+
+
+class _Path:
+    """Out-of-fold log losses of one transform by C, each fit starting from the nearest.
+
+    Parameters
+    ----------
+    examples, transform, size
+        As for `cross_validate`.
+    tolerance : float
+        Of each fit.
+    c : float, optional
+        The first C.
+    trial : _Path, optional
+        A path over fewer of the examples: this one starts where it was best.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        transform: str,
+        *,
+        size: int | None = None,
+        tolerance: float = _PATH,
+        c: float | None = None,
+        trial: "_Path | None" = None,
+    ) -> None:
+        self._tolerance = tolerance
+        self.design, self._problem, self._used = _problem(examples, transform, size)
+        self._labels, self._folds = examples.labels, examples.folds
+        self._solutions: dict[int, Solution] = {}
+        self._losses: dict[int, float] = {}
+        self._first = None
+        if trial:
+            self._start, self._first = trial._best, start_from(trial._solutions[trial._best].coefficients)
+        else:
+            variance = float(np.square(self.design.matrix[:, :-1]).mean()) or 1.0
+            usual = _START if transform == RBF else _START / len(examples.labels) / variance
+            self._start = 2 * round(2 * np.log10(c or usual))
+
+    @property
+    def lowest(self) -> float:
+        return min(self._losses.values())
+
+    @property
+    def tried(self) -> tuple[tuple[float, float], ...]:
+        return tuple((_c(at), loss) for at, loss in sorted(self._losses.items()))
+
+    def walk(self) -> None:
+        """Go up until the loss has turned, and down where the first was the lowest."""
+        self._go(self._start, _HALF_DECADE)
+        if self._best == self._start:
+            self._go(self._start - _HALF_DECADE, -_HALF_DECADE)
+
+    def refine(self) -> None:
+        """Look between the best and the better of its neighbours."""
+        best = self._best
+        below, above = (self._losses.get(best + step, np.inf) for step in (-_HALF_DECADE, _HALF_DECADE))
+        self._fit(best - _QUARTER if below < above else best + _QUARTER)
+
+    def chosen(self) -> tuple[float, Solution, NDArray[np.float64]]:
+        """Return the best C, the solution with it, tightly, and the out-of-fold probabilities."""
+        solution = minimise(self._problem, _c(self._best), self._solutions[self._best], tolerance=_CHOSEN)
+        return _c(self._best), solution, self._out_of_fold(solution)
+
+    @property
+    def _best(self) -> int:
+        return min(self._losses, key=self._losses.__getitem__)
+
+    def _go(self, at: int, step: int) -> None:
+        risen = 0
+        while risen < _RISES and len(self._losses) < _WIDEST:
+            self._fit(at)
+            risen = 0 if at == self._best else _RISES if self._losses[at] > _CLEARLY * self.lowest else risen + 1
+            at += step
+
+    def _fit(self, at: int) -> None:
+        nearest = min(self._solutions, key=lambda other: abs(other - at), default=None)
+        start = self._first if nearest is None else self._solutions[nearest]
+        self._solutions[at] = minimise(self._problem, _c(at), start, tolerance=self._tolerance)
+        self._losses[at] = log_loss(self._labels, self._out_of_fold(self._solutions[at]))
+
+    def _out_of_fold(self, solution: Solution) -> NDArray[np.float64]:
+        from scipy.special import expit
+
+        margins = solution.margins
+        if not self._used.all():
+            margins = self.design.matrix @ solution.coefficients
+        return np.asarray(expit(margins[np.arange(len(self._folds)), self._folds].astype(np.float64)))
+
+
+def _c(quarters: int) -> float:
+    return float(f"{10 ** (quarters / 4):.4g}")
+
+
+def _problem(examples: Examples, transform: str, size: int | None) -> tuple[Design, Problem, NDArray[np.bool_]]:
+    """Return the design, what the folds are fitted on as one problem with a column a fold, and which rows take part."""
+    weights = (examples.folds[:, np.newaxis] != np.arange(FOLDS)) & examples.trained[:, np.newaxis]
+    ordered = weights[examples.order]
+    ordered &= ordered.cumsum(axis=0) <= (size or len(weights))
+    weights[examples.order] = ordered
+    used = weights.any(axis=1)
+    if transform == RBF:
+        # A fold's landmarks are of its own training images: what is scored takes no part in the fit, not even so.
+        first = ordered & (ordered.cumsum(axis=0) <= LANDMARKS)
+        design = kernel_design(examples.features, examples.order[first.any(axis=1)])
+        free = np.vstack([first[first.any(axis=1)], np.ones((1, FOLDS), bool)])
+    else:
+        design = linear_design(examples.features, transform)
+        free = np.ones((len(design.penalty), FOLDS), bool)
+    problem = Problem(design.matrix, examples.labels, weights, design.penalty, free)
+    if not used.all():
+        problem = replace(problem, matrix=design.matrix[used], labels=examples.labels[used], weights=weights[used])
+    return design, problem, used

@@ -1,0 +1,113 @@
+"""Labelled features come in; what a head is worth where nothing was chosen, or with fewer images, goes out."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .folds import FOLDS, draw_folds, draw_holdout
+from .head import CrossValidation, Examples, cross_validate, fit
+from .metrics import best_clip, intervals, log_loss, score
+from .progress import Progress
+
+_FEWEST = 250
+"""Images with which the learning curve starts; each point has twice as many as the one before."""
+
+
+def hold_out(examples: Examples, groups: NDArray[np.void], share: float, *, seed: int) -> dict[str, Any]:
+    """Train on all but a share of the images, with everything chosen there, and score the rest.
+
+    Parameters
+    ----------
+    examples : Examples
+    groups : ndarray of shape (n,)
+        As for `draw_folds`.
+    share : float
+        Of each class, above 0 and below 1.
+    seed : int
+
+    Returns
+    -------
+    dict
+        As `score` does, with "intervals", "images" and "share".
+    """
+    held = draw_holdout(groups, examples.labels, share, seed=seed)
+    rest = examples.only(~held)
+    fitted = fit(rest, cross_validate(rest))
+    labels, probabilities = examples.labels[held], fitted.scorer.probabilities(examples.features[held])
+    return {
+        **score(labels, probabilities),
+        "intervals": intervals(labels, probabilities, seed=seed),
+        "images": int(held.sum()),
+        "share": share,
+    }
+
+
+def nest(
+    examples: Examples, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Score each fold by a head of which transform, C and clip were chosen on the other folds alone.
+
+    Parameters
+    ----------
+    examples, groups, seed
+        As for `hold_out`.
+    progress : callable, optional
+
+    Returns
+    -------
+    dict
+        As `score` does, with "intervals", and as "clipped" the log loss with the clips that were chosen.
+    """
+    labels, probabilities, clipped = examples.labels, np.empty(len(groups)), np.empty(len(groups))
+    for fold in range(FOLDS):
+        if progress:
+            progress("nested folds", fold, FOLDS)
+        held = examples.folds == fold
+        rest = examples.only(~held)
+        rest = replace(rest, folds=draw_folds(groups[~held], rest.labels, seed=seed + 1 + fold))
+        found = cross_validate(rest)
+        clip = best_clip(rest.labels, found.probabilities)
+        probabilities[held] = fit(rest, found).scorer.probabilities(examples.features[held])
+        clipped[held] = np.clip(probabilities[held], clip, 1 - clip)
+    return {
+        **score(labels, probabilities),
+        "intervals": intervals(labels, probabilities, seed=seed),
+        "clipped": log_loss(labels, clipped),
+    }
+
+
+def learning_curve(
+    examples: Examples, found: CrossValidation, *, seed: int, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Train on fewer images, from 250 on, and score all of them out of fold.
+
+    Parameters
+    ----------
+    examples : Examples
+    found : CrossValidation
+        Of all of them.
+    seed : int
+    progress : callable, optional
+
+    Returns
+    -------
+    list of dict
+        "images" that each fold's head was trained on, "log_loss" and its "interval", in ascending order.
+    """
+    most = int(examples.trained.sum()) * (FOLDS - 1) // FOLDS
+    sizes = [_FEWEST * 2**k for k in range(30) if _FEWEST * 2**k < most]
+    points = []
+    for done, size in enumerate([*sizes, most]):
+        if progress:
+            progress("learning curve", done, len(sizes) + 1)
+        probabilities = (found if size == most else cross_validate(examples, size=size)).probabilities
+        points.append(
+            {
+                "images": size,
+                "log_loss": log_loss(examples.labels, probabilities),
+                "interval": intervals(examples.labels, probabilities, seed=seed)["log_loss"],
+            }
+        )
+    return points

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from catsdogs.metrics import best_clip, intervals, log_loss, score
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 2000, np.int8)
+    margins = 3 * labels - 1.5 + generator.normal(size=2000)
+    return labels, np.round(1 / (1 + np.exp(-margins)), 3)  # rounded: with ties
+
+
+def test_the_figures_are_those_of_scikit_learn(predictions):
+    labels, probabilities = predictions
+    found = score(labels, probabilities)
+    assert found["log_loss"] == pytest.approx(sklearn.metrics.log_loss(labels, probabilities))
+    assert found["log_loss"] == pytest.approx(log_loss(labels, probabilities))
+    assert found["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(labels, probabilities > 0.5))
+    assert found["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, probabilities))
+    assert found["brier"] == pytest.approx(sklearn.metrics.brier_score_loss(labels, probabilities))
+
+
+def test_the_calibration_error_is_how_far_probabilities_are_from_what_happens():
+    labels = np.tile(np.array([0, 0, 0, 1], np.int8), 100)
+    assert score(labels, np.full(400, 0.25))["calibration_error"] == pytest.approx(0)
+    assert score(labels, np.full(400, 0.45))["calibration_error"] == pytest.approx(0.2)
+
+
+def test_without_one_of_the_classes_there_is_no_auc():
+    found = score(np.ones(5, np.int8), np.full(5, 0.9))
+    assert found["auc"] is None
+    assert found["accuracy"] == 1
+    assert intervals(np.ones(5, np.int8), np.full(5, 0.9))["auc"] is None
+
+
+def test_a_certain_error_costs_without_limit():
+    assert log_loss(np.array([1, 0], np.int8), np.array([0.0, 0.1])) == np.inf
+
+
+def test_the_intervals_hold_what_other_draws_of_images_give(predictions):
+    labels, probabilities = predictions
+    ends = intervals(labels[:500], probabilities[:500])
+    generator = np.random.default_rng(1)
+    drawn = [generator.integers(500, size=500) for _ in range(400)]
+    for name, (low, high) in ends.items():
+        values = np.array([score(labels[rows], probabilities[rows])[name] for rows in drawn])
+        assert 0.9 < np.mean((values >= low) & (values <= high)) < 0.99
+
+
+def test_the_clip_is_where_the_log_loss_is_lowest(predictions):
+    labels, _ = predictions
+    wrong = labels.copy()
+    wrong[:20] = 1 - wrong[:20]
+    clip = best_clip(wrong, np.where(labels == 1, 0.9999, 0.0001))
+    # With one in a hundred wrong and all sure alike, what is sure is right 99 times of a hundred.
+    assert clip == pytest.approx(0.01, rel=0.15)
+
+
+def test_where_all_is_right_there_is_a_clip_all_the_same():
+    labels = np.array([0, 1] * 500, np.int8)
+    assert 1e-5 < best_clip(labels, labels.astype(np.float64)) < 1e-3
