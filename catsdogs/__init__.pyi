@@ -1,3 +1,4 @@
+from .artifacts import hold
 from .cache import Features, import_features, load_features
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
@@ -21,6 +22,7 @@ __all__ = [
     "Training",
     "demo",
     "extract",
+    "hold",
     "import_features",
     "info",
     "label",

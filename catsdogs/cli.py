@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 import catsdogs
 from catsdogs import terminal
 from catsdogs.errors import CatsDogsError
+from catsdogs.progress import Progress
 
 app = typer.Typer(
     name="catsdogs",
@@ -40,6 +42,7 @@ Clip = Annotated[
     typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Where another run is writing there, wait until it has ended.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -55,6 +58,10 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _held(artifacts: Path, wait: bool, progress: Progress) -> AbstractContextManager[None]:
+    return catsdogs.hold(artifacts, progress=progress) if wait else nullcontext()
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -66,7 +73,12 @@ def _options(
 
 @app.command()
 def run(
-    data: Data, artifacts: Artifacts = HERE, weights: Weights = None, clip: Clip = None, prune: Prune = False
+    data: Data,
+    artifacts: Artifacts = HERE,
+    weights: Weights = None,
+    clip: Clip = None,
+    prune: Prune = False,
+    wait: Wait = False,
 ) -> None:
     """Do everything: extract features, train the head, write the submission.
 
@@ -74,40 +86,43 @@ def run(
 
     Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip
     """
-    with terminal.progress_bar() as progress:
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.run(data, artifacts=artifacts, weights=weights, clip=clip, prune=prune, progress=progress)
     terminal.show(terminal.run_lines(done, artifacts))
 
 
 @app.command()
-def extract(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, prune: Prune = False) -> None:
+def extract(
+    data: Data, artifacts: Artifacts = HERE, weights: Weights = None, prune: Prune = False, wait: Wait = False
+) -> None:
     """Compute the features of every image that is not cached yet.
 
     Example: catsdogs extract photographs/ --artifacts artifacts
     """
-    with terminal.progress_bar() as progress:
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
     terminal.show(terminal.extraction_lines(done, artifacts))
 
 
 @app.command()
-def train(artifacts: Artifacts = HERE, partial: Partial = False) -> None:
+def train(artifacts: Artifacts = HERE, partial: Partial = False, wait: Wait = False) -> None:
     """Train the head on the cached features, and say how good it is.
 
     Example: catsdogs train
     """
-    with terminal.progress_bar() as progress:
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.train(artifacts, partial=partial, progress=progress)
     terminal.show(terminal.training_lines(done, artifacts))
 
 
 @app.command()
-def submit(artifacts: Artifacts = HERE, clip: Clip = None) -> None:
+def submit(artifacts: Artifacts = HERE, clip: Clip = None, wait: Wait = False) -> None:
     """Score the cached test features, and write submission.csv.
 
     Example: catsdogs submit --clip 0.01
     """
-    done = catsdogs.submit(artifacts, clip=clip)
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+        done = catsdogs.submit(artifacts, clip=clip)
     terminal.show(terminal.submission_lines(done, artifacts))
 
 
