@@ -8,6 +8,7 @@ from .labelling import Labelled, label
 from .pipeline import Run, run
 from .submission import Submission, submit
 from .training import Training, train
+from .verification import Verification, verify
 
 __version__: str
 
@@ -20,6 +21,7 @@ __all__ = [
     "Run",
     "Submission",
     "Training",
+    "Verification",
     "demo",
     "extract",
     "hold",
@@ -30,4 +32,5 @@ __all__ = [
     "run",
     "submit",
     "train",
+    "verify",
 ]

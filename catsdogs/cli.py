@@ -42,6 +42,7 @@ Clip = Annotated[
     typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
+Strict = Annotated[bool, typer.Option("--strict", help="End at the first image that cannot be read.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Where another run is writing there, wait until it has ended.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -78,6 +79,7 @@ def run(
     weights: Weights = None,
     clip: Clip = None,
     prune: Prune = False,
+    strict: Strict = False,
     wait: Wait = False,
 ) -> None:
     """Do everything: extract features, train the head, write the submission.
@@ -87,20 +89,29 @@ def run(
     Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip
     """
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
-        done = catsdogs.run(data, artifacts=artifacts, weights=weights, clip=clip, prune=prune, progress=progress)
+        done = catsdogs.run(
+            data, artifacts=artifacts, weights=weights, clip=clip, prune=prune, strict=strict, progress=progress
+        )
     terminal.show(terminal.run_lines(done, artifacts))
 
 
 @app.command()
 def extract(
-    data: Data, artifacts: Artifacts = HERE, weights: Weights = None, prune: Prune = False, wait: Wait = False
+    data: Data,
+    artifacts: Artifacts = HERE,
+    weights: Weights = None,
+    prune: Prune = False,
+    strict: Strict = False,
+    wait: Wait = False,
 ) -> None:
     """Compute the features of every image that is not cached yet.
 
     Example: catsdogs extract photographs/ --artifacts artifacts
     """
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
-        done = catsdogs.extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
+        done = catsdogs.extract(
+            data, artifacts=artifacts, weights=weights, prune=prune, strict=strict, progress=progress
+        )
     terminal.show(terminal.extraction_lines(done, artifacts))
 
 
@@ -160,6 +171,18 @@ def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
         print(json.dumps(found, indent=2))
     else:
         terminal.show(terminal.info_lines(found))
+
+
+@app.command()
+def verify(artifacts: Artifacts = HERE) -> None:
+    """Hold every file against its checksum: say that all is well, or what is not and what mends it.
+
+    Example: catsdogs verify
+    """
+    found = catsdogs.verify(artifacts)
+    terminal.show(terminal.verification_lines(found))
+    if found.problems:
+        raise typer.Exit(1)
 
 
 @app.command()

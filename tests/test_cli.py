@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,19 @@ def test_every_name_of_the_api_is_documented_and_every_command_is_one_of_them():
     for name in catsdogs.__all__:
         assert getattr(catsdogs, name).__doc__, name
     assert set(get_command(app).commands) <= set(catsdogs.__all__)
+
+
+def test_verify_is_one_line_and_its_exit_code(features, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(features, folder)
+    (folder / "submission.csv").unlink(missing_ok=True)
+    catsdogs.train(folder)
+    done = command("verify", "--artifacts", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "all is well 40 train, 2 test images: every row matches its checksum and head\n"
+    os.truncate(folder / "features/test/224.npy", 1000)
+    done = command("verify", "--artifacts", folder)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert re.fullmatch(
+        r"not well +\S+224\.npy is missing or damaged\. Import the same features again.*\n", done.stdout
+    )

@@ -96,6 +96,15 @@ class SplitWriter:
         self.changed = False
         return [f"{self._folder.name}/{name}" for name in rows.files(self._views)]
 
+    def bytes_needed(self) -> int:
+        """Return how much room on the disk the rows will take that do not have any yet, about."""
+        paths = [self._folder / name for name in rows.files(self._views)]
+        size = sum(npy.HEADER + of_file.nbytes for of_file in self._small().values())
+        size += len(self._views) * (npy.HEADER + len(self.ids) * rows.WIDTH * np.dtype(np.float32).itemsize)
+        # New files are written beside those that are there; in these, rows that were never written take no room.
+        taken = 0 if self.changed else sum(path.stat().st_blocks * 512 for path in paths)
+        return max(0, size - taken)
+
     def open(self) -> None:
         """Open the files that change row by row."""
         kinds = {name: kind for name, kind in rows.files(self._views).items() if name not in _FIXED}
