@@ -205,6 +205,8 @@ def main() -> None:
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         _fail(CatsDogsError(what, "Mend that, and run the same command again"))
+    except MemoryError:
+        _fail(CatsDogsError("there is not enough memory", "What is done is kept: make some free, and run it again"))
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
             print("interrupted: nothing that was done is lost", file=sys.stderr)
