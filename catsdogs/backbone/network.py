@@ -11,7 +11,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -143,7 +143,7 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.dumps(_nameless(json.loads(archive.read("config.json"))["config"]), sort_keys=True)
-        with _without_remarks():
+        with _without_remarks(), _safe_mode():
             model = keras().saving.load_model(path, compile=False, safe_mode=True)
         _must_fit(path, model.inputs, model.outputs, size)
     except CatsDogsError:
@@ -218,6 +218,18 @@ def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
 def _to_numpy(tensor: Any) -> NDArray[Any]:
     with _without_remarks():  # Keras does it in a way that NumPy has deprecated
         return np.asarray(keras().ops.convert_to_numpy(tensor))
+
+
+def _safe_mode() -> AbstractContextManager[None]:
+    """Have Keras refuse code in a file even where the process has called enable_unsafe_deserialization.
+
+    That wins over the argument of `load_model` (keras/src/saving/serialization_lib.py, deserialize_keras_object).
+    """
+    keras()
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    scope: AbstractContextManager[None] = SafeModeScope(True)
+    return scope
 
 
 @contextmanager
