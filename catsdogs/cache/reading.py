@@ -123,8 +123,9 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
     stored = rows.read(folder / split, entry, manifest.views)
     if stored.damaged:
         raise _DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
-    # What is checked is the copy that is handed out, whatever becomes of the files meanwhile.
-    features = np.concatenate(list(stored.features.values()), axis=1)
+    # What is checked is what is handed out, whatever becomes of the files meanwhile.
+    arrays = list(stored.features.values())
+    features = np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
     of_views = np.split(features, len(manifest.views), axis=1)
     status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.origin)
     keep = np.flatnonzero(status)

@@ -89,11 +89,15 @@ class CacheWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self.close()
-        elif self._begun:
-            # Rows may be there that nobody has compared with their images: only a run that ends well completes.
-            self._end({split: writer.finish() | {"complete": False} for split, writer in self.splits.items()})
+        try:
+            if error is None:
+                self.close()
+            elif self._begun:
+                # Rows may be there that nobody has compared with their images: only a run that ends well completes.
+                self._end({split: writer.finish() | {"complete": False} for split, writer in self.splits.items()})
+        finally:
+            for writer in self.splits.values():
+                writer.close()
 
     @property
     def unreadable(self) -> dict[str, dict[str, str]]:
