@@ -27,6 +27,9 @@ OPTIONS: dict[str, tuple[dict[str, object], ...]] = {
     "GIF": ({}, {"save_all": True, "append_images": [Image.new("P", (9, 9))]}),
     "TIFF": ({}, *({"compression": name} for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"))),
 }
+MODES_OF = {"group4": ("1",), "jpeg": ("RGB", "L")}
+"""What else a compression is asked for, some versions of Pillow and libtiff crash while they write."""
+
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 SECONDS = 5.0
 """More than this for a file of a few hundred bytes is a hang."""
@@ -41,6 +44,8 @@ def seeds() -> list[bytes]:
     for form in FORMS:
         for mode in MODES:
             for options in OPTIONS.get(form, ({},)):
+                if mode not in MODES_OF.get(str(options.get("compression")), MODES):
+                    continue
                 image = Image.fromarray(grain)
                 image = image.convert("L").convert(mode) if mode in ("I;16", "F") else image.convert(mode)
                 file = io.BytesIO()

@@ -166,8 +166,14 @@ def resnet_files(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("form", ["tiny.keras", "new.weights.h5", "old.h5"])
+@pytest.mark.parametrize(
+    ("form", "attack"),
+    [
+        *(("tiny.keras", attack) for attack in ATTACKS),
+        *(("old.h5", attack) for attack in ATTACKS),
+        *(("new.weights.h5", attack) for attack in (external, vast)),
+    ],
+)
 def test_weights_that_lead_out_of_their_file_or_are_vast_are_refused(
     tmp_path, tiny_backbone, resnet_files, form, attack
 ):
