@@ -51,7 +51,7 @@ def bad_pictures(folder, draw, encode, png_of):
             encode(draw(4, size=(9, 9)), "GIF", save_all=True, append_images=[draw(n, (9, 9)) for n in range(999)]),
             None,
         ),
-        "large": (encode(Image.linear_gradient("L").resize((9_000, 8_000)).convert("RGBA"), compress_level=1), None),
+        "large": (encode(Image.linear_gradient("L").resize((6_000, 5_000)).convert("RGBA"), compress_level=1), None),
         "\udcff\udcfe": (good + b"x", None),
         "line\nend": (good + b"y", None),
     }
