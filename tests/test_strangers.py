@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,23 @@ def test_a_model_whose_layer_is_a_call_of_something_else_is_refused(tmp_path, ti
         refusal(with_layer(tmp_path / f"{number}.keras", tiny_backbone, layer))
     assert not touched.exists()
     assert global_state.get_global_attribute("safe_mode_saving") == before
+
+
+def test_a_model_that_declares_more_weights_than_it_holds_is_refused_before_room_is_made_for_them(
+    tmp_path, tiny_backbone
+):
+    def change(members):
+        config = json.loads(members["config.json"])
+        hidden = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Conv2D")
+        for layer in config["config"]["layers"]:
+            layer.pop("build_config", None)
+        hidden["config"]["filters"] = 1 << 22  # the layer behind it then has 2^22 times 2,048 weights
+        members["config.json"] = json.dumps(config).encode()
+
+    path = rewritten(tmp_path / "vast.keras", tiny_backbone, change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "vast.keras declares 8,707," in refusal(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
 def first_dataset(file):
