@@ -1,3 +1,4 @@
+from .artifacts import hold
 from .cache import Features, import_features, load_features
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
@@ -7,6 +8,7 @@ from .labelling import Labelled, label
 from .pipeline import Run, run
 from .submission import Submission, submit
 from .training import Training, train
+from .verification import Verification, verify
 
 __version__: str
 
@@ -19,8 +21,10 @@ __all__ = [
     "Run",
     "Submission",
     "Training",
+    "Verification",
     "demo",
     "extract",
+    "hold",
     "import_features",
     "info",
     "label",
@@ -28,4 +32,5 @@ __all__ = [
     "run",
     "submit",
     "train",
+    "verify",
 ]

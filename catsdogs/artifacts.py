@@ -6,13 +6,14 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import CatsDogsError
+from .progress import Progress
 
 NOTE = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
 """What to do about a damaged source.json or timings.json."""
@@ -181,34 +182,102 @@ def record_timing(artifacts: Artifacts, step: str, **facts: object) -> None:
 
 @contextmanager
 def writing(artifacts: Artifacts) -> Iterator[None]:
-    """Hold the folder for writing; only one process at a time can.
+    """Hold the folder for writing; only one process at a time can, and it may hold it more than once.
 
     Raises
     ------
     CatsDogsError
         Another process holds it, or it cannot be written, now or later. A process that died holds nothing.
     """
+    with _held(artifacts):
+        try:
+            yield
+        except OSError as error:
+            raise CatsDogsError(
+                f"{artifacts.root} cannot be written ({error.strerror or error})",
+                "What is done is kept: make room or mend that, and run the same command again",
+            ) from error
+
+
+@contextmanager
+def hold(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Iterator[None]:
+    """Hold the artifacts for the calls within, as soon as no other process does; others have to wait as long.
+
+    Without it a call that would write ends at once where another process is writing.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder.
+    progress : callable, optional
+        Told that there is something to wait for.
+
+    Raises
+    ------
+    CatsDogsError
+        The folder cannot be written.
+
+    Examples
+    --------
+    >>> with catsdogs.hold("artifacts"):  # doctest: +SKIP
+    ...     catsdogs.run("photographs")
+    """
+
+    def wait(holder: str) -> None:
+        if progress:
+            progress(f"waiting for {holder}", 0, 0)
+
+    with _held(Artifacts(Path(artifacts)), wait=wait):
+        yield
+
+
+def must_be_at_rest(artifacts: Artifacts) -> None:
+    """Refuse to judge what another process is just writing.
+
+    Raises
+    ------
+    CatsDogsError
+        Another process holds the folder.
+    """
+    if (artifacts.root / ".lock").exists() and os.access(artifacts.root, os.W_OK):
+        with _held(artifacts):
+            pass
+
+
+@contextmanager
+def _held(artifacts: Artifacts, *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Lock the folder, and note beside the lock who did; `wait` is told who must be waited for."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(artifacts.root / ".lock", timeout=0)
+    lock = FileLock(artifacts.root.resolve() / ".lock", is_singleton=True)
+    note = artifacts.root / ".holder"
     try:
         artifacts.root.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise CatsDogsError(
-            f"{artifacts.root} is being written by another run",
-            "Wait until it has ended, or give another --artifacts DIR",
-        ) from error
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            if wait is None:
+                raise CatsDogsError(
+                    f"{artifacts.root} is being written by another run, {_holder(note)}",
+                    "Wait until it has ended, or have that done with --wait, or give another --artifacts DIR",
+                ) from error
+            wait(_holder(note))
+            lock.acquire(timeout=-1)
     except OSError as error:
         raise CatsDogsError(
             f"{artifacts.root} cannot be written ({error.strerror})", "Give another --artifacts DIR"
         ) from error
     try:
+        with suppress(OSError):  # a full disk must not keep anybody from pruning
+            note.write_text(f"process {os.getpid()} on {platform.node()}")
         yield
-    except OSError as error:
-        raise CatsDogsError(
-            f"{artifacts.root} cannot be written ({error.strerror or error})",
-            "What is done is kept: make room or mend that, and run the same command again",
-        ) from error
     finally:
         lock.release()
+
+
+def _holder(note: Path) -> str:
+    """Return who wrote the note last; where the lock is held, that is who holds it."""
+    try:
+        return note.read_text() or "a process that is just starting"
+    except (OSError, ValueError):
+        return "a process that did not say which"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .backbone import Backbone
 from .cache import digest
 from .images import UnreadableImageError, decode
-from .sources import ImageFile
+from .sources import ImageFile, must_be_the_file_s_own
 
 AHEAD = 64
 """How many images may wait between the threads and the backbone: 10 MB of pixels."""
@@ -57,6 +57,12 @@ def compute_rows(
         Returns the backbone; called when the first image is there to be computed, and not if there is none.
     has : callable
         Says of a position and a digest whether the caller has that row already; called from several threads.
+
+    Raises
+    ------
+    CatsDogsError
+        The machine fails, its disk, its memory or a connection, rather than one image: what else there is to read
+        would fare no better, and good rows are not to be taken for bad ones.
     """
     batch: list[tuple[Row, NDArray[np.uint8]]] = []
     for row, pixels in _seen_in_order(files, has):
@@ -95,6 +101,9 @@ def _seen_in_order(
             return row, decode(data)
         except UnreadableImageError as error:
             return replace(row, reason=str(error)), None
+        except MemoryError as error:
+            must_be_the_file_s_own(error, files[position].where)
+            raise
 
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode") as threads:
         ahead: deque[Future[tuple[Row, NDArray[np.uint8] | None]]] = deque()

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 import catsdogs
 from catsdogs import terminal
 from catsdogs.errors import CatsDogsError
+from catsdogs.progress import Progress
 
 app = typer.Typer(
     name="catsdogs",
@@ -50,6 +52,8 @@ Holdout = Annotated[
 ]
 Nested = Annotated[bool, typer.Option("--nested", help="Also choose everything without each fold, and score it.")]
 Curve = Annotated[bool, typer.Option("--curve", help="Also train on fewer images: would more pictures help?")]
+Strict = Annotated[bool, typer.Option("--strict", help="End at the first image that cannot be read.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Where another run is writing there, wait until it has ended.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -65,6 +69,10 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _held(artifacts: Path, wait: bool, progress: Progress) -> AbstractContextManager[None]:
+    return catsdogs.hold(artifacts, progress=progress) if wait else nullcontext()
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -76,7 +84,13 @@ def _options(
 
 @app.command()
 def run(
-    data: Data, artifacts: Artifacts = HERE, weights: Weights = None, clip: Clip = None, prune: Prune = False
+    data: Data,
+    artifacts: Artifacts = HERE,
+    weights: Weights = None,
+    clip: Clip = None,
+    prune: Prune = False,
+    strict: Strict = False,
+    wait: Wait = False,
 ) -> None:
     """Do everything: extract features, train the head, write the submission.
 
@@ -84,19 +98,30 @@ def run(
 
     Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip
     """
-    with terminal.progress_bar() as progress:
-        done = catsdogs.run(data, artifacts=artifacts, weights=weights, clip=clip, prune=prune, progress=progress)
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+        done = catsdogs.run(
+            data, artifacts=artifacts, weights=weights, clip=clip, prune=prune, strict=strict, progress=progress
+        )
     terminal.show(terminal.run_lines(done, artifacts))
 
 
 @app.command()
-def extract(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, prune: Prune = False) -> None:
+def extract(
+    data: Data,
+    artifacts: Artifacts = HERE,
+    weights: Weights = None,
+    prune: Prune = False,
+    strict: Strict = False,
+    wait: Wait = False,
+) -> None:
     """Compute the features of every image that is not cached yet.
 
     Example: catsdogs extract photographs/ --artifacts artifacts
     """
-    with terminal.progress_bar() as progress:
-        done = catsdogs.extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+        done = catsdogs.extract(
+            data, artifacts=artifacts, weights=weights, prune=prune, strict=strict, progress=progress
+        )
     terminal.show(terminal.extraction_lines(done, artifacts))
 
 
@@ -108,13 +133,14 @@ def train(
     nested: Nested = False,
     curve: Curve = False,
     partial: Partial = False,
+    wait: Wait = False,
 ) -> None:
     """Train the head on the cached features, and say how good it is.
 
     Example: catsdogs train --curve
     """
     studies = [name for name, wanted in (("nested", nested), ("curve", curve)) if wanted]
-    with terminal.progress_bar() as progress:
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.train(
             artifacts, partial=partial, without=without, holdout=holdout, studies=studies, progress=progress
         )
@@ -122,12 +148,13 @@ def train(
 
 
 @app.command()
-def submit(artifacts: Artifacts = HERE, clip: Clip = None) -> None:
+def submit(artifacts: Artifacts = HERE, clip: Clip = None, wait: Wait = False) -> None:
     """Score the cached test features, and write submission.csv.
 
     Example: catsdogs submit --clip 0.01
     """
-    done = catsdogs.submit(artifacts, clip=clip)
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+        done = catsdogs.submit(artifacts, clip=clip)
     terminal.show(terminal.submission_lines(done, artifacts))
 
 
@@ -168,6 +195,18 @@ def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
 
 
 @app.command()
+def verify(artifacts: Artifacts = HERE) -> None:
+    """Hold every file against its checksum: say that all is well, or what is not and what mends it.
+
+    Example: catsdogs verify
+    """
+    found = catsdogs.verify(artifacts)
+    terminal.show(terminal.verification_lines(found))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(artifacts: Artifacts = HERE / "demo", weights: Weights = None) -> None:
     """Draw cats and dogs, and do the whole job on them; it needs nothing.
 
@@ -187,6 +226,8 @@ def main() -> None:
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         _fail(CatsDogsError(what, "Mend that, and run the same command again"))
+    except MemoryError:
+        _fail(CatsDogsError("there is not enough memory", "What is done is kept: make some free, and run it again"))
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
             print("interrupted: nothing that was done is lost", file=sys.stderr)

@@ -63,6 +63,7 @@ def extract(
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
     prune: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the features of every image that is not cached yet.
@@ -78,6 +79,8 @@ def extract(
         variable CATSDOGS_WEIGHTS, then what the artifacts were made with, then "imagenet".
     prune : bool
         Drop rows of images that are not in `data` any more, or features that other weights made.
+    strict : bool
+        End at the first image that cannot be read, with an error that says why.
     progress : callable, optional
         Told how far it is.
 
@@ -88,7 +91,8 @@ def extract(
     Raises
     ------
     CatsDogsError
-        The data or the weights cannot be used, or rows would be dropped and `prune` is not set.
+        The data or the weights cannot be used, rows would be dropped and `prune` is not set, there is not room enough
+        for the features, or, where `strict` is set, an image cannot be read. What is done stays.
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
@@ -110,7 +114,7 @@ def extract(
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune) as cache:
             record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
-            stored = _fill(cache, source, backbone, progress)
+            stored = _fill(cache, source, backbone, strict=strict, progress=progress)
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=cache.unreadable,
@@ -129,7 +133,7 @@ def extract(
 
 
 def _fill(
-    cache: CacheWriter, source: Source, backbone: Callable[[], Backbone], progress: Progress | None
+    cache: CacheWriter, source: Source, backbone: Callable[[], Backbone], *, strict: bool, progress: Progress | None
 ) -> list[float]:
     """Store what the cache lacks; return the moment at which each computed row was stored, in seconds."""
     places = [(split, row) for split, images in source.splits.items() for row in range(len(images.ids))]
@@ -138,6 +142,11 @@ def _fill(
     synced = time.perf_counter()
     rows = compute_rows(files, backbone, has=lambda position, digest: cache.has(*places[position], digest))
     for done, row in enumerate(rows, 1):
+        if strict and (reason := row.reason or cache.reason(*places[row.position])):
+            raise CatsDogsError(
+                f"{files[row.position].where} is unreadable: {reason}",
+                "Mend it, take it away, or leave out --strict; what is done is kept",
+            )
         if row.reason is not None:
             cache.put_unreadable(*places[row.position], row.digest, row.reason)
         elif row.features is not None:

@@ -11,6 +11,8 @@ import logging
 import re
 import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +44,17 @@ PIXELS = (
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """The only decoders that are let near a file. JPEG covers MPO, in which cameras put a second picture."""
 
-MAX_PIXELS = 2 * 89_478_485
-"""Images of more pixels than this (179 million) are taken for decompression bombs, as Pillow does."""
+ROOM = 960 << 20
+"""Bytes that all threads together may take to decode: an image that alone would take more is taken for a bomb."""
+
+_MODES = {"L": 4.0, "P": 7.0, "1": 7.0}
+_WEBP, _ONE_SCAN, _OTHERS = 16.5, 8.5, 12.5
+"""Bytes a pixel that decoding takes at its peak, by mode, or by what else tells: Pillow keeps 1 or 4, as much again
+where the image is turned or becomes RGB; WebP's canvas is kept four times, a JPEG of several scans as coefficients
+too. Measured with the highest resident size of a process (tests/test_images.py)."""
+
+_STRIP = 1 << 20
+"""Pixels that are converted at once: a copy of a large image in every mode on its way would be too much."""
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -60,7 +71,15 @@ _UPRIGHT = {
 _REMARKS_OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """An entry of `warnings.filters`, in the form that `warnings.filterwarnings` gives it."""
 
+_LARGE = 64 << 20
+"""Bytes from which on it is worth some milliseconds to give them back to the system."""
+
+_c = ctypes.CDLL(None)
 _filters = threading.Lock()
+
+_waiting = threading.Condition()
+_taken: list[int] = []
+"""Of `ROOM`, by the images that are being decoded: memory is the process's, whoever decodes."""
 
 # Without a handler, Python would print the few errors that Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -95,25 +114,67 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
     ------
     UnreadableImageError
         With the reason.
+    MemoryError
+        There is less than the bytes that an image may take.
     """
     if not data:
         raise UnreadableImageError("the file is empty")
     _hush_pillow()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
-            squashed = _rgb(_upright(image)).resize((size, size), Image.Resampling.BICUBIC)
-            return np.asarray(squashed.convert("RGB"))
+            needed = _bytes_needed(image, data, size)
+            if needed > ROOM:
+                raise UnreadableImageError(
+                    f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {ROOM:,}"
+                )
+            with _room(needed), closing(image):  # its memory is free before the room is
+                squashed = _rgb(_upright(image)).resize((size, size), Image.Resampling.BICUBIC)
+                return np.asarray(squashed.convert("RGB"))
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
-    except UnreadableImageError:
+    except (UnreadableImageError, MemoryError):
         raise
-    except MemoryError as error:
-        raise UnreadableImageError("it takes more memory than there is") from error
     except Exception as error:  # on hostile bytes Pillow's decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise UnreadableImageError(f"it does not decode: {reason}") from error
+
+
+def _bytes_needed(image: Image.Image, data: bytes, size: int) -> int:
+    """Return how many bytes decoding will take at most, from what the header says."""
+    if image.format == "WEBP":
+        each = _WEBP
+    elif isinstance(image, JpegImagePlugin.JpegImageFile) and image.mode == "RGB" and _has_one_scan(image, data):
+        each = _ONE_SCAN
+    else:
+        each = _MODES.get(image.mode, _OTHERS)
+    # Pillow resizes in width first, all rows of it. A tile of a TIFF is decoded whole, however little of it is shown.
+    tile = (
+        image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
+    )
+    return len(data) + int(each * max(image.width * image.height, tile)) + 4 * size * image.height
+
+
+def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
+    """Whether a JPEG's decoder, having read the header up to its first scan, will find no second one."""
+    start = image.fp.tell() if image.fp else 0
+    end = data.find(b"\xff\xd9", start)  # neither marker can be within a scan (ITU-T T.81, B.1.1.5)
+    return data.find(b"\xff\xda", start, end if end >= 0 else len(data)) < 0
+
+
+@contextmanager
+def _room(needed: int) -> Iterator[None]:
+    """Wait until so many bytes of `ROOM` are free, and take them."""
+    with _waiting:
+        _waiting.wait_for(lambda: sum(_taken) + needed <= ROOM)
+        _taken.append(needed)
+    try:
+        yield
+    finally:
+        if needed > _LARGE and hasattr(_c, "malloc_trim"):
+            _c.malloc_trim(0)  # glibc would keep it for the thread that had it, and give the next thread other memory
+        with _waiting:
+            _taken.remove(needed)
+            _waiting.notify_all()
 
 
 def _hush_pillow() -> None:
@@ -142,26 +203,50 @@ def _rgb(image: Image.Image) -> Image.Image:
     """Return an 8-bit image in mode RGB, or L, which resizes to the same values in a third of the time."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I;16"):
-        values = np.array(image, np.float32)
-        if "transparency" in image.info:
-            values[values == image.info["transparency"]] = 65535
-        return _scaled(values, 1 / 257)
-    if image.mode == "I":
-        # Pillow's name for 32-bit integers, and for the signed 16-bit ones that it widens.
-        values = np.array(image, np.float32)
-        return _scaled(values, 1 / 257 if values.max() <= 65535 else 1 / 8421504.5)
-    if image.mode == "F":
-        values = np.nan_to_num(np.array(image, np.float32))
-        return _scaled(values, 255 if values.max() <= 1 else 1)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        largest = max(_values(strip).max() for _, strip in _strips(image))
+        factor = 1 / 257
+        if image.mode == "F":
+            factor = 255 if largest <= 1 else 1
+        elif largest > 65535:  # "I" is 32-bit integers, and the signed 16-bit ones that Pillow widens
+            factor = 1 / 8421504.5
+        return _in_strips(image, "L", lambda strip: _scaled(_values(strip), factor))
     if image.mode == "CMYK":
         return _from_cmyk(image)
     if image.has_transparency_data:
-        white = Image.new("RGB", image.size, "white")
-        rgba = image.convert("RGBA")
-        white.paste(rgba, mask=rgba)
-        return white
+        return _in_strips(image, "RGB", _over_white)
     return image.convert("RGB")
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield box, image.crop(box)
+
+
+def _in_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    converted = Image.new(mode, image.size)
+    for box, strip in _strips(image):
+        converted.paste(convert(strip), box)
+    return converted
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGB", image.size, "white")
+    rgba = image.convert("RGBA")
+    white.paste(rgba, mask=rgba)
+    return white
+
+
+def _values(image: Image.Image) -> NDArray[np.float32]:
+    """Return the values of a grey image of 16 or 32 bits or of floats, what is transparent white, NaN 0."""
+    values = np.array(image, np.float32)
+    if image.mode == "F":
+        np.nan_to_num(values, copy=False)
+    elif image.mode.startswith("I;16") and "transparency" in image.info:
+        values[values == image.info["transparency"]] = 65535
+    return values
 
 
 def _scaled(values: NDArray[np.float32], factor: float) -> Image.Image:

@@ -69,7 +69,7 @@ def label(
     Returns
     -------
     list of Labelled
-        In the order given; a folder's images in natural order.
+        In the order given; a folder's images in natural order. Last, zips in a folder that cannot be opened.
 
     Raises
     ------
@@ -95,7 +95,8 @@ def label(
 
     given = [images] if isinstance(images, str | Path) else images
     with ExitStack() as open_zips:
-        files = [file for path in given for file in _files(path, open_zips)]
+        broken: dict[str, str] = {}
+        files = [file for path in given for file in _files(path, open_zips, broken)]
         answers = [Labelled(file.where, None, None) for file in files]
         for done, row in enumerate(compute_rows(files, backbone), 1):
             image = files[row.position].where
@@ -107,15 +108,15 @@ def label(
                 answers[row.position] = Labelled(image, name, probability)
             if progress:
                 progress("labelling", done, len(files))
-    return answers
+    return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
 
 
-def _files(given: str | Path, open_zips: ExitStack) -> list[ImageFile]:
+def _files(given: str | Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     path = Path(given)
     if not path.is_dir():
         return [replace(image_file(path, (path.name,)), where=str(given))]
-    files = [file for file in walk_folder(path, open_zips) if not is_passed_over(file.parts)]
-    if not files:
+    files = [file for file in walk_folder(path, open_zips, broken=broken) if not is_passed_over(file.parts)]
+    if not files and not broken:
         raise CatsDogsError(f"there are no images in {path}", "Give files or folders of images")
     key = natsort_keygen()
     ordered = sorted(files, key=lambda file: (key("/".join(file.parts)), file.parts))

@@ -41,13 +41,14 @@ def run(
     weights: str | None = None,
     clip: float | None = None,
     prune: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Do everything: extract, train, submit; and do again only what is not there yet, or not valid any more.
 
     Parameters
     ----------
-    data, weights, prune
+    data, weights, prune, strict
         As for `extract`.
     artifacts : str or Path
         The artifacts folder.
@@ -66,7 +67,7 @@ def run(
         As the three steps do. What the steps before have done stays.
     """
     must_be_a_clip(clip)
-    extraction = extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
+    extraction = extract(data, artifacts=artifacts, weights=weights, prune=prune, strict=strict, progress=progress)
     labelled = labelled_splits(artifacts)
     if "train" not in labelled:
         return Run(extraction, trained=False, metrics={}, submission=None)

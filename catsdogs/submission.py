@@ -1,5 +1,6 @@
 """The head and the cached test features come in; the file that Kaggle takes goes out."""
 
+import hashlib
 import logging
 import time
 from dataclasses import dataclass
@@ -87,9 +88,11 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
     )
     rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
     with writing(where):
-        write_atomically(where.submission, to_csv(("id", "label"), rows))
+        content = to_csv(("id", "label"), rows)
+        write_atomically(where.submission, content)
         seconds = time.perf_counter() - start
-        record_timing(where, "submit", images=len(features.ids), seconds=round(seconds, 3))
+        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest()}
+        record_timing(where, "submit", **facts, seconds=round(seconds, 3))
     _log.info("%d rows in %s", len(features.ids), where.submission)
     stale = digests(artifacts).get("train") not in (None, trained.facts["features"]["train"])
     return Submission(where.submission, len(features.ids), clip, features.unreadable, stale)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what is shown need not be loaded to show the help
     from .progress import Progress
     from .submission import Submission
     from .training import Training
+    from .verification import Verification
 
 Line = tuple[str, str]
 """A name, which is shown in bold, and a text."""
@@ -257,6 +258,16 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
     yield "files", f"{len(found['files']):,}, {sum(found['files'].values()) / 1e6:,.1f} MB"
     for name, size in found["files"].items():
         yield "", f"{size:>13,}  {name}"
+
+
+def verification_lines(found: Verification) -> Iterator[Line]:
+    """Say in one line that all is well, or in one each what is not and what mends it."""
+    for problem in found.problems:
+        yield "not well", problem
+    if not found.problems:
+        rows = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
+        others = [name for name, there in (("head", found.head), ("submission", found.submission)) if there]
+        yield "all is well", " and ".join((f"{rows} images: every row matches its checksum", *others))
 
 
 def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:

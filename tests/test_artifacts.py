@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import catsdogs
 from catsdogs.artifacts import (
     NOTE,
     Artifacts,
+    must_be_at_rest,
     read_json,
     record,
     record_timing,
@@ -132,14 +135,50 @@ def test_a_timing_says_on_which_host(tmp_path):
     assert timings["train"]["cores"] == os.cpu_count()
 
 
-def test_only_one_process_writes_and_a_dead_one_holds_nothing(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(CatsDogsError, match=r"is being written by another run.*Wait"), writing(Artifacts(tmp_path)):
-            pass
-        holder.send_signal(signal.SIGKILL)
+@pytest.fixture
+def holder(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_only_one_process_writes_and_a_dead_one_holds_nothing(tmp_path, holder):
+    claim = rf"is being written by another run, process {holder.pid} on .*\. Wait .*--wait"
+    for attempt in (lambda: writing(Artifacts(tmp_path)).__enter__(), lambda: must_be_at_rest(Artifacts(tmp_path))):
+        with pytest.raises(CatsDogsError, match=claim):
+            attempt()
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    must_be_at_rest(Artifacts(tmp_path))
     with writing(Artifacts(tmp_path)):
         pass
+
+
+def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_has_ended(tmp_path, holder):
+    told = []
+
+    def end_the_other(step, done, total):
+        told.append(step)
+        holder.send_signal(signal.SIGKILL)
+
+    with catsdogs.hold(tmp_path, progress=end_the_other), writing(Artifacts(tmp_path)):
+        assert told == [f"waiting for process {holder.pid} on {platform.node()}"]
+    with catsdogs.hold(tmp_path, progress=end_the_other):
+        assert len(told) == 1
+
+
+def test_a_folder_is_held_until_the_outermost_call_has_ended(tmp_path):
+    code = (
+        "import sys, pathlib; from catsdogs.artifacts import Artifacts, writing\n"
+        "with writing(Artifacts(pathlib.Path(sys.argv[1]))): pass"
+    )
+    with catsdogs.hold(tmp_path):
+        with writing(Artifacts(tmp_path)):
+            pass
+        other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+        assert f"process {os.getpid()} on" in other.stderr
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 0
 
 
 def test_an_error_while_writing_is_not_taken_for_one_of_the_lock(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -701,8 +702,45 @@ def test_a_reader_does_not_carry_out_what_a_writer_is_carrying_out(cache, whole)
     (cache / "features" / "train" / "labels.npy").rename(beside)
     committed = replace(read_manifest(cache / "features"), renames=("train/labels.npy",))
     (cache / "features" / "manifest.json").write_bytes(to_bytes(committed))
-    with writing(Artifacts(cache)), pytest.raises(CatsDogsError, match="being written by another run"):
-        load_features(cache)
-    assert beside.exists()
+    held = writing(Artifacts(cache))
+    with ThreadPoolExecutor(1) as other:
+        other.submit(held.__enter__).result()
+        with pytest.raises(CatsDogsError, match="being written by another run"):
+            load_features(cache)
+        assert beside.exists()
+        other.submit(held.__exit__, None, None, None).result()
     assert load_features(cache).labels.tolist() == [0, 0, 0, 1]
     assert tree(cache) == whole
+
+
+def write_again_and_again(root):
+    """Fill a cache with two sets of images in turn, for as long as nobody ends it."""
+    other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
+    for images in itertools.cycle([IMAGES, other]):
+        with writing(Artifacts(root)):
+            fill(root, images, prune=True)
+        print("filled", flush=True)
+
+
+def test_who_reads_while_another_writes_gets_the_old_features_or_the_new_ones_or_is_told(tmp_path):
+    other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
+    states = {}
+    for number, images in enumerate((IMAGES, other)):
+        fill(tmp_path / str(number), images)
+        states[load_features(tmp_path / str(number)).digest] = load_features(tmp_path / str(number)).features.tobytes()
+    root, read, told = tmp_path / "shared", set(), set()
+    code = f"import pathlib, test_cache; test_cache.write_again_and_again(pathlib.Path({str(root)!r}))"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE) as writer:
+        writer.stdout.readline()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            try:
+                found = load_features(root)
+            except CatsDogsError as error:
+                told.add(str(error))
+            else:
+                assert states[found.digest] == found.features.tobytes()
+                read.add(found.digest)
+        writer.kill()
+    assert read == set(states)
+    assert all("not complete" in line or "is being written" in line for line in told), told

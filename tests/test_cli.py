@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,11 +94,11 @@ def test_random_weights_are_said_to_mean_nothing(tmp_path):
     assert any("predictions mean nothing" in text for _, text in extraction_lines(done, tmp_path))
 
 
-@pytest.mark.parametrize("name", ["train", "submit", "info", "--help", "--version"])
+@pytest.mark.parametrize("name", ["train", "submit", "info", "verify", "--help", "--version"])
 def test_what_needs_no_images_imports_neither_keras_nor_tensorflow(features, name):
     code = "import sys, catsdogs.cli\ntry: catsdogs.cli.main()\nfinally: print('LOADED', *sorted(sys.modules))"
     arguments = [name] if name.startswith("-") else [name, "--artifacts", features]
-    if name in ("submit", "info"):
+    if name in ("submit", "info", "verify"):
         catsdogs.train(features)
     done = command(*arguments, program=("-c", code))
     assert done.returncode == 0, done.stderr
@@ -203,3 +204,37 @@ def test_every_name_of_the_api_is_documented_and_every_command_is_one_of_them():
     for name in catsdogs.__all__:
         assert getattr(catsdogs, name).__doc__, name
     assert set(get_command(app).commands) <= set(catsdogs.__all__)
+
+
+def test_verify_is_one_line_and_its_exit_code(features, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(features, folder)
+    (folder / "submission.csv").unlink(missing_ok=True)
+    catsdogs.train(folder)
+    done = command("verify", "--artifacts", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "all is well 40 train, 2 test images: every row matches its checksum and head\n"
+    os.truncate(folder / "features/test/224.npy", 1000)
+    done = command("verify", "--artifacts", folder)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert re.fullmatch(
+        r"not well +\S+224\.npy is missing or damaged\. Import the same features again.*\n", done.stdout
+    )
+
+
+def test_a_second_run_says_who_writes_or_waits_for_it(features):
+    code = "import sys, catsdogs\nwith catsdogs.hold(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, features], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        for name in ("train", "verify"):
+            done = command(name, "--artifacts", features)
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert f"is being written by another run, process {holder.pid} on" in done.stderr
+        waiting = subprocess.Popen([sys.executable, "-m", "catsdogs", "train", "--artifacts", features, "--wait"])
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(3)
+        holder.stdin.close()
+        assert waiting.wait(60) == 0

@@ -228,3 +228,18 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped_and_ends_in_the_same_byte
     assert 0 < again.computed <= 600
     catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
     assert tree(artifacts / "features") == tree(tmp_path / "fresh/features")
+
+
+def test_where_it_is_to_be_strict_the_first_unreadable_image_ends_it_and_what_is_done_stays(folder, extract, tmp_path):
+    (folder / "train/dog.1.jpg").write_bytes(b"this is no image")
+    claim = r"train/dog\.1\.jpg is unreadable: not a JPEG.*--strict"
+    with pytest.raises(CatsDogsError, match=claim):
+        extract(folder, strict=True)
+    assert not (tmp_path / "artifacts/features").exists()
+    assert extract(folder).computed == 11
+    with pytest.raises(CatsDogsError, match=claim):  # also where it is known already
+        extract(folder, strict=True)
+    with pytest.raises(CatsDogsError, match=claim):
+        catsdogs.run(folder, artifacts=tmp_path / "artifacts", strict=True)
+    (folder / "train/dog.1.jpg").unlink()
+    assert extract(folder, strict=True, prune=True).computed == 0

@@ -164,3 +164,12 @@ def test_info_speaks_of_a_cache_that_is_not_complete_and_of_a_file_that_was_chan
     (tmp_path / "artifacts/metrics.json").write_text("{}")
     assert any("NOT valid: metrics.json" in text for _, text in info_lines(catsdogs.info(tmp_path / "artifacts")))
     assert run(data).trained
+
+
+def test_a_broken_zip_in_a_folder_is_a_reason_and_the_images_beside_it_are_labelled(data, run, tmp_path):
+    run(data)
+    (data / "test/train.zip").write_bytes(b"no zip")
+    answers = catsdogs.label(data / "test", artifacts=tmp_path / "artifacts")
+    assert [answer.label is None for answer in answers] == [False, False, False, True]
+    assert answers[-1].image == str(data / "test/train.zip")
+    assert "is not a zip, or is cut short" in answers[-1].reason

@@ -1,3 +1,4 @@
+import errno
 import os
 import random
 import socket
@@ -478,3 +479,134 @@ def test_a_damaged_zip_is_one_line_or_an_image_that_cannot_be_read(zipped, data)
             for image in (image for split in source.splits.values() for image in split.files):
                 with suppress(OSError):
                     image.read()
+
+
+def failing(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE])
+def test_a_failing_disk_is_not_taken_for_a_bad_image(tmp_path, zipped, write_folder, monkeypatch, form, number):
+    images = {"test/1.jpg": b"first", "test/2.jpg": b"second"}
+    path = write_folder(tmp_path / "data", images)
+    if form == "zip":
+        path = tmp_path / "a.zip"
+        path.write_bytes(zipped(images))
+    with Source(path) as source, monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile if form == "zip" else os, "read" if form == "zip" else "open", failing(number))
+        with pytest.raises(CatsDogsError, match=r"1\.jpg cannot be read \(.*\)\. What is done is kept"):
+            source.splits["test"].files[0].read()
+
+
+def test_too_little_memory_for_a_file_is_not_taken_for_a_bad_image(tmp_path, write_folder, monkeypatch):
+    def too_little(*_):
+        raise MemoryError
+
+    write_folder(tmp_path, {"1.jpg": b"first"})
+    with Source(tmp_path) as source, monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen", too_little)
+        with pytest.raises(CatsDogsError, match=r"not enough memory to read .*1\.jpg"):
+            source.splits["test"].files[0].read()
+
+
+# Zips made to harm
+
+
+def members(content):
+    """Return [(position in the directory, position of the member)] of a zip's entries (APPNOTE.TXT 4.3.12)."""
+    found, position = [], content.find(b"PK\x01\x02")
+    while position >= 0:
+        found.append((position, struct.unpack_from("<I", content, position + 42)[0]))
+        position = content.find(b"PK\x01\x02", position + 1)
+    return found
+
+
+def read_all(path):
+    """Return {id: bytes, or the reason why not} of a zip's test images."""
+    found = {}
+    with Source(path) as source:
+        for name, file in zip(source.splits["test"].ids, source.splits["test"].files, strict=True):
+            try:
+                found[name] = file.read()
+            except OSError as error:
+                found[name] = str(error)
+    return found
+
+
+def test_overlapping_members_are_a_reason_and_the_others_are_read(tmp_path, zipped):
+    """CVE-2024-0450: one member's data, listed over and over, unpacks to far more than the zip holds."""
+    content = bytearray(zipped({"test/1.jpg": b"a" * 900, "test/2.jpg": b"a" * 900, "test/3.jpg": b"c"}, DEFLATED))
+    (_, first), (second, _), _ = members(content)
+    (tmp_path / "a.zip").write_bytes(content[: second + 42] + struct.pack("<I", first) + content[second + 46 :])
+    found = read_all(tmp_path / "a.zip")
+    assert found["3"] == b"c"
+    assert "the zip is damaged here" in found["2"]
+
+
+def test_a_zip64_end_that_lies_shows_no_other_images_than_those_of_the_end(tmp_path, zipped):
+    """CVE-2025-8291: a locator that points elsewhere would have two readers see two different zips."""
+    content = zipped({"test/1.jpg": b"seen"})
+    end = content.index(b"PK\x05\x06")
+    hidden = zipped({"test/2.jpg": b"hidden"})
+    directory, size = members(hidden)[0][0], hidden.index(b"PK\x05\x06") - members(hidden)[0][0]
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, size, directory)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, len(content) * 9, 1)
+    for middle in (record + locator, locator, record + bytes(30) + locator):
+        (tmp_path / "a.zip").write_bytes(content[:end] + middle + content[end:])
+        try:
+            ((name, found),) = read_all(tmp_path / "a.zip").items()
+            assert (name, found) == ("1", b"seen") or (name == "1" and "the zip is damaged here" in str(found))
+        except CatsDogsError as error:
+            assert "is not a zip, or is cut short" in str(error)  # noqa: PT017 - either will do
+
+
+def test_a_member_that_unpacks_to_more_than_it_says_is_a_reason(tmp_path, zipped):
+    content = bytearray(zipped({"test/1.jpg": bytes(50_000_000), "test/2.jpg": b"small"}, DEFLATED))
+    (entry, member), _ = members(content)
+    content[entry + 24 : entry + 28] = content[member + 22 : member + 26] = struct.pack("<I", 1000)
+    (tmp_path / "a.zip").write_bytes(content)
+    assert read_all(tmp_path / "a.zip") == {
+        "1": "the zip is damaged here: Bad CRC-32 for file 'test/1.jpg'",
+        "2": b"small",
+    }
+
+
+def test_a_zip_within_that_is_a_bomb_is_not_unpacked(tmp_path, zipped):
+    bomb = zipped({"train.zip": bytes(300_000_000)}, DEFLATED)
+    (tmp_path / "a.zip").write_bytes(bomb)
+    assert "says that 291" in (line := failure(tmp_path / "a.zip"))
+    assert "unpack to 300,000,000" in line
+
+
+def test_a_zip_in_a_zip_in_a_zip_is_passed_over(tmp_path, zipped):
+    third = zipped({"test/3.jpg": b"third"})
+    second = zipped({"test/2.jpg": b"second", "test/test.zip": third, "train.zip": third})
+    (tmp_path / "a.zip").write_bytes(zipped({"test.zip": second}))
+    assert read_all(tmp_path / "a.zip") == {"2": b"second"}
+
+
+@pytest.mark.parametrize("compression", [STORED, DEFLATED])
+def test_names_that_climb_out_write_nothing_anywhere(tmp_path, zipped, compression, monkeypatch):
+    (tmp_path / "in/here/tmp").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "in/here/tmp"))
+    names = [
+        "../up.jpg",
+        "../../../up.jpg",
+        "/root.jpg",
+        "C:\\boot.jpg",
+        "test/../../up.jpg",
+        "test/./1.jpg",
+        "a/2.jpg",
+    ]
+    inner = zipped(dict.fromkeys(names, b"image"), compression)
+    path = tmp_path / "in/here/a.zip"
+    for content in (inner, zipped({"../test.zip": inner, "/train.zip": b""}, compression)):
+        path.write_bytes(content)
+        with suppress(CatsDogsError), Source(path) as source:
+            assert {file.read() for split in source.splits.values() for file in split.files} == {b"image"}
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert found == {"in", "in/here", "in/here/tmp", "in/here/a.zip"}

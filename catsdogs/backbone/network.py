@@ -6,12 +6,13 @@ The model takes what ResNet50 takes, ``float32[n, h, w, 3]`` BGR with the channe
 
 import hashlib
 import json
+import math
 import re
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +26,11 @@ from .quiet import keras
 from .weights import Weights, fetch_imagenet
 
 WIDTH = 2048
+
+_SMALL, _EXPANSION = 64 << 20, 8
+"""Bytes of weights that a model may declare whatever its file holds, and for each byte of it: 4 for a weight, which
+may have been stored as 2 and compressed."""
+
 _RESNET50 = "keras.applications.ResNet50, include_top=False, pooling=avg"
 _WANTED = "It must hold the weights of Keras' ResNet50 (with or without top), or be a .keras model of 2048 features"
 
@@ -142,8 +148,10 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
     """Load a whole model in Keras' safe mode, and its configuration in one spelling."""
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.dumps(_nameless(json.loads(archive.read("config.json"))["config"]), sort_keys=True)
-        with _without_remarks():
+            given = json.loads(archive.read("config.json"))
+        config = json.dumps(_nameless(given["config"]), sort_keys=True)
+        with _without_remarks(), _safe_mode():
+            _must_hold_its_weights(path, given)
             model = keras().saving.load_model(path, compile=False, safe_mode=True)
         _must_fit(path, model.inputs, model.outputs, size)
     except CatsDogsError:
@@ -160,6 +168,26 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
         output = keras().layers.GlobalAveragePooling2D()(output)
     # Built anew, as an only input or output may sit in a dict.
     return keras().Model(model.inputs[0], output), config
+
+
+def _must_hold_its_weights(path: Path, config: Any) -> None:
+    """Refuse a model that declares far more weights than lie in its file, before room is made for them."""
+    from keras.src.backend import StatelessScope
+    from keras.src.backend.common import global_state
+
+    waiting = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
+    before = len(waiting)
+    try:
+        with StatelessScope(initialize_variables=False):
+            model = keras().saving.deserialize_keras_object(config)
+        declared = sum(math.prod(weight.shape) for weight in model.weights)
+    finally:
+        del waiting[before:]  # else Keras would make room for them at the end of its next such scope
+    if 4 * declared > _SMALL + _EXPANSION * path.stat().st_size:
+        raise CatsDogsError(
+            f"{path} declares {declared:,} weights, and holds {path.stat().st_size:,} bytes",
+            "That is no trained model: take it from a place that you trust",
+        )
 
 
 def _must_fit(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
@@ -218,6 +246,18 @@ def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
 def _to_numpy(tensor: Any) -> NDArray[Any]:
     with _without_remarks():  # Keras does it in a way that NumPy has deprecated
         return np.asarray(keras().ops.convert_to_numpy(tensor))
+
+
+def _safe_mode() -> AbstractContextManager[None]:
+    """Have Keras refuse code in a file even where the process has called enable_unsafe_deserialization.
+
+    That wins over the argument of `load_model` (keras/src/saving/serialization_lib.py, deserialize_keras_object).
+    """
+    keras()
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    scope: AbstractContextManager[None] = SafeModeScope(True)
+    return scope
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -58,14 +58,16 @@ def to_bytes(array: NDArray[Any]) -> bytes:
 
 
 def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
-    """Map a file into memory, its header and size held against what is expected before any of it is believed.
+    """Read a file, its header and size held against what is expected before any of it is believed.
+
+    It is not mapped into memory: where the disk fails or is full below a map, the system kills the process.
 
     Raises
     ------
     ValueError
         Dtype, shape or the file's size are not what they should be; any unicode width is taken for ``str``.
     OSError
-        It cannot be opened.
+        It cannot be read.
     """
     dtype = np.dtype(dtype)
     with path.open("rb") as file:
@@ -75,7 +77,10 @@ def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
             dtype = np.dtype(f"<U{max(1, size // (4 * max(1, prod(shape))))}")
         if header != _header(shape, dtype) or size != dtype.itemsize * prod(shape):
             raise ValueError(f"{path} is not an array of shape {tuple(shape)} and dtype {dtype}")
-        return np.asarray(np.memmap(file, dtype, mode="r", offset=HEADER, shape=tuple(shape)))
+        array = np.empty(shape, dtype)
+        if _read_into(file, array) != array.nbytes:
+            raise ValueError(f"{path} was cut while it was read")
+        return array
 
 
 def salvage(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
@@ -83,8 +88,12 @@ def salvage(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     array = np.zeros(shape, dtype)
     with suppress(OSError), path.open("rb") as file:
         file.seek(HEADER)
-        file.readinto(array.reshape(-1).view(np.uint8).data)
+        _read_into(file, array)
     return array
+
+
+def _read_into(file: BinaryIO, array: NDArray[Any]) -> int:
+    return file.readinto(array.reshape(-1).view(np.uint8).data)  # type: ignore[attr-defined, no-any-return]  # typeshed
 
 
 def _header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import to_json
+from ..artifacts import Artifacts, must_be_at_rest, to_json
 from ..errors import CatsDogsError
 from . import manifest as manifests
 from . import rows
@@ -95,6 +95,21 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
     """
     folder = Path(artifacts) / "features"
     manifest = manifests.read(folder)
+    try:
+        return _load(folder, manifest, split, partial=partial)
+    except _DamagedError as found:
+        # Not damaged, if it is another run that has changed it since the manifest was read.
+        must_be_at_rest(Artifacts(Path(artifacts)))
+        if manifests.read(folder) != manifest:
+            return load_features(artifacts, split, partial=partial)
+        raise CatsDogsError(found.message, found.hint) from None
+
+
+class _DamagedError(CatsDogsError):
+    """Files do not match the manifest that was read before them."""
+
+
+def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool) -> Features:
     imported = manifest is not None and manifest.origin.engine == IMPORTED
     if manifest is None or split not in manifest.splits:
         raise CatsDogsError(
@@ -107,14 +122,15 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
     mend = _IMPORT if imported else _MEND
     stored = rows.read(folder / split, entry, manifest.views)
     if stored.damaged:
-        raise CatsDogsError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
-    # What is checked is the copy that is handed out, whatever becomes of the files meanwhile.
-    features = np.concatenate(list(stored.features.values()), axis=1)
+        raise _DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
+    # What is checked is what is handed out, whatever becomes of the files meanwhile.
+    arrays = list(stored.features.values())
+    features = np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
     of_views = np.split(features, len(manifest.views), axis=1)
     status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.origin)
     keep = np.flatnonzero(status)
     if not partial and len(keep) < len(status):
-        raise CatsDogsError(
+        raise _DamagedError(
             f"{len(status) - len(keep):,} of {len(status):,} rows in {folder / split} are damaged, the first of them "
             f"{stored.ids[status.argmin()]}: they do not match their checksums",
             mend,

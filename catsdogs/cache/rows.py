@@ -26,7 +26,7 @@ REASONS = "unreadable.csv"
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of one split as they lie on the disk; the features stay there until they are asked for.
+    """The rows of one split as they lay on the disk.
 
     Parameters
     ----------

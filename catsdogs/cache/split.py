@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from ..artifacts import sync_folder, to_csv, write_atomically
 from . import npy, rows
 from .manifest import Origin
+
+_BLOCK = 4096
+"""Bytes of which file systems give out no less."""
 
 _FIXED = ("ids.npy", "labels.npy")
 """Files that do not change while rows are written."""
@@ -85,16 +89,25 @@ class SplitWriter:
         for view in self._views:
             path = self._folder / f"{view}.npy.new"
             npy.create(path, (len(self.ids), rows.WIDTH), np.float32)
-            file = npy.RowFile(path, (rows.WIDTH,), np.float32)
-            if self._stored is not None:
-                for row in np.flatnonzero(self.status).tolist():
-                    file.write(row, self._stored.features[view][self._from[row]])
-            file.sync()
-            file.close()
+            with closing(npy.RowFile(path, (rows.WIDTH,), np.float32)) as file:
+                if self._stored is not None:
+                    for row in np.flatnonzero(self.status).tolist():
+                        file.write(row, self._stored.features[view][self._from[row]])
+                file.sync()
         sync_folder(self._folder)
         self._stored = None
         self.changed = False
         return [f"{self._folder.name}/{name}" for name in rows.files(self._views)]
+
+    def bytes_needed(self) -> int:
+        """Return how much room on the disk the rows will take that do not have any yet, about."""
+        paths = [self._folder / name for name in rows.files(self._views)]
+        size = sum(npy.HEADER + of_file.nbytes for of_file in self._small().values())
+        size += len(self._views) * (npy.HEADER + len(self.ids) * rows.WIDTH * np.dtype(np.float32).itemsize)
+        # New files are written beside those that are there; in these, rows that were never written take no room.
+        taken = 0 if self.changed else sum(path.stat().st_blocks * 512 for path in paths)
+        # Files end on whole blocks, and the small ones are written twice.
+        return size + size // 100 + 2 * _BLOCK * len(paths) - taken if size > taken else 0
 
     def open(self) -> None:
         """Open the files that change row by row."""
@@ -120,12 +133,16 @@ class SplitWriter:
         for file in self._open.values():
             file.sync()
 
-    def finish(self) -> dict[str, Any]:
-        """Sync and close the files, and return the entry that the manifest may have now."""
-        self.sync()
+    def close(self) -> None:
+        """Close the files; they are not synced."""
         for file in self._open.values():
             file.close()
         self._open = {}
+
+    def finish(self) -> dict[str, Any]:
+        """Sync and close the files, and return the entry that the manifest may have now."""
+        self.sync()
+        self.close()
         for name, content in self._contents().items():
             if _bytes(self._folder / name) != content:
                 write_atomically(self._folder / name, content)

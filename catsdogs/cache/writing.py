@@ -1,5 +1,6 @@
 """Rows come in as they are computed; a cache goes out that has them, with whatever was there and still holds."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ class CacheWriter:
     Raises
     ------
     CatsDogsError
-        Rows would be dropped and `prune` is not set, or the manifest is damaged.
+        Rows would be dropped and `prune` is not set, there is not room enough, or the manifest is damaged.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class CacheWriter:
                 f"{folder} holds images that are not among those given and would be dropped: {counts}",
                 f"Give those too, or {elsewhere}" if imported else f"Give those too, or --prune, or {elsewhere}",
             )
+        self._must_have_room()
         self._begun = False
 
     def __enter__(self) -> "CacheWriter":
@@ -87,11 +89,15 @@ class CacheWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self.close()
-        elif self._begun:
-            # Rows may be there that nobody has compared with their images: only a run that ends well completes.
-            self._end({split: writer.finish() | {"complete": False} for split, writer in self.splits.items()})
+        try:
+            if error is None:
+                self.close()
+            elif self._begun:
+                # Rows may be there that nobody has compared with their images: only a run that ends well completes.
+                self._end({split: writer.finish() | {"complete": False} for split, writer in self.splits.items()})
+        finally:
+            for writer in self.splits.values():
+                writer.close()
 
     @property
     def unreadable(self) -> dict[str, dict[str, str]]:
@@ -102,6 +108,11 @@ class CacheWriter:
         """Whether this row is there, sound, and made from an image of these bytes."""
         writer = self.splits[split]
         return bool(writer.status[row] != rows.UNSEEN) and np.array_equal(writer.digests[row], digest)
+
+    def reason(self, split: str, row: int) -> str | None:
+        """Why the image of this row is unreadable, or None where it is not known to be."""
+        writer = self.splits[split]
+        return writer.reasons.get(str(writer.ids[row]))
 
     def put(self, split: str, row: int, digest: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
         """Write the row of a readable image; `features` is of shape (views, 2048), float32.
@@ -140,6 +151,15 @@ class CacheWriter:
             self._begin()
         if self._begun:
             self._end({split: writer.finish() for split, writer in self.splits.items()})
+
+    def _must_have_room(self) -> None:
+        there = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
+        needed, free = sum(writer.bytes_needed() for writer in self.splits.values()), shutil.disk_usage(there).free
+        if needed > free:
+            raise CatsDogsError(
+                f"the features need {needed:,} bytes more, and where {self._folder} lies {free:,} are free",
+                "Make room, or give --artifacts DIR on another disk",
+            )
 
     def _begin(self) -> None:
         """Bring the files into the shape that the rows need; from here the manifest says "not complete"."""

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
 from ..layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
-from .files import ImageFile, cannot_be_read, image_file, is_packed_split, open_zip
+from .files import ImageFile, cannot_be_read, image_file, is_packed_split, must_be_the_file_s_own, open_zip
 from .zips import walk_zip
 
-__all__ = ["ImageFile", "Source", "Split", "image_file", "walk_folder"]
+__all__ = ["ImageFile", "Source", "Split", "image_file", "must_be_the_file_s_own", "walk_folder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +107,11 @@ class Source:
             yield from files
 
 
-def walk_folder(folder: Path, open_zips: ExitStack) -> Iterator[ImageFile]:
+def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
     """Yield every file below `folder`, links followed, and those within zips that are named like a split.
 
-    Zips opened on the way are entered into `open_zips`, to be closed by the caller.
+    Zips opened on the way are entered into `open_zips`, to be closed by the caller. One that cannot be opened raises,
+    or goes into `broken`, where that is given, with the reason.
     """
     waiting: list[tuple[Path, tuple[str, ...], frozenset[tuple[int, int]]]] = [(folder, (), frozenset())]
     while waiting:
@@ -132,7 +133,12 @@ def walk_folder(folder: Path, open_zips: ExitStack) -> Iterator[ImageFile]:
             if not is_image(name) and os.path.isdir(path):  # noqa: PTH112 - Path's raises where access is denied
                 waiting.append((path, (*parts, name), above | {here}))
             elif is_packed_split(PurePosixPath(name), folders):
-                yield from walk_zip(open_zip(path), str(path), (*parts, path.stem), open_zips)
+                try:
+                    yield from walk_zip(open_zip(path), str(path), (*parts, path.stem), open_zips)
+                except CatsDogsError as error:
+                    if broken is None:
+                        raise
+                    broken[str(path)] = error.message
             else:
                 yield image_file(path, (*parts, name))
 

@@ -1,5 +1,6 @@
 """A path comes in; out goes how to open it as a file and nothing else: no folder, no pipe that would wait."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Collection
@@ -15,6 +16,13 @@ MAX_BYTES = 1 << 28
 """A single image's file may hold this many bytes (256 MiB); more is not read into memory."""
 
 
+_OF_THE_MACHINE = (
+    *(errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN, errno.ECONNRESET),
+)
+"""What a disk, a connection or a system says that fails, and not one file: the next would fare no better."""
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """One file of a source.
@@ -26,7 +34,8 @@ class ImageFile:
     where : str
         Where it is, as a person would write it.
     read : callable
-        Returns its bytes; raises OSError with a reason where that cannot be done.
+        Returns its bytes; raises OSError with a reason where that cannot be done, and CatsDogsError where the
+        machine fails rather than the file.
     """
 
     parts: tuple[str, ...]
@@ -47,10 +56,29 @@ def read_file(path: Path) -> bytes:
             if size > MAX_BYTES:
                 raise OSError(f"it holds {size:,} bytes, more than {MAX_BYTES:,}")
             return file.read()
-    except OSError as error:
-        raise OSError(error.strerror or str(error)) from error
-    except MemoryError as error:
-        raise OSError("it takes more memory than there is") from error
+    except (OSError, MemoryError) as error:
+        must_be_the_file_s_own(error, str(path))
+        raise OSError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def must_be_the_file_s_own(error: BaseException, where: str) -> None:
+    """Refuse to take for a bad image what a failing machine makes of a good one: it may pass.
+
+    Raises
+    ------
+    CatsDogsError
+        A disk, a connection or the memory is at fault.
+    """
+    if isinstance(error, MemoryError):
+        raise CatsDogsError(
+            f"there is not enough memory to read {where}",
+            "What is done is kept: make some free, or take that image away, and run the same command again",
+        ) from error
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        raise CatsDogsError(
+            f"{where} cannot be read ({error.strerror})",
+            "What is done is kept: see to the disk or the connection, and run the same command again",
+        ) from error
 
 
 def open_regular(path: Path) -> BinaryIO:

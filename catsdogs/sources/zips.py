@@ -21,10 +21,13 @@ from typing import BinaryIO
 
 from ..errors import CatsDogsError
 from ..layout import is_image
-from .files import MAX_BYTES, ImageFile, is_packed_split
+from .files import MAX_BYTES, ImageFile, is_packed_split, must_be_the_file_s_own
 
 _ENCRYPTED, _NAME_IS_UTF8 = 0x1, 0x800
 """Bits of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
+
+_EXPANSION = 20
+"""How many times its size a zip within a zip may have unpacked: one of photographs hardly grows at all."""
 
 _END_LENGTH = 22
 """Bytes in the record that ends a zip, its comment aside (APPNOTE.TXT, 4.3.16)."""
@@ -82,7 +85,7 @@ def walk_zip(
             inner = _open_inner(file, archive, member)
             yield from walk_zip(inner, f"{where}/{path}", (*inside[:-1], path.stem), open_zips, depth=1)
         else:
-            yield ImageFile(inside, f"{where}/{path}", partial(_read_member, archive, member))
+            yield ImageFile(inside, f"{where}/{path}", partial(_read_member, archive, member, f"{where}/{path}"))
 
 
 def _name_of(member: zipfile.ZipInfo) -> str:
@@ -97,7 +100,7 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
     return _name_of(member).endswith("/")
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
     if _is_folder(member):
         raise OSError("it is a folder")
     if member.file_size > MAX_BYTES:
@@ -107,12 +110,18 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(member)
     except _UNREADABLE as error:
+        must_be_the_file_s_own(error, where)
         raise OSError(f"the zip is damaged here: {error}") from error
 
 
 def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
     """Return a zip's member as a seekable file: in place if it was stored, through a spool if compressed."""
     spool = None
+    if member.file_size > max(MAX_BYTES, _EXPANSION * member.compress_size):
+        raise CatsDogsError(
+            f"{member.filename} within the zip says that {member.compress_size:,} bytes unpack to {member.file_size:,}",
+            "That is no zip of photographs: fetch it from a place that you trust",
+        )
     try:
         with archive.open(member) as packed:
             if member.compress_type == zipfile.ZIP_STORED:

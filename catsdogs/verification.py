@@ -1,0 +1,94 @@
+"""An artifacts folder comes in; out goes whether every file is what was written, or which is not and what mends it."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .artifacts import NOTE, Artifacts, must_be_at_rest, read_json
+from .cache import load_features, read_manifest
+from .errors import CatsDogsError
+from .head import TRAIN
+from .training import why_stale
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Parameters
+    ----------
+    images : dict of str to int
+        Rows whose checksums hold, by split.
+    head : bool
+        Whether there is a head, and it is whole and of these features.
+    submission : bool
+        Whether there is a submission, and it is as it was written.
+    problems : tuple of str
+        What is not well, and what mends it, a line each.
+    """
+
+    images: dict[str, int]
+    head: bool
+    submission: bool
+    problems: tuple[str, ...]
+
+
+def verify(artifacts: str | Path = "artifacts") -> Verification:
+    """Hold every file against its checksum; nothing is written.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    CatsDogsError
+        There is nothing to verify, or another process is writing it.
+    """
+    where = Artifacts(Path(artifacts))
+    must_be_at_rest(where)
+    images: dict[str, int] = {}
+    problems: list[CatsDogsError] = []
+    try:
+        manifest = read_manifest(where.features)
+    except CatsDogsError as error:
+        manifest = None
+        problems.append(error)
+    else:
+        if manifest is None:
+            raise CatsDogsError(f"there are no features in {where.root}", "Run catsdogs extract DATA first")
+    for split in manifest.splits if manifest else ():
+        try:
+            images[split] = len(load_features(artifacts, split).ids)
+        except CatsDogsError as error:
+            problems.append(error)
+    head = manifest is not None and (where.head_facts.exists() or where.head.exists())
+    submission = where.submission.exists()
+    if head and (stale := why_stale(artifacts)):
+        problems.append(CatsDogsError(stale, TRAIN))
+        head = False
+    for note in (where.source, where.timings):
+        try:
+            read_json(note, NOTE)
+        except CatsDogsError as error:
+            problems.append(error)
+    if submission and not is_as_written(where):
+        problems.append(
+            CatsDogsError(f"{where.submission} is not as it was written", "Run catsdogs submit: it writes it anew")
+        )
+        submission = False
+    return Verification(images, head, submission, tuple(map(str, problems)))
+
+
+def is_as_written(artifacts: Artifacts) -> bool:
+    """Whether submission.csv has the SHA-256 that was noted when it was written."""
+    try:
+        noted = read_json(artifacts.timings, NOTE).get("submit", {}).get("sha256")
+        return bool(noted == hashlib.sha256(artifacts.submission.read_bytes()).hexdigest())
+    except (CatsDogsError, OSError, AttributeError):
+        return False

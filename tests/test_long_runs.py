@@ -1,0 +1,224 @@
+"""What a whole run makes of all that is bad at once, of being killed again and again, and of very many images."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import catsdogs
+from catsdogs import load_features
+
+LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process takes")
+
+
+def tree(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def snapshot(folder):
+    """Return what is to be left as it is: every name, what it is, its time, and the bytes of files that can be read."""
+    found = {}
+    for name in sorted(os.fsencode(path) for path in folder.rglob("*")):
+        status = os.lstat(name)
+        found[name] = (status.st_mode, status.st_mtime_ns, status.st_size, status.st_ino)
+    return found
+
+
+def bad_pictures(folder, draw, encode, png_of):
+    """Fill a folder with every bad picture there is; return {id: a part of the reason, or None where it is read}."""
+    good = encode(draw(1, size=(64, 48)), "JPEG")
+    files = {
+        "good": (good, None),
+        "empty": (b"", "the file is empty"),
+        "text": (b"a text that somebody called .jpg", "not a JPEG"),
+        "gif": (encode(draw(2), "GIF"), None),
+        "cut": (good[: len(good) // 2], "it does not decode"),
+        "flipped": (good[:300] + bytes([good[300] ^ 1]) + good[301:], None),
+        "bomb": (png_of(20_000, 20_000), "pixels"),
+        "bomb-that-is-let-in": (png_of(16_000, 8_000), "it does not decode"),
+        "tall-bomb": (png_of(1, 2_000_000), "would take"),
+        "point": (encode(Image.new("RGB", (1, 1), "red")), None),
+        "line": (encode(draw(3, size=(1, 30_000))), None),
+        "lying-line": (encode(draw(3, size=(30_000, 1))), None),
+        "frames": (
+            encode(draw(4, size=(9, 9)), "GIF", save_all=True, append_images=[draw(n, (9, 9)) for n in range(999)]),
+            None,
+        ),
+        "large": (encode(Image.linear_gradient("L").resize((6_000, 5_000)).convert("RGBA"), compress_level=1), None),
+        "\udcff\udcfe": (good + b"x", None),
+        "line\nend": (good + b"y", None),
+    }
+    for name, (content, _) in files.items():
+        Path(os.fsdecode(os.fsencode(folder / f"{name}.jpg"))).write_bytes(content)
+    expected = {catsdogs.errors.printable(name): reason for name, (_, reason) in files.items()}
+    (folder / "folder.jpg").mkdir()
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "dangling.jpg").symlink_to(folder / "nowhere")
+    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
+    (folder / "around").symlink_to(folder)
+    with (folder / "vast.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    return expected | {
+        "folder": "it is a folder",
+        "pipe": "it is not a regular file",
+        "dangling": "No such file",
+        "loop": "symbolic links",
+        "vast": "more than 268,435,456",
+    }
+
+
+PEAK = """
+import sys
+import catsdogs
+from catsdogs.cli import main
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
+_, plain, *arguments = sys.argv
+catsdogs.extract(plain, artifacts=arguments[2] + "-of-plain", weights=arguments[4])
+before = peak()
+sys.argv[1:] = ["extract", *arguments]
+try:
+    main()
+except SystemExit as ended:
+    print("ENDED", ended.code)
+print("TOOK", peak() - before)
+"""
+
+
+@LINUX
+def test_of_all_bad_pictures_at_once_each_is_computed_or_has_a_reason_and_none_is_touched(
+    tmp_path, draw, encode, write_folder, tiny_backbone
+):
+    from test_images import bomb
+
+    data, plain = tmp_path / "data/test", tmp_path / "plain"
+    data.mkdir(parents=True)
+    write_folder(plain, {"1.png": encode(draw(1))})
+    expected = bad_pictures(data, draw, encode, lambda *size: bomb(encode, *size))
+    before = snapshot(tmp_path / "data")
+    artifacts = tmp_path / "artifacts"
+    arguments = [plain, tmp_path / "data", "--artifacts", artifacts, "--weights", tiny_backbone]
+    command = [sys.executable, "-c", PEAK, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    readable = [name for name, reason in expected.items() if reason is None]
+    bad = len(expected) - len(readable)
+    assert f"{len(expected)}: {len(readable)} done, {bad} unreadable ({len(expected)} test)" in done.stdout
+    found = load_features(artifacts, "test")
+    assert set(found.ids.tolist()) == set(expected)
+    for name, reason in expected.items():
+        assert (name in found.unreadable) == (reason is not None), name
+        assert reason is None or reason in found.unreadable[name], (name, found.unreadable[name])
+    assert snapshot(tmp_path / "data") == before
+    assert int(done.stdout.rpartition("TOOK ")[2]) < 1 << 30
+
+
+def test_what_vanishes_or_changes_between_listing_and_reading_is_a_reason_or_what_it_is_now(
+    tmp_path, draw, encode, write_folder, tiny_backbone
+):
+    from catsdogs import extraction
+
+    data = write_folder(tmp_path / "data", {f"{n}.png": encode(draw(n)) for n in range(1, 6)})
+    kept = extraction.compute_rows
+
+    def compute_rows(files, *arguments, **named):
+        (data / "2.png").unlink()
+        (data / "3.png").write_bytes(encode(draw(77)))
+        (data / "4.png").unlink()
+        (data / "4.png").mkdir()
+        os.truncate(data / "5.png", 40)
+        return kept(files, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extraction, "compute_rows", compute_rows)
+        done = catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone))
+    assert done.computed == 2
+    assert {name: reason[:12] for name, reason in done.unreadable["test"].items()} == {
+        "2": "it cannot be",
+        "4": "it cannot be",
+        "5": done.unreadable["test"]["5"][:12],
+    }
+    write_folder(tmp_path / "other", {"3.png": encode(draw(77))})
+    catsdogs.extract(tmp_path / "other", artifacts=tmp_path / "b", weights=str(tiny_backbone))
+    assert np.array_equal(
+        load_features(tmp_path / "a", "test").features[2], load_features(tmp_path / "b", "test").features[0]
+    )
+
+
+@pytest.mark.slow
+def test_after_forty_kills_at_random_moments_the_cache_is_that_of_a_run_that_nobody_disturbed(
+    tmp_path, draw, encode, write_folder, tiny_backbone
+):
+    images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 1201)}
+    images |= {f"{number}.png": b"bad %d" % number for number in range(1201, 1221)}
+    data = write_folder(tmp_path / "data", images)
+    catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
+    expected, draws = tree(tmp_path / "fresh/features"), random.Random(0)
+    kills, computed, whole, artifacts = 0, 0, 0, tmp_path / "0"
+    start = time.monotonic()
+    catsdogs_command = [sys.executable, "-m", "catsdogs", "extract", str(data), "--weights", str(tiny_backbone)]
+    subprocess.run([*catsdogs_command, "--artifacts", str(tmp_path / "timed")], check=True, capture_output=True)
+    usual = time.monotonic() - start
+    while kills < 40:
+        kind = draws.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+        process = subprocess.Popen(
+            [*catsdogs_command, "--artifacts", str(artifacts)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        # Half of the kills wait for the first row: what comes before it takes most of the time and writes nothing.
+        if draws.random() < 0.5:
+            while process.poll() is None and not (artifacts / "features/manifest.json").exists():
+                time.sleep(0.002)
+            time.sleep(draws.uniform(0, usual / 3))
+        else:
+            time.sleep(draws.uniform(0, usual))
+        process.send_signal(kind)
+        ended = process.wait(60)
+        kills += ended != 0
+        if ended == 0 or kills % 4 == 0:
+            done = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
+            computed += done.computed
+            assert tree(artifacts / "features") == expected, kills
+            whole += 1
+            artifacts = tmp_path / str(whole)
+    assert whole >= 10
+
+
+@pytest.mark.slow
+@LINUX
+def test_twenty_thousand_images_take_no_more_memory_or_files_than_two_thousand(tmp_path, draw, encode, tiny_backbone):
+    """Copies with bytes appended are different files; 2 % of them are cut."""
+    pictures = [encode(draw(seed, (200, 150)), "JPEG", quality=60) for seed in range(50)]
+    data = tmp_path / "data/test"
+    data.mkdir(parents=True)
+    for number in range(20_000):
+        content = pictures[number % 50]
+        content = content[:400] + b"%d" % number if number % 50 == 7 else content + b"%d" % number
+        (data / f"{number}.jpg").write_bytes(content)
+    marks = {}
+
+    def look(step, done, total):
+        if step == "computing features" and done in (2_000, 10_000, 20_000):
+            status = Path("/proc/self/status").read_text()
+            memory = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+            marks[done] = (memory, len(list(Path("/proc/self/fd").iterdir())))
+
+    start = time.monotonic()
+    done = catsdogs.extract(data.parent, artifacts=tmp_path / "a", weights=str(tiny_backbone), progress=look)
+    print(f"20,000 files in {time.monotonic() - start:.0f} s; KB and open files after so many: {marks}")
+    assert (done.images, done.computed, len(done.unreadable["test"])) == ({"test": 20_000}, 19_600, 400)
+    assert {int(name) % 50 for name in done.unreadable["test"]} == {7}
+    assert len({files for _, files in marks.values()}) == 1
+    assert marks[20_000][0] - marks[2_000][0] < 50_000
+    assert catsdogs.extract(data.parent, artifacts=tmp_path / "a").computed == 0
+    assert catsdogs.verify(tmp_path / "a").problems == ()

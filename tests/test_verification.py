@@ -1,0 +1,211 @@
+"""Whatever of the artifacts is damaged, `verify` says so, nothing is trained on it, and what it names mends it."""
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import catsdogs
+from catsdogs import CatsDogsError
+from catsdogs.terminal import verification_lines
+
+NOTES = ("source.json", "timings.json")
+"""What nothing depends on; they are no part of what is vouched for."""
+
+
+def import_split(folder, split, labels, seed):
+    features = np.random.default_rng(seed).random((24, 2048)).astype(np.float32)
+    ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(24)]
+    views = {"224": features + 0.2 * (np.arange(24) % 2)[:, np.newaxis]}
+    catsdogs.import_features(ids, labels, views, artifacts=folder, split=split)
+
+
+def make(folder):
+    import_split(folder, "train", np.arange(24) % 2, 0)
+    import_split(folder, "test", None, 1)
+    catsdogs.train(folder)
+    catsdogs.submit(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return {path: bytes} of artifacts that are well."""
+    folder = make(tmp_path_factory.mktemp("whole"))
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture
+def artifacts(tmp_path, whole):
+    return restore(tmp_path / "artifacts", whole)
+
+
+def restore(folder, whole):
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, content in whole.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_all_is_well_in_one_line(artifacts):
+    found = catsdogs.verify(artifacts)
+    assert (found.images, found.head, found.submission, found.problems) == ({"train": 24, "test": 24}, True, True, ())
+    (line,) = verification_lines(found)
+    assert line == (
+        "all is well",
+        "24 train, 24 test images: every row matches its checksum and head and submission",
+    )
+
+
+def test_verifying_writes_nothing_but_the_lock(artifacts):
+    before = {path: path.stat().st_mtime_ns for path in artifacts.rglob("*")}
+    catsdogs.verify(artifacts)
+    now = {path: path.stat().st_mtime_ns for path in artifacts.rglob("*") if not path.name.startswith(".")}
+    assert now == before
+
+
+def test_where_there_is_nothing_to_verify_it_is_said(tmp_path):
+    with pytest.raises(CatsDogsError, match=r"no features in .*catsdogs extract"):
+        catsdogs.verify(tmp_path)
+
+
+def flipped(content, draw):
+    position = draw(st.integers(0, len(content) - 1))
+    return content[:position] + bytes([content[position] ^ 1 << draw(st.integers(0, 7))]) + content[position + 1 :]
+
+
+def zeroed(content, draw):
+    position = draw(st.integers(0, len(content) - 1))
+    return content[:position] + bytes(min(512, len(content) - position)) + content[position + 512 :]
+
+
+DAMAGES = {
+    "flipped": flipped,
+    "zeroed": zeroed,
+    "cut": lambda content, draw: content[: draw(st.integers(0, len(content) - 1))],
+    "longer": lambda content, draw: content + draw(st.binary(min_size=1, max_size=9)),
+    "missing": lambda content, draw: None,
+}
+
+
+def test_no_damage_to_any_file_goes_unnoticed(whole, tmp_path):
+    artifacts = restore(tmp_path / "artifacts", whole)
+    files = sorted(set(whole) - set(NOTES))
+    tried = []
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.sampled_from(files), st.sampled_from([*DAMAGES, "swapped"]), st.data())
+    def attempt(name, kind, data):
+        other = data.draw(st.sampled_from(files)) if kind == "swapped" else name
+        damaged = {name: whole[other], other: whole[name]}
+        if kind != "swapped":
+            damaged = {name: DAMAGES[kind](whole[name], data.draw)}
+        damaged = {path: content for path, content in damaged.items() if content != whole[path]}
+        try:
+            for path, content in damaged.items():
+                (artifacts / path).unlink()
+                if content is not None:
+                    (artifacts / path).write_bytes(content)
+            if damaged and damaged != {"submission.csv": None}:
+                must_be_noticed(artifacts, damaged)
+                tried.append((name, kind))
+        finally:
+            for path in damaged:
+                (artifacts / path).write_bytes(whole[path])
+
+    attempt()
+    assert len(tried) > 200
+    assert {name for name, _ in tried} == set(files)
+    assert {kind for _, kind in tried} == {*DAMAGES, "swapped"}
+    assert catsdogs.verify(artifacts).problems == ()
+
+
+def must_be_noticed(artifacts, damaged):
+    if damaged.get("features/manifest.json", b"") is None:
+        with pytest.raises(CatsDogsError, match="no features"):
+            catsdogs.verify(artifacts)
+    else:
+        problems = catsdogs.verify(artifacts).problems
+        assert problems, damaged.keys()
+        assert all("\n" not in problem for problem in problems)
+        manifest = {path for path in damaged if path == "features/manifest.json"}  # without it, no other is judged
+        assert {mends(path) for path in manifest or damaged} <= {
+            remedy for remedy in REMEDIES.values() if remedy in "".join(problems)
+        }
+    if any(path.startswith(("features/train", "features/manifest")) for path in damaged):
+        with pytest.raises(CatsDogsError):
+            catsdogs.train(artifacts)
+    if any(path.startswith(("features/test", "features/manifest", "head.npz", "head.json")) for path in damaged):
+        with pytest.raises(CatsDogsError):
+            catsdogs.submit(artifacts)
+
+
+REMEDIES = {
+    "features/manifest": "Restore it from a copy",
+    "features/": "Import the same features again",
+    "submission": "Run catsdogs submit",
+    "": "Run catsdogs train",
+}
+"""What must be said of a damaged file, by what its path starts with."""
+
+
+def mends(path):
+    return next(remedy for start, remedy in REMEDIES.items() if path.startswith(start))
+
+
+def test_what_it_names_mends_it(artifacts, whole):
+    for name in ("features/train/224.npy", "features/test/ids.npy", "head.npz", "metrics.json", "submission.csv"):
+        os.truncate(artifacts / name, len(whole[name]) // 2)
+    assert len(catsdogs.verify(artifacts).problems) == 4  # of what train writes, the first is named
+    make(artifacts)
+    assert catsdogs.verify(artifacts).problems == ()
+    written = {name: (artifacts / name).read_bytes() for name in whole if name not in NOTES}
+    assert written == {name: content for name, content in whole.items() if name not in NOTES}
+
+
+def test_a_head_of_other_features_and_a_note_that_is_none_are_not_well(artifacts):
+    import_split(artifacts, "train", 1 - np.arange(24) % 2, 0)
+    (artifacts / "source.json").write_text("{")
+    head, note = catsdogs.verify(artifacts).problems
+    assert "as they are now. Run catsdogs train" in head
+    assert "source.json is damaged: it is no JSON. Delete it" in note
+
+
+def test_a_cache_that_is_not_complete_is_not_well(artifacts, whole):
+    ids = [f"cat.{n}" for n in range(3)]
+    origin = catsdogs.load_features(artifacts).origin
+    from catsdogs.cache import CacheWriter, digest
+
+    other = artifacts / "other"
+    writer = CacheWriter(other / "features", origin, ("224",), {"train": (ids, np.zeros(3, np.int8))})
+    writer.put("train", 0, digest(b"a"), np.zeros((1, 2048), np.float32))
+    (problem,) = catsdogs.verify(other).problems
+    assert "not complete" in problem
+
+
+def test_checking_25_000_rows_takes_half_a_second():
+    from catsdogs.cache import Origin, rows
+
+    n = 25_000
+    features = np.zeros((n, 2048), np.float32)
+    features[:, 0] = np.arange(n)
+    origin = Origin("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none")
+    ids = np.array([f"cat.{row}" for row in range(n)])
+    digests = np.zeros((n, 16), np.uint8)
+    sums = np.fromiter(rows.sums(origin, "224", ids.tolist(), digests, features), np.uint64, n)
+    stored = rows.Rows(ids, np.zeros(n, np.int8), digests, {"224": features}, {"224": sums}, {}, [])
+    taken = []
+    for _ in range(5):
+        start = time.thread_time()
+        assert rows.check(stored, origin).all()
+        taken.append(time.thread_time() - start)
+    assert min(taken) < 0.5  # processor time, so that a busy machine fails no test
