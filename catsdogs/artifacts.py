@@ -41,6 +41,16 @@ class Artifacts:
         return self.root / "features"
 
     @property
+    def duplicates(self) -> Path:
+        """Pairs of images that are the same, or nearly so."""
+        return self.features / "duplicates.npy"
+
+    @property
+    def duplicates_facts(self) -> Path:
+        """Which features the pairs are of."""
+        return self.features / "duplicates.json"
+
+    @property
     def head(self) -> Path:
         """Coefficients of the head, which this program reads."""
         return self.root / "head.npz"

@@ -12,7 +12,7 @@ import numpy as np
 from .artifacts import Artifacts, record, record_timing, writing
 from .backbone import Backbone, Weights, choose_weights, load
 from .belt import compute_rows
-from .cache import CacheWriter, Origin, read_manifest
+from .cache import CacheWriter, Origin, count_duplicates, load_duplicates, read_manifest
 from .errors import CatsDogsError
 from .images import PIXELS, SIZE
 from .progress import Progress
@@ -40,6 +40,8 @@ class Extraction:
         Images whose features were computed; the others were in the cache, or are unreadable.
     passed_over : int
         Files of the source that are no images, or lie outside of both splits.
+    duplicates : dict of str to int
+        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them.
     backbone : str
         Its weights as they were asked for.
     seconds : float
@@ -52,6 +54,7 @@ class Extraction:
     unreadable: dict[str, dict[str, str]]
     computed: int
     passed_over: int
+    duplicates: dict[str, int]
     backbone: str
     seconds: float
     rate: float | None
@@ -115,11 +118,13 @@ def extract(
         with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune) as cache:
             record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
             stored = _fill(cache, source, backbone, strict=strict, progress=progress)
+        duplicates = load_duplicates(artifacts, progress=progress)
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=cache.unreadable,
             computed=len(stored),
             passed_over=source.passed_over,
+            duplicates=count_duplicates(duplicates),
             backbone=origin.form,
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,

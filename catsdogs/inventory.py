@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .artifacts import NOTE, Artifacts, read_json
-from .cache import read_manifest
+from .cache import count_duplicates, kept_duplicates, read_manifest
 from .errors import CatsDogsError
 from .head import TRAIN
 from .head import load as load_head
@@ -23,7 +23,8 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
     Returns
     -------
     dict
-        "artifacts", the folder; "features", the manifest; "head", what made it, and as "stale" why it must be
+        "artifacts", the folder; "features", the manifest; "duplicates", how many pairs of images are the same
+        or nearly so, empty where they must be looked for yet; "head", what made it, and as "stale" why it must be
         trained anew, or None; "metrics", where the head is valid; "source"; "timings"; "files", each file's size in
         bytes. What is not there is empty.
 
@@ -41,10 +42,12 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
         made = load_head(where).facts | {"stale": stale}
     except CatsDogsError:
         made = {"stale": stale} if stale else {}
+    duplicates = kept_duplicates(artifacts)
     files = sorted(path for path in where.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {
         "artifacts": str(where.root),
         "features": asdict(manifest),
+        "duplicates": {} if duplicates is None else count_duplicates(duplicates),
         "head": made,
         "metrics": {} if stale else read_json(where.metrics, TRAIN),
         "source": read_json(where.source, NOTE),

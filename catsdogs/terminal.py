@@ -125,6 +125,7 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
     else:
         yield "features", f"none computed: all were cached, made with {done.backbone}"
+    yield "duplicates", _duplicates(done.duplicates)
     if done.backbone.startswith("random"):
         yield "", "RANDOM weights: to try and to time; the predictions mean nothing"
 
@@ -239,6 +240,8 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
         else:
             state = f"NOT complete: {_command('extract', artifacts)} goes on, with the same DATA"
         yield split, f"{entry['images']:,} images, {state}"
+    if found["duplicates"]:
+        yield "duplicates", _duplicates(found["duplicates"])
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
     yield "", f"{origin['engine']} at {origin['precision']}"
     if origin["versions"]:
@@ -278,6 +281,15 @@ def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:
         else:
             sure = max(answer.probability, 1 - answer.probability)
             yield answer.label, f"{sure:7.2%}  {answer.image}"
+
+
+def _duplicates(counts: dict[str, int]) -> str:
+    if not counts["pairs"]:
+        return "none: no two images are the same, or nearly so"
+    return (
+        f"{counts['pairs']:,} {'pair' if counts['pairs'] == 1 else 'pairs'}, {counts['identical']:,} of equal bytes; "
+        f"{counts['across_classes']:,} across classes, {counts['across_splits']:,} across train and test"
+    )
 
 
 def _look_at(*paths: Path) -> Iterator[Line]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import head
 from .artifacts import Artifacts, record_timing, to_csv, to_json, writing
-from .cache import Features, Origin, digests, labelled_splits, load_features, read_manifest
+from .cache import Features, Origin, digests, group_images, labelled_splits, load_features, read_manifest
 from .errors import CatsDogsError
 from .folds import FOLDS, draw_folds, draw_order, group_keys
 from .head import Choice, Examples
@@ -103,7 +103,7 @@ def train(
     features = load_features(artifacts, partial=partial)
     rows = _usable(features)
     ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
-    groups = group_keys(images)
+    groups = group_keys(images, group_images(artifacts, features, progress=progress)[rows])
     examples = Examples(
         features=features.features if rows.all() else features.features[rows],
         labels=labels,

@@ -42,6 +42,8 @@ def test_asking_where_a_file_lies_creates_nothing(tmp_path):
     paths = [getattr(where, name) for name in names]
     assert {str(path.relative_to(where.root)) for path in paths} == {
         "features",
+        "features/duplicates.npy",
+        "features/duplicates.json",
         "head.npz",
         "head.json",
         "head.joblib",

@@ -7,6 +7,7 @@ itself. When files must change together they are written as ``X.new``, the manif
 and whoever opens the cache next finishes the renames.
 """
 
+from .duplicates import count_duplicates, group_images, kept_duplicates, load_duplicates
 from .importing import import_features
 from .manifest import Origin
 from .manifest import read as read_manifest
@@ -19,10 +20,14 @@ __all__ = [
     "CacheWriter",
     "Features",
     "Origin",
+    "count_duplicates",
     "digest",
     "digests",
+    "group_images",
     "import_features",
+    "kept_duplicates",
     "labelled_splits",
+    "load_duplicates",
     "load_features",
     "read_manifest",
 ]

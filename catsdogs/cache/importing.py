@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..artifacts import Artifacts, writing
 from ..errors import CatsDogsError
 from ..layout import MAX_NAME
+from .duplicates import load_duplicates
 from .manifest import IMPORTED, SPLITS, Origin
 from .rows import WIDTH, digest
 from .rows import files as rows_files
@@ -87,6 +88,7 @@ def import_features(
             image = digest(features.tobytes())
             if not writer.has(split, place, image):
                 writer.put(split, place, image, features)
+    load_duplicates(artifacts)
 
 
 def _checked_ids(ids: Sequence[str]) -> list[str]:

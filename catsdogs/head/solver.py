@@ -32,8 +32,9 @@ _SAMPLE = 3000
 _ROUGH = 1e-2
 """Its tolerance."""
 
-_JITTER = 1e-5
-"""What is added to the diagonal of a Hessian, as a share: it only preconditions, and must have a factor in float32."""
+_JITTER = 1e-6
+"""What is added to the diagonal of a Hessian, as a share of its mean: it only preconditions, and must have a factor in
+float32."""
 
 _CHUNK = 128
 """Rows that are multiplied at once: by five columns in half the time that all rows together take."""
@@ -228,7 +229,7 @@ def _factors(hessian: Matrix, free: NDArray[np.bool_], threads: ThreadPoolExecut
     def factor(columns: NDArray[np.intp]) -> tuple[Any, Any]:
         kept = np.flatnonzero(free[:, columns[0]])
         block = hessian[np.ix_(kept, kept)]
-        block[np.diag_indices(len(kept))] *= 1 + _JITTER
+        block[np.diag_indices(len(kept))] += _JITTER * block.diagonal().mean()
         return np.ix_(kept, columns), cho_factor(block, lower=True, overwrite_a=True, check_finite=False)
 
     columns = np.arange(free.shape[1])

@@ -1,0 +1,164 @@
+"""A cache comes in; out go the pairs of images that are the same, or nearly so, looked for once and kept.
+
+`duplicates.json` is written last. It says which features the pairs are of and holds the SHA-256 of `duplicates.npy`
+and of itself: what does not agree is looked for anew.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts import Artifacts, read_json, to_sealed_json, unseal, write_atomically, writing
+from ..errors import CatsDogsError
+from ..neighbours import find_pairs, join
+from ..progress import Progress
+from .manifest import SPLITS
+from .manifest import read as read_manifest
+from .reading import Features, digests, load_features
+from .rows import WIDTH
+
+_METHOD = 1
+"""How pairs are found. Raise it when the program would find others, and those that are kept are looked for anew."""
+
+
+def load_duplicates(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> NDArray[Any]:
+    """Load the pairs of a cache; where they are not there, or not of its features, look for them and keep them.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    pairs : structured ndarray of shape (pairs,)
+        Fields split, id, label and other_split, other_id, other_label; and similarity, float32: 1 where the images
+        are byte for byte the same, otherwise below it, as `neighbours.find_pairs` has it. Splits that are not
+        complete, and images that cannot be read, are left out.
+
+    Raises
+    ------
+    CatsDogsError
+        Features that have to be read are damaged, or the folder cannot be written.
+    """
+    where = Artifacts(Path(artifacts))
+    kept = kept_duplicates(artifacts)
+    if kept is not None:
+        return kept
+    with writing(where):
+        of = digests(artifacts)
+        pairs = _find(artifacts, [split for split in SPLITS if split in of], progress)
+        file = io.BytesIO()
+        np.save(file, pairs, allow_pickle=False)
+        write_atomically(where.duplicates, file.getvalue())
+        facts = {"method": _METHOD, "of": of, "duplicates.npy": hashlib.sha256(file.getvalue()).hexdigest()}
+        write_atomically(where.duplicates_facts, to_sealed_json(facts))
+    return pairs
+
+
+def kept_duplicates(artifacts: str | Path = "artifacts") -> NDArray[Any] | None:
+    """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
+    where = Artifacts(Path(artifacts))
+    try:
+        facts, content = read_json(where.duplicates_facts, ""), where.duplicates.read_bytes()
+    except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
+        return None
+    now = {"method": _METHOD, "of": digests(artifacts), "duplicates.npy": hashlib.sha256(content).hexdigest()}
+    if not unseal(facts) or facts != now:
+        return None
+    pairs: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return pairs
+
+
+def count_duplicates(pairs: NDArray[Any]) -> dict[str, int]:
+    """Return how many pairs there are: "pairs", "identical", "across_classes", "across_splits"."""
+    labels, other_labels = pairs["label"], pairs["other_label"]
+    return {
+        "pairs": len(pairs),
+        "identical": int(np.sum(pairs["similarity"] == 1)),
+        "across_classes": int(np.sum((labels != other_labels) & (labels >= 0) & (other_labels >= 0))),
+        "across_splits": int(np.sum(pairs["split"] != pairs["other_split"])),
+    }
+
+
+def group_images(
+    artifacts: str | Path, features: Features, *, split: str = "train", progress: Progress | None = None
+) -> NDArray[np.int64]:
+    """Return a number for each image of a split; those that are the same, or nearly so, share one.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder.
+    features : Features
+        What `load_features` gave for the split. Where it is not the whole of it, its pairs are looked for and not
+        kept.
+    split : str
+        "train" or "test".
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    groups : ndarray of shape (n,), int64
+        Of each row. Which rows share a number does not depend on their order.
+
+    Raises
+    ------
+    CatsDogsError
+        As `load_duplicates`.
+    """
+    manifest = read_manifest(Artifacts(Path(artifacts)).features)
+    whole = manifest is not None and manifest.splits[split]["images"] == len(features.ids)
+    if whole and digests(artifacts).get(split) == features.digest:
+        pairs = load_duplicates(artifacts, progress=progress)
+        pairs = pairs[(pairs["split"] == split) & (pairs["other_split"] == split)]
+        row = {name: number for number, name in enumerate(features.ids.tolist())}
+        first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))
+    else:
+        rows = np.flatnonzero(features.readable)
+        found, other, _ = find_pairs(features.digests[rows], features.features[rows, :WIDTH], progress=progress)
+        first, second = rows[found], rows[other]
+    return join(len(features.ids), first, second)
+
+
+def _find(artifacts: str | Path, splits: list[str], progress: Progress | None) -> NDArray[Any]:
+    manifest = read_manifest(Artifacts(Path(artifacts)).features)
+    total = sum(manifest.splits[split]["images"] for split in splits) if manifest else 0
+    features, image_digests = np.empty((total, WIDTH), np.float32), np.empty((total, 16), np.uint8)
+    names: list[tuple[str, str, int]] = []
+    for split in splits:
+        names += _take(artifacts, split, features[len(names) :], image_digests[len(names) :])
+    first, second, similarity = find_pairs(image_digests[: len(names)], features[: len(names)], progress=progress)
+    of_pairs = [
+        (*names[a], *names[b], alike)
+        for a, b, alike in zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True)
+    ]
+    width = max((len(name) for row in of_pairs for name in (row[1], row[4])), default=1)
+    one = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
+    other = [(f"other_{name}", kind) for name, kind in one]
+    return np.array(of_pairs, np.dtype([*one, *other, ("similarity", "<f4")]))
+
+
+def _take(
+    artifacts: str | Path, split: str, features: NDArray[np.float32], image_digests: NDArray[np.uint8]
+) -> list[tuple[str, str, int]]:
+    """Fill in the first view and the digests of a split's readable images; return split, id and label of each.
+
+    What else was loaded is let go of before the next split: two views of 37,500 images are 600 MB.
+    """
+    loaded = load_features(artifacts, split)
+    rows = np.flatnonzero(loaded.readable)
+    for place, row in enumerate(rows):
+        features[place] = loaded.features[row, :WIDTH]
+    image_digests[: len(rows)] = loaded.digests[rows]
+    return [
+        (split, name, label)
+        for name, label in zip(loaded.ids[rows].tolist(), loaded.labels[rows].tolist(), strict=True)
+    ]

@@ -1,0 +1,203 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import catsdogs
+from catsdogs import import_features, load_features
+from catsdogs.cache import count_duplicates, group_images, kept_duplicates, load_duplicates
+from catsdogs.neighbours import find_pairs
+
+WIDTH = 2048
+
+
+def unlike(n, seed=0):
+    """Draw features of images that have nothing to do with each other."""
+    return np.random.default_rng(seed).gamma(0.5, size=(n, WIDTH)).astype(np.float32)
+
+
+def nearly(features, seed=1):
+    return (features * np.random.default_rng(seed).normal(1, 0.05, features.shape)).astype(np.float32)
+
+
+def digests_of(n):
+    return np.random.default_rng(2).integers(0, 256, (n, 16), np.uint8)
+
+
+def pairs_of(features, digests=None):
+    first, second, similarity = find_pairs(digests_of(len(features)) if digests is None else digests, features)
+    return dict(zip(zip(first.tolist(), second.tolist(), strict=True), similarity.tolist(), strict=True))
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """A cache of 300 training and 100 test images: 0, 1 and 2 are one image, and so are 3 and 4, 5 and a test image."""
+    train, test = unlike(300), unlike(100, seed=3)
+    train[1], train[2] = train[0], nearly(train[0])
+    train[4] = nearly(train[3])
+    test[7] = nearly(train[5])
+    ids, labels = [f"image{number}" for number in range(300)], np.arange(300) % 2
+    import_features(ids, labels, {"224": train}, artifacts=tmp_path)
+    import_features([f"test{number}" for number in range(100)], None, {"224": test}, artifacts=tmp_path, split="test")
+    return tmp_path
+
+
+def test_images_that_have_nothing_in_common_make_no_pair():
+    assert pairs_of(unlike(1000)) == {}
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_near_copies_are_found_also_where_all_features_point_almost_the_same_way(offset):
+    features = unlike(1000) + np.float32(offset)
+    features[[900, 901]] = nearly(features[[10, 20]] - np.float32(offset)) + np.float32(offset)
+    found = pairs_of(features)
+    assert set(found) == {(10, 900), (20, 901)}
+    assert all(0.9 < similarity < 1 for similarity in found.values())
+
+
+def test_one_component_that_has_nearly_all_variance_makes_no_pairs_and_hides_none():
+    random = np.random.default_rng(0)
+    features = unlike(1000) + 100 * random.random((1000, 1), np.float32) @ random.random((1, WIDTH), np.float32)
+    features[900] = features[10] + 0.05 * random.standard_normal(WIDTH)
+    assert set(pairs_of(features)) == {(10, 900)}
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3, 5, 8])
+def test_features_that_do_not_tell_images_apart_make_no_pairs(dimensions):
+    random = np.random.default_rng(0)
+    features = random.standard_normal((1000, dimensions)) @ random.standard_normal((dimensions, WIDTH))
+    assert pairs_of((1 + features).astype(np.float32)) == {}
+
+
+def test_a_chain_of_images_each_like_the_next_joins_nothing():
+    features = unlike(1000)
+    features[:40] = features[0] + np.linspace(0, 0.5, 40, dtype=np.float32)[:, np.newaxis] * features[1]
+    assert pairs_of(features) == {}
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-20, 1e20, 1e37])
+def test_the_features_unit_does_not_matter(scale):
+    features = unlike(200).clip(1e-3)
+    features[100] = nearly(features[10])
+    assert set(pairs_of((features.astype(np.float64) * scale).astype(np.float32))) == {(10, 100)}
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_too_few_images_to_compare_with_are_no_copies(n):
+    assert pairs_of(unlike(n)) == {}
+
+
+def test_any_number_of_equal_images_is_one_image_and_each_is_paired_with_the_first():
+    features, digests = unlike(300), digests_of(300)
+    features[100:200], digests[100:200] = features[50], digests[50]
+    features[250] = nearly(features[50])
+    found = pairs_of(features, digests)
+    assert {pair for pair, similarity in found.items() if similarity == 1} == {(50, row) for row in range(100, 200)}
+    assert {pair for pair, similarity in found.items() if similarity < 1} == {(50, 250)}
+
+
+def test_pairs_do_not_depend_on_the_order_of_the_images():
+    features, digests = unlike(400), digests_of(400)
+    features[300:310] = nearly(features[:10])
+    order = np.random.default_rng(5).permutation(400)
+    there = pairs_of(features, digests)
+    back = {tuple(sorted(order[list(pair)].tolist())) for pair in pairs_of(features[order], digests[order])}
+    assert back == set(there) == {(row, 300 + row) for row in range(10)}
+
+
+def test_pairs_lie_beside_the_features_and_open_with_numpy(imported):
+    pairs = np.load(imported / "features/duplicates.npy", allow_pickle=False)
+    ends = [tuple(row) for row in pairs[["split", "id", "other_split", "other_id"]].tolist()]
+    assert ends == [
+        ("train", "image0", "train", "image1"),
+        ("train", "image0", "train", "image2"),
+        ("train", "image3", "train", "image4"),
+        ("train", "image5", "test", "test7"),
+    ]
+    assert (pairs["similarity"] == 1).tolist() == [True, False, False, False]
+    assert pairs[["label", "other_label"]].tolist() == [(0, 1), (0, 0), (1, 0), (1, -1)]
+    assert count_duplicates(pairs) == {"pairs": 4, "identical": 1, "across_classes": 2, "across_splits": 1}
+    assert catsdogs.info(imported)["duplicates"] == count_duplicates(pairs)
+
+
+def test_images_that_pairs_of_the_split_connect_share_a_group(imported):
+    groups = group_images(imported, load_features(imported))
+    assert groups.shape == (300,)
+    assert len(set(groups[:3].tolist())) == len(set(groups[3:5].tolist())) == 1
+    assert len(set(groups.tolist())) == 300 - 3
+    assert len(set(group_images(imported, load_features(imported, "test"), split="test").tolist())) == 100
+
+
+def damage(content):
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize("name", ["duplicates.npy", "duplicates.json"])
+@pytest.mark.parametrize("change", [damage, lambda content: b"", lambda content: b"{}", None])
+def test_what_is_missing_or_damaged_is_made_anew_to_the_same_bytes(imported, name, change):
+    path = imported / "features" / name
+    before = path.read_bytes()
+    if change:
+        path.write_bytes(change(before))
+    else:
+        path.unlink()
+    assert kept_duplicates(imported) is None
+    assert catsdogs.info(imported)["duplicates"] == {}
+    group_images(imported, load_features(imported))
+    assert path.read_bytes() == before
+
+
+def test_pairs_of_other_features_are_not_believed(imported):
+    old = {path: path.read_bytes() for path in (imported / "features").glob("duplicates.*")}
+    more = unlike(101, seed=3)
+    more[100] = more[50]
+    import_features([f"test{number}" for number in range(101)], None, {"224": more}, artifacts=imported, split="test")
+    assert ("test50", "test100") in load_duplicates(imported)[["id", "other_id"]].tolist()
+    for path, content in old.items():
+        path.write_bytes(content)
+    assert kept_duplicates(imported) is None
+    assert ("test50", "test100") in load_duplicates(imported)[["id", "other_id"]].tolist()
+
+
+def test_what_is_there_is_not_looked_for_again(imported):
+    told = []
+    load_duplicates(imported, progress=lambda *step: told.append(step))
+    assert told == []
+    (imported / "features/duplicates.json").unlink()
+    load_duplicates(imported, progress=lambda *step: told.append(step))
+    assert told[-1] == ("looking for duplicates", 399, 399)
+
+
+def test_a_copy_saved_anew_is_found_among_extracted_pictures(tmp_path, draw, encode, write_folder, tiny_backbone):
+    files = {
+        f"train/{kind}.{number}.jpg": encode(draw(number + 100 * (kind == "dog")), "JPEG", quality=95)
+        for kind in ("cat", "dog")
+        for number in range(60)
+    }
+    again = Image.open(io.BytesIO(files["train/cat.5.jpg"]))
+    files["train/dog.99.jpg"] = encode(again, "JPEG", quality=85)
+    files["test/1.jpg"] = files["train/dog.7.jpg"]
+    files["train/cat.98.jpg"] = files["test/2.jpg"] = b"this is no image"
+    done = catsdogs.extract(
+        write_folder(tmp_path / "data", files), artifacts=tmp_path / "artifacts", weights=str(tiny_backbone)
+    )
+    pairs = load_duplicates(tmp_path / "artifacts")
+    assert pairs[["id", "other_id"]].tolist() == [("cat.5", "dog.99"), ("dog.7", "1")]
+    assert done.duplicates == {"pairs": 2, "identical": 1, "across_classes": 1, "across_splits": 1}
+
+
+def test_the_pairs_of_a_part_are_looked_for_and_not_kept(imported):
+    before = (imported / "features/duplicates.json").read_bytes()
+    features = load_features(imported)
+    part = catsdogs.Features(
+        **{
+            name: getattr(features, name)[1:] if name in ("ids", "labels", "digests", "readable", "features") else value
+            for name, value in vars(features).items()
+        }
+    )
+    groups = group_images(imported, part)
+    assert len(groups) == 299
+    assert groups[0] == groups[1]
+    assert groups[2] == groups[3] != groups[4]
+    assert (imported / "features/duplicates.json").read_bytes() == before
