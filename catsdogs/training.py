@@ -99,7 +99,7 @@ def train(
     if holdout is not None and not 0 < holdout < 1:
         raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
     # It takes as long as reading and checking the features, which leave it the interpreter.
-    Thread(target=import_module, args=("sklearn.linear_model",)).start()
+    Thread(target=import_module, args=("sklearn.kernel_approximation",)).start()
     features = load_features(artifacts, partial=partial)
     rows = _usable(features)
     ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]

@@ -103,23 +103,23 @@ class Design:
     ----------
     transform : str
     matrix : ndarray of shape (n, d + 1), float32
-        The averages or the similarities, of mean zero; the last column is 1.
+        The averages or the similarities, of mean zero; the last column is 1. In float64 where there is a basis.
     mean : ndarray of shape (d,), float64
         What was taken off.
     penalty : ndarray of shape (d + 1, d + 1), float64
         ``coefficients @ penalty @ coefficients`` is the squared norm; zero for the intercept.
     kernel : Kernel or None
         Of the transform "rbf".
-    basis : ndarray of shape (2048, d), float32, or None
+    basis : ndarray of shape (2048, d), float64, or None
         Of the others, where there are fewer images than features: what the coefficients are coordinates of.
     """
 
     transform: str
-    matrix: NDArray[np.float32]
+    matrix: NDArray[np.floating]
     mean: NDArray[np.float64]
     penalty: NDArray[np.float64]
     kernel: Kernel | None = None
-    basis: NDArray[np.float32] | None = None
+    basis: NDArray[np.float64] | None = None
 
 
 def linear_design(features: NDArray[np.float32], transform: str) -> Design:
@@ -127,7 +127,7 @@ def linear_design(features: NDArray[np.float32], transform: str) -> Design:
     matrix, mean = _centred(view_average(features, transform))
     basis = None
     if len(matrix) < WIDTH:  # as coordinates in the space that they span, the rows say as much and are shorter
-        basis, triangle = np.linalg.qr(matrix[:, :-1].T)
+        basis, triangle = np.linalg.qr(matrix[:, :-1].T.astype(np.float64))
         matrix = np.column_stack([triangle.T, matrix[:, -1]])
     return Design(transform, matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)), basis=basis)
 

@@ -11,7 +11,7 @@ from .designs import IDENTITY, LANDMARKS, RBF, Kernel, Scorer
 from .solver import Matrix, Problem, minimise, start_from
 from .validation import CrossValidation, Examples
 
-_ROUGH, _EXACT = 1e-7, 1e-14
+_ROUGH, _EXACT = 1e-5, 1e-12
 """Tolerances of the objective, as shares: in float32, and from there in float64."""
 
 _GRADIENT = 1e-6
@@ -86,7 +86,7 @@ def fit(examples: Examples, found: CrossValidation) -> Fit:
 
 
 def _optimum(
-    matrix: NDArray[np.float32], labels: NDArray[np.int8], penalty: NDArray[np.float64], c: float, of_folds: Matrix
+    matrix: Matrix, labels: NDArray[np.int8], penalty: NDArray[np.float64], c: float, of_folds: Matrix
 ) -> tuple[Matrix, Matrix]:
     """Return the coefficients and the intercept that minimise the objective, (d + 1,), and the matrix in float64."""
     problem = Problem(matrix, labels, np.ones((len(labels), 1), bool), penalty, np.ones((matrix.shape[1], 1), bool))

@@ -8,6 +8,7 @@ Nocedal and Wright, Numerical Optimization, 2006, chapter 7.1.)
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ _SAMPLE = 3000
 _ROUGH = 1e-2
 """Its tolerance."""
 
-_JITTER = 1e-6
+_JITTERS = 1e-6, 1e-4, 1e-2
 """What is added to the diagonal of a Hessian, as a share of its mean: it only preconditions, and must have a factor in
 float32."""
 
@@ -78,8 +79,8 @@ class Solution:
     ----------
     coefficients, margins, hessian : ndarray
     decrement : float
-        By what share, about, the objective is above its minimum, in the worst column: half of Newton's decrement over
-        the objective. Infinite where the Hessian is of another problem.
+        By what share, about, the objective was above its minimum before the last step, in the worst column: half of
+        Newton's decrement over the objective. Infinite where the Hessian is of another problem.
     """
 
     coefficients: Matrix
@@ -105,7 +106,7 @@ def minimise(problem: Problem, c: float, start: Solution | None = None, *, toler
     start : Solution, optional
         Of the same problem with another `c`.
     tolerance : float
-        Of the `decrement`.
+        The last step is the one before which the `decrement` was no more than this.
 
     Returns
     -------
@@ -128,7 +129,7 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
     if not fresh:
         solve = _factors(hessian + penalty, problem.free, threads)
     objective = _objective(problem, penalty, margins, coefficients)
-    decrement, whole = np.inf, False
+    decrement = np.inf
     for _ in range(_STEPS):
         probabilities = expit(margins)
         gradient = (matrix.transposed_times((probabilities - labels) * weights) + penalty @ coefficients) * problem.free
@@ -136,38 +137,39 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
         if fresh:
             hessian = matrix.squared(spread.mean(axis=1, keepdims=True))
             solve = _factors(hessian + penalty, problem.free, threads)
-        residual = -gradient
+        step, change, residual = np.zeros_like(coefficients), np.zeros_like(margins), -gradient
         direction = solve(residual)
         squared = first = (residual * direction).sum(axis=0)
-        before, decrement = decrement, float((squared / objective).max() / 2)
-        active = squared > 2 * tolerance * objective
-        if not active.any() or (whole and decrement > before / 2):
-            break  # done, or as near as the dtype allows: whole steps otherwise do much more than to halve it
-        step, change = np.zeros_like(coefficients), np.zeros_like(margins)
         products = 0
-        while products < _PRODUCTS:
+        while products < _PRODUCTS and (squared > _FORCING * first).any():
             along = matrix.times(direction)
             curved = (matrix.transposed_times(spread * along) + penalty @ direction) * problem.free
-            length = np.where(active, squared / (direction * curved).sum(axis=0), 0).astype(dtype)
+            length = _ratio(squared, (direction * curved).sum(axis=0))
             step, change, residual = step + length * direction, change + length * along, residual - length * curved
             products += 1
             solved = solve(residual)
-            last, squared = squared, (residual * solved).sum(axis=0)
-            if (squared <= np.maximum(_FORCING * first, tolerance * objective / 2))[active].all():
-                break
-            direction = solved + (squared / last).astype(dtype) * direction
+            before, squared = squared, (residual * solved).sum(axis=0)
+            direction = solved + _ratio(squared, before) * direction
         fresh = products > _HARD
-        share, whole = active.astype(dtype), True
+        decrement = float((-(gradient * step).sum(axis=0) / objective).max() / 2)
+        share = np.ones(len(objective), dtype)
         for _ in range(_HALVINGS):
             moved = _objective(problem, penalty, margins + share * change, coefficients + share * step)
             worse = moved > objective * (1 + _NOISE * np.finfo(dtype).eps)
             if not worse.any():
                 break
-            share, whole = np.where(worse, share / 2, share), False
+            share = np.where(worse, share / 2, share)
         else:
             break  # the dtype allows no more
         coefficients, margins, objective = coefficients + share * step, margins + share * change, moved
+        if decrement <= tolerance:
+            break
     return Solution(coefficients, margins, hessian, decrement)
+
+
+def _ratio(above: Matrix, below: Matrix) -> Matrix:
+    """Divide; 0 where there is nothing left to do."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 class _Blocks:
@@ -229,8 +231,11 @@ def _factors(hessian: Matrix, free: NDArray[np.bool_], threads: ThreadPoolExecut
     def factor(columns: NDArray[np.intp]) -> tuple[Any, Any]:
         kept = np.flatnonzero(free[:, columns[0]])
         block = hessian[np.ix_(kept, kept)]
-        block[np.diag_indices(len(kept))] += _JITTER * block.diagonal().mean()
-        return np.ix_(kept, columns), cho_factor(block, lower=True, overwrite_a=True, check_finite=False)
+        for jitter in _JITTERS:
+            block[np.diag_indices(len(kept))] += jitter * block.diagonal().mean()
+            with suppress(np.linalg.LinAlgError):
+                return np.ix_(kept, columns), cho_factor(block, lower=True, check_finite=False)
+        raise np.linalg.LinAlgError("the Hessian is not positive definite")
 
     columns = np.arange(free.shape[1])
     factors = list(threads.map(factor, [columns] if free.all() else columns[:, np.newaxis]))

@@ -20,16 +20,19 @@ _HALF_DECADE, _QUARTER = 2, 1
 """The path's steps, and those about its lowest point, in quarters of a decade."""
 
 _RISES, _CLEARLY = 2, 1.01
-"""The path ends when the loss has risen so often in a row, or once by this factor above the lowest."""
+"""The path ends when the loss has not fallen so often in a row, or has once risen by this factor above the lowest."""
+
+_HARDLY = 1.001
+"""By less than this factor the loss has not fallen: of what is as good, the stronger regularisation is the best."""
 
 _WIDEST = 24
-_PATH, _CHOSEN = 3e-6, 1e-9
+_PATH, _CHOSEN = 1e-4, 1e-7
 """Tolerance of the objective, as a share: along the path, where log losses are compared in their fourth digit, and at
 its lowest point."""
 
-_FEW, _TRIAL, _LEAD = 2500, 1e-4, 1.15
-"""Images on which a linear transform is tried where there are more, the tolerance, and by which factor it must be ahead
-of the kernel there to be tried on all: with every thousand images more the kernel gains on it."""
+_FEW, _TRIAL, _LEAD = 2500, 1e-3, 1.15
+"""Images up to which float64 is used, and on which a linear transform is tried where there are more; the tolerance; and
+by which factor it must be ahead of the kernel there to be tried on all, as with more images the kernel gains on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +227,7 @@ class _Path:
 
     @property
     def _best(self) -> int:
-        return min(self._losses, key=self._losses.__getitem__)
+        return min(at for at, loss in self._losses.items() if loss <= _HARDLY * self.lowest)
 
     def _go(self, at: int, step: int) -> None:
         risen = 0
@@ -267,7 +270,10 @@ def _problem(examples: Examples, transform: str, size: int | None) -> tuple[Desi
     else:
         design = linear_design(examples.features, transform)
         free = np.ones((len(design.penalty), FOLDS), bool)
-    problem = Problem(design.matrix, examples.labels, weights, design.penalty, free)
+    # Few images are often parted without an error; then the log loss is at its lowest where C is large, and float32 is
+    # too coarse.
+    matrix = design.matrix.astype(np.float64) if len(weights) <= _FEW else design.matrix
+    problem = Problem(matrix, examples.labels, weights, design.penalty, free)
     if not used.all():
-        problem = replace(problem, matrix=design.matrix[used], labels=examples.labels[used], weights=weights[used])
+        problem = replace(problem, matrix=matrix[used], labels=examples.labels[used], weights=weights[used])
     return design, problem, used
