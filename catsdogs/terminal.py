@@ -163,7 +163,8 @@ def _score_lines(name: str, scores: dict[str, Any], how: str) -> Iterator[Line]:
     """Say how good something is, each figure with its interval where that is known."""
     yield name, f"log loss {_figure(scores, 'log_loss')}, {how}"
     yield "", f"accuracy {_figure(scores, 'accuracy')}, AUC {_figure(scores, 'auc')}"
-    yield "", f"Brier {_figure(scores, 'brier')}, calibration error {_figure(scores, 'calibration_error')}"
+    yield "", f"Brier score {_figure(scores, 'brier')}"
+    yield "", f"calibration error {_figure(scores, 'calibration_error')}"
 
 
 def _figure(scores: dict[str, Any], name: str) -> str:

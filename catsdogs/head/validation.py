@@ -192,9 +192,12 @@ class _Path:
         self._labels, self._folds = examples.labels, examples.folds
         self._solutions: dict[int, Solution] = {}
         self._losses: dict[int, float] = {}
-        self._first = None
+        self._first: Solution | None = None
         if trial:
-            self._start, self._first = trial._best, start_from(trial._solutions[trial._best].coefficients)
+            self._start = trial._best
+            coefficients = trial._solutions[trial._best].coefficients
+            if len(coefficients) == len(self.design.penalty):
+                self._first = start_from(coefficients.astype(self._problem.matrix.dtype))
         else:
             variance = float(np.square(self.design.matrix[:, :-1]).mean()) or 1.0
             usual = _START if transform == RBF else _START / len(examples.labels) / variance
