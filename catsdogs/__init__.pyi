@@ -1,7 +1,7 @@
 from .cache import Features, import_features, load_features
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
-from .extraction import Extraction, extract
+from .extraction import Compute, Extraction, extract
 from .inventory import info
 from .labelling import Labelled, label
 from .pipeline import Run, run
@@ -12,6 +12,7 @@ __version__: str
 
 __all__ = [
     "CatsDogsError",
+    "Compute",
     "Demo",
     "Extraction",
     "Features",

@@ -40,6 +40,16 @@ Clip = Annotated[
     typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
+Views = Annotated[
+    str | None,
+    typer.Option(
+        help="What is computed of each image: sizes with an m if mirrored, such as 224,224m,288. Default: what the "
+        "artifacts have, then 224.",
+        show_default=False,
+    ),
+]
+Engine = Annotated[str, typer.Option(help="auto, tensorflow, openvino, jax or torch.")]
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -66,7 +76,14 @@ def _options(
 
 @app.command()
 def run(
-    data: Data, artifacts: Artifacts = HERE, weights: Weights = None, clip: Clip = None, prune: Prune = False
+    data: Data,
+    artifacts: Artifacts = HERE,
+    weights: Weights = None,
+    views: Views = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    clip: Clip = None,
+    prune: Prune = False,
 ) -> None:
     """Do everything: extract features, train the head, write the submission.
 
@@ -75,19 +92,35 @@ def run(
     Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip
     """
     with terminal.progress_bar() as progress:
-        done = catsdogs.run(data, artifacts=artifacts, weights=weights, clip=clip, prune=prune, progress=progress)
+        how = _compute(views, engine, precision)
+        done = catsdogs.run(
+            data, artifacts=artifacts, weights=weights, compute=how, clip=clip, prune=prune, progress=progress
+        )
     terminal.show(terminal.run_lines(done, artifacts))
 
 
 @app.command()
-def extract(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, prune: Prune = False) -> None:
+def extract(
+    data: Data,
+    artifacts: Artifacts = HERE,
+    weights: Weights = None,
+    views: Views = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    prune: Prune = False,
+) -> None:
     """Compute the features of every image that is not cached yet.
 
     Example: catsdogs extract photographs/ --artifacts artifacts
     """
     with terminal.progress_bar() as progress:
-        done = catsdogs.extract(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
+        how = _compute(views, engine, precision)
+        done = catsdogs.extract(data, artifacts=artifacts, weights=weights, compute=how, prune=prune, progress=progress)
     terminal.show(terminal.extraction_lines(done, artifacts))
+
+
+def _compute(views: str | None, engine: str, precision: str) -> "catsdogs.Compute":
+    return catsdogs.Compute(views.split(",") if views is not None else None, engine, precision)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,19 +78,24 @@ class UnreadableImageError(Exception):
 
 
 def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
-    """Decode an image and squash it to a square.
+    """Decode an image and squash it to a square of `size` pixels, as `decode_squares` does to several."""
+    return decode_squares(data, (size,))[size]
+
+
+def decode_squares(data: bytes, sizes: Iterable[int]) -> dict[int, NDArray[np.uint8]]:
+    """Decode an image once and squash it to squares.
 
     Parameters
     ----------
     data : bytes
         The content of a JPEG, PNG, WebP, BMP, GIF or TIFF file, whatever its name was.
-    size : int
-        Side of the square in pixels.
+    sizes : iterable of int
+        Sides of the squares in pixels.
 
     Returns
     -------
-    pixels : ndarray of shape (size, size, 3), uint8
-        RGB.
+    squares : dict of int to ndarray of shape (size, size, 3), uint8
+        RGB, by size.
 
     Raises
     ------
@@ -103,8 +109,9 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
-            squashed = _rgb(_upright(image)).resize((size, size), Image.Resampling.BICUBIC)
-            return np.asarray(squashed.convert("RGB"))
+            rgb = _rgb(_upright(image))
+            squashed = {size: rgb.resize((size, size), Image.Resampling.BICUBIC) for size in sizes}
+            return {size: np.asarray(square.convert("RGB")) for size, square in squashed.items()}
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
     except UnreadableImageError:

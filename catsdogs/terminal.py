@@ -122,6 +122,9 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
+        yield "", f"by {done.engine} in {done.precision}"
+        if done.fewer_at_once:
+            yield "", "fewer images at once than usual: the device had too little memory for more"
     else:
         yield "features", f"none computed: all were cached, made with {done.backbone}"
     if done.backbone.startswith("random"):

@@ -8,7 +8,7 @@ and whoever opens the cache next finishes the renames.
 """
 
 from .importing import import_features
-from .manifest import Origin
+from .manifest import Manifest, Origin
 from .manifest import read as read_manifest
 from .reading import Features, digests, labelled_splits, load_features
 from .rows import digest
@@ -17,6 +17,7 @@ from .writing import CacheWriter
 __all__ = [
     "CacheWriter",
     "Features",
+    "Manifest",
     "Origin",
     "digest",
     "digests",
