@@ -1,3 +1,4 @@
+from .benchmark import Benchmark, bench
 from .cache import Features, import_features, load_features
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
@@ -11,6 +12,7 @@ from .training import Training, train
 __version__: str
 
 __all__ = [
+    "Benchmark",
     "CatsDogsError",
     "Compute",
     "Demo",
@@ -20,6 +22,7 @@ __all__ = [
     "Run",
     "Submission",
     "Training",
+    "bench",
     "demo",
     "extract",
     "import_features",

@@ -15,10 +15,23 @@ from numpy.typing import NDArray
 from ..errors import CatsDogsError
 from ..images import SIZE
 from ..progress import Progress
-from .engines import AUTO, PRECISIONS, Engine, choose_engine
+from .engines import AUTO, ENGINES, PRECISIONS, Engine, choose_engine
+from .recipe import keras_recipe
 from .weights import Weights, choose_weights, fetch_imagenet
 
-__all__ = ["AUTO", "Backbone", "Weights", "choose_weights", "drawn_picture", "fetch_imagenet", "load"]
+__all__ = [
+    "AUTO",
+    "ENGINES",
+    "FULL",
+    "Backbone",
+    "Weights",
+    "choose_engine",
+    "choose_weights",
+    "drawn_picture",
+    "fetch_imagenet",
+    "keras_recipe",
+    "load",
+]
 
 FULL, WIDTH = "float32", 2048
 _TAKE_PART = {
