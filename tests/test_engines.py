@@ -159,6 +159,15 @@ def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(tiny_backb
         load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow")
 
 
+def test_openvino_tells_nobody_what_it_converts(tiny_backbone, monkeypatch):
+    def tells(*arguments, **options):
+        raise AssertionError("telemetry was started")
+
+    monkeypatch.setattr("openvino_telemetry.main.Telemetry.init", tells)
+    monkeypatch.setattr("openvino_telemetry.main.Telemetry.send_event", tells)
+    assert load(choose_weights(str(tiny_backbone)), (224,), engine="openvino").engine == "openvino"
+
+
 @pytest.mark.parametrize("engine", ["jax", "torch"])
 def test_without_tensorflow_another_backend_of_keras_computes_the_same(
     engine, folder, tmp_path, tiny_backbone, monkeypatch

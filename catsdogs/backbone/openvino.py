@@ -42,8 +42,8 @@ class OpenVINOEngine:
 
         self.precision = precision
         with silence():
-            # OpenVINO casts by itself, and better: it keeps the sums of a block in float32.
-            network = openvino.convert_model(compile_graph(fold(model, FULL), shape))
+            # OpenVINO casts by itself.
+            network = _converted(compile_graph(fold(model, FULL), shape))
             self._compiled = openvino.Core().compile_model(
                 network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
             )
@@ -70,3 +70,14 @@ class OpenVINOEngine:
         import openvino
 
         return "bfloat16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else FULL
+
+
+def _converted(graph: Any) -> Any:
+    """Do what `openvino.convert_model` does, which tells Intel of it unless the user has forbidden that."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.tensorflow.utils import create_tf_graph_iterator
+
+    frontend = FrontEndManager().load_by_framework("tf")
+    # Nothing else holds the iterator while it is converted.
+    iterator = create_tf_graph_iterator(graph, None, None, None, share_weights=False)
+    return frontend.convert(frontend.load(iterator))
