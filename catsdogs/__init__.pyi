@@ -1,8 +1,9 @@
 from .artifacts import hold
+from .benchmark import Benchmark, bench
 from .cache import Features, import_features, load_features
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
-from .extraction import Extraction, extract
+from .extraction import Compute, Extraction, extract
 from .inventory import info
 from .labelling import Labelled, label
 from .pipeline import Run, run
@@ -13,7 +14,9 @@ from .verification import Verification, verify
 __version__: str
 
 __all__ = [
+    "Benchmark",
     "CatsDogsError",
+    "Compute",
     "Demo",
     "Extraction",
     "Features",
@@ -22,6 +25,7 @@ __all__ = [
     "Submission",
     "Training",
     "Verification",
+    "bench",
     "demo",
     "extract",
     "hold",

@@ -1,24 +1,30 @@
 """Image files come in; a row for each goes out: its features, or the reason why it has none.
 
 Threads read, digest and decode some way ahead, in the files' order. What the caller has already is passed by; the
-rest is gathered into batches and computed by the backbone while the threads go on.
+rest is gathered into batches, which other threads put through the backbone while the first go on decoding and the
+caller writes.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backbone import Backbone
 from .cache import digest
-from .images import UnreadableImageError, decode
+from .images import UnreadableImageError, decode_squares
+from .meter import Meter
 from .sources import ImageFile, must_be_the_file_s_own
+from .views import View
 
 AHEAD = 64
-"""How many images may wait between the threads and the backbone: 10 MB of pixels."""
+"""How many images may wait between the decoding threads and the batches: 10 MB of pixels for one view of 224."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +37,8 @@ class Row:
         Of the file among those given.
     digest : ndarray of shape (16,), uint8
         Of the file's bytes; zeros where it could not be read.
-    features : ndarray of shape (2048,), float32, or None
+    features : ndarray of shape (views, 2048), float32, or None
+        One row for each view that was lacking.
     reason : str or None
         Why there are no features.
     """
@@ -42,78 +49,119 @@ class Row:
     reason: str | None = None
 
 
+_Seen = tuple[Row, dict[View, NDArray[np.uint8]]]
+"""A row without features, and the pixels of the views that it lacks."""
+
+
+@contextmanager
 def compute_rows(
     files: Sequence[ImageFile],
     backbone: Callable[[], Backbone],
+    lacks: Callable[[int, NDArray[np.uint8]], Sequence[View]],
     *,
-    has: Callable[[int, NDArray[np.uint8]], bool] = lambda position, digest: False,
-) -> Iterator[Row]:
-    """Yield a row for each file, those that need computing a batch at a time.
+    meter: Meter,
+) -> Iterator[Iterator[Row]]:
+    """Start reading and decoding; give an iterator of a row for each file, those that are computed in batches.
 
     Parameters
     ----------
     files : sequence of ImageFile
     backbone : callable
         Returns the backbone; called when the first image is there to be computed, and not if there is none.
-    has : callable
-        Says of a position and a digest whether the caller has that row already; called from several threads.
+    lacks : callable
+        Says of a position and a digest which views are to be computed; called from several threads.
+    meter : Meter
+        Told how long reading, decoding and computing took.
 
     Raises
     ------
     CatsDogsError
-        The machine fails, its disk, its memory or a connection, rather than one image: what else there is to read
-        would fare no better, and good rows are not to be taken for bad ones.
+        From the iterator: the machine fails, its disk, its memory or a connection, rather than one image. What else
+        there is to read would fare no better, and good rows are not to be taken for bad ones.
     """
-    batch: list[tuple[Row, NDArray[np.uint8]]] = []
-    for row, pixels in _seen_in_order(files, has):
-        if pixels is None:
-            yield row
-            continue
-        batch.append((row, pixels))
-        if len(batch) == backbone().batch:
-            yield from _compute(batch, backbone())
-            batch = []
-    if batch:
-        yield from _compute(batch, backbone())
-
-
-def _compute(batch: Sequence[tuple[Row, NDArray[np.uint8]]], backbone: Backbone) -> Iterator[Row]:
-    features = backbone.features(np.stack([pixels for _, pixels in batch]))
-    for (row, _), of_row in zip(batch, features, strict=True):
-        yield replace(row, features=of_row)
-
-
-def _seen_in_order(
-    files: Sequence[ImageFile], has: Callable[[int, NDArray[np.uint8]], bool]
-) -> Iterator[tuple[Row, NDArray[np.uint8] | None]]:
     from joblib import cpu_count
 
-    def see(position: int) -> tuple[Row, NDArray[np.uint8] | None]:
-        try:
-            data = files[position].read()
-        except OSError as error:
-            reason = f"it cannot be read: {error.strerror or error}"
-            return Row(position, np.zeros(16, np.uint8), reason=reason), None
-        row = Row(position, digest(data))
-        if has(position, row.digest):
-            return row, None
-        try:
-            return row, decode(data)
-        except UnreadableImageError as error:
-            return replace(row, reason=str(error)), None
-        except MemoryError as error:
-            must_be_the_file_s_own(error, files[position].where)
-            raise
+    see = partial(_see, files, lacks, meter)
+    threads = ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode")
+    positions = iter(range(len(files)))
+    ahead = deque(threads.submit(see, position) for position in islice(positions, AHEAD))
 
-    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode") as threads:
-        ahead: deque[Future[tuple[Row, NDArray[np.uint8] | None]]] = deque()
-        try:
-            for position in range(len(files)):
-                ahead.append(threads.submit(see, position))
-                if len(ahead) > AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    def seen_in_order() -> Iterator[_Seen]:
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(threads.submit(see, position) for position in islice(positions, 1))
+
+    try:
+        yield _computed(seen_in_order(), backbone, meter)
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _see(
+    files: Sequence[ImageFile],
+    lacks: Callable[[int, NDArray[np.uint8]], Sequence[View]],
+    meter: Meter,
+    position: int,
+) -> _Seen:
+    """Read and digest a file, and decode it once for all the views that it lacks."""
+    try:
+        with meter.time("read"):
+            data = files[position].read()
+            row = Row(position, digest(data))
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror or error}"
+        return Row(position, np.zeros(16, np.uint8), reason=reason), {}
+    views = lacks(position, row.digest)
+    if not views:
+        return row, {}
+    try:
+        with meter.time("decode"):
+            squares = decode_squares(data, {view.size for view in views})
+    except UnreadableImageError as error:
+        return replace(row, reason=str(error)), {}
+    except MemoryError as error:
+        must_be_the_file_s_own(error, files[position].where)
+        raise
+    return row, {view: view.of(squares) for view in views}
+
+
+def _computed(seen: Iterator[_Seen], backbone: Callable[[], Backbone], meter: Meter) -> Iterator[Row]:
+    """Gather batches, and keep as many of them computing as the backbone takes, and one more ready."""
+    batch: list[_Seen] = []
+    computing: deque[Future[list[Row]]] = deque()
+    threads: ThreadPoolExecutor | None = None
+    try:
+        for row, pixels in seen:
+            if not pixels:
+                yield row
+                continue
+            if threads is None:
+                threads = ThreadPoolExecutor(backbone().streams, thread_name_prefix="compute")
+            batch.append((row, pixels))
+            if len(batch) == backbone().batch:
+                computing.append(threads.submit(_compute, batch, backbone(), meter))
+                batch = []
+            if len(computing) > backbone().streams:
+                yield from computing.popleft().result()
+        if threads is not None and batch:
+            computing.append(threads.submit(_compute, batch, backbone(), meter))
+        while computing:
+            yield from computing.popleft().result()
+    finally:
+        if threads is not None:
+            threads.shutdown(cancel_futures=True)
+
+
+def _compute(batch: Sequence[_Seen], backbone: Backbone, meter: Meter) -> list[Row]:
+    """Compute each view of those images of a batch that lack it."""
+    with meter.time("compute"):
+        features: list[dict[View, NDArray[np.float32]]] = [{} for _ in batch]
+        for view in {view for _, pixels in batch for view in pixels}:
+            lacking = [place for place, (_, pixels) in enumerate(batch) if view in pixels]
+            computed = backbone.features(np.stack([batch[place][1][view] for place in lacking]))
+            for place, of_view in zip(lacking, computed, strict=True):
+                features[place][view] = of_view
+    return [
+        replace(row, features=np.stack([of_views[view] for view in pixels]))
+        for (row, pixels), of_views in zip(batch, features, strict=True)
+    ]

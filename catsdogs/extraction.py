@@ -2,28 +2,54 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache as once
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .artifacts import Artifacts, record, record_timing, writing
-from .backbone import Backbone, Weights, choose_weights, load
-from .belt import compute_rows
-from .cache import CacheWriter, Origin, count_duplicates, load_duplicates, read_manifest
+from .backbone import AUTO, Backbone, Weights, choose_weights, load
+from .belt import Row, compute_rows
+from .cache import CacheWriter, Manifest, Origin, count_duplicates, load_duplicates, read_manifest
 from .errors import CatsDogsError
-from .images import PIXELS, SIZE
+from .images import PIXELS
+from .meter import Meter
 from .progress import Progress
-from .sources import Source
-
-VIEW = "224"
-"""The images as they are, 224 pixels a side."""
+from .sources import ImageFile, Source
+from .views import FIRST, View, parse_views
 
 _SYNC_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How features are to be computed.
+
+    Parameters
+    ----------
+    views : sequence of str, optional
+        Names such as "224", "224m" for mirrored, "288". By default those that the artifacts have, then "224".
+    engine : str
+        "auto", "tensorflow", "openvino", "jax" or "torch".
+    precision : str
+        "auto", "float32", "bfloat16" or "float16". "auto" is what the artifacts have, then the fastest that the
+        hardware computes natively.
+    """
+
+    views: Sequence[str] | None = None
+    engine: str = AUTO
+    precision: str = AUTO
+
+
+BEST = Compute()
+"""What the artifacts have, and else what this machine does best."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +70,16 @@ class Extraction:
         Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them.
     backbone : str
         Its weights as they were asked for.
+    engine, precision : str
+        What computed the features, and in what precision.
+    fewer_at_once : bool
+        Whether the device had too little memory for the usual batch, and took fewer images at once.
     seconds : float
         Wall time, loading included.
     rate : float or None
         Images a second, from the first stored batch to the last; None where there were not two.
+    stages : dict of str to float
+        Seconds of work in reading, decoding, computing and writing, those of all threads together.
     """
 
     images: dict[str, int]
@@ -56,8 +88,12 @@ class Extraction:
     passed_over: int
     duplicates: dict[str, int]
     backbone: str
+    engine: str
+    precision: str
+    fewer_at_once: bool
     seconds: float
     rate: float | None
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 def extract(
@@ -65,6 +101,7 @@ def extract(
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
+    compute: Compute = BEST,
     prune: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -80,6 +117,8 @@ def extract(
     weights : str, optional
         "imagenet", "random", "random:SEED", or a path that ends in .h5, .weights.h5 or .keras. By default the
         variable CATSDOGS_WEIGHTS, then what the artifacts were made with, then "imagenet".
+    compute : Compute
+        Views, engine and precision. By default those that the artifacts were made with.
     prune : bool
         Drop rows of images that are not in `data` any more, or features that other weights made.
     strict : bool
@@ -94,17 +133,21 @@ def extract(
     Raises
     ------
     CatsDogsError
-        The data or the weights cannot be used, rows would be dropped and `prune` is not set, there is not room enough
-        for the features, or, where `strict` is set, an image cannot be read. What is done stays.
+        The data, the weights or the engine cannot be used, rows would be dropped and `prune` is not set, there is not
+        room enough for the features, or, where `strict` is set, an image cannot be read. What is done stays.
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
     chosen = choose_weights(weights, where)
-    known = _known_origin(where, chosen)
+    manifest = read_manifest(where.features)
+    known = _known_origin(manifest, chosen, compute)
+    views = _views(manifest, compute)
+    by_name = {view.name: view for view in views}
+    engine, precision = (known.engine, known.precision) if known else (compute.engine, compute.precision)
 
-    @once
-    def backbone() -> Backbone:
-        loaded = load(chosen, SIZE, progress=progress)
+    def load_backbone() -> Backbone:
+        sizes = sorted({view.size for view in views})
+        loaded = load(chosen, sizes, engine=engine, precision=precision, progress=progress)
         if known and loaded.sha256 != known.sha256:
             raise CatsDogsError(
                 f"{chosen.name} is not the network any more that {where.features} was made with",
@@ -112,12 +155,28 @@ def extract(
             )
         return loaded
 
-    with Source(data) as source:
-        origin = known or origin_of(chosen, backbone())
+    # Where nothing is known yet, it is needed in any case: it loads while the source is listed.
+    at_once = known is None and Path(data).expanduser().exists()
+    with _in_background(load_backbone, at_once=at_once) as backbone, Source(data) as source:
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
-        with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune) as cache:
-            record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
-            stored = _fill(cache, source, backbone, strict=strict, progress=progress)
+        places = [(split, row) for split, (ids, _) in wanted.items() for row in range(len(ids))]
+        files = [file for images in source.splits.values() for file in images.files]
+        opened: Future[CacheWriter] = Future()
+        meter = Meter()
+
+        def lacks(position: int, digest: NDArray[np.uint8]) -> Sequence[View]:
+            # Where there is no cache, decoding need not wait for it to be opened.
+            lacking = opened.result().lacks(*places[position], digest) if manifest else by_name
+            return [by_name[name] for name in lacking]
+
+        with compute_rows(files, backbone, lacks, meter=meter) as rows, _told(opened):
+            origin = known or origin_of(chosen, backbone())
+            with writing(where), CacheWriter(where.features, origin, tuple(by_name), wanted, prune=prune) as cache:
+                opened.set_result(cache)
+                record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
+                if strict:
+                    rows = _strictly(rows, cache, places, files)
+                stored = _fill(cache, places, rows, meter, progress)
         duplicates = load_duplicates(artifacts, progress=progress)
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
@@ -126,42 +185,74 @@ def extract(
             passed_over=source.passed_over,
             duplicates=count_duplicates(duplicates),
             backbone=origin.form,
+            engine=origin.engine,
+            precision=origin.precision,
+            fewer_at_once=bool(stored) and backbone().halved,
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,
+            stages=meter.seconds,
         )
+        if stored:
+            with writing(where):
+                record_timing(where, "extract", **_timing(done), device=backbone().device)
     _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
-    if done.computed:
-        with writing(where):
-            facts = {"images": done.computed, "seconds": round(done.seconds, 3), "rate": done.rate}
-            record_timing(where, "extract", **facts, engine=backbone().engine, device=backbone().device)
     return done
 
 
-def _fill(
-    cache: CacheWriter, source: Source, backbone: Callable[[], Backbone], *, strict: bool, progress: Progress | None
-) -> list[float]:
-    """Store what the cache lacks; return the moment at which each computed row was stored, in seconds."""
-    places = [(split, row) for split, images in source.splits.items() for row in range(len(images.ids))]
-    files = [file for images in source.splits.values() for file in images.files]
-    stored: list[float] = []
-    synced = time.perf_counter()
-    rows = compute_rows(files, backbone, has=lambda position, digest: cache.has(*places[position], digest))
-    for done, row in enumerate(rows, 1):
-        if strict and (reason := row.reason or cache.reason(*places[row.position])):
+@contextmanager
+def _in_background(load_backbone: Callable[[], Backbone], *, at_once: bool) -> Iterator[Callable[[], Backbone]]:
+    """Give a callable that returns the backbone, and loads it in a thread of its own: at once, or when first asked."""
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
+        loading = once(lambda: thread.submit(load_backbone))
+        if at_once:
+            loading()
+        yield lambda: loading().result()
+
+
+@contextmanager
+def _told(opened: Future[CacheWriter]) -> Iterator[None]:
+    """Let nobody wait for a cache that could not be opened."""
+    try:
+        yield
+    finally:
+        opened.cancel()
+
+
+def _strictly(
+    rows: Iterator[Row], cache: CacheWriter, places: Sequence[tuple[str, int]], files: Sequence[ImageFile]
+) -> Iterator[Row]:
+    """Pass rows on up to the first image that cannot be read, known already or not."""
+    for row in rows:
+        if row.features is None and (reason := row.reason or cache.reason(*places[row.position])):
             raise CatsDogsError(
                 f"{files[row.position].where} is unreadable: {reason}",
                 "Mend it, take it away, or leave out --strict; what is done is kept",
             )
-        if row.reason is not None:
-            cache.put_unreadable(*places[row.position], row.digest, row.reason)
-        elif row.features is not None:
-            cache.put(*places[row.position], row.digest, row.features[np.newaxis])
-            stored.append(time.perf_counter())
-        if time.perf_counter() - synced > _SYNC_SECONDS:
-            cache.sync()
-            synced = time.perf_counter()
+        yield row
+
+
+def _fill(
+    cache: CacheWriter,
+    places: Sequence[tuple[str, int]],
+    rows: Iterator[Row],
+    meter: Meter,
+    progress: Progress | None,
+) -> list[float]:
+    """Store what the cache lacks; return the moment at which each computed row was stored, in seconds."""
+    stored: list[float] = []
+    synced = time.perf_counter()
+    for done, row in enumerate(rows, 1):
+        with meter.time("write"):
+            if row.reason is not None:
+                cache.put_unreadable(*places[row.position], row.digest, row.reason)
+            elif row.features is not None:
+                cache.put(*places[row.position], row.digest, row.features)
+                stored.append(time.perf_counter())
+            if time.perf_counter() - synced > _SYNC_SECONDS:
+                cache.sync()
+                synced = time.perf_counter()
         if progress:
-            progress("computing features", done, len(files))
+            progress("computing features", done, len(places))
     return stored
 
 
@@ -170,12 +261,32 @@ def _rate(stored: list[float], batch: int) -> float | None:
     return round(later / (stored[-1] - stored[batch - 1]), 1) if later > 0 else None
 
 
-def _known_origin(where: Artifacts, chosen: Weights) -> Origin | None:
-    """Return what made the cache that is there, if it was these weights: then they need not be loaded to know it."""
-    manifest = read_manifest(where.features)
-    if manifest and manifest.origin.fingerprint == chosen.fingerprint() and manifest.origin.pixels == PIXELS:
-        return manifest.origin
-    return None
+def _timing(done: Extraction) -> dict[str, object]:
+    return {
+        "images": done.computed,
+        "seconds": round(done.seconds, 3),
+        "rate": done.rate,
+        "engine": done.engine,
+        "precision": done.precision,
+        "stages": {stage: round(seconds, 3) for stage, seconds in sorted(done.stages.items())},
+    }
+
+
+def _views(manifest: Manifest | None, compute: Compute) -> tuple[View, ...]:
+    if compute.views is not None:
+        return parse_views(compute.views)
+    if manifest and manifest.origin.pixels == PIXELS:
+        return parse_views(manifest.views)
+    return (FIRST,)
+
+
+def _known_origin(manifest: Manifest | None, chosen: Weights, compute: Compute) -> Origin | None:
+    """Return what made the cache that is there, if it is what is asked for: then nothing need be loaded to know it."""
+    if manifest is None or manifest.origin.fingerprint != chosen.fingerprint() or manifest.origin.pixels != PIXELS:
+        return None
+    made = manifest.origin
+    as_asked = compute.engine in (AUTO, made.engine) and compute.precision in (AUTO, made.precision)
+    return made if as_asked else None
 
 
 def origin_of(chosen: Weights, backbone: Backbone) -> Origin:

@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -96,19 +96,24 @@ class UnreadableImageError(Exception):
 
 
 def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
-    """Decode an image and squash it to a square.
+    """Decode an image and squash it to a square of `size` pixels, as `decode_squares` does to several."""
+    return decode_squares(data, (size,))[size]
+
+
+def decode_squares(data: bytes, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+    """Decode an image once and squash it to squares.
 
     Parameters
     ----------
     data : bytes
         The content of a JPEG, PNG, WebP, BMP, GIF or TIFF file, whatever its name was.
-    size : int
-        Side of the square in pixels.
+    sizes : collection of int
+        Sides of the squares in pixels.
 
     Returns
     -------
-    pixels : ndarray of shape (size, size, 3), uint8
-        RGB.
+    squares : dict of int to ndarray of shape (size, size, 3), uint8
+        RGB, by size.
 
     Raises
     ------
@@ -122,14 +127,13 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
     _hush_pillow()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            needed = _bytes_needed(image, data, size)
+            needed = _bytes_needed(image, data, sizes)
             if needed > ROOM:
                 raise UnreadableImageError(
                     f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {ROOM:,}"
                 )
             with _room(needed), closing(image):  # its memory is free before the room is
-                squashed = _rgb(_upright(image)).resize((size, size), Image.Resampling.BICUBIC)
-                return np.asarray(squashed.convert("RGB"))
+                return _squashed(_rgb(_upright(image)), sizes)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
     except (UnreadableImageError, MemoryError):
@@ -139,7 +143,12 @@ def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
         raise UnreadableImageError(f"it does not decode: {reason}") from error
 
 
-def _bytes_needed(image: Image.Image, data: bytes, size: int) -> int:
+def _squashed(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+    """Return the squares; nobody holds the image any more when they are there."""
+    return {size: np.asarray(image.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")) for size in sizes}
+
+
+def _bytes_needed(image: Image.Image, data: bytes, sizes: Collection[int]) -> int:
     """Return how many bytes decoding will take at most, from what the header says."""
     if image.format == "WEBP":
         each = _WEBP
@@ -147,11 +156,12 @@ def _bytes_needed(image: Image.Image, data: bytes, size: int) -> int:
         each = _ONE_SCAN
     else:
         each = _MODES.get(image.mode, _OTHERS)
-    # Pillow resizes in width first, all rows of it. A tile of a TIFF is decoded whole, however little of it is shown.
+    # Pillow resizes in width first, all rows of it, and the squares are made one after the other. A tile of a TIFF is
+    # decoded whole, however little of it is shown.
     tile = (
         image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
     )
-    return len(data) + int(each * max(image.width * image.height, tile)) + 4 * size * image.height
+    return len(data) + int(each * max(image.width * image.height, tile)) + 4 * max(sizes) * image.height
 
 
 def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:

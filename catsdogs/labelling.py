@@ -13,11 +13,13 @@ from .artifacts import Artifacts
 from .backbone import Backbone, choose_weights, load
 from .belt import compute_rows
 from .errors import CatsDogsError
-from .extraction import VIEW, origin_of
-from .images import PIXELS, SIZE
+from .extraction import origin_of
+from .images import PIXELS
 from .layout import is_passed_over
+from .meter import Meter
 from .progress import Progress
 from .sources import ImageFile, image_file, walk_folder
+from .views import parse_views
 
 
 @dataclass(frozen=True)
@@ -79,31 +81,34 @@ def label(
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
     chosen = choose_weights(weights, where)
-    if trained.facts["pixels"] != PIXELS or trained.facts["views"] != [VIEW]:
+    if trained.facts["pixels"] != PIXELS:
         raise CatsDogsError(
             f"the head in {where.root} was trained on features that were not computed from images here",
             "Compute and label new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
         )
 
+    names, precision = trained.facts["views"], trained.facts["precision"]
+    views = parse_views(names)
+
     @once
     def backbone() -> Backbone:
-        loaded = load(chosen, SIZE, progress=progress)
-        head.must_match(
-            trained, origin_of(chosen, loaded), (VIEW,), "Give the --weights that the head was trained with"
-        )
+        # By whatever engine there is: within the precision's tolerance they agree.
+        loaded = load(chosen, sorted({view.size for view in views}), precision=precision, progress=progress)
+        head.must_match(trained, origin_of(chosen, loaded), names, "Give the --weights that the head was trained with")
         return loaded
 
     given = [images] if isinstance(images, str | Path) else images
-    with ExitStack() as open_zips:
+    with ExitStack() as opened:
         broken: dict[str, str] = {}
-        files = [file for path in given for file in _files(path, open_zips, broken)]
+        files = [file for path in given for file in _files(path, opened, broken)]
         answers = [Labelled(file.where, None, None) for file in files]
-        for done, row in enumerate(compute_rows(files, backbone), 1):
+        rows = opened.enter_context(compute_rows(files, backbone, lambda position, digest: views, meter=Meter()))
+        for done, row in enumerate(rows, 1):
             image = files[row.position].where
             if row.features is None:
                 answers[row.position] = Labelled(image, None, None, row.reason)
             else:
-                (probability,) = trained.scorer.probabilities(row.features[None]).tolist()
+                (probability,) = trained.scorer.probabilities(row.features.reshape(1, -1)).tolist()
                 name = trained.facts["classes"][int(probability > 0.5)]
                 answers[row.position] = Labelled(image, name, probability)
             if progress:

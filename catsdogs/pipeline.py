@@ -6,7 +6,7 @@ from typing import Any
 
 from .artifacts import Artifacts, read_json
 from .cache import labelled_splits
-from .extraction import Extraction, extract
+from .extraction import BEST, Compute, Extraction, extract
 from .head import TRAIN
 from .progress import Progress
 from .submission import Submission, must_be_a_clip, submit
@@ -39,6 +39,7 @@ def run(
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
+    compute: Compute = BEST,
     clip: float | None = None,
     prune: bool = False,
     strict: bool = False,
@@ -48,7 +49,7 @@ def run(
 
     Parameters
     ----------
-    data, weights, prune, strict
+    data, weights, compute, prune, strict
         As for `extract`.
     artifacts : str or Path
         The artifacts folder.
@@ -67,7 +68,9 @@ def run(
         As the three steps do. What the steps before have done stays.
     """
     must_be_a_clip(clip)
-    extraction = extract(data, artifacts=artifacts, weights=weights, prune=prune, strict=strict, progress=progress)
+    extraction = extract(
+        data, artifacts=artifacts, weights=weights, compute=compute, prune=prune, strict=strict, progress=progress
+    )
     labelled = labelled_splits(artifacts)
     if "train" not in labelled:
         return Run(extraction, trained=False, metrics={}, submission=None)

@@ -20,6 +20,7 @@ from .errors import CatsDogsError, printable
 if TYPE_CHECKING:  # what is shown need not be loaded to show the help
     from rich.progress import Task
 
+    from .benchmark import Benchmark
     from .demonstration import Demo
     from .extraction import Extraction
     from .labelling import Labelled
@@ -123,6 +124,9 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
+        yield "", f"by {done.engine} in {done.precision}"
+        if done.fewer_at_once:
+            yield "", "fewer images at once than usual: the device had too little memory for more"
     else:
         yield "features", f"none computed: all were cached, made with {done.backbone}"
     yield "duplicates", _duplicates(done.duplicates)
@@ -272,6 +276,26 @@ def verification_lines(found: Verification) -> Iterator[Line]:
         rows = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
         others = [name for name, there in (("head", found.head), ("submission", found.submission)) if there]
         yield "all is well", " and ".join((f"{rows} images: every row matches its checksum", *others))
+
+
+def benchmark_lines(done: Benchmark) -> Iterator[Line]:
+    """Show images a second as a table, and which stage waited for how much of the time."""
+    yield "images", f"{done.images:,}, weights {done.weights}, {done.cores} cores, {done.processor}"
+    yield "alone", f"read {done.read:,.0f}/s, decode {done.decode:,.0f}/s, write {done.write:,.0f}/s"
+    yield "recipe", f"{done.recipe:,.1f}/s, Keras' own" if done.recipe else "Keras' own cannot run on these here"
+    yield "", f"{'engine':<12}{'precision':<10}{'compute/s':>10}{'end to end/s':>13}{'x recipe':>9}  waited"
+    for rates in done.engines:
+        end, times = rates.end_to_end, rates.end_to_end and done.recipe and rates.end_to_end / done.recipe
+        waited = ", ".join(f"{stage} {share:.0%}" for stage, share in rates.waited.items())
+        yield (
+            "",
+            f"{rates.engine:<12}{rates.precision:<10}{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
+            f"  {waited}",
+        )
+
+
+def _or_dash(figure: float | None, width: int) -> str:
+    return f"{figure:>{width}.2f}" if figure else f"{'-':>{width}}"
 
 
 def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:

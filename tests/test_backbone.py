@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 import catsdogs
-from catsdogs.backbone import Backbone, Weights, choose_weights, drawn_picture, load, network, tensorflow
+from catsdogs.backbone import Backbone, Weights, choose_weights, drawn_picture, load, network
 from catsdogs.backbone.quiet import keras, silence
 from catsdogs.errors import CatsDogsError
 from catsdogs.images import SIZE, decode
@@ -73,14 +73,14 @@ def files(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def resnet50(files: dict[str, Path]) -> Backbone:
-    return load(of(files["bare.h5"]), SIZE)
+@pytest.fixture(scope="module", params=["tensorflow", "openvino"])
+def resnet50(request: pytest.FixtureRequest, files: dict[str, Path]) -> Backbone:
+    return load(of(files["bare.h5"]), (SIZE,), engine=request.param, precision="float32")
 
 
 @pytest.fixture(scope="module")
 def random_resnet50() -> Backbone:
-    return load(choose_weights("random"), SIZE)
+    return load(choose_weights("random"), (SIZE,), precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -187,13 +187,13 @@ class TestFeatures:
         self, tmp_path: Path, drawn: Pixels, make: Callable[..., Path]
     ) -> None:
         maps, pooled = make(tmp_path / "maps.keras", pooled=False), make(tmp_path / "pooled.keras")
-        averaged, expected = (load(of(path), SIZE).features(drawn) for path in (maps, pooled))
+        averaged, expected = (load(of(path), (SIZE,)).features(drawn) for path in (maps, pooled))
         assert averaged.shape == (8, 2048)
         assert averaged.dtype == np.float32
         np.testing.assert_array_equal(averaged, expected)
 
     def test_a_model_of_mixed_precision_gives_float32(self, tmp_path: Path, make: Callable[..., Path]) -> None:
-        features = load(of(make(tmp_path / "mixed.keras", dtype="mixed_bfloat16")), SIZE).features(
+        features = load(of(make(tmp_path / "mixed.keras", dtype="mixed_bfloat16")), (SIZE,)).features(
             drawn_picture(SIZE)[np.newaxis]
         )
         assert features.dtype == np.float32
@@ -201,9 +201,9 @@ class TestFeatures:
     def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
         self, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tensorflow, "MEANS_BGR", tensorflow.MEANS_BGR[::-1])
+        monkeypatch.setattr(network, "MEANS_BGR", network.MEANS_BGR[::-1])
         with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
-            load(of(tiny_backbone), SIZE)
+            load(of(tiny_backbone), (SIZE,))
 
 
 class TestIdentity:
@@ -223,7 +223,7 @@ class TestIdentity:
     ) -> None:
         program = (
             "import sys; from catsdogs.backbone import choose_weights, load, network\n"
-            "print(load(choose_weights(sys.argv[1]), 224).sha256)\n"
+            "print(load(choose_weights(sys.argv[1]), [224]).sha256)\n"
             "print(network.build(choose_weights('random'), 224)[1])"
         )
         keras().layers.Conv2D(1, 1)  # from here on, Keras counts its names otherwise than in the other process

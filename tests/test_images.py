@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from catsdogs.images import FORMATS, ROOM, SIZE, UnreadableImageError, decode
+from catsdogs import images
+from catsdogs.images import FORMATS, ROOM, SIZE, UnreadableImageError, decode, decode_squares
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -304,6 +305,22 @@ def test_a_decompression_bomb_is_unreadable(encode, size):
         decode(bomb(encode, *size))
 
 
+def test_squares_of_one_decoding_are_those_of_one_each(draw, encode):
+    data = encode(draw(1, size=(300, 200)).convert("RGBA"))
+    squares = decode_squares(data, (160, SIZE, 512))
+    assert {size: square.tobytes() for size, square in squares.items()} == {
+        size: decode(data, size).tobytes() for size in (160, SIZE, 512)
+    }
+
+
+def test_the_largest_of_several_squares_decides_whether_there_is_room(draw, encode, monkeypatch):
+    monkeypatch.setattr(images, "ROOM", 2 << 20)
+    data = encode(draw(1, size=(1, 2_000)).convert("L"))
+    assert decode_squares(data, (160, SIZE)).keys() == {160, SIZE}
+    with pytest.raises(UnreadableImageError, match=r"1x2000 would take 4,\d+,\d+ bytes to decode, more than 2,097,152"):
+        decode_squares(data, (512, 160))
+
+
 def test_a_limit_of_pixels_that_a_user_lifted_for_pillow_is_kept_here(encode, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(UnreadableImageError, match="20000x20000 would take 1,617,920,067 bytes"):
@@ -362,11 +379,11 @@ LARGE = {
 PEAK = """
 import pathlib, sys
 from concurrent.futures import ThreadPoolExecutor
-from catsdogs.images import decode
+from catsdogs.images import decode_squares
 def peak():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
 def see(path):
-    return decode(pathlib.Path(path).read_bytes()).shape
+    return decode_squares(pathlib.Path(path).read_bytes(), (160, 224))[224].shape
 before = peak()
 with ThreadPoolExecutor(4) as threads:
     assert set(threads.map(see, sys.argv[1:])) == {(224, 224, 3)}

@@ -58,7 +58,7 @@ def call_of(module, name, *arguments):
 
 def refusal(path):
     with pytest.raises(CatsDogsError) as error:
-        load(choose_weights(str(path)), SIZE)
+        load(choose_weights(str(path)), (SIZE,))
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
 

@@ -1,27 +1,54 @@
-"""Pixels come in, ``uint8[n, 224, 224, 3]`` RGB; ``float32[n, 2048]`` goes out of a frozen network.
+"""Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out of a frozen network.
 
-`weights` says which weights, `network` builds the model that Keras would, an engine of its own file computes it.
+`weights` says which weights, `network` builds the model that Keras would, `engines` chooses what computes it: each
+engine has a file of its own, and all that is asked of it is to compute one shape of batch.
 """
 
 import logging
+import threading
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
+from ..images import SIZE
 from ..progress import Progress
+from .engines import AUTO, ENGINES, PRECISIONS, Engine, choose_engine
+from .recipe import keras_recipe
 from .weights import Weights, choose_weights, fetch_imagenet
 
-__all__ = ["Backbone", "Weights", "choose_weights", "drawn_picture", "fetch_imagenet", "load"]
+__all__ = [
+    "AUTO",
+    "ENGINES",
+    "FULL",
+    "Backbone",
+    "Weights",
+    "choose_engine",
+    "choose_weights",
+    "drawn_picture",
+    "fetch_imagenet",
+    "keras_recipe",
+    "load",
+]
+
+FULL, WIDTH = "float32", 2048
+_TAKE_PART = {
+    "tensorflow": ("tensorflow",),
+    "openvino": ("openvino", "tensorflow"),
+    "jax": ("jax", "jaxlib"),
+    "torch": ("torch",),
+}
 
 _log = logging.getLogger(__name__)
 
-TOLERANCE = 1e-3
-"""How far an engine's features may be from plain Keras', as a share of their norm, at float32.
+TOLERANCES = {"float32": 1e-3, "bfloat16": 0.045, "float16": 0.045}
+"""How far an engine's features may be from plain Keras', as a share of their norm, by precision.
 
-Of the difference and not of the angle, as all features of random weights point almost the same way. TensorFlow on
-a CPU is 3e-7 away; with the channels swapped it is 0.5 (random:0, `drawn_picture`, 2 cores of an x86-64)."""
+Of the difference and not of the angle, as all features of random weights point almost the same way; 0.045 is a cosine
+of 0.999. ResNet50 is 3e-7 away at float32 and 3e-3 at bfloat16; with the channels swapped it is 0.5 (random:0,
+`drawn_picture`, 2 cores of an AMD EPYC with AVX-512 bf16). A network that 16 bits do not suit is computed in 32."""
 
 
 class Backbone:
@@ -30,8 +57,10 @@ class Backbone:
     Parameters
     ----------
     weights : Weights
-    size : int
-        Side of the images in pixels.
+    sizes : sequence of int
+        Sides of the images in pixels.
+    engine, precision : str
+        By name, or "auto".
     progress : callable, optional
         Told how far a download is.
 
@@ -40,42 +69,62 @@ class Backbone:
     sha256 : str
         Identity of the network.
     batch : int
-        How many images are computed at once.
+        How many images to give at once.
+    streams : int
+        How many calls may run at the same time.
     precision, engine, device : str
+    halved : bool
+        Whether the device had too little memory for the usual batch.
 
     Raises
     ------
     CatsDogsError
-        The weights cannot be had, do not fit, or give other features here than Keras' own code does.
+        The weights or the engine cannot be had, do not fit, or give other features here than Keras' own code does.
     """
 
-    def __init__(self, weights: Weights, size: int, *, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        sizes: Sequence[int],
+        *,
+        engine: str = AUTO,
+        precision: str = AUTO,
+        progress: Progress | None = None,
+    ) -> None:
+        if precision not in (AUTO, *PRECISIONS):
+            raise CatsDogsError(
+                f"there is no precision {precision}", f"Give --precision {AUTO}, {', '.join(PRECISIONS)}"
+            )
+        self._kind = choose_engine(engine)
         from . import network
 
-        model, self.sha256 = network.build(weights, size, progress=progress)
-        from .tensorflow import TensorFlowEngine
-
-        picture = drawn_picture(size)[None]
-        try:
-            (plain,) = network.plain_features(model, picture)
-            self._engine = TensorFlowEngine(model, size)
-            (computed,) = self._engine(picture)
-        except Exception as error:
-            raise CatsDogsError(
-                f"{weights.name} fails on a picture of {size} x {size}: {network.gist(error)}",
-                "Give weights that compute images of that size on this machine",
-            ) from error
-        _must_agree(plain, computed, weights)
-        self.engine, self.precision = self._engine.name, self._engine.precision
-        self.device, self.batch = self._engine.device, self._engine.batch
+        self._model, self.sha256 = network.build(weights, sizes[0], progress=progress)
+        self.engine, self.device = self._kind.name, self._kind.device()
+        self.precision = self._kind.native_precision() if precision == AUTO else precision
+        usual = self._kind.batches[self.device]
+        self._batches = {size: _batch_of(size, usual) for size in sizes}
+        self._engines: dict[int, Engine] = {}
+        self.batch, self.halved, self._lock = max(self._batches.values()), False, threading.Lock()
+        for size in sizes:
+            plain = self._plain(weights, size)
+            try:
+                self._build_and_check(weights, size, plain)
+            except CatsDogsError:
+                if precision != AUTO or self.precision == FULL:
+                    raise
+                # What overflows in 16 bits, or is far off, is computed in 32.
+                self.precision = FULL
+                for known in (*self._engines, size):
+                    self._build_and_check(weights, known, self._plain(weights, known))
+        self.streams = self._engines[sizes[0]].streams
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute features.
+        """Compute features; several threads may ask for them.
 
         Parameters
         ----------
         pixels : ndarray of shape (n, size, size, 3), uint8
-            RGB; n at most `batch`.
+            RGB; any number of images.
 
         Returns
         -------
@@ -84,9 +133,20 @@ class Backbone:
         Raises
         ------
         CatsDogsError
-            The network gave values that are not finite.
+            The network gave values that are not finite, or the device has not the memory for a single image.
         """
-        features = self._engine(pixels)
+        features, done, size = np.empty((len(pixels), WIDTH), np.float32), 0, pixels.shape[1]
+        while done < len(pixels):
+            batch, engine = self._batches[size], self._engines[size]
+            part = pixels[done : done + batch]
+            padded = part if len(part) == batch else np.zeros((batch, *pixels.shape[1:]), np.uint8)
+            padded[: len(part)] = part
+            try:
+                features[done : done + len(part)] = engine(padded)[: len(part)]
+            except MemoryError as error:
+                self._halve(size, batch, error)
+            else:
+                done += len(part)
         if not np.isfinite(features).all():
             raise CatsDogsError("the backbone gave NaN or infinite features", "Its weights are damaged: give others")
         return features
@@ -94,15 +154,68 @@ class Backbone:
     @property
     def versions(self) -> dict[str, str]:
         """Of the packages that take part, by name."""
-        return {name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
+        return {name: version(name) for name in (*_TAKE_PART[self.engine], "keras", "numpy", "pillow")}
+
+    def _halve(self, size: int, batch: int, error: MemoryError) -> None:
+        """Go on with half the batch that did not fit, unless another thread has seen to that."""
+        with self._lock:
+            if self._batches[size] < batch:
+                return
+            if batch == 1:
+                raise CatsDogsError(
+                    f"the {self.device} has not the memory for one image of {size} x {size}",
+                    "Free some, or give --engine another",
+                ) from error
+            if not self.halved:
+                _log.warning("too little memory on the %s for %d images at once: fewer from now on", self.device, batch)
+            self.halved = True
+            self._engines[size] = self._kind(self._model, (batch // 2, size, size, 3), self.precision)
+            self._batches[size] = batch // 2
+
+    def _plain(self, weights: Weights, size: int) -> NDArray[np.float32]:
+        from . import network
+
+        try:
+            (plain,) = network.plain_features(self._model, drawn_picture(size)[np.newaxis])
+        except Exception as error:
+            raise _fails(weights, size, error) from error
+        if not 0 < np.linalg.norm(plain.astype(np.float64)) < np.inf:
+            raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Give other weights")
+        return np.asarray(plain)
+
+    def _build_and_check(self, weights: Weights, size: int, plain: NDArray[np.float32]) -> None:
+        """Build the engine for images of one size, and hold it against plain Keras."""
+        shape = (self._batches[size], size, size, 3)
+        try:
+            self._engines[size] = self._kind(self._model, shape, self.precision)
+            (computed,) = self.features(drawn_picture(size)[None])
+        except CatsDogsError:
+            raise
+        except Exception as error:
+            raise _fails(weights, size, error) from error
+        _must_agree(plain, computed, weights, self.precision)
 
 
-def load(weights: Weights, size: int, *, progress: Progress | None = None) -> Backbone:
+def load(
+    weights: Weights,
+    sizes: Sequence[int],
+    *,
+    engine: str = AUTO,
+    precision: str = AUTO,
+    progress: Progress | None = None,
+) -> Backbone:
     """Load a backbone, telling `progress` what the wait is for."""
     if progress:
         progress("loading the backbone", 0, 0)
-    backbone = Backbone(weights, size, progress=progress)
-    _log.info("%s on the %s: %s", weights.name, backbone.device, backbone.sha256)
+    backbone = Backbone(weights, sizes, engine=engine, precision=precision, progress=progress)
+    _log.info(
+        "%s by %s in %s on the %s: %s",
+        weights.name,
+        backbone.engine,
+        backbone.precision,
+        backbone.device,
+        backbone.sha256,
+    )
     return backbone
 
 
@@ -114,13 +227,27 @@ def drawn_picture(size: int) -> NDArray[np.uint8]:
     return np.stack(planes, axis=-1).astype(np.uint8)
 
 
-def _must_agree(plain: NDArray[np.float32], computed: NDArray[np.float32], weights: Weights) -> None:
-    norm = float(np.linalg.norm(plain.astype(np.float64)))
-    if not 0 < norm < np.inf:
-        raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Give other weights")
-    apart = float(np.linalg.norm(computed.astype(np.float64) - plain)) / norm
-    if not apart <= TOLERANCE:
+def _batch_of(size: int, usual: int) -> int:
+    """Return the power of two that has about as many pixels as the usual batch: all sizes then fill one another."""
+    return max(1, 1 << int(np.log2(usual * SIZE**2 / size**2)))
+
+
+def _fails(weights: Weights, size: int, error: Exception) -> CatsDogsError:
+    from . import network
+
+    return CatsDogsError(
+        f"{weights.name} fails on a picture of {size} x {size}: {network.gist(error)}",
+        "Give weights that compute images of that size on this machine",
+    )
+
+
+def _must_agree(plain: NDArray[np.float32], computed: NDArray[np.float32], weights: Weights, precision: str) -> None:
+    apart = float(np.linalg.norm(computed.astype(np.float64) - plain) / np.linalg.norm(plain.astype(np.float64)))
+    _log.debug("%s in %s is %.1e of the features' norm away from plain Keras", weights.name, precision, apart)
+    if not apart <= TOLERANCES[precision]:
         raise CatsDogsError(
             f"the features of {weights.name} are not Keras' own: they are {apart:.1e} of their norm apart",
-            "This machine's TensorFlow computes wrongly: try another version, and please report it",
+            "Give --precision float32"
+            if precision != FULL
+            else "This machine's engine computes wrongly: give another --engine, and please report it",
         )

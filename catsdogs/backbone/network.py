@@ -27,6 +27,10 @@ from .weights import Weights, fetch_imagenet
 
 WIDTH = 2048
 
+MEANS_BGR = (103.939, 116.779, 123.68)
+"""Mean of each channel over ImageNet, which ResNet50's first weights expect to be off
+(keras/src/applications/imagenet_utils.py, mode "caffe")."""
+
 _SMALL, _EXPANSION = 64 << 20, 8
 """Bytes of weights that a model may declare whatever its file holds, and for each byte of it: 4 for a weight, which
 may have been stored as 2 and compressed."""
@@ -69,7 +73,7 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
     model.trainable = False
     identity = hashlib.sha256(config.encode())
     for variable in model.weights:
-        array = _to_numpy(variable)
+        array = to_numpy(variable)
         if not np.isfinite(array).all():
             raise CatsDogsError(
                 f"{weights.path or weights.name} holds weights that are NaN or infinite",
@@ -77,7 +81,7 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
             )
         identity.update(f"{array.dtype}{array.shape}".encode())
         identity.update(array.tobytes())
-    return model, identity.hexdigest()
+    return _in_float32(model), identity.hexdigest()
 
 
 def _resnet50(classes: int | None = None) -> Any:
@@ -225,6 +229,26 @@ def _nameless(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> 
     }
 
 
+def _in_float32(model: Any) -> Any:
+    """Return what was saved in mixed precision as a model that computes in float32: engines choose for themselves."""
+    if all(layer.dtype_policy.name == "float32" for layer in model.layers):
+        return model
+
+    def clone(layer: Any) -> Any:
+        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+
+    full = keras().models.clone_model(model, clone_function=clone, recursive=True)
+    full.set_weights([to_numpy(variable).astype(np.float32) for variable in model.weights])
+    full.trainable = False
+    return full
+
+
+def from_rgb(rgb: Any) -> Any:
+    """Return what the network takes, of float32 RGB pixels: a part of every engine's graph."""
+    ops = keras().ops
+    return ops.flip(rgb, axis=-1) - ops.convert_to_tensor(MEANS_BGR, rgb.dtype)
+
+
 def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Compute features the way Keras' own documentation does, eagerly in float32: what engines are checked against.
 
@@ -240,10 +264,11 @@ def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
     """
     # preprocess_input changes a float array in place: this one is nobody else's.
     inputs = keras().applications.resnet50.preprocess_input(pixels.astype(np.float32))
-    return np.asarray(_to_numpy(model(inputs, training=False)), np.float32)
+    return np.asarray(to_numpy(model(inputs, training=False)), np.float32)
 
 
-def _to_numpy(tensor: Any) -> NDArray[Any]:
+def to_numpy(tensor: Any) -> NDArray[Any]:
+    """Return what a tensor or a variable of any backend holds."""
     with _without_remarks():  # Keras does it in a way that NumPy has deprecated
         return np.asarray(keras().ops.convert_to_numpy(tensor))
 

@@ -17,7 +17,7 @@ _redirection = threading.RLock()
 
 @cache
 def keras() -> Any:
-    """Import Keras with its TensorFlow backend.
+    """Import Keras with the backend that KERAS_BACKEND names, by itself TensorFlow.
 
     Raises
     ------
@@ -30,19 +30,22 @@ def keras() -> Any:
     try:
         with silence():
             import keras
-            import tensorflow as tf
+
+            if backend == "tensorflow":
+                import tensorflow as tf
+
+                tf.get_logger().setLevel("ERROR")
+                # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
+                tf.config.experimental.enable_tensor_float_32_execution(False)
     except ImportError as error:
         raise CatsDogsError(
             f"Keras does not load with its {backend} backend ({error})",
             "Unset KERAS_BACKEND, or install catsdogs anew in an environment of its own",
         ) from error
-    tf.get_logger().setLevel("ERROR")
-    # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != backend:
         raise CatsDogsError(
             f"Keras is set to its {keras.backend.backend()} backend",
-            "Set KERAS_BACKEND=tensorflow before Keras is imported",
+            f"Set KERAS_BACKEND={backend} before Keras is imported",
         )
     if keras.config.image_data_format() != "channels_last":
         raise CatsDogsError("Keras is set to channels_first", 'Set "image_data_format": "channels_last" in keras.json')

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .folding import FULL, fold
+from .hardware import cpu_computes
+from .network import from_rgb
 from .quiet import silence
-
-MEANS_BGR = (103.939, 116.779, 123.68)
-"""Mean of each channel over ImageNet, which ResNet50's first weights expect to be off
-(keras/src/applications/imagenet_utils.py, mode "caffe")."""
-
-CPU_BATCH, GPU_BATCH = 16, 128
 
 
 class TensorFlowEngine:
@@ -24,36 +21,61 @@ class TensorFlowEngine:
     ----------
     model : keras.Model
         Takes BGR with the means off, gives (n, 2048).
-    size : int
-        Side of the images in pixels.
+    shape : tuple of int
+        (batch, size, size, 3).
+    precision : str
     """
 
     name = "tensorflow"
-    precision = "float32"
+    batches = {"cpu": 32, "gpu": 128}  # noqa: RUF012
+    streams = 2
+    """Calls that may run at the same time: while one waits for its slowest thread, or copies, the other computes."""
 
-    def __init__(self, model: Any, size: int) -> None:
+    def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
+        self.precision = precision
         with silence():
-            self.device = "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
-            self.batch = GPU_BATCH if self.device == "gpu" else CPU_BATCH
-            self._graph = _compile(model, (self.batch, size, size, 3))
+            self._graph = compile_graph(fold(model, precision), shape)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of up to `batch` images."""
-        padded = np.zeros((self.batch, *pixels.shape[1:]), np.uint8)
-        padded[: len(pixels)] = pixels
-        features = self._graph(_tf().constant(padded))
-        return np.asarray(features.numpy()[: len(pixels)])
+        """Compute the features of as many images as the graph takes.
+
+        Raises
+        ------
+        MemoryError
+            The device has not enough.
+        """
+        tf = _tf()
+        try:
+            return np.asarray(self._graph(tf.constant(pixels)).numpy())
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(error.message) from error
+
+    @staticmethod
+    def device() -> str:
+        """Return "gpu" or "cpu"."""
+        with silence():
+            return "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
+
+    @staticmethod
+    def native_precision() -> str:
+        """Return the fastest precision that the device computes without emulating it."""
+        if TensorFlowEngine.device() == "cpu":
+            return "bfloat16" if cpu_computes("bfloat16") else FULL
+        gpu = _tf().config.list_physical_devices("GPU")[0]
+        capability = _tf().config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+        # Tensor cores came with Volta (7.0), and take bfloat16 from Ampere (8.0) on.
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FULL
 
 
-def _compile(model: Any, shape: tuple[int, ...]) -> Any:
+def compile_graph(model: Any, shape: tuple[int, ...]) -> Any:
+    """Trace a function of uint8 RGB pixels of that shape."""
     tf = _tf()
 
     # There is no Python control flow to convert, and autograph leaves files in the temporary folder when killed.
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)  # type: ignore[untyped-decorator]
     def features(rgb: Any) -> Any:
-        bgr = tf.cast(rgb, tf.float32)[..., ::-1] - tf.constant(MEANS_BGR, tf.float32)
         # A model of mixed precision gives 16 bits.
-        return tf.cast(model(bgr, training=False), tf.float32)
+        return tf.cast(model(from_rgb(tf.cast(rgb, tf.float32)), training=False), tf.float32)
 
     return features.get_concrete_function()
 

@@ -111,16 +111,25 @@ def check(rows: Rows, origin: Origin) -> NDArray[np.uint8]:
     A row that does not match its checksum in every view is UNSEEN, and so is an unreadable image without a reason:
     the checksum does not cover that. An unreadable image's features are NaN, so nothing else need tell it.
     """
-    valid = np.ones(len(rows.ids), bool)
-    nan = np.zeros(len(rows.ids), bool)
+    return status_of(rows, sound(rows, origin))
+
+
+def sound(rows: Rows, origin: Origin) -> dict[str, NDArray[np.bool_]]:
+    """Return by view which rows, of shape (n,), match their checksums and, where they are NaN, have a reason."""
     ids = rows.ids.tolist()
+    found = {}
     for view, features in rows.features.items():
-        wanted = sums(origin, view, ids, rows.digests, features)
-        valid &= np.fromiter(wanted, np.uint64, len(ids)) == rows.sums[view]
-        nan |= np.isnan(features[:, 0])
-    for row in np.flatnonzero(nan):
-        valid[row] &= ids[row] in rows.reasons
-    return np.where(valid, np.where(nan, UNREADABLE, READABLE), UNSEEN).astype(np.uint8)
+        wanted = np.fromiter(sums(origin, view, ids, rows.digests, features), np.uint64, len(ids))
+        found[view] = wanted == rows.sums[view]
+        for row in np.flatnonzero(np.isnan(features[:, 0])):
+            found[view][row] &= ids[row] in rows.reasons
+    return found
+
+
+def status_of(rows: Rows, sound: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Return the same as `check`, where `sound` is known."""
+    nan = np.any([np.isnan(features[:, 0]) for features in rows.features.values()], axis=0)
+    return np.where(np.all(list(sound.values()), axis=0), np.where(nan, UNREADABLE, READABLE), UNSEEN).astype(np.uint8)
 
 
 def sums(

@@ -27,7 +27,9 @@ class SplitWriter:
     Attributes
     ----------
     status : ndarray of shape (n,), uint8
-        UNSEEN where a row is not there, or not sound.
+        UNSEEN where a row is not there, or not sound, in any view.
+    sound : dict of str to ndarray of shape (n,), bool
+        By view, where its row is there.
     dropped : int
         Sound rows that the cache had and that are not wanted any more.
     changed : bool
@@ -49,6 +51,7 @@ class SplitWriter:
         self.ids, self.labels = np.array(ids, np.str_), np.asarray(labels, np.int8)
         self.status, self.digests = np.zeros(n, np.uint8), np.zeros((n, 16), np.uint8)
         self.sums = {view: np.zeros(n, np.uint64) for view in views}
+        self.sound = {view: np.zeros(n, bool) for view in views}
         self.reasons: dict[str, str] = {}
         self.dropped = 0
         self.changed = True
@@ -59,10 +62,15 @@ class SplitWriter:
     def carry_over(self, entry: Mapping[str, Any]) -> None:
         """Take over the sound rows that lie on the disk, by id."""
         stored = rows.read(self._folder, entry, self._views, ids=self.ids)
-        found = rows.check(stored, self._origin)
+        sound = rows.sound(stored, self._origin)
+        found = rows.status_of(stored, sound)
+        for view, of_view in sound.items():
+            # An image that was unreadable for the views that were there is tried again for a new one.
+            of_view &= (found != rows.UNSEEN) | ~np.isnan(stored.features[view][:, 0])
+        somewhere = np.any(list(sound.values()), axis=0)
         place = {name: row for row, name in enumerate(self.ids.tolist())}
         for old, name in enumerate(stored.ids.tolist()):
-            if found[old] == rows.UNSEEN:
+            if not somewhere[old]:
                 continue
             if name in place:
                 self._from[place[name]] = old
@@ -72,7 +80,8 @@ class SplitWriter:
         there = self._from[here]
         self.status[here], self.digests[here] = found[there], stored.digests[there]
         for view in self._views:
-            self.sums[view][here] = stored.sums[view][there]
+            self.sound[view][here] = sound[view][there]
+            self.sums[view][here] = np.where(self.sound[view][here], stored.sums[view][there], 0)
         self.reasons = {name: stored.reasons[name] for name in self.ids[self.status == rows.UNREADABLE].tolist()}
         same = np.array_equal(stored.ids, self.ids) and np.array_equal(stored.labels, self.labels)
         self.changed = bool(stored.damaged) or not same
@@ -91,7 +100,7 @@ class SplitWriter:
             npy.create(path, (len(self.ids), rows.WIDTH), np.float32)
             with closing(npy.RowFile(path, (rows.WIDTH,), np.float32)) as file:
                 if self._stored is not None:
-                    for row in np.flatnonzero(self.status).tolist():
+                    for row in np.flatnonzero(self.sound[view]).tolist():
                         file.write(row, self._stored.features[view][self._from[row]])
                 file.sync()
         sync_folder(self._folder)
@@ -114,16 +123,20 @@ class SplitWriter:
         kinds = {name: kind for name, kind in rows.files(self._views).items() if name not in _FIXED}
         self._open = {name: npy.RowFile(self._folder / name, *kind) for name, kind in kinds.items()}
 
-    def write(self, row: int, digest: NDArray[np.uint8], features: NDArray[np.float32], status: int) -> None:
-        """Write one row; its checksum makes it valid, in whatever order the disk takes the parts."""
+    def write(
+        self, row: int, digest: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]], status: int
+    ) -> None:
+        """Write one row in the views that are given; its checksums make it valid, whatever the disk takes first."""
         name = str(self.ids[row])
         self.status[row] = rows.UNSEEN  # if this is broken off, the row is neither the old one nor the new one
         if status != rows.UNREADABLE:
             self.reasons.pop(name, None)
-        for view, of_view in zip(self._views, features, strict=True):
+        for view, of_view in features.items():
+            self.sound[view][row] = False
             (self.sums[view][row],) = rows.sums(self._origin, view, [name], [digest], [of_view])
             self._open[f"{view}.npy"].write(row, of_view)
             self._open[f"{view}.sums.npy"].write(row, self.sums[view][row])
+            self.sound[view][row] = True
         self._open["digests.npy"].write(row, digest)
         self._open["status.npy"].write(row, status)
         self.digests[row], self.status[row] = digest, status
@@ -161,7 +174,7 @@ class SplitWriter:
             "images": len(self.ids),
             "labelled": int(np.sum(self.labels >= 0)),
             "complete": done == len(self.ids),
-            "done": dict.fromkeys(self._views, done),
+            "done": {view: int(np.count_nonzero(self.sound[view])) for view in self._views},
             "unreadable": int(np.sum(self.status == rows.UNREADABLE)),
             "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in self._contents().items()},
         }

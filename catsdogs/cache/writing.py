@@ -54,9 +54,17 @@ class CacheWriter:
         self._replaced: Manifest | None = None
         imported, elsewhere = origin.engine == IMPORTED, "another artifacts folder to keep both"
         before = manifests.roll_forward(folder)
-        if before and before.origin.key == origin.key and before.views == views:
+        same_kind = before and before.origin.key == origin.key and before.origin.engine == origin.engine
+        if before and same_kind and set(before.views) <= set(views):
             # What it says of versions stays what made the first row.
             self._origin, self._entries = before.origin, dict(before.splits)
+            if before.views != views:  # the other splits have the new ones still to come
+                added = {view: 0 for view in views if view not in before.views}
+                self._entries |= {
+                    split: entry | {"complete": False, "done": entry["done"] | added}
+                    for split, entry in before.splits.items()
+                    if split not in wanted
+                }
         elif before and prune:
             self._replaced = before
         elif before:
@@ -106,8 +114,14 @@ class CacheWriter:
 
     def has(self, split: str, row: int, digest: NDArray[np.uint8]) -> bool:
         """Whether this row is there, sound, and made from an image of these bytes."""
+        return not self.lacks(split, row, digest)
+
+    def lacks(self, split: str, row: int, digest: NDArray[np.uint8]) -> tuple[str, ...]:
+        """Return the views in which this row is not there, or not sound, or not of an image of these bytes."""
         writer = self.splits[split]
-        return bool(writer.status[row] != rows.UNSEEN) and np.array_equal(writer.digests[row], digest)
+        if not np.array_equal(writer.digests[row], digest):
+            return self._views
+        return tuple(view for view in self._views if not writer.sound[view][row])
 
     def reason(self, split: str, row: int) -> str | None:
         """Why the image of this row is unreadable, or None where it is not known to be."""
@@ -115,7 +129,7 @@ class CacheWriter:
         return writer.reasons.get(str(writer.ids[row]))
 
     def put(self, split: str, row: int, digest: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        """Write the row of a readable image; `features` is of shape (views, 2048), float32.
+        """Write the row of a readable image; `features` is float32, one row for each view, or for each that it lacks.
 
         Raises
         ------
@@ -128,7 +142,9 @@ class CacheWriter:
                 f"the features of {writer.ids[row]} are not finite", "Try other --weights: these overflow on it"
             )
         self._begin()
-        writer.write(row, digest, features, rows.READABLE)
+        views = self._views if len(features) == len(self._views) else self.lacks(split, row, digest)
+        of_views = dict(zip(views, features, strict=True))
+        writer.write(row, digest, of_views, rows.READABLE)
 
     def put_unreadable(self, split: str, row: int, digest: NDArray[np.uint8], reason: str) -> None:
         """Write the row of an image that cannot be read: NaN, and the reason."""
@@ -138,7 +154,8 @@ class CacheWriter:
             return
         self._begin()
         writer.reasons[name] = reason
-        writer.write(row, digest, np.full((len(self._views), rows.WIDTH), np.nan, np.float32), rows.UNREADABLE)
+        nothing = np.full(rows.WIDTH, np.nan, np.float32)
+        writer.write(row, digest, dict.fromkeys(self._views, nothing), rows.UNREADABLE)
 
     def sync(self) -> None:
         """Make every row written so far outlast a power cut."""
@@ -194,4 +211,4 @@ class CacheWriter:
 
 
 def _describe(origin: Origin, views: Sequence[str]) -> str:
-    return f"{origin.form} ({origin.sha256[:8]}, {origin.precision}, view {', '.join(views)})"
+    return f"{origin.form} ({origin.sha256[:8]}, {origin.precision}, {origin.engine}, view {', '.join(views)})"

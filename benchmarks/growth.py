@@ -1,0 +1,70 @@
+"""Images come in; out goes whether memory or time grows faster than their number.
+
+    python benchmarks/growth.py ../shared/data/kaggle/train --weights random --counts 2000 20000
+
+Copies the images until there are enough, a few bytes appended so that no two are alike, extracts them in a process of
+its own, and prints the peak memory of each count and the rates of the first and the last tenth of the images.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CHILD = """
+import sys, time
+import catsdogs
+told = []
+def progress(step, done, total):
+    if step == "computing features":
+        told.append(time.perf_counter())
+data, folder, weights, engine = sys.argv[1:]
+catsdogs.extract(data, artifacts=folder, weights=weights, compute=catsdogs.Compute(engine=engine), progress=progress)
+n = len(told)
+# The first images wait for the backbone, and what is computed comes in batches: so the first tenth begins at one.
+edges = [(n // 20, n // 20 + n // 10), (n - n // 10 - 1, n - 1)]
+print(*(round((to - of) / (told[to] - told[of]), 1) for of, to in edges))
+"""
+
+
+def main() -> None:
+    """Extract each count, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="a folder of images")
+    parser.add_argument("--weights", default="random")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--counts", type=int, nargs="+", default=[2000, 20000])
+    given = parser.parse_args()
+
+    images = [path for path in sorted(given.data.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    for count in given.counts:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch, "images")
+            folder.mkdir()
+            for number in range(count):
+                image = images[number % len(images)]
+                more = (number // len(images)).to_bytes(2)
+                (folder / f"{number}{image.suffix}").write_bytes(image.read_bytes() + more)
+            command = [sys.executable, "-c", CHILD, str(folder), str(Path(scratch, "artifacts"))]
+            process = subprocess.Popen(
+                [*command, given.weights, given.engine], stdout=subprocess.PIPE, text=True, cwd=ROOT
+            )
+            said = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            if status:
+                raise SystemExit(f"error: extraction ended with {os.waitstatus_to_exitcode(status)}")
+            first, last = map(float, said.split())
+            print(
+                f"{count:>7,} images: peak {usage.ru_maxrss / 1024:,.0f} MiB, "
+                f"first tenth {first}/s, last tenth {last}/s "
+                f"({last / first:.2f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

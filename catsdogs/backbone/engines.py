@@ -1,0 +1,97 @@
+"""An engine's name and a precision come in, as a user gives them; the engine that can be had here goes out."""
+
+import os
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CatsDogsError
+
+AUTO = "auto"
+ENGINES = ("tensorflow", "openvino", "jax", "torch")
+_BACKENDS = ("tensorflow", "jax", "torch")
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+class Engine(Protocol):
+    """What computes one shape of images.
+
+    Attributes
+    ----------
+    name, precision : str
+    batches : dict of str to int
+        How many images of 224 pixels a side it takes at once, by device.
+    streams : int
+        How many calls may run at the same time.
+    """
+
+    name: str
+    precision: str
+    batches: dict[str, int]
+    streams: int
+
+    def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None: ...
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute the features of a batch; MemoryError where the device has not enough."""
+
+    @staticmethod
+    def device() -> str:
+        """Return what it computes on."""
+
+    @staticmethod
+    def native_precision() -> str:
+        """Return the fastest precision that the device computes without emulating it."""
+
+
+def choose_engine(asked: str) -> type[Engine]:
+    """Choose the engine, and set Keras to what it needs.
+
+    By itself it is what KERAS_BACKEND says; OpenVINO where that is installed and there is no GPU for TensorFlow;
+    TensorFlow; and without that JAX, or PyTorch.
+
+    Raises
+    ------
+    CatsDogsError
+        There is no such engine, or it is not installed.
+    """
+    if asked not in (AUTO, *ENGINES):
+        raise CatsDogsError(f"there is no engine {asked}", f"Give --engine {AUTO}, {', '.join(ENGINES)}")
+    name = asked
+    if asked == AUTO:
+        name = os.environ.get("KERAS_BACKEND") or next((name for name in _BACKENDS if find_spec(name)), _BACKENDS[0])
+    needed = "tensorflow" if name == "openvino" else name
+    if name not in ENGINES or find_spec(name) is None or find_spec(needed) is None:
+        raise CatsDogsError(
+            f"the engine {name} is not installed",
+            f"pip install {name}, or give another --engine and, where it is set, KERAS_BACKEND",
+        )
+    if (backend := os.environ.setdefault("KERAS_BACKEND", needed)) != needed:
+        raise CatsDogsError(
+            f"the engine {name} needs Keras' {needed} backend, and KERAS_BACKEND is {backend}",
+            f"Set KERAS_BACKEND={needed} before Keras is imported",
+        )
+    engine = _import(name)
+    if asked == AUTO and name == "tensorflow" and find_spec("openvino") and engine.device() == "cpu":
+        return _import("openvino")
+    return engine
+
+
+def _import(name: str) -> type[Engine]:
+    if name == "openvino":
+        from .openvino import OpenVINOEngine
+
+        return OpenVINOEngine
+    if name == "jax":
+        from .jax import JaxEngine
+
+        return JaxEngine
+    if name == "torch":
+        from .torch import TorchEngine
+
+        return TorchEngine
+    from .tensorflow import TensorFlowEngine
+
+    return TensorFlowEngine

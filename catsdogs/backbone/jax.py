@@ -1,0 +1,73 @@
+"""Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out, computed by JAX."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .folding import FULL, fold
+from .network import from_rgb
+
+
+class JaxEngine:
+    """One compiled function.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Takes BGR with the means off, gives (n, 2048).
+    shape : tuple of int
+        (batch, size, size, 3).
+    precision : str
+    """
+
+    name = "jax"
+    batches = {"cpu": 32, "gpu": 128, "tpu": 128}  # noqa: RUF012
+    streams = 2
+
+    def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
+        import jax
+
+        self.precision = precision
+        folded = fold(model, precision)
+        # As arguments, the weights are no constants that the compiler would try to do something about.
+        self._weights = [[variable.value for variable in folded.trainable_variables]]
+        self._weights += [[variable.value for variable in folded.non_trainable_variables]]
+
+        def features(weights: Any, rgb: Any) -> Any:
+            outputs, _ = folded.stateless_call(*weights, from_rgb(rgb.astype(FULL)), training=False)
+            return outputs.astype(FULL)
+
+        # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
+        with jax.default_matmul_precision("highest" if precision == FULL else "default"):
+            pixels = jax.ShapeDtypeStruct(shape, np.uint8)
+            self._compiled = jax.jit(features).lower(self._weights, pixels).compile()
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute the features of as many images as the function takes.
+
+        Raises
+        ------
+        MemoryError
+            The device has not enough.
+        """
+        from jax.errors import JaxRuntimeError
+
+        try:
+            return np.asarray(self._compiled(self._weights, pixels))
+        except JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise MemoryError(str(error)) from error
+
+    @staticmethod
+    def device() -> str:
+        """Return "cpu", "gpu" or "tpu"."""
+        import jax
+
+        return str(jax.default_backend())
+
+    @staticmethod
+    def native_precision() -> str:
+        """Return the fastest precision that the device computes without emulating it; XLA emulates on CPUs."""
+        return FULL if JaxEngine.device() == "cpu" else "bfloat16"

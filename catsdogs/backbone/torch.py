@@ -1,0 +1,66 @@
+"""Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out, computed by PyTorch."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .folding import FULL, fold
+from .network import from_rgb
+
+
+class TorchEngine:
+    """The network as Keras runs it on PyTorch, operation by operation.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Takes BGR with the means off, gives (n, 2048).
+    shape : tuple of int
+        (batch, size, size, 3).
+    precision : str
+    """
+
+    name = "torch"
+    batches = {"cpu": 32, "gpu": 128}  # noqa: RUF012
+    streams = 1
+
+    def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
+        import torch
+
+        self.precision = precision
+        # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
+        torch.backends.cudnn.allow_tf32 = False
+        self._model = fold(model, precision)
+        self._device = self._model.variables[0].value.device
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute the features of some images.
+
+        Raises
+        ------
+        MemoryError
+            The device has not enough.
+        """
+        import torch
+
+        try:
+            with torch.inference_mode():
+                rgb = torch.from_numpy(pixels).to(self._device).float()
+                return np.asarray(self._model(from_rgb(rgb), training=False).float().cpu().numpy())
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
+
+    @staticmethod
+    def device() -> str:
+        """Return "gpu" or "cpu"."""
+        import torch
+
+        return "gpu" if torch.cuda.is_available() else "cpu"
+
+    @staticmethod
+    def native_precision() -> str:
+        """Return the fastest precision that the device computes without emulating it."""
+        import torch
+
+        return "bfloat16" if TorchEngine.device() == "gpu" and torch.cuda.is_bf16_supported(False) else FULL

@@ -1,0 +1,39 @@
+"""What `bench` measures, for each engine and precision that the machine has."""
+
+from dataclasses import asdict
+
+import pytest
+
+import catsdogs
+from catsdogs import CatsDogsError
+from catsdogs.backbone.hardware import cpu_computes
+from catsdogs.terminal import benchmark_lines
+
+
+@pytest.fixture
+def photographs(tmp_path, draw, encode, write_folder):
+    images = {f"{number}.jpg": encode(draw(number, (90, 60)), "JPEG") for number in range(80)}
+    return write_folder(tmp_path / "photographs", images | {"bad.jpg": b"this is no image"})
+
+
+def test_each_engine_is_measured_in_its_fastest_precision_and_in_float32(photographs, tiny_backbone):
+    done = catsdogs.bench(photographs, weights=str(tiny_backbone), images=81)
+    assert done.images == 80  # the bad one is none
+    precisions = ["bfloat16", "float32"] if cpu_computes("bfloat16") else ["float32"]
+    wanted = [(engine, precision) for engine in ("tensorflow", "openvino") for precision in precisions]
+    assert [(rates.engine, rates.precision) for rates in done.engines] == wanted
+    assert min(done.read, done.decode, done.write, done.recipe) > 0
+    for rates in done.engines:
+        assert min(rates.compute, rates.end_to_end) > 0
+        assert rates.waited.keys() == {"decode", "compute", "write"}
+        assert all(0 <= share <= 1 for share in rates.waited.values())
+    assert asdict(done)["engines"][0]["engine"] == "tensorflow"
+    said = [text for _, text in benchmark_lines(done)]
+    assert sum("openvino" in line and "waited" not in line for line in said) == len(precisions)
+
+
+@pytest.mark.parametrize(("images", "message"), [(0, "0 images measure nothing"), (1, "none of the images")])
+def test_what_cannot_be_measured_is_refused_in_one_line(images, message, tmp_path, write_folder, tiny_backbone):
+    data = write_folder(tmp_path / "data", {"bad.jpg": b"this is no image"})
+    with pytest.raises(CatsDogsError, match=message):
+        catsdogs.bench(data, weights=str(tiny_backbone), images=images)

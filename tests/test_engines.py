@@ -1,0 +1,213 @@
+"""Every engine gives the same features within its precision, whatever the batch; and what happens where it cannot."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import catsdogs
+from catsdogs import CatsDogsError, Compute, load_features
+from catsdogs.backbone import choose_weights, drawn_picture, engines, load, tensorflow
+from catsdogs.backbone.folding import fold
+from catsdogs.backbone.hardware import cpu_computes
+from catsdogs.backbone.quiet import keras
+from catsdogs.extraction import extract
+
+ENGINES = ("tensorflow", "openvino")
+
+
+@pytest.fixture
+def folder(tmp_path, pictures, write_folder):
+    return write_folder(tmp_path / "data", pictures)
+
+
+@pytest.fixture(scope="module")
+def normed():
+    """A network with every kind of batch normalisation that folds, and some that do not; no two weights alike."""
+    layers = keras().layers
+    inputs = keras().Input((None, None, 3))
+    maps = layers.Conv2D(8, 3, strides=2, use_bias=False)(inputs)
+    maps = layers.ReLU()(layers.BatchNormalization()(maps))
+    maps = layers.BatchNormalization(scale=False)(layers.DepthwiseConv2D(3, depth_multiplier=2)(maps))
+    seen_twice = layers.Conv2D(16, 1)(maps)
+    maps = layers.Add()([layers.BatchNormalization(center=False)(seen_twice), seen_twice])
+    maps = layers.BatchNormalization()(layers.Conv2D(16, 3, activation="relu")(maps))
+    model = keras().Model(inputs, layers.GlobalAveragePooling2D()(maps))
+    random = np.random.default_rng(3)
+    model.set_weights([random.uniform(0.2, 0.9, array.shape) for array in model.get_weights()])
+    return model
+
+
+def test_folding_changes_the_features_by_no_more_than_rounding_and_leaves_what_does_not_fold(normed):
+    pictures = np.random.default_rng(0).uniform(-100, 100, (2, 64, 64, 3)).astype(np.float32)
+    folded = fold(normed, "float32")
+    np.testing.assert_allclose(folded.predict(pictures, verbose=0), normed.predict(pictures, verbose=0), rtol=1e-5)
+    kinds = [type(layer).__name__ for layer in folded.layers]
+    assert (kinds.count("BatchNormalization"), kinds.count("Conv2D")) == (2, 3)
+
+
+def test_a_sequential_model_folds_too():
+    layers = keras().layers
+    model = keras().Sequential([keras().Input((32, 32, 3)), layers.Conv2D(4, 3), layers.BatchNormalization()])
+    picture = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
+    folded = fold(model, "float32")
+    assert [type(layer).__name__ for layer in folded.layers] == ["InputLayer", "Conv2D"]
+    np.testing.assert_allclose(folded.predict(picture, verbose=0), model.predict(picture, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_row_is_the_same_whatever_stands_beside_it_and_near_that_of_plain_keras(engine, precision, tiny_backbone):
+    if precision == "bfloat16" and not cpu_computes("bfloat16"):
+        pytest.skip("this processor does not compute bfloat16")
+    weights = choose_weights(str(tiny_backbone))
+    backbone = load(weights, (224, 288), engine=engine, precision=precision)
+    assert (backbone.engine, backbone.precision) == (engine, precision)
+    plain = load(weights, (224, 288), engine="tensorflow", precision="float32")
+    for size in (224, 288):
+        pixels = np.random.default_rng(0).integers(0, 256, (backbone.batch + 3, size, size, 3), np.uint8)
+        pixels[[0, -1]] = drawn_picture(size)
+        features = backbone.features(pixels)
+        alone = backbone.features(pixels[:1])
+        assert features[0].tobytes() == features[-1].tobytes() == alone[0].tobytes()
+        apart = np.linalg.norm(features - plain.features(pixels), axis=1) / np.linalg.norm(features, axis=1)
+        assert apart.max() < (1e-5 if precision == "float32" else 0.02)
+
+
+def test_by_itself_it_is_the_fastest_there_is_and_the_manifest_says_what_ran(folder, tmp_path, tiny_backbone):
+    done = extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone))
+    assert done.engine == ("openvino" if find_spec("openvino") else "tensorflow")
+    assert done.precision == ("bfloat16" if cpu_computes("bfloat16") else "float32")
+    manifest = json.loads((tmp_path / "a/features/manifest.json").read_text())
+    assert (manifest["engine"], manifest["precision"]) == (done.engine, done.precision)
+    assert done.engine in manifest["versions"]
+
+
+def test_a_network_that_16_bits_do_not_suit_is_computed_in_32_unless_they_are_asked_for(tmp_path):
+    layers = keras().layers
+    inputs = keras().Input((None, None, 3))
+    # What is left of a difference of large numbers is lost in 16 bits.
+    maps = layers.Conv2D(2048, 16, strides=16, kernel_initializer="ones", bias_initializer="zeros")(inputs)
+    shifted = layers.Subtract()([maps, layers.Conv2D(2048, 16, strides=16, kernel_initializer="ones")(inputs)])
+    model = keras().Model(inputs, layers.GlobalAveragePooling2D()(shifted))
+    arrays = model.get_weights()
+    arrays[2] = arrays[2] * (1 + 1e-4 * np.random.default_rng(0).normal(size=arrays[2].shape))
+    model.set_weights(arrays)
+    model.save(tmp_path / "fine.keras")
+    weights = choose_weights(str(tmp_path / "fine.keras"))
+    assert load(weights, (224,), engine="tensorflow").precision == "float32"
+    with pytest.raises(CatsDogsError, match=r"not Keras' own.*Give --precision float32"):
+        load(weights, (224,), engine="tensorflow", precision="bfloat16")
+
+
+def test_features_of_another_engine_or_precision_are_never_mixed_in(folder, tmp_path, tiny_backbone, draw, encode):
+    def run(**how):
+        return extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=Compute(**how))
+
+    assert run(engine="tensorflow", precision="float32").computed == 12
+    (folder / "train/cat.77.jpg").write_bytes(encode(draw(77), "JPEG"))
+    before = (tmp_path / "a/features/manifest.json").read_bytes()
+    with pytest.raises(CatsDogsError, match=r"12 rows made by tiny.keras .*float32, tensorflow.*float32, openvino"):
+        run(engine="openvino", precision="float32")
+    assert (tmp_path / "a/features/manifest.json").read_bytes() == before
+    done = run()  # by itself it goes on as it began
+    assert (done.computed, done.engine, done.precision) == (1, "tensorflow", "float32")
+
+
+def test_a_device_with_too_little_memory_gets_half_the_batch_and_is_told_of_once(
+    tiny_backbone, monkeypatch, caplog, folder, tmp_path
+):
+    import tensorflow as tf
+
+    class Small(tensorflow.TensorFlowEngine):
+        """TensorFlow on a device that holds five images."""
+
+        def __init__(self, model, shape, precision):
+            super().__init__(model, shape, precision)
+            graph, batch = self._graph, shape[0]
+
+            def graph_or_nothing(pixels):
+                if batch > 5:
+                    raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating for {batch} images")
+                return graph(pixels)
+
+            self._graph = graph_or_nothing
+
+    monkeypatch.setattr(engines, "_import", lambda name: Small)
+    backbone = load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow", precision="float32")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 224, 224, 3), np.uint8)
+    monkeypatch.undo()
+    expected = load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow", precision="float32")
+    np.testing.assert_allclose(backbone.features(pixels), expected.features(pixels), rtol=1e-5)
+    assert backbone.halved
+    assert not expected.halved
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "too little memory on the cpu for 32 images at once: fewer from now on"
+    ]
+
+
+def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(tiny_backbone, monkeypatch):
+    def nothing(self, pixels):
+        raise MemoryError
+
+    monkeypatch.setattr(tensorflow.TensorFlowEngine, "__call__", nothing)
+    with pytest.raises(CatsDogsError, match="has not the memory for one image of 224 x 224"):
+        load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow")
+
+
+def test_openvino_tells_nobody_what_it_converts(tiny_backbone, monkeypatch):
+    def tells(*arguments, **options):
+        raise AssertionError("telemetry was started")
+
+    monkeypatch.setattr("openvino_telemetry.main.Telemetry.init", tells)
+    monkeypatch.setattr("openvino_telemetry.main.Telemetry.send_event", tells)
+    assert load(choose_weights(str(tiny_backbone)), (224,), engine="openvino").engine == "openvino"
+
+
+@pytest.mark.parametrize("engine", ["jax", "torch"])
+def test_without_tensorflow_another_backend_of_keras_computes_the_same(
+    engine, folder, tmp_path, tiny_backbone, monkeypatch
+):
+    if find_spec(engine) is None:
+        pytest.skip(f"{engine} is not installed")
+    expected = extract(
+        folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=Compute(None, "tensorflow", "float32")
+    )
+    program = (
+        "import sys; sys.modules['tensorflow'] = sys.modules['openvino'] = None\n"
+        "from catsdogs.cli import main; sys.argv[1:] = sys.argv[1:]; main()"
+    )
+    command = ["extract", str(folder), "--artifacts", str(tmp_path / "b"), "--weights", str(tiny_backbone)]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *command],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"KERAS_BACKEND": engine},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert f"by {engine} in float32" in ended.stdout
+    for split in expected.images:
+        ours, theirs = (load_features(tmp_path / name, split).features for name in ("a", "b"))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"engine": "onnx"}, "there is no engine onnx. Give --engine auto, tensorflow"),
+        ({"precision": "float8"}, "there is no precision float8. Give --precision auto, float32"),
+        ({"views": ["225"]}, "'225' is no view"),
+        ({"views": ["544"]}, "'544' is no view"),
+        ({"views": ["224M"]}, "'224M' is no view"),
+        ({"views": []}, "there are no views"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused_in_one_line(how, message, folder, tmp_path, tiny_backbone):
+    with pytest.raises(CatsDogsError, match=message):
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=Compute(**how))
+    assert not (tmp_path / "a").exists()
