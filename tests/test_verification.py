@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -109,9 +110,13 @@ def test_no_damage_to_any_file_goes_unnoticed(whole, tmp_path):
         damaged = {name: whole[other], other: whole[name]}
         if kind != "swapped":
             damaged = {name: DAMAGES[kind](whole[name], data.draw)}
-        # A file of JSON that lacks the newline at its end says the same.
-        damaged = {path: content for path, content in damaged.items() if (content or b"") != whole[path].rstrip(b"\n")}
-        damaged = {path: content for path, content in damaged.items() if content != whole[path]}
+        # A file of JSON says the same whatever blanks it ends with.
+        blanks = {path: b" \t\r\n" if path.endswith(".json") else b"" for path in damaged}
+        damaged = {
+            path: content
+            for path, content in damaged.items()
+            if content is None or content.rstrip(blanks[path]) != whole[path].rstrip(blanks[path])
+        }
         try:
             for path, content in damaged.items():
                 (artifacts / path).unlink()
@@ -129,6 +134,14 @@ def test_no_damage_to_any_file_goes_unnoticed(whole, tmp_path):
     assert {name for name, _ in tried} == set(files)
     assert {kind for _, kind in tried} == {*DAMAGES, "swapped"}
     assert catsdogs.verify(artifacts).problems == ()
+
+
+def test_a_whole_file_in_another_s_place_is_noticed(whole, tmp_path):
+    artifacts = restore(tmp_path / "artifacts", whole)
+    for one, other in permutations(("features/manifest.json", "features/duplicates.json", "head.json"), 2):
+        (artifacts / one).write_bytes(whole[other])
+        must_be_noticed(artifacts, {one: whole[other]})
+        (artifacts / one).write_bytes(whole[one])
 
 
 def must_be_noticed(artifacts, damaged):

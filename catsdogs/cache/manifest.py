@@ -137,6 +137,8 @@ def _parse(path: Path) -> Manifest | None:
     content = read_json(path, _REMEDY)
     if not content and not path.exists():
         return None
+    if "splits" not in content:  # a whole file, perhaps, in this one's place
+        raise CatsDogsError(f"{path} is damaged: it is no manifest", _REMEDY)
     if "format" in content and content["format"] != FORMAT:
         raise CatsDogsError(
             f"{path} is of format {content['format']}, and this version reads format {FORMAT}",

@@ -69,6 +69,8 @@ def load(artifacts: Artifacts) -> Head:
         raise CatsDogsError(
             f"{artifacts.head_facts} is of format {facts['format']}, and this version reads {FORMAT}", TRAIN
         )
+    if "files" not in facts:  # a whole file, perhaps, in this one's place
+        raise CatsDogsError(f"{artifacts.head_facts} is damaged: it says nothing of a head", TRAIN)
     if not unseal(facts):
         raise CatsDogsError(f"{artifacts.head_facts} is damaged: it does not match its own SHA-256", TRAIN)
     content = _read(artifacts.head)
