@@ -18,7 +18,7 @@ from . import head
 from .artifacts import Artifacts, record_timing, to_csv, to_json, writing
 from .cache import Features, Origin, digests, group_images, labelled_splits, load_features, read_manifest
 from .errors import CatsDogsError
-from .folds import FOLDS, draw_folds, draw_order, group_keys
+from .folds import FOLDS, draw_folds, draw_holdout, draw_order, group_keys
 from .head import Choice, Examples
 from .layout import CLASSES
 from .metrics import best_clip, intervals, log_loss, score
@@ -111,6 +111,10 @@ def train(
         order=draw_order(images, seed=SEED),
         trained=_without(without, ids, labels),
     )
+    held = draw_holdout(groups, labels, holdout or 0, seed=SEED)
+    if holdout is not None:
+        must_have_both(labels[~held & examples.trained], "training images that are left")
+        must_have_both(labels[held], "images held out")
     found = head.cross_validate(examples, start=_before(where, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
@@ -125,7 +129,7 @@ def train(
             "unreadable": len(test.unreadable),
         }
     if holdout is not None:
-        metrics["holdout"] = hold_out(examples, groups, holdout, seed=SEED)
+        metrics["holdout"] = hold_out(examples, held, seed=SEED) | {"share": holdout}
     if "nested" in studies:
         metrics["nested"] = nest(examples, groups, seed=SEED, progress=progress)
     if "curve" in studies:
@@ -227,7 +231,7 @@ def _without(path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.
         with Path(path).open(newline="", encoding="utf-8") as file:
             listed = [row["id"] for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        reason = 'there is no column "id"' if isinstance(error, KeyError) else error
+        reason = 'there is no column "id"' if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
         raise CatsDogsError(f"{path} cannot be read: {reason}", hint) from error
     if unknown := set(listed) - set(ids.tolist()):
         raise CatsDogsError(f"{min(unknown)!a} in {path} is the id of no training image", hint)
