@@ -1,4 +1,4 @@
-"""Paths of images come in; what the head says of each goes out: cat or dog, and how sure."""
+"""Paths of images come in; what the head says of each goes out: which class, and how sure."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -53,7 +53,7 @@ def label(
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> list[Labelled]:
-    """Say of each image whether it is a cat or a dog; nothing is written.
+    """Say of each image which of the two classes it is, a cat or a dog; nothing is written.
 
     Parameters
     ----------

@@ -119,6 +119,7 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
     yield from _named(unreadable, artifacts)
+    yield "classes", " and ".join(done.classes)
     yield "", f"{done.passed_over:,} other {'file' if done.passed_over == 1 else 'files'} passed over"
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
@@ -182,10 +183,11 @@ def submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
 
 def _submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
     yield "submission", f"{done.images:,} rows, clipped to [{done.clip:g}, {1 - done.clip:g}]"
+    yield "", f"each a probability of {done.classes[1]}, against {done.classes[0]}"
     if done.stale:
         yield "", f"by a head of OLDER training features: {_command('train', artifacts)} makes a new one"
     if done.unreadable:
-        yield "", f"{len(done.unreadable):,} unreadable, with the training share of dogs as their label:"
+        yield "", f"{len(done.unreadable):,} unreadable, with the training share of {done.classes[1]} as their label:"
         yield from _named(done.unreadable, artifacts)
 
 
@@ -240,6 +242,7 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
         else:
             state = f"NOT complete: {_command('extract', artifacts)} goes on, with the same DATA"
         yield split, f"{entry['images']:,} images, {state}"
+    yield "classes", " and ".join(features["classes"])
     if found["duplicates"]:
         yield "duplicates", _duplicates(found["duplicates"])
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
