@@ -199,6 +199,20 @@ def label(
 
 
 @app.command()
+def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, as_json: Json = False) -> None:
+    """Say how good the head is on the labelled images of DATA; nothing is written.
+
+    Example: catsdogs evaluate cats-dogs-testing/
+    """
+    with terminal.progress_bar() as progress:
+        done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
+    if as_json:
+        print(json.dumps(done.to_json(), indent=2))
+    else:
+        terminal.show(terminal.evaluation_lines(done))
+
+
+@app.command()
 def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
     """Say what the artifacts are and what made them.
 
