@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 from .artifacts import Artifacts, record, record_timing, writing
 from .backbone import Backbone, Weights, choose_weights, load
 from .belt import compute_rows
-from .cache import CacheWriter, Origin, count_duplicates, load_duplicates, read_manifest
+from .cache import CacheWriter, Manifest, Origin, count_duplicates, load_duplicates, read_manifest
+from .classes import Classes, parse_classes
 from .errors import CatsDogsError
 from .images import PIXELS, SIZE
 from .progress import Progress
@@ -42,6 +43,8 @@ class Extraction:
         Files of the source that are no images, or lie outside of both splits.
     duplicates : dict of str to int
         Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them.
+    classes : pair of str
+        What the labels 0 and 1 are called.
     backbone : str
         Its weights as they were asked for.
     seconds : float
@@ -55,6 +58,7 @@ class Extraction:
     computed: int
     passed_over: int
     duplicates: dict[str, int]
+    classes: Classes
     backbone: str
     seconds: float
     rate: float | None
@@ -65,6 +69,7 @@ def extract(
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
+    classes: str | Sequence[str] | None = None,
     prune: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -80,8 +85,12 @@ def extract(
     weights : str, optional
         "imagenet", "random", "random:SEED", or a path that ends in .h5, .weights.h5 or .keras. By default the
         variable CATSDOGS_WEIGHTS, then what the artifacts were made with, then "imagenet".
+    classes : str or two str, optional
+        Names of the two classes, "ants,bees" or a sequence; a label, and what a probability is of, is the position. By
+        default what the two class folders of the training images are named, in natural order; where there are none,
+        what the artifacts were made with, or cat and dog. With more than two class folders the others are passed over.
     prune : bool
-        Drop rows of images that are not in `data` any more, or features that other weights made.
+        Drop rows of images that are not in `data` any more, of other classes, or features that other weights made.
     strict : bool
         End at the first image that cannot be read, with an error that says why.
     progress : callable, optional
@@ -99,8 +108,10 @@ def extract(
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
+    asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
-    known = _known_origin(where, chosen)
+    manifest = read_manifest(where.features)
+    known = _known_origin(manifest, chosen)
 
     @once
     def backbone() -> Backbone:
@@ -112,10 +123,13 @@ def extract(
             )
         return loaded
 
-    with Source(data) as source:
+    with Source(data, classes=asked, before=manifest.classes if manifest and manifest.has_labels else None) as source:
         origin = known or origin_of(chosen, backbone())
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
-        with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune) as cache:
+        with (
+            writing(where),
+            CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune, classes=source.classes) as cache,
+        ):
             record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
             stored = _fill(cache, source, backbone, strict=strict, progress=progress)
         duplicates = load_duplicates(artifacts, progress=progress)
@@ -125,6 +139,7 @@ def extract(
             computed=len(stored),
             passed_over=source.passed_over,
             duplicates=count_duplicates(duplicates),
+            classes=source.classes,
             backbone=origin.form,
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,
@@ -170,9 +185,8 @@ def _rate(stored: list[float], batch: int) -> float | None:
     return round(later / (stored[-1] - stored[batch - 1]), 1) if later > 0 else None
 
 
-def _known_origin(where: Artifacts, chosen: Weights) -> Origin | None:
+def _known_origin(manifest: Manifest | None, chosen: Weights) -> Origin | None:
     """Return what made the cache that is there, if it was these weights: then they need not be loaded to know it."""
-    manifest = read_manifest(where.features)
     if manifest and manifest.origin.fingerprint == chosen.fingerprint() and manifest.origin.pixels == PIXELS:
         return manifest.origin
     return None

@@ -1,6 +1,6 @@
-"""Paths of images come in; what the head says of each goes out: cat or dog, and how sure."""
+"""Paths of images come in; what the head says of each goes out: which class, and how sure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cache as once
@@ -53,7 +53,7 @@ def label(
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> list[Labelled]:
-    """Say of each image whether it is a cat or a dog; nothing is written.
+    """Say of each image which of the two classes it is, a cat or a dog; nothing is written.
 
     Parameters
     ----------
@@ -78,21 +78,7 @@ def label(
     """
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
-    chosen = choose_weights(weights, where)
-    if trained.facts["pixels"] != PIXELS or trained.facts["views"] != [VIEW]:
-        raise CatsDogsError(
-            f"the head in {where.root} was trained on features that were not computed from images here",
-            "Compute and label new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
-        )
-
-    @once
-    def backbone() -> Backbone:
-        loaded = load(chosen, SIZE, progress=progress)
-        head.must_match(
-            trained, origin_of(chosen, loaded), (VIEW,), "Give the --weights that the head was trained with"
-        )
-        return loaded
-
+    backbone = backbone_of(trained, where, weights, progress=progress)
     given = [images] if isinstance(images, str | Path) else images
     with ExitStack() as open_zips:
         broken: dict[str, str] = {}
@@ -109,6 +95,34 @@ def label(
             if progress:
                 progress("labelling", done, len(files))
     return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
+
+
+def backbone_of(
+    trained: head.Head, where: Artifacts, weights: str | None, *, progress: Progress | None = None
+) -> Callable[[], Backbone]:
+    """Return what loads the backbone that a head was trained with, when it is called first.
+
+    Raises
+    ------
+    CatsDogsError
+        At once where the head is not of images as they are read here, at the call where the weights are not its own.
+    """
+    chosen = choose_weights(weights, where)
+    if trained.facts["pixels"] != PIXELS or trained.facts["views"] != [VIEW]:
+        raise CatsDogsError(
+            f"the head in {where.root} was trained on features that were not computed from images here",
+            "Compute and label new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
+        )
+
+    @once
+    def backbone() -> Backbone:
+        loaded = load(chosen, SIZE, progress=progress)
+        head.must_match(
+            trained, origin_of(chosen, loaded), (VIEW,), "Give the --weights that the head was trained with"
+        )
+        return loaded
+
+    return backbone
 
 
 def _files(given: str | Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:

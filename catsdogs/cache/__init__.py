@@ -9,7 +9,7 @@ and whoever opens the cache next finishes the renames.
 
 from .duplicates import count_duplicates, group_images, kept_duplicates, load_duplicates
 from .importing import import_features
-from .manifest import Origin
+from .manifest import Manifest, Origin
 from .manifest import read as read_manifest
 from .reading import Features, digests, labelled_splits, load_features
 from .rows import WIDTH, digest
@@ -19,6 +19,7 @@ __all__ = [
     "WIDTH",
     "CacheWriter",
     "Features",
+    "Manifest",
     "Origin",
     "count_duplicates",
     "digest",

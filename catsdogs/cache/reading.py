@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, must_be_at_rest, to_json
+from ..classes import Classes
 from ..errors import CatsDogsError
 from . import manifest as manifests
 from . import rows
@@ -28,7 +29,7 @@ class Features:
     ----------
     ids : ndarray of shape (n,), str
     labels : ndarray of shape (n,), int8
-        1 dog, 0 cat, -1 unknown.
+        A position in the classes, -1 unknown.
     digests : ndarray of shape (n, 16), uint8
         BLAKE2b-128 of each image's bytes.
     readable : ndarray of shape (n,), bool
@@ -41,6 +42,8 @@ class Features:
         What made them.
     digest : str
         SHA-256 of what made them and of all that the split holds; changes when anything of that does.
+    classes : pair of str
+        What the labels 0 and 1 are called.
     """
 
     ids: NDArray[np.str_]
@@ -52,6 +55,7 @@ class Features:
     views: tuple[str, ...]
     origin: Origin
     digest: str
+    classes: Classes
 
 
 def digests(artifacts: str | Path = "artifacts") -> dict[str, str]:
@@ -149,6 +153,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
         views=manifest.views,
         origin=manifest.origin,
         digest=digest.hexdigest(),
+        classes=manifest.classes,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from ..classes import Classes
 from ..errors import CatsDogsError
 from ..layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
 from .files import ImageFile, cannot_be_read, image_file, is_packed_split, must_be_the_file_s_own, open_zip
@@ -30,7 +31,7 @@ class Split:
     ----------
     ids : tuple of str
     labels : ndarray of shape (n,), int8
-        1 dog, 0 cat, -1 unknown.
+        A position in the classes, -1 unknown.
     files : tuple of ImageFile
     """
 
@@ -46,29 +47,34 @@ class Source:
     ----------
     path : str or Path
         A folder or a zip, in any of the layouts that `catsdogs.layout` knows.
+    classes, before : pair of str, optional
+        As for `layout.place`.
 
     Attributes
     ----------
+    classes : pair of str
+        Names of the labels 0 and 1.
     splits : dict of str to Split
         "train" and "test", those that are there.
     passed_over : int
-        Files that are no images, or lie outside of both splits.
+        Files that are no images, or lie outside of both splits or classes.
 
     Raises
     ------
     CatsDogsError
-        Nothing there, no image in it, two images with one id, or labels that are no class.
+        Nothing there, no image in it, two images with one id, labels that are no class, or too many classes.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, classes: Classes | None = None, before: Classes | None = None) -> None:
         self.path = Path(path).expanduser()
         self._open_zips = ExitStack()
         try:
             files = list(self._walk())
-            placed, self.passed_over = place([file.parts for file in files], str(path))
+            found = place([file.parts for file in files], str(path), classes=classes, before=before)
+            self.classes, self.passed_over = found.classes, found.passed_over
             self.splits = {
                 split: _split([(p, files[p.position]) for p in members])
-                for split, members in itertools.groupby(placed, lambda p: p.split)
+                for split, members in itertools.groupby(found.images, lambda p: p.split)
             }
         except BaseException:
             self._open_zips.close()
