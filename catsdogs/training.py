@@ -113,8 +113,8 @@ def train(
     )
     held = draw_holdout(groups, labels, holdout or 0, seed=SEED)
     if holdout is not None:
-        must_have_both(labels[~held & examples.trained], "training images that are left")
-        must_have_both(labels[held], "images held out")
+        must_have_both(labels[~held & examples.trained], "training images that are left", features.classes)
+        must_have_both(labels[held], "images held out", features.classes)
     found = head.cross_validate(examples, start=_before(where, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)

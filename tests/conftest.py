@@ -27,7 +27,7 @@ def _zipped(files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, compression)  # of one date: the bytes are always the same
     return file.getvalue()
 
 
