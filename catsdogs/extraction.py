@@ -12,7 +12,7 @@ import numpy as np
 from .artifacts import Artifacts, record, record_timing, writing
 from .backbone import Backbone, Weights, choose_weights, load
 from .belt import compute_rows
-from .cache import CacheWriter, Origin, count_duplicates, load_duplicates, read_manifest
+from .cache import CacheWriter, DamagedError, Origin, count_duplicates, load_duplicates, read_manifest
 from .errors import CatsDogsError
 from .images import PIXELS, SIZE
 from .progress import Progress
@@ -41,7 +41,8 @@ class Extraction:
     passed_over : int
         Files of the source that are no images, or lie outside of both splits.
     duplicates : dict of str to int
-        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them.
+        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them; empty where they must be
+        looked for yet, as the other split is damaged.
     backbone : str
         Its weights as they were asked for.
     seconds : float
@@ -118,13 +119,12 @@ def extract(
         with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune) as cache:
             record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
             stored = _fill(cache, source, backbone, strict=strict, progress=progress)
-        duplicates = load_duplicates(artifacts, progress=progress)
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=cache.unreadable,
             computed=len(stored),
             passed_over=source.passed_over,
-            duplicates=count_duplicates(duplicates),
+            duplicates=_look_for_duplicates(artifacts, progress),
             backbone=origin.form,
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,
@@ -163,6 +163,15 @@ def _fill(
         if progress:
             progress("computing features", done, len(files))
     return stored
+
+
+def _look_for_duplicates(artifacts: str | Path, progress: Progress | None) -> dict[str, int]:
+    try:
+        return count_duplicates(load_duplicates(artifacts, progress=progress))
+    except DamagedError as error:
+        # It is of the split that this run has not filled, and no reason to end it: who mends that looks for them.
+        _log.info("duplicates are not looked for yet: %s", error)
+        return {}
 
 
 def _rate(stored: list[float], batch: int) -> float | None:

@@ -285,6 +285,8 @@ def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:
 
 
 def _duplicates(counts: dict[str, int]) -> str:
+    if not counts:
+        return "not looked for yet: the other split is damaged, see verify"
     if not counts["pairs"]:
         return "none: no two images are the same, or nearly so"
     return (

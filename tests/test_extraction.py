@@ -11,6 +11,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
+from catsdogs.terminal import extraction_lines
 
 
 @pytest.fixture
@@ -244,3 +245,24 @@ def test_where_it_is_to_be_strict_the_first_unreadable_image_ends_it_and_what_is
         catsdogs.run(folder, artifacts=tmp_path / "artifacts", strict=True)
     (folder / "train/dog.1.jpg").unlink()
     assert extract(folder, strict=True, prune=True).computed == 0
+
+
+def test_damage_in_the_other_split_does_not_end_it_and_the_duplicates_are_left_for_later(
+    folder, extract, tmp_path, draw, encode
+):
+    extract(folder)
+    damaged = tmp_path / "artifacts/features/test/224.npy"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    (folder / "train/cat.99.jpg").write_bytes(encode(draw(99), "JPEG"))
+    (folder / "test").rename(tmp_path / "test")
+    done = extract(folder)
+    assert (done.images, done.computed, done.duplicates) == ({"train": 7}, 1, {})
+    assert any("not looked for yet" in text for _, text in extraction_lines(done, tmp_path / "artifacts"))
+    assert len(load_features(tmp_path / "artifacts").ids) == 7
+    with pytest.raises(CatsDogsError, match=r"rows in .*test are damaged"):
+        load_features(tmp_path / "artifacts", "test")
+    (tmp_path / "test").rename(folder / "test")
+    mended = extract(folder)
+    assert (mended.computed, mended.duplicates["pairs"]) == (1, 0)
+    assert damaged.read_bytes() == whole
