@@ -85,7 +85,8 @@ def walk_zip(
             inner = _open_inner(file, archive, member)
             yield from walk_zip(inner, f"{where}/{path}", (*inside[:-1], path.stem), open_zips, depth=1)
         else:
-            yield ImageFile(inside, f"{where}/{path}", partial(_read_member, archive, member, f"{where}/{path}"))
+            read = partial(_read_member, archive, member, f"{where}/{path}")
+            yield ImageFile(inside, f"{where}/{path}", read, partial(_size, member))
 
 
 def _name_of(member: zipfile.ZipInfo) -> str:
@@ -112,6 +113,11 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) 
     except _UNREADABLE as error:
         must_be_the_file_s_own(error, where)
         raise OSError(f"the zip is damaged here: {error}") from error
+
+
+def _size(member: zipfile.ZipInfo) -> int:
+    # zipfile has the compressed bytes, and puts together what it unpacks.
+    return member.compress_size + 2 * member.file_size if member.file_size <= MAX_BYTES else 0
 
 
 def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
