@@ -13,7 +13,7 @@ from .artifacts import Artifacts, record, record_timing, writing
 from .backbone import Backbone, Weights, choose_weights, load
 from .belt import compute_rows
 from .cache import CacheWriter, DamagedError, Origin, count_duplicates, load_duplicates, read_manifest
-from .errors import CatsDogsError
+from .errors import CatsDogsError, printable
 from .images import PIXELS, SIZE
 from .progress import Progress
 from .sources import Source
@@ -49,6 +49,8 @@ class Extraction:
         Wall time, loading included.
     rate : float or None
         Images a second, from the first stored batch to the last; None where there were not two.
+    cut_short : tuple of str
+        Zips of which the end is missing: there may have been more images in them.
     """
 
     images: dict[str, int]
@@ -59,6 +61,7 @@ class Extraction:
     backbone: str
     seconds: float
     rate: float | None
+    cut_short: tuple[str, ...] = ()
 
 
 def extract(
@@ -114,6 +117,8 @@ def extract(
         return loaded
 
     with Source(data) as source:
+        for path in source.cut_short:
+            _log.info("%s is cut short: images may be missing", printable(path))
         origin = known or origin_of(chosen, backbone())
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune) as cache:
@@ -128,6 +133,7 @@ def extract(
             backbone=origin.form,
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,
+            cut_short=source.cut_short,
         )
     _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
     if done.computed:

@@ -120,6 +120,8 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
     yield from _named(unreadable, artifacts)
     yield "", f"{done.passed_over:,} other {'file' if done.passed_over == 1 else 'files'} passed over"
+    for path in done.cut_short:
+        yield "", f"{path} is CUT SHORT: images may be missing; fetch it again"
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
