@@ -12,9 +12,9 @@ import numpy as np
 from .artifacts import Artifacts, record, record_timing, writing
 from .backbone import Backbone, Weights, choose_weights, load
 from .belt import compute_rows
-from .cache import CacheWriter, Manifest, Origin, count_duplicates, load_duplicates, read_manifest
+from .cache import CacheWriter, DamagedError, Manifest, Origin, count_duplicates, load_duplicates, read_manifest
 from .classes import Classes, parse_classes
-from .errors import CatsDogsError
+from .errors import CatsDogsError, printable
 from .images import PIXELS, SIZE
 from .progress import Progress
 from .sources import Source
@@ -42,7 +42,8 @@ class Extraction:
     passed_over : int
         Files of the source that are no images, or lie outside of both splits.
     duplicates : dict of str to int
-        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them.
+        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them; empty where they must be
+        looked for yet, as the other split is damaged.
     classes : pair of str
         What the labels 0 and 1 are called.
     backbone : str
@@ -51,6 +52,8 @@ class Extraction:
         Wall time, loading included.
     rate : float or None
         Images a second, from the first stored batch to the last; None where there were not two.
+    cut_short : tuple of str
+        Zips of which the end is missing: there may have been more images in them.
     """
 
     images: dict[str, int]
@@ -62,6 +65,7 @@ class Extraction:
     backbone: str
     seconds: float
     rate: float | None
+    cut_short: tuple[str, ...] = ()
 
 
 def extract(
@@ -124,6 +128,8 @@ def extract(
         return loaded
 
     with Source(data, classes=asked, before=manifest.classes if manifest and manifest.has_labels else None) as source:
+        for path in source.cut_short:
+            _log.info("%s is cut short: images may be missing", printable(path))
         origin = known or origin_of(chosen, backbone())
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         with (
@@ -132,17 +138,17 @@ def extract(
         ):
             record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
             stored = _fill(cache, source, backbone, strict=strict, progress=progress)
-        duplicates = load_duplicates(artifacts, progress=progress)
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=cache.unreadable,
             computed=len(stored),
             passed_over=source.passed_over,
-            duplicates=count_duplicates(duplicates),
+            duplicates=_look_for_duplicates(artifacts, progress),
             classes=source.classes,
             backbone=origin.form,
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,
+            cut_short=source.cut_short,
         )
     _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
     if done.computed:
@@ -178,6 +184,15 @@ def _fill(
         if progress:
             progress("computing features", done, len(files))
     return stored
+
+
+def _look_for_duplicates(artifacts: str | Path, progress: Progress | None) -> dict[str, int]:
+    try:
+        return count_duplicates(load_duplicates(artifacts, progress=progress))
+    except DamagedError as error:
+        # It is of the split that this run has not filled, and no reason to end it: who mends that looks for them.
+        _log.info("duplicates are not looked for yet: %s", error)
+        return {}
 
 
 def _rate(stored: list[float], batch: int) -> float | None:

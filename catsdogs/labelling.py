@@ -1,7 +1,6 @@
 """Paths of images come in; what the head says of each goes out: which class, and how sure."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cache as once
 from pathlib import Path
@@ -17,7 +16,7 @@ from .extraction import VIEW, origin_of
 from .images import PIXELS, SIZE
 from .layout import is_passed_over
 from .progress import Progress
-from .sources import ImageFile, image_file, walk_folder
+from .sources import ImageFile, OpenZips, image_file, walk_folder
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ def label(
     Returns
     -------
     list of Labelled
-        In the order given; a folder's images in natural order. Last, zips in a folder that cannot be opened.
+        In the order given; a folder's images in natural order. Last, zips in a folder that cannot be opened, or
+        are cut short.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def label(
     trained = head.load(where)
     backbone = backbone_of(trained, where, weights, progress=progress)
     given = [images] if isinstance(images, str | Path) else images
-    with ExitStack() as open_zips:
+    with OpenZips() as open_zips:
         broken: dict[str, str] = {}
         files = [file for path in given for file in _files(path, open_zips, broken)]
         answers = [Labelled(file.where, None, None) for file in files]
@@ -94,6 +94,7 @@ def label(
                 answers[row.position] = Labelled(image, name, probability)
             if progress:
                 progress("labelling", done, len(files))
+    broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
     return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
 
 
@@ -125,7 +126,7 @@ def backbone_of(
     return backbone
 
 
-def _files(given: str | Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
+def _files(given: str | Path, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
     path = Path(given)
     if not path.is_dir():
         return [replace(image_file(path, (path.name,)), where=str(given))]

@@ -122,6 +122,8 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield from _named(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
     yield "classes", " and ".join(done.classes)
     yield "", f"{done.passed_over:,} other {'file' if done.passed_over == 1 else 'files'} passed over"
+    for path in done.cut_short:
+        yield "", f"{path} is CUT SHORT: images may be missing; fetch it again"
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
@@ -301,6 +303,8 @@ def evaluation_lines(done: Evaluation) -> Iterator[Line]:
 
 
 def _duplicates(counts: dict[str, int]) -> str:
+    if not counts:
+        return "not looked for yet: the other split is damaged, see verify"
     if not counts["pairs"]:
         return "none: no two images are the same, or nearly so"
     return (

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..errors import CatsDogsError
 from ..layout import MAX_NAME
 from .duplicates import load_duplicates
 from .manifest import IMPORTED, SPLITS, Origin
+from .reading import DamagedError
 from .rows import WIDTH, digest
 from .rows import files as rows_files
 from .writing import CacheWriter
@@ -93,7 +95,8 @@ def import_features(
             image = digest(features.tobytes())
             if not writer.has(split, place, image):
                 writer.put(split, place, image, features)
-    load_duplicates(artifacts)
+    with suppress(DamagedError):  # of the other split: who mends that looks for them
+        load_duplicates(artifacts)
 
 
 def _checked_ids(ids: Sequence[str]) -> list[str]:

@@ -95,22 +95,22 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
     Raises
     ------
     CatsDogsError
-        There is no such split, it is not complete, or something in it is damaged.
+        There is no such split, it is not complete, or something in it is damaged (`DamagedError`).
     """
     folder = Path(artifacts) / "features"
     manifest = manifests.read(folder)
     try:
         return _load(folder, manifest, split, partial=partial)
-    except _DamagedError as found:
+    except DamagedError:
         # Not damaged, if it is another run that has changed it since the manifest was read.
         must_be_at_rest(Artifacts(Path(artifacts)))
         if manifests.read(folder) != manifest:
             return load_features(artifacts, split, partial=partial)
-        raise CatsDogsError(found.message, found.hint) from None
+        raise
 
 
-class _DamagedError(CatsDogsError):
-    """Files do not match the manifest that was read before them."""
+class DamagedError(CatsDogsError):
+    """Files do not match the manifest."""
 
 
 def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool) -> Features:
@@ -126,7 +126,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
     mend = _IMPORT if imported else _MEND
     stored = rows.read(folder / split, entry, manifest.views)
     if stored.damaged:
-        raise _DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
+        raise DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
     # What is checked is what is handed out, whatever becomes of the files meanwhile.
     arrays = list(stored.features.values())
     features = np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
@@ -134,7 +134,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
     status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.origin)
     keep = np.flatnonzero(status)
     if not partial and len(keep) < len(status):
-        raise _DamagedError(
+        raise DamagedError(
             f"{len(status) - len(keep):,} of {len(status):,} rows in {folder / split} are damaged, the first of them "
             f"{stored.ids[status.argmin()]}: they do not match their checksums",
             mend,

@@ -7,7 +7,6 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,9 +17,9 @@ from ..classes import Classes
 from ..errors import CatsDogsError
 from ..layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
 from .files import ImageFile, cannot_be_read, image_file, is_packed_split, must_be_the_file_s_own, open_zip
-from .zips import walk_zip
+from .zips import OpenZips, walk_zip
 
-__all__ = ["ImageFile", "Source", "Split", "image_file", "must_be_the_file_s_own", "walk_folder"]
+__all__ = ["ImageFile", "OpenZips", "Source", "Split", "image_file", "must_be_the_file_s_own", "walk_folder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +57,8 @@ class Source:
         "train" and "test", those that are there.
     passed_over : int
         Files that are no images, or lie outside of both splits or classes.
+    cut_short : tuple of str
+        Zips of which the end is missing: there may have been more images in them.
 
     Raises
     ------
@@ -67,7 +68,7 @@ class Source:
 
     def __init__(self, path: str | Path, *, classes: Classes | None = None, before: Classes | None = None) -> None:
         self.path = Path(path).expanduser()
-        self._open_zips = ExitStack()
+        self._open_zips = OpenZips()
         try:
             files = list(self._walk())
             found = place([file.parts for file in files], str(path), classes=classes, before=before)
@@ -76,6 +77,7 @@ class Source:
                 split: _split([(p, files[p.position]) for p in members])
                 for split, members in itertools.groupby(found.images, lambda p: p.split)
             }
+            self.cut_short = tuple(self._open_zips.cut)
         except BaseException:
             self._open_zips.close()
             raise
@@ -113,7 +115,7 @@ class Source:
             yield from files
 
 
-def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
+def walk_folder(folder: Path, open_zips: OpenZips, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
     """Yield every file below `folder`, links followed, and those within zips that are named like a split.
 
     Zips opened on the way are entered into `open_zips`, to be closed by the caller. One that cannot be opened raises,
