@@ -5,10 +5,8 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -98,8 +96,6 @@ def train(
     where = Artifacts(Path(artifacts))
     if holdout is not None and not 0 < holdout < 1:
         raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
-    # It takes as long as reading and checking the features, which leave it the interpreter.
-    Thread(target=import_module, args=("sklearn.kernel_approximation",)).start()
     features = load_features(artifacts, partial=partial)
     rows = _usable(features)
     ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
