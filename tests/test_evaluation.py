@@ -149,7 +149,7 @@ def test_the_command_shows_the_figures_with_their_intervals_or_all_as_json(artif
     found = catsdogs.evaluate(testing, artifacts=artifacts)
     assert shown.stderr == ""
     figures = found.scores
-    for name, text in (("log_loss", "log loss"), ("accuracy", "accuracy"), ("auc", "AUC"), ("brier", "Brier")):
+    for name, text in (("log_loss", "log loss"), ("accuracy", "accuracy"), ("auc", "AUC"), ("brier", "Brier score")):
         low, high = figures["intervals"][name]
         assert f"{text} {figures[name]:.4f} [{low:.4f}, {high:.4f}]" in shown.stdout
     as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=os.environ)

@@ -162,7 +162,7 @@ def test_images_of_the_same_features_have_the_same_digest(tmp_path):
         ({"labels": [0, 1]}, "the labels are of shape (2,), and there are 3 ids"),
         ({"labels": [[0, 1, 0]]}, "the labels are of shape (1, 3), and there are 3 ids"),
         ({"labels": 1}, "the labels are of shape (), and there are 3 ids"),
-        ({"labels": [0, 1, 2]}, "2 is no label. Give 1 for dog"),
+        ({"labels": [0, 1, 2]}, "2 is no label. Give 1 for the second class (dog)"),
         ({"labels": [0, 0.5, 1]}, "0.5 is no label"),
         ({"labels": [0, 1, np.nan]}, "nan is no label"),
         ({"labels": np.array([0, 1, 255], np.uint8)}, "255 is no label"),

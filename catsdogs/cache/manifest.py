@@ -150,7 +150,7 @@ def _parse(path: Path) -> Manifest | None:
             f"{path} is of format {content['format']}, and this version reads format {FORMAT}",
             "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract",
         )
-    if not unseal(content):
+    if not unseal(content) or "splits" not in content:
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
     first, second = content.get("classes", CLASSES)
     made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}

@@ -26,7 +26,7 @@ _HARDLY = 1.001
 """By less than this factor the loss has not fallen: of what is as good, the stronger regularisation is the best."""
 
 _WIDEST = 24
-_PATH, _CHOSEN = 1e-3, 1e-7
+_PATH, _CHOSEN = 1e-3, 1e-9
 """Tolerance of the objective before the last step, as a share: along the path, where log losses are compared in their
 fourth digit, and at its lowest point."""
 
