@@ -144,6 +144,8 @@ def _dear_trials(v: int) -> list[Trial]:
         **{f"rbf 512, draw {draw} of the landmarks": Rbf(v, draw=draw) for draw in (1, 2, 3)},
         **{f"rbf 1024, draw {draw} of the landmarks": Rbf(v, 1024, draw=draw) for draw in (1, 2, 3)},
         "rbf 1024, gamma 3.0": Rbf(v, 1024, gamma=3.0),
+        "rbf 1024, with the C of rbf 512": Rbf(v, 1024, path_with=512),
+        "rbf 2048, with the C of rbf 512": Rbf(v, 2048, path_with=512),
         **{f"power {power}": Linear(v, power) for power in (0.25, 0.35, 0.7)},
         "sqrt, length 1": Linear(v, 0.5, length_1=True),
         **{f"sqrt, over deviation^{power}": Linear(v, 0.5, divided=power) for power in (0.5, 1.0)},

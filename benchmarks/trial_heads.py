@@ -37,13 +37,17 @@ class Linear:
 
 @dataclass(frozen=True)
 class Rbf:
-    """One on similarities to landmarks; after each round, images are weighed by how likely their label is right."""
+    """One on similarities to landmarks; after each round, images are weighed by how likely their label is right.
+
+    Where `path_with` is not 0, C is that of the head with so many landmarks, and no path is walked.
+    """
 
     views: int
     landmarks: int = designs.LANDMARKS
     gamma: float = designs._GAMMA
     draw: int = 0
     rounds: int = 0
+    path_with: int = 0
 
 
 Spec = Linear | Rbf
@@ -93,11 +97,13 @@ class Split:
 class _Fits(_Path):
     """The package's path over C, for any design; only rows that are trained on choose C."""
 
-    def __init__(self, images: Images, split: Split, design: designs.Design, free: NDArray[np.bool_], c: float) -> None:
+    def __init__(
+        self, images: Images, split: Split, design: designs.Design, free: NDArray[np.bool_], start: int
+    ) -> None:
         self._tolerance, self._first, self._used = _PATH, None, np.ones(len(images.labels), bool)
         self.design, self._labels, self._folds, self._trained = design, images.labels, split.folds, split.trained
         self._problem = solver.Problem(design.matrix, images.labels, split.weights, design.penalty, free)
-        self._solutions, self._losses, self._start = {}, {}, 2 * round(2 * np.log10(c))
+        self._solutions, self._losses, self._start = {}, {}, start
 
     def _fit(self, at: int) -> None:
         super()._fit(at)
@@ -136,7 +142,7 @@ class Bench:
         self.images = images
         self.asked: dict[tuple[Spec, Split], float] = {}
         self._kept: dict[tuple[Spec, Split], tuple[Margins, float]] = {}
-        self._best: dict[Spec, float] = {}
+        self._best: dict[Spec, int] = {}  # of the last split, as _c takes it: where the path of the next one starts
         self._designed: tuple[Linear, designs.Design] | None = None
         self._averaged: tuple[int, NDArray[np.float32]] | None = None
 
@@ -150,17 +156,28 @@ class Bench:
         return margins
 
     def _fit(self, spec: Spec, split: Split) -> Margins:
+        walked, rounds = True, 0
+        if isinstance(spec, Rbf) and spec.path_with:
+            few, walked = replace(spec, landmarks=spec.path_with, path_with=0), False
+            self._best.pop(few, None)  # what is timed is a path from nothing
+            self._fit(few, split)
+            self._best[spec] = self._best[few]
         with one_blas_thread_each():
             if isinstance(spec, Linear):
-                design, rounds = self._linear(spec), 0
+                design = self._linear(spec)
                 usual = _START / len(design.matrix) / float(np.square(design.matrix[:, :-1]).mean())
                 free = np.ones((design.matrix.shape[1], split.weights.shape[1]), bool)
             else:
                 (design, free), usual, rounds = self._rbf(spec, split), _START, spec.rounds
-            fits = _Fits(self.images, split, design, free, self._best.get(spec, usual))
-            fits.walk()
-            fits.refine()
-            self._best[spec] = _c(fits._best)  # where the next seed's path starts
+            start = self._best.get(spec, 4 * np.log10(usual))
+            # The path's steps are half decades.
+            fits = _Fits(self.images, split, design, free, 2 * round(start / 2) if walked else round(start))
+            if walked:
+                fits.walk()
+                fits.refine()
+                self._best[spec] = fits._best
+            else:
+                fits._fit(fits._start)
             return fits.margins(rounds)
 
     def _linear(self, spec: Linear) -> designs.Design:
