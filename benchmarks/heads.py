@@ -146,6 +146,7 @@ def _dear_trials(v: int) -> list[Trial]:
         "rbf 1024, gamma 3.0": Rbf(v, 1024, gamma=3.0),
         "rbf 1024, with the C of rbf 512": Rbf(v, 1024, path_with=512),
         "rbf 2048, with the C of rbf 512": Rbf(v, 2048, path_with=512),
+        "rbf 2048, gamma 3.0, with the C of rbf 512": Rbf(v, 2048, gamma=3.0, path_with=512),
         **{f"power {power}": Linear(v, power) for power in (0.25, 0.35, 0.7)},
         "sqrt, length 1": Linear(v, 0.5, length_1=True),
         **{f"sqrt, over deviation^{power}": Linear(v, 0.5, divided=power) for power in (0.5, 1.0)},
@@ -161,6 +162,7 @@ def _dear_trials(v: int) -> list[Trial]:
     cool = {**averages, "rbf, 2048 landmarks": one(wide)}
     chosen = best(one(Rbf(v)), one(two[0]), averages["two rbf 1024"], one(wide))
     calibrated = calibrate(chosen, temperature=True, mixture=True)
+    widths = one(two[0]), one(singles["rbf 1024, gamma 3.0"])
     return [
         *(Trial(name, v, one(spec), _SEEDS_OF_DEAR) for name, spec in singles.items()),
         *(Trial(f"average of {name}", v, idea, _SEEDS_OF_DEAR) for name, idea in averages.items()),
@@ -172,6 +174,7 @@ def _dear_trials(v: int) -> list[Trial]:
         Trial("nested: rbf 512, two draws averaged", v, nested(average(Rbf(v), Rbf(v, draw=1)), 0), 1),
         Trial("nested: the best of rbf 512, 1024, two 1024, 2048", v, nested(chosen, 0), 1),
         Trial("nested: that, with temperature and mixture", v, nested(calibrated, 0), 1),
+        Trial("nested: rbf 1024, the better gamma of 1.5 and 3.0", v, nested(best(*widths), 0), 1),
         *(Trial(name, v, one(spec), 1) for name, spec in slow.items()),
     ]
 
