@@ -2,6 +2,7 @@ from .artifacts import hold
 from .cache import Features, import_features, load_features
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
+from .evaluation import Evaluation, evaluate
 from .extraction import Extraction, extract
 from .inventory import info
 from .labelling import Labelled, label
@@ -15,6 +16,7 @@ __version__: str
 __all__ = [
     "CatsDogsError",
     "Demo",
+    "Evaluation",
     "Extraction",
     "Features",
     "Labelled",
@@ -23,6 +25,7 @@ __all__ = [
     "Training",
     "Verification",
     "demo",
+    "evaluate",
     "extract",
     "hold",
     "import_features",

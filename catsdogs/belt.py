@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .backbone import Backbone
 from .cache import digest
-from .images import UnreadableImageError, decode
+from .images import UnreadableImageError, decode, room_to_read
 from .sources import ImageFile, must_be_the_file_s_own
 
 AHEAD = 64
@@ -89,6 +89,10 @@ def _seen_in_order(
     from joblib import cpu_count
 
     def see(position: int) -> tuple[Row, NDArray[np.uint8] | None]:
+        with room_to_read(files[position].size()) as counted:
+            return read_and_decode(position, counted)
+
+    def read_and_decode(position: int, counted: int) -> tuple[Row, NDArray[np.uint8] | None]:
         try:
             data = files[position].read()
         except OSError as error:
@@ -98,7 +102,7 @@ def _seen_in_order(
         if has(position, row.digest):
             return row, None
         try:
-            return row, decode(data)
+            return row, decode(data, counted=counted)
         except UnreadableImageError as error:
             return replace(row, reason=str(error)), None
         except MemoryError as error:

@@ -37,6 +37,14 @@ Weights = Annotated[
         show_default=False,
     ),
 ]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="The two classes; probabilities are those of B. Default: DATA's two class folders, or cat,dog.",
+        show_default=False,
+    ),
+]
 Clip = Annotated[
     float | None,
     typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
@@ -87,6 +95,7 @@ def run(
     data: Data,
     artifacts: Artifacts = HERE,
     weights: Weights = None,
+    classes: Classes = None,
     clip: Clip = None,
     prune: Prune = False,
     strict: Strict = False,
@@ -100,7 +109,14 @@ def run(
     """
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.run(
-            data, artifacts=artifacts, weights=weights, clip=clip, prune=prune, strict=strict, progress=progress
+            data,
+            artifacts=artifacts,
+            weights=weights,
+            classes=classes,
+            clip=clip,
+            prune=prune,
+            strict=strict,
+            progress=progress,
         )
     terminal.show(terminal.run_lines(done, artifacts))
 
@@ -110,17 +126,18 @@ def extract(
     data: Data,
     artifacts: Artifacts = HERE,
     weights: Weights = None,
+    classes: Classes = None,
     prune: Prune = False,
     strict: Strict = False,
     wait: Wait = False,
 ) -> None:
     """Compute the features of every image that is not cached yet.
 
-    Example: catsdogs extract photographs/ --artifacts artifacts
+    Example: catsdogs extract photographs/ --classes ants,bees
     """
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.extract(
-            data, artifacts=artifacts, weights=weights, prune=prune, strict=strict, progress=progress
+            data, artifacts=artifacts, weights=weights, classes=classes, prune=prune, strict=strict, progress=progress
         )
     terminal.show(terminal.extraction_lines(done, artifacts))
 
@@ -179,6 +196,20 @@ def label(
         terminal.show(terminal.label_lines(answers))
     if any(answer.reason for answer in answers):
         raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, as_json: Json = False) -> None:
+    """Say how good the head is on the labelled images of DATA; nothing is written.
+
+    Example: catsdogs evaluate cats-dogs-testing/
+    """
+    with terminal.progress_bar() as progress:
+        done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
+    if as_json:
+        print(json.dumps(done.to_json(), indent=2))
+    else:
+        terminal.show(terminal.evaluation_lines(done))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
@@ -12,8 +12,9 @@ import numpy as np
 from .artifacts import Artifacts, record, record_timing, writing
 from .backbone import Backbone, Weights, choose_weights, load
 from .belt import compute_rows
-from .cache import CacheWriter, Origin, count_duplicates, load_duplicates, read_manifest
-from .errors import CatsDogsError
+from .cache import CacheWriter, DamagedError, Manifest, Origin, count_duplicates, load_duplicates, read_manifest
+from .classes import Classes, parse_classes
+from .errors import CatsDogsError, printable
 from .images import PIXELS, SIZE
 from .progress import Progress
 from .sources import Source
@@ -41,13 +42,18 @@ class Extraction:
     passed_over : int
         Files of the source that are no images, or lie outside of both splits.
     duplicates : dict of str to int
-        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them.
+        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them; empty where they must be
+        looked for yet, as the other split is damaged.
+    classes : pair of str
+        What the labels 0 and 1 are called.
     backbone : str
         Its weights as they were asked for.
     seconds : float
         Wall time, loading included.
     rate : float or None
         Images a second, from the first stored batch to the last; None where there were not two.
+    cut_short : tuple of str
+        Zips of which the end is missing: there may have been more images in them.
     """
 
     images: dict[str, int]
@@ -55,9 +61,11 @@ class Extraction:
     computed: int
     passed_over: int
     duplicates: dict[str, int]
+    classes: Classes
     backbone: str
     seconds: float
     rate: float | None
+    cut_short: tuple[str, ...] = ()
 
 
 def extract(
@@ -65,6 +73,7 @@ def extract(
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
+    classes: str | Sequence[str] | None = None,
     prune: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -80,8 +89,12 @@ def extract(
     weights : str, optional
         "imagenet", "random", "random:SEED", or a path that ends in .h5, .weights.h5 or .keras. By default the
         variable CATSDOGS_WEIGHTS, then what the artifacts were made with, then "imagenet".
+    classes : str or two str, optional
+        Names of the two classes, "ants,bees" or a sequence; a label, and what a probability is of, is the position. By
+        default what the two class folders of the training images are named, in natural order; where there are none,
+        what the artifacts were made with, or cat and dog. With more than two class folders the others are passed over.
     prune : bool
-        Drop rows of images that are not in `data` any more, or features that other weights made.
+        Drop rows of images that are not in `data` any more, of other classes, or features that other weights made.
     strict : bool
         End at the first image that cannot be read, with an error that says why.
     progress : callable, optional
@@ -99,8 +112,10 @@ def extract(
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
+    asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
-    known = _known_origin(where, chosen)
+    manifest = read_manifest(where.features)
+    known = _known_origin(manifest, chosen)
 
     @once
     def backbone() -> Backbone:
@@ -112,22 +127,28 @@ def extract(
             )
         return loaded
 
-    with Source(data) as source:
+    with Source(data, classes=asked, before=manifest.classes if manifest and manifest.has_labels else None) as source:
+        for path in source.cut_short:
+            _log.info("%s is cut short: images may be missing", printable(path))
         origin = known or origin_of(chosen, backbone())
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
-        with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune) as cache:
+        with (
+            writing(where),
+            CacheWriter(where.features, origin, (VIEW,), wanted, prune=prune, classes=source.classes) as cache,
+        ):
             record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
             stored = _fill(cache, source, backbone, strict=strict, progress=progress)
-        duplicates = load_duplicates(artifacts, progress=progress)
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=cache.unreadable,
             computed=len(stored),
             passed_over=source.passed_over,
-            duplicates=count_duplicates(duplicates),
+            duplicates=_look_for_duplicates(artifacts, progress),
+            classes=source.classes,
             backbone=origin.form,
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,
+            cut_short=source.cut_short,
         )
     _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
     if done.computed:
@@ -165,14 +186,22 @@ def _fill(
     return stored
 
 
+def _look_for_duplicates(artifacts: str | Path, progress: Progress | None) -> dict[str, int]:
+    try:
+        return count_duplicates(load_duplicates(artifacts, progress=progress))
+    except DamagedError as error:
+        # It is of the split that this run has not filled, and no reason to end it: who mends that looks for them.
+        _log.info("duplicates are not looked for yet: %s", error)
+        return {}
+
+
 def _rate(stored: list[float], batch: int) -> float | None:
     later = len(stored) - batch
     return round(later / (stored[-1] - stored[batch - 1]), 1) if later > 0 else None
 
 
-def _known_origin(where: Artifacts, chosen: Weights) -> Origin | None:
+def _known_origin(manifest: Manifest | None, chosen: Weights) -> Origin | None:
     """Return what made the cache that is there, if it was these weights: then they need not be loaded to know it."""
-    manifest = read_manifest(where.features)
     if manifest and manifest.origin.fingerprint == chosen.fingerprint() and manifest.origin.pixels == PIXELS:
         return manifest.origin
     return None

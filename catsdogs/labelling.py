@@ -1,7 +1,6 @@
-"""Paths of images come in; what the head says of each goes out: cat or dog, and how sure."""
+"""Paths of images come in; what the head says of each goes out: which class, and how sure."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache as once
 from pathlib import Path
@@ -17,7 +16,7 @@ from .extraction import VIEW, origin_of
 from .images import PIXELS, SIZE
 from .layout import is_passed_over
 from .progress import Progress
-from .sources import ImageFile, image_file, walk_folder
+from .sources import ImageFile, OpenZips, image_file, walk_folder
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def label(
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> list[Labelled]:
-    """Say of each image whether it is a cat or a dog; nothing is written.
+    """Say of each image which of the two classes it is, a cat or a dog; nothing is written.
 
     Parameters
     ----------
@@ -69,7 +68,8 @@ def label(
     Returns
     -------
     list of Labelled
-        In the order given; a folder's images in natural order. Last, zips in a folder that cannot be opened.
+        In the order given; a folder's images in natural order. Last, zips in a folder that cannot be opened, or
+        are cut short.
 
     Raises
     ------
@@ -78,6 +78,36 @@ def label(
     """
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
+    backbone = backbone_of(trained, where, weights, progress=progress)
+    given = [images] if isinstance(images, str | Path) else images
+    with OpenZips() as open_zips:
+        broken: dict[str, str] = {}
+        files = [file for path in given for file in _files(path, open_zips, broken)]
+        answers = [Labelled(file.where, None, None) for file in files]
+        for done, row in enumerate(compute_rows(files, backbone), 1):
+            image = files[row.position].where
+            if row.features is None:
+                answers[row.position] = Labelled(image, None, None, row.reason)
+            else:
+                (probability,) = trained.scorer.probabilities(row.features[None]).tolist()
+                name = trained.facts["classes"][int(probability > 0.5)]
+                answers[row.position] = Labelled(image, name, probability)
+            if progress:
+                progress("labelling", done, len(files))
+    broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
+    return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
+
+
+def backbone_of(
+    trained: head.Head, where: Artifacts, weights: str | None, *, progress: Progress | None = None
+) -> Callable[[], Backbone]:
+    """Return what loads the backbone that a head was trained with, when it is called first.
+
+    Raises
+    ------
+    CatsDogsError
+        At once where the head is not of images as they are read here, at the call where the weights are not its own.
+    """
     chosen = choose_weights(weights, where)
     if trained.facts["pixels"] != PIXELS or trained.facts["views"] != [VIEW]:
         raise CatsDogsError(
@@ -93,25 +123,10 @@ def label(
         )
         return loaded
 
-    given = [images] if isinstance(images, str | Path) else images
-    with ExitStack() as open_zips:
-        broken: dict[str, str] = {}
-        files = [file for path in given for file in _files(path, open_zips, broken)]
-        answers = [Labelled(file.where, None, None) for file in files]
-        for done, row in enumerate(compute_rows(files, backbone), 1):
-            image = files[row.position].where
-            if row.features is None:
-                answers[row.position] = Labelled(image, None, None, row.reason)
-            else:
-                (probability,) = trained.scorer.probabilities(row.features[None]).tolist()
-                name = trained.facts["classes"][int(probability > 0.5)]
-                answers[row.position] = Labelled(image, name, probability)
-            if progress:
-                progress("labelling", done, len(files))
-    return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
+    return backbone
 
 
-def _files(given: str | Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
+def _files(given: str | Path, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
     path = Path(given)
     if not path.is_dir():
         return [replace(image_file(path, (path.name,)), where=str(given))]

@@ -1,5 +1,6 @@
 """A folder or a zip comes in; everything goes out: features, head, metrics and, where there are test images, rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def run(
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
+    classes: str | Sequence[str] | None = None,
     clip: float | None = None,
     prune: bool = False,
     strict: bool = False,
@@ -48,7 +50,7 @@ def run(
 
     Parameters
     ----------
-    data, weights, prune, strict
+    data, weights, classes, prune, strict
         As for `extract`.
     artifacts : str or Path
         The artifacts folder.
@@ -67,7 +69,9 @@ def run(
         As the three steps do. What the steps before have done stays.
     """
     must_be_a_clip(clip)
-    extraction = extract(data, artifacts=artifacts, weights=weights, prune=prune, strict=strict, progress=progress)
+    extraction = extract(
+        data, artifacts=artifacts, weights=weights, classes=classes, prune=prune, strict=strict, progress=progress
+    )
     labelled = labelled_splits(artifacts)
     if "train" not in labelled:
         return Run(extraction, trained=False, metrics={}, submission=None)

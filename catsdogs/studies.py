@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .folds import FOLDS, draw_folds, draw_holdout
+from .folds import FOLDS, draw_folds
 from .head import CrossValidation, Examples, cross_validate, fit
 from .metrics import best_clip, intervals, log_loss, score
 from .progress import Progress
@@ -15,24 +15,21 @@ _FEWEST = 250
 """Images with which the learning curve starts; each point has twice as many as the one before."""
 
 
-def hold_out(examples: Examples, groups: NDArray[np.void], share: float, *, seed: int) -> dict[str, Any]:
-    """Train on all but a share of the images, with everything chosen there, and score the rest.
+def hold_out(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
+    """Train on all but some of the images, with everything chosen there, and score those.
 
     Parameters
     ----------
     examples : Examples
-    groups : ndarray of shape (n,)
-        As for `draw_folds`.
-    share : float
-        Of each class, above 0 and below 1.
+    held : ndarray of shape (n,), bool
     seed : int
+        Of the intervals.
 
     Returns
     -------
     dict
-        As `score` does, with "intervals", "images" and "share".
+        As `score` does, with "intervals" and "images".
     """
-    held = draw_holdout(groups, examples.labels, share, seed=seed)
     rest = examples.only(~held)
     fitted = fit(rest, cross_validate(rest))
     labels, probabilities = examples.labels[held], fitted.scorer.probabilities(examples.features[held])
@@ -40,7 +37,6 @@ def hold_out(examples: Examples, groups: NDArray[np.void], share: float, *, seed
         **score(labels, probabilities),
         "intervals": intervals(labels, probabilities, seed=seed),
         "images": int(held.sum()),
-        "share": share,
     }
 
 
@@ -51,8 +47,11 @@ def nest(
 
     Parameters
     ----------
-    examples, groups, seed
-        As for `hold_out`.
+    examples : Examples
+    groups : ndarray of shape (n,)
+        Keys as `draw_folds` takes them.
+    seed : int
+        Of the inner folds and the intervals.
     progress : callable, optional
 
     Returns

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .artifacts import NOTE, Artifacts, must_be_at_rest, read_json
-from .cache import load_features, read_manifest
+from .cache import kept_duplicates, load_features, read_manifest
 from .errors import CatsDogsError
 from .head import TRAIN
 from .training import why_stale
@@ -72,6 +72,8 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     if head and (stale := why_stale(artifacts)):
         problems.append(CatsDogsError(stale, TRAIN))
         head = False
+    if manifest and all(entry["complete"] for entry in manifest.splits.values()) and kept_duplicates(artifacts) is None:
+        problems.append(CatsDogsError(f"{where.duplicates} is missing, or not as it was written", TRAIN))
     for note in (where.source, where.timings):
         try:
             read_json(note, NOTE)

@@ -48,6 +48,7 @@ def test_asking_where_a_file_lies_creates_nothing(tmp_path):
         "head.json",
         "head.joblib",
         "metrics.json",
+        "suspects.csv",
         "predictions.csv",
         "submission.csv",
         "source.json",

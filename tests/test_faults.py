@@ -347,10 +347,10 @@ def test_a_power_cut_that_loses_nothing_unsynced_and_one_that_loses_all_are_told
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 300 KB."""
+    """A file system of 700 KB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
     if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount a small file system")
     yield folder
@@ -392,10 +392,10 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_once_there_is_room
 
 def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
     generator = np.random.default_rng(0)
-    for split, labels in (("train", np.arange(12) % 2), ("test", None)):
-        ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(12)]
+    for split, labels in (("train", np.arange(20) % 2), ("test", None)):
+        ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(20)]
         features = (
-            generator.random((12, 2048)).astype(np.float32)[:6] if split == "test" else generator.random((12, 2048))
+            generator.random((20, 2048)).astype(np.float32)[:6] if split == "test" else generator.random((20, 2048))
         )
         features = features.astype(np.float32)
         catsdogs.import_features(ids[: len(features)], labels, {"224": features}, artifacts=small_disk, split=split)

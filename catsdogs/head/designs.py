@@ -23,7 +23,7 @@ from ..threads import one_blas_thread_each
 
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
 
-LANDMARKS = 512
+LANDMARKS = 448
 """Training images that others are compared with."""
 
 _GAMMA = 1.5
@@ -53,13 +53,17 @@ class Kernel:
     def compare(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the similarity of rows of shape (n, 2048) and length 1, or 0, to each landmark: (n, m), float32."""
         similarity = np.empty((len(rows), len(self.landmarks)), np.float32)
+        # Distances are of differences; taken from nearly parallel rows as they are, float32 would lose them.
+        centre = self.landmarks.mean(axis=0)
+        landmarks = self.landmarks - centre
+        lengths = np.square(landmarks).sum(axis=1)
 
         def compare_block(start: int) -> None:
-            block = rows[start : start + _BLOCK]
-            out = np.matmul(block, self.landmarks.T, out=similarity[start : start + _BLOCK])
-            # The squared distance to a landmark is |row|^2 + 1 - 2 row @ landmark.
-            out *= 2 * self.gamma
-            out -= self.gamma * (np.square(block).sum(axis=1, keepdims=True) + 1)
+            block = rows[start : start + _BLOCK] - centre
+            out = np.matmul(block, landmarks.T, out=similarity[start : start + _BLOCK])
+            out *= 2
+            out -= np.square(block).sum(axis=1, keepdims=True) + lengths
+            out *= self.gamma
             np.exp(out, out=out)
 
         with one_blas_thread_each() as threads:
@@ -136,7 +140,7 @@ def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) ->
     """Return the design of the transform "rbf", `landmarks` being rows of the features."""
     rows = view_average(features, RBF)
     average = rows.mean(axis=0, dtype=np.float64)
-    squared_distance = 2 * max(1 - float(average @ average), 1e-6)
+    squared_distance = 2 * max(1 - float(average @ average), 1e-6)  # of two rows of length 1, in the mean
     kernel = Kernel(rows[landmarks], _GAMMA / squared_distance)
     penalty = kernel.compare(kernel.landmarks).astype(np.float64)
     penalty[np.diag_indices(len(penalty))] = 1 + _RIDGE

@@ -26,12 +26,12 @@ _HARDLY = 1.001
 """By less than this factor the loss has not fallen: of what is as good, the stronger regularisation is the best."""
 
 _WIDEST = 24
-_PATH, _CHOSEN = 1e-4, 1e-7
-"""Tolerance of the objective, as a share: along the path, where log losses are compared in their fourth digit, and at
-its lowest point."""
+_PATH, _CHOSEN = 1e-3, 1e-7
+"""Tolerance of the objective before the last step, as a share: along the path, where log losses are compared in their
+fourth digit, and at its lowest point."""
 
-_FEW, _TRIAL, _LEAD = 2500, 1e-3, 1.15
-"""Images up to which float64 is used, and on which a linear transform is tried where there are more; the tolerance; and
+_FEW, _TRIAL, _LEAD = 2100, 1e-2, 1.15
+"""Images below which float64 is used, and on which a linear transform is tried where there are more; the tolerance; and
 by which factor it must be ahead of the kernel there to be tried on all, as with more images the kernel gains on it."""
 
 
@@ -129,7 +129,7 @@ def cross_validate(
     CrossValidation
     """
     # There are no square roots of negative features; ResNet50 has none.
-    transforms = [IDENTITY] if (examples.features < 0).any() else [RBF, SQRT, IDENTITY]
+    transforms = [IDENTITY] if examples.features.min() < 0 else [RBF, SQRT, IDENTITY]
     trials: dict[str, _Path] = {}
     paths: dict[str, _Path] = {}
     with one_blas_thread_each():
@@ -192,9 +192,12 @@ class _Path:
         self._labels, self._folds = examples.labels, examples.folds
         self._solutions: dict[int, Solution] = {}
         self._losses: dict[int, float] = {}
-        self._first = None
+        self._first: Solution | None = None
         if trial:
-            self._start, self._first = trial._best, start_from(trial._solutions[trial._best].coefficients)
+            self._start = trial._best
+            coefficients = trial._solutions[trial._best].coefficients
+            if len(coefficients) == len(self.design.penalty):
+                self._first = start_from(coefficients.astype(self._problem.matrix.dtype))
         else:
             variance = float(np.square(self.design.matrix[:, :-1]).mean()) or 1.0
             usual = _START if transform == RBF else _START / len(examples.labels) / variance
@@ -272,7 +275,7 @@ def _problem(examples: Examples, transform: str, size: int | None) -> tuple[Desi
         free = np.ones((len(design.penalty), FOLDS), bool)
     # Few images are often parted without an error; then the log loss is at its lowest where C is large, and float32 is
     # too coarse.
-    matrix = design.matrix.astype(np.float64) if len(weights) <= _FEW else design.matrix
+    matrix = design.matrix.astype(np.float64) if len(weights) < _FEW else design.matrix
     problem = Problem(matrix, examples.labels, weights, design.penalty, free)
     if not used.all():
         problem = replace(problem, matrix=matrix[used], labels=examples.labels[used], weights=weights[used])
