@@ -5,10 +5,10 @@
 
 Prints a row of a Markdown table for each idea: its log loss and, on the same folds, the difference to plain logistic
 regression on the first view and to rbf with 512 landmarks on as many views, whatever the package has now. Standard
-errors are over the images, of their mean losses over the seeds; the spread is the deviation of the first difference from
-seed to seed of the folds. Whatever an idea chooses, it chooses without the images that it is scored on; C alone is chosen by
-the folds that score it, as in the package, but in the nested rows. What looks at no label (deviations, the kernel's
-width, pairs of near-identical images) sees all images.
+errors are over the images, of their mean losses over the seeds; the spread is the deviation of the first difference
+from seed to seed of the folds. Whatever an idea chooses, it chooses without the images that it is scored on; C alone is
+chosen by the folds that score it, as in the package, but in the nested rows. What looks at no label (deviations, the
+kernel's width, pairs of near-identical images) sees all images.
 
 Dear ideas have fewer seeds. CPU seconds are of the first one, all threads together: choosing C from nothing, features
 in memory. `choice_of_c.py` has wall times.
