@@ -43,7 +43,7 @@ class Rbf:
     """
 
     views: int
-    landmarks: int = designs.LANDMARKS
+    landmarks: int = 512
     gamma: float = designs._GAMMA
     draw: int = 0
     rounds: int = 0
