@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backbone import Backbone
-from .cache import digest
+from .cache import WIDTH, digest
 from .images import UnreadableImageError, decode, room_to_read
+from .progress import Progress
 from .sources import ImageFile, must_be_the_file_s_own
 
 AHEAD = 64
@@ -75,6 +76,42 @@ def compute_rows(
             batch = []
     if batch:
         yield from _compute(batch, backbone())
+
+
+def compute_all(
+    files: Sequence[ImageFile], backbone: Callable[[], Backbone], step: str, *, progress: Progress | None = None
+) -> tuple[list[Row], NDArray[np.float32]]:
+    """Compute all rows and keep them in memory: 8 KB an image.
+
+    Parameters
+    ----------
+    files, backbone
+        As for `compute_rows`.
+    step : str
+        What `progress` is told.
+    progress : callable, optional
+
+    Returns
+    -------
+    rows : list of Row
+        In the order of the files.
+    features : ndarray of shape (n, 2048), float32
+        Theirs; NaN where a row has none.
+
+    Raises
+    ------
+    CatsDogsError
+        As for `compute_rows`.
+    """
+    rows: list[Row] = []
+    for row in compute_rows(files, backbone):
+        rows.append(row)
+        if progress:
+            progress(step, len(rows), len(files))
+    rows.sort(key=lambda row: row.position)
+    nothing = np.full(WIDTH, np.nan, np.float32)
+    features = [nothing if row.features is None else row.features for row in rows]
+    return rows, np.reshape(np.array(features, np.float32), (len(rows), WIDTH))
 
 
 def _compute(batch: Sequence[tuple[Row, NDArray[np.uint8]]], backbone: Backbone) -> Iterator[Row]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from . import head
 from .artifacts import Artifacts
-from .belt import compute_rows
-from .cache import WIDTH, digests, load_features
+from .belt import compute_all
+from .cache import digests, load_features
 from .classes import Classes
 from .errors import CatsDogsError
 from .labelling import backbone_of
@@ -100,17 +100,10 @@ def evaluate(
                 f"none of the {unlabelled:,} images in {data} is labelled {first} or {second}, the classes of the head",
                 f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg",
             )
-        known, seen = _trained_on(artifacts, trained), np.zeros(len(files), bool)
-        features, unreadable = np.full((len(files), WIDTH), np.nan, np.float32), {}
-        for done, row in enumerate(compute_rows(files, backbone), 1):
-            if row.features is None:
-                unreadable[files[row.position].where] = str(row.reason)
-            else:
-                features[row.position] = row.features
-                seen[row.position] = known is not None and row.digest.tobytes() in known
-            if progress:
-                progress("evaluating", done, len(files))
-    readable = ~np.isnan(features[:, 0])
+        known = _trained_on(artifacts, trained)
+        rows, features = compute_all(files, backbone, "evaluating", progress=progress)
+    readable = np.array([row.features is not None for row in rows])
+    unreadable = {files[row.position].where: str(row.reason) for row in rows if row.features is None}
     if not readable.any():
         path, reason = next(iter(unreadable.items()))
         raise CatsDogsError(
@@ -121,7 +114,7 @@ def evaluate(
         scores={**score(labels, probabilities), "intervals": intervals(labels, probabilities)},
         classes=(first, second),
         images=len(labels),
-        seen=None if known is None else int(seen.sum()),
+        seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features is not None),
         unlabelled=unlabelled,
         passed_over=source.passed_over,
         unreadable=unreadable,

@@ -10,7 +10,7 @@ from natsort import natsort_keygen
 from . import head
 from .artifacts import Artifacts
 from .backbone import Backbone, choose_weights, load
-from .belt import compute_rows
+from .belt import compute_all
 from .errors import CatsDogsError
 from .extraction import VIEW, origin_of
 from .images import PIXELS, SIZE
@@ -83,17 +83,14 @@ def label(
     with OpenZips() as open_zips:
         broken: dict[str, str] = {}
         files = [file for path in given for file in _files(path, open_zips, broken)]
-        answers = [Labelled(file.where, None, None) for file in files]
-        for done, row in enumerate(compute_rows(files, backbone), 1):
-            image = files[row.position].where
-            if row.features is None:
-                answers[row.position] = Labelled(image, None, None, row.reason)
-            else:
-                (probability,) = trained.scorer.probabilities(row.features[None]).tolist()
-                name = trained.facts["classes"][int(probability > 0.5)]
-                answers[row.position] = Labelled(image, name, probability)
-            if progress:
-                progress("labelling", done, len(files))
+        rows, features = compute_all(files, backbone, "labelling", progress=progress)
+    classes, probabilities = trained.facts["classes"], trained.scorer.probabilities(features).tolist()
+    answers = [
+        Labelled(file.where, None, None, row.reason)
+        if row.features is None
+        else Labelled(file.where, classes[int(probability > 0.5)], probability)
+        for file, row, probability in zip(files, rows, probabilities, strict=True)
+    ]
     broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
     return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
 

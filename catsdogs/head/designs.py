@@ -84,7 +84,7 @@ def view_average(features: NDArray[np.float32], transform: str) -> NDArray[np.fl
     -------
     ndarray of shape (n, 2048), float32
     """
-    by_view = features.reshape(len(features), -1, WIDTH)
+    by_view = features.reshape(len(features), features.shape[1] // WIDTH, WIDTH)
     average = np.empty((len(features), WIDTH), np.float32)
 
     def average_block(start: int) -> None:
