@@ -13,7 +13,7 @@ from .cache import digests, load_features
 from .classes import Classes
 from .errors import CatsDogsError
 from .labelling import backbone_of
-from .metrics import intervals, score
+from .metrics import score_with_intervals
 from .progress import Progress
 from .sources import Source
 
@@ -111,7 +111,7 @@ def evaluate(
         )
     labels, probabilities = labels[readable], trained.scorer.probabilities(features[readable])
     return Evaluation(
-        scores={**score(labels, probabilities), "intervals": intervals(labels, probabilities)},
+        scores=score_with_intervals(labels, probabilities),
         classes=(first, second),
         images=len(labels),
         seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features is not None),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .folds import FOLDS, draw_folds
 from .head import CrossValidation, Examples, cross_validate, fit
-from .metrics import best_clip, intervals, log_loss, score
+from .metrics import best_clip, intervals, log_loss, score_with_intervals
 from .progress import Progress
 
 _FEWEST = 250
@@ -33,11 +33,7 @@ def hold_out(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> dict[
     rest = examples.only(~held)
     fitted = fit(rest, cross_validate(rest))
     labels, probabilities = examples.labels[held], fitted.scorer.probabilities(examples.features[held])
-    return {
-        **score(labels, probabilities),
-        "intervals": intervals(labels, probabilities, seed=seed),
-        "images": int(held.sum()),
-    }
+    return {**score_with_intervals(labels, probabilities, seed=seed), "images": int(held.sum())}
 
 
 def nest(
@@ -70,11 +66,7 @@ def nest(
         clip = best_clip(rest.labels, found.probabilities)
         probabilities[held] = fit(rest, found).scorer.probabilities(examples.features[held])
         clipped[held] = np.clip(probabilities[held], clip, 1 - clip)
-    return {
-        **score(labels, probabilities),
-        "intervals": intervals(labels, probabilities, seed=seed),
-        "clipped": log_loss(labels, clipped),
-    }
+    return {**score_with_intervals(labels, probabilities, seed=seed), "clipped": log_loss(labels, clipped)}
 
 
 def learning_curve(

@@ -19,7 +19,7 @@ from .classes import Classes
 from .errors import CatsDogsError
 from .folds import FOLDS, draw_folds, draw_holdout, draw_order, group_keys
 from .head import Choice, Examples
-from .metrics import best_clip, intervals, log_loss, score
+from .metrics import best_clip, log_loss, score, score_with_intervals
 from .progress import Progress
 from .studies import hold_out, learning_curve, nest
 from .suspects import find_suspects
@@ -160,8 +160,7 @@ def _metrics(examples: Examples, found: head.CrossValidation, fitted: head.Fit) 
     labels, folds = examples.labels, examples.folds
     clip = best_clip(labels, found.probabilities)
     return {
-        **score(labels, found.probabilities),
-        "intervals": intervals(labels, found.probabilities, seed=SEED),
+        **score_with_intervals(labels, found.probabilities, seed=SEED),
         "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
         "images": len(labels),
         "left_out": int(np.sum(~examples.trained)),
