@@ -107,8 +107,8 @@ def train(
         order=draw_order(images, seed=SEED),
         trained=_without(without, ids, labels, features.classes),
     )
-    held = draw_holdout(groups, labels, holdout or 0, seed=SEED)
     if holdout is not None:
+        held = draw_holdout(groups, labels, holdout, seed=SEED)
         must_have_both(labels[~held & examples.trained], "training images that are left", features.classes)
         must_have_both(labels[held], "images held out", features.classes)
     found = head.cross_validate(examples, start=_before(where, features.digest), progress=progress)

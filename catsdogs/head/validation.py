@@ -268,8 +268,9 @@ def _problem(examples: Examples, transform: str, size: int | None) -> tuple[Desi
     if transform == RBF:
         # A fold's landmarks are of its own training images: what is scored takes no part in the fit, not even so.
         first = ordered & (ordered.cumsum(axis=0) <= LANDMARKS)
-        design = kernel_design(examples.features, examples.order[first.any(axis=1)])
-        free = np.vstack([first[first.any(axis=1)], np.ones((1, FOLDS), bool)])
+        chosen = first.any(axis=1)
+        design = kernel_design(examples.features, examples.order[chosen])
+        free = np.vstack([first[chosen], np.ones((1, FOLDS), bool)])
     else:
         design = linear_design(examples.features, transform)
         free = np.ones((len(design.penalty), FOLDS), bool)
