@@ -8,14 +8,16 @@ import struct
 import zipfile
 from typing import BinaryIO
 
-HEADER, TABLE = b"PK\3\4", b"PK\1\2"
-"""What a member and the table begin with (APPNOTE.TXT, 4.3.7 and 4.3.12)."""
+HEADER = b"PK\3\4"
+"""What a member begins with (APPNOTE.TXT, 4.3.7)."""
 
-_DESCRIPTOR = b"PK\7\10"
-_SIZES_FOLLOW, _NAME_IS_UTF8 = 0x8, 0x800
+NAME_IS_UTF8, _SIZES_FOLLOW = 0x800, 0x8
 """Bits of a member's flags (APPNOTE.TXT, 4.4.4)."""
 
-_IN_ZIP64, _ZIP64 = 0xFFFFFFFF, 0x1
+IN_ZIP64, _ZIP64 = 0xFFFFFFFF, 0x1
+"""What stands for a number that 4 bytes do not hold, and the kind of extra field that does (APPNOTE.TXT, 4.5.3)."""
+
+_DESCRIPTOR = b"PK\7\10"
 _BLOCK = 1 << 16
 
 
@@ -45,12 +47,12 @@ def find_members(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], zipfile.ZipInfo
         name, extra = file.read(name_length), file.read(extra_length)
         if len(name) < name_length:
             return members, None
-        member = zipfile.ZipInfo(name.decode("utf-8" if flags & _NAME_IS_UTF8 else "cp437", "replace"))
+        member = zipfile.ZipInfo(name.decode("utf-8" if flags & NAME_IS_UTF8 else "cp437", "replace"))
         member.header_offset, member.flag_bits, member.compress_type = position, flags, method
         members.append(member)
         start = position + 30 + name_length + extra_length
         in_zip64 = _sizes_in(extra)
-        if in_zip64 and _IN_ZIP64 in (packed, unpacked):
+        if in_zip64 and IN_ZIP64 in (packed, unpacked):
             unpacked, packed = in_zip64
         position = start + packed
         if flags & _SIZES_FOLLOW and (found := _find_descriptor(file, start, wide=bool(in_zip64))):
@@ -96,7 +98,7 @@ def _find_descriptor(file: BinaryIO, start: int, *, wide: bool) -> tuple[int, in
             continue
         position += at
         file.seek(position)
-        form = struct.Struct("<4xIQQ" if wide or position - start >= _IN_ZIP64 else "<4xIII")
+        form = struct.Struct("<4xIQQ" if wide or position - start >= IN_ZIP64 else "<4xIII")
         record = file.read(form.size)
         if len(record) == form.size:
             crc, packed, unpacked = form.unpack(record)

@@ -20,17 +20,17 @@ from typing import BinaryIO
 
 from ..errors import CatsDogsError
 from ..layout import is_image
-from .cut_zips import HEADER, find_members
+from .cut_zips import HEADER, IN_ZIP64, NAME_IS_UTF8, find_members
 from .files import MAX_BYTES, ImageFile, is_packed_split, must_be_the_file_s_own
 
-_ENCRYPTED, _NAME_IS_UTF8 = 0x1, 0x800
-"""Bits of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
+_ENCRYPTED = 0x1
+"""A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
 
 _EXPANSION = 20
 """How many times its size a zip within a zip may have unpacked: one of photographs hardly grows at all."""
 
-_END_LENGTH, _IN_ZIP64 = 22, 0xFFFFFFFF
-"""Bytes in the record that ends a zip, its comment aside; what it says of positions beyond it (APPNOTE.TXT, 4.3.16)."""
+_END_LENGTH = 22
+"""Bytes in the record that ends a zip, its comment aside (APPNOTE.TXT, 4.3.16)."""
 
 _EMPTY = b"PK\5\6".ljust(_END_LENGTH, b"\0")
 """A zip without members."""
@@ -129,13 +129,13 @@ def _must_be_its_own_table(file: BinaryIO, archive: zipfile.ZipFile) -> None:
     if end != _EMPTY[:4]:
         raise zipfile.BadZipFile("something follows its end")
     file.seek(0)
-    if table not in (archive.start_dir, _IN_ZIP64) and file.read(4) == HEADER:
+    if table not in (archive.start_dir, IN_ZIP64) and file.read(4) == HEADER:
         raise zipfile.BadZipFile("its end is that of a zip within")
 
 
 def _name_of(member: zipfile.ZipInfo) -> str:
     name = member.orig_filename
-    if not member.flag_bits & _NAME_IS_UTF8:
+    if not member.flag_bits & NAME_IS_UTF8:
         # zipfile then reads code page 437. What wrote it was rarely DOS; macOS, for one, writes UTF-8 so.
         name = name.encode("cp437").decode("utf-8", "surrogateescape")
     return name.replace("\\", "/")
