@@ -121,7 +121,7 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
     yield from _named(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
     yield "classes", " and ".join(done.classes)
-    yield "", f"{done.passed_over:,} other {'file' if done.passed_over == 1 else 'files'} passed over"
+    yield "", f"{_counted(done.passed_over, 'other file')} passed over"
     for path in done.cut_short:
         yield "", f"{path} is CUT SHORT: images may be missing; fetch it again"
     if done.computed:
@@ -295,8 +295,7 @@ def evaluation_lines(done: Evaluation) -> Iterator[Line]:
     yield from _score_lines("head", done.scores, f"{done.images:,} labelled images, {' and '.join(done.classes)}")
     if done.seen:
         yield "", f"{done.seen:,} of them were TRAINED on, and flatter these figures"
-    others = f"{done.passed_over:,} other {'file' if done.passed_over == 1 else 'files'}"
-    yield "passed over", f"{done.unlabelled:,} images without a label, {others}"
+    yield "passed over", f"{done.unlabelled:,} images without a label, {_counted(done.passed_over, 'other file')}"
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, which do not count:"
         yield from _named(done.unreadable, "by --json")
@@ -308,9 +307,13 @@ def _duplicates(counts: dict[str, int]) -> str:
     if not counts["pairs"]:
         return "none: no two images are the same, or nearly so"
     return (
-        f"{counts['pairs']:,} {'pair' if counts['pairs'] == 1 else 'pairs'}, {counts['identical']:,} of equal bytes; "
+        f"{_counted(counts['pairs'], 'pair')}, {counts['identical']:,} of equal bytes; "
         f"{counts['across_classes']:,} across classes, {counts['across_splits']:,} across train and test"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _look_at(*paths: Path) -> Iterator[Line]:
