@@ -24,7 +24,7 @@ def main() -> None:
     given = parser.parse_args()
 
     start = time.perf_counter()
-    ids, labels, views = _load(given.folder / "features.py", given.views)
+    ids, labels, views = load(given.folder / "features.py", given.views)
     loaded = time.perf_counter()
     try:
         catsdogs.import_features(ids, labels, views, artifacts=given.out)
@@ -39,7 +39,8 @@ def main() -> None:
     print(f"imported in {done - loaded:.1f} s")
 
 
-def _load(path: Path, views: Sequence[str]) -> Any:
+def load(path: Path, views: Sequence[str]) -> Any:
+    """Return what the `load` of a file gives for some views."""
     spec = importlib.util.spec_from_file_location("features", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise SystemExit(f"error: there is no {path}. Give the folder that holds it.")

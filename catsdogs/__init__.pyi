@@ -3,6 +3,7 @@ from .benchmark import Benchmark, bench
 from .cache import Features, import_features, load_features
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
+from .evaluation import Evaluation, evaluate
 from .extraction import Compute, Extraction, extract
 from .inventory import info
 from .labelling import Labelled, label
@@ -18,6 +19,7 @@ __all__ = [
     "CatsDogsError",
     "Compute",
     "Demo",
+    "Evaluation",
     "Extraction",
     "Features",
     "Labelled",
@@ -27,6 +29,7 @@ __all__ = [
     "Verification",
     "bench",
     "demo",
+    "evaluate",
     "extract",
     "hold",
     "import_features",

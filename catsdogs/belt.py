@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backbone import Backbone
-from .cache import digest
-from .images import UnreadableImageError, decode_squares
+from .cache import WIDTH, digest
+from .images import UnreadableImageError, decode_squares, room_to_read
 from .meter import Meter
+from .progress import Progress
 from .sources import ImageFile, must_be_the_file_s_own
 from .views import View
 
@@ -97,6 +98,49 @@ def compute_rows(
         threads.shutdown(cancel_futures=True)
 
 
+def compute_all(
+    files: Sequence[ImageFile],
+    backbone: Callable[[], Backbone],
+    views: Sequence[View],
+    step: str,
+    *,
+    progress: Progress | None = None,
+) -> tuple[list[Row], NDArray[np.float32]]:
+    """Compute all rows and keep them in memory: 8 KB an image and view.
+
+    Parameters
+    ----------
+    files, backbone
+        As for `compute_rows`.
+    views : sequence of View
+    step : str
+        What `progress` is told.
+    progress : callable, optional
+
+    Returns
+    -------
+    rows : list of Row
+        In the order of the files.
+    features : ndarray of shape (n, views * 2048), float32
+        Theirs; NaN where a row has none.
+
+    Raises
+    ------
+    CatsDogsError
+        As for `compute_rows`.
+    """
+    rows: list[Row] = []
+    with compute_rows(files, backbone, lambda position, digest: views, meter=Meter()) as computed:
+        for row in computed:
+            rows.append(row)
+            if progress:
+                progress(step, len(rows), len(files))
+    rows.sort(key=lambda row: row.position)
+    nothing = np.full((len(views), WIDTH), np.nan, np.float32)
+    features = [nothing if row.features is None else row.features for row in rows]
+    return rows, np.reshape(np.array(features, np.float32), (len(rows), len(views) * WIDTH))
+
+
 def _see(
     files: Sequence[ImageFile],
     lacks: Callable[[int, NDArray[np.uint8]], Sequence[View]],
@@ -104,24 +148,25 @@ def _see(
     position: int,
 ) -> _Seen:
     """Read and digest a file, and decode it once for all the views that it lacks."""
-    try:
-        with meter.time("read"):
-            data = files[position].read()
-            row = Row(position, digest(data))
-    except OSError as error:
-        reason = f"it cannot be read: {error.strerror or error}"
-        return Row(position, np.zeros(16, np.uint8), reason=reason), {}
-    views = lacks(position, row.digest)
-    if not views:
-        return row, {}
-    try:
-        with meter.time("decode"):
-            squares = decode_squares(data, {view.size for view in views})
-    except UnreadableImageError as error:
-        return replace(row, reason=str(error)), {}
-    except MemoryError as error:
-        must_be_the_file_s_own(error, files[position].where)
-        raise
+    with room_to_read(files[position].size()) as counted:
+        try:
+            with meter.time("read"):
+                data = files[position].read()
+                row = Row(position, digest(data))
+        except OSError as error:
+            reason = f"it cannot be read: {error.strerror or error}"
+            return Row(position, np.zeros(16, np.uint8), reason=reason), {}
+        views = lacks(position, row.digest)
+        if not views:
+            return row, {}
+        try:
+            with meter.time("decode"):
+                squares = decode_squares(data, {view.size for view in views}, counted=counted)
+        except UnreadableImageError as error:
+            return replace(row, reason=str(error)), {}
+        except MemoryError as error:
+            must_be_the_file_s_own(error, files[position].where)
+            raise
     return row, {view: view.of(squares) for view in views}
 
 

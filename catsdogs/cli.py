@@ -38,6 +38,14 @@ Weights = Annotated[
         show_default=False,
     ),
 ]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="The two classes; probabilities are those of B. Default: DATA's two class folders, or cat,dog.",
+        show_default=False,
+    ),
+]
 Clip = Annotated[
     float | None,
     typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
@@ -101,6 +109,7 @@ def run(
     views: Views = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
+    classes: Classes = None,
     clip: Clip = None,
     prune: Prune = False,
     strict: Strict = False,
@@ -118,6 +127,7 @@ def run(
             artifacts=artifacts,
             weights=weights,
             compute=_compute(views, engine, precision),
+            classes=classes,
             clip=clip,
             prune=prune,
             strict=strict,
@@ -134,13 +144,14 @@ def extract(
     views: Views = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
+    classes: Classes = None,
     prune: Prune = False,
     strict: Strict = False,
     wait: Wait = False,
 ) -> None:
     """Compute the features of every image that is not cached yet.
 
-    Example: catsdogs extract photographs/ --artifacts artifacts
+    Example: catsdogs extract photographs/ --classes ants,bees
     """
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.extract(
@@ -148,6 +159,7 @@ def extract(
             artifacts=artifacts,
             weights=weights,
             compute=_compute(views, engine, precision),
+            classes=classes,
             prune=prune,
             strict=strict,
             progress=progress,
@@ -213,6 +225,20 @@ def label(
         terminal.show(terminal.label_lines(answers))
     if any(answer.reason for answer in answers):
         raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, as_json: Json = False) -> None:
+    """Say how good the head is on the labelled images of DATA; nothing is written.
+
+    Example: catsdogs evaluate cats-dogs-testing/
+    """
+    with terminal.progress_bar() as progress:
+        done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
+    if as_json:
+        print(json.dumps(done.to_json(), indent=2))
+    else:
+        terminal.show(terminal.evaluation_lines(done))
 
 
 @app.command()

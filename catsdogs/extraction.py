@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from .artifacts import Artifacts, record, record_timing, writing
 from .backbone import AUTO, Backbone, Weights, choose_weights, load
 from .belt import Row, compute_rows
-from .cache import CacheWriter, Manifest, Origin, count_duplicates, load_duplicates, read_manifest
-from .errors import CatsDogsError
+from .cache import CacheWriter, DamagedError, Manifest, Origin, count_duplicates, load_duplicates, read_manifest
+from .classes import Classes, parse_classes
+from .errors import CatsDogsError, printable
 from .images import PIXELS
 from .meter import Meter
 from .progress import Progress
@@ -67,7 +68,10 @@ class Extraction:
     passed_over : int
         Files of the source that are no images, or lie outside of both splits.
     duplicates : dict of str to int
-        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them.
+        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them; empty where they must be
+        looked for yet, as the other split is damaged.
+    classes : pair of str
+        What the labels 0 and 1 are called.
     backbone : str
         Its weights as they were asked for.
     engine, precision : str
@@ -80,6 +84,8 @@ class Extraction:
         Images a second, from the first stored batch to the last; None where there were not two.
     stages : dict of str to float
         Seconds of work in reading, decoding, computing and writing, those of all threads together.
+    cut_short : tuple of str
+        Zips of which the end is missing: there may have been more images in them.
     """
 
     images: dict[str, int]
@@ -87,6 +93,7 @@ class Extraction:
     computed: int
     passed_over: int
     duplicates: dict[str, int]
+    classes: Classes
     backbone: str
     engine: str
     precision: str
@@ -94,6 +101,7 @@ class Extraction:
     seconds: float
     rate: float | None
     stages: dict[str, float] = field(default_factory=dict)
+    cut_short: tuple[str, ...] = ()
 
 
 def extract(
@@ -102,6 +110,7 @@ def extract(
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
     compute: Compute = BEST,
+    classes: str | Sequence[str] | None = None,
     prune: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -119,8 +128,12 @@ def extract(
         variable CATSDOGS_WEIGHTS, then what the artifacts were made with, then "imagenet".
     compute : Compute
         Views, engine and precision. By default those that the artifacts were made with.
+    classes : str or two str, optional
+        Names of the two classes, "ants,bees" or a sequence; a label, and what a probability is of, is the position. By
+        default what the two class folders of the training images are named, in natural order; where there are none,
+        what the artifacts were made with, or cat and dog. With more than two class folders the others are passed over.
     prune : bool
-        Drop rows of images that are not in `data` any more, or features that other weights made.
+        Drop rows of images that are not in `data` any more, of other classes, or features that other weights made.
     strict : bool
         End at the first image that cannot be read, with an error that says why.
     progress : callable, optional
@@ -138,6 +151,7 @@ def extract(
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
+    asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
     manifest = read_manifest(where.features)
     known = _known_origin(manifest, chosen, compute)
@@ -157,7 +171,13 @@ def extract(
 
     # Where nothing is known yet, it is needed in any case: it loads while the source is listed.
     at_once = known is None and Path(data).expanduser().exists()
-    with _in_background(load_backbone, at_once=at_once) as backbone, Source(data) as source:
+    labels_before = manifest.classes if manifest and manifest.has_labels else None
+    with (
+        _in_background(load_backbone, at_once=at_once) as backbone,
+        Source(data, classes=asked, before=labels_before) as source,
+    ):
+        for path in source.cut_short:
+            _log.info("%s is cut short: images may be missing", printable(path))
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         places = [(split, row) for split, (ids, _) in wanted.items() for row in range(len(ids))]
         files = [file for images in source.splits.values() for file in images.files]
@@ -171,19 +191,24 @@ def extract(
 
         with compute_rows(files, backbone, lacks, meter=meter) as rows, _told(opened):
             origin = known or origin_of(chosen, backbone())
-            with writing(where), CacheWriter(where.features, origin, tuple(by_name), wanted, prune=prune) as cache:
+            with (
+                writing(where),
+                CacheWriter(
+                    where.features, origin, tuple(by_name), wanted, prune=prune, classes=source.classes
+                ) as cache,
+            ):
                 opened.set_result(cache)
                 record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
                 if strict:
                     rows = _strictly(rows, cache, places, files)
                 stored = _fill(cache, places, rows, meter, progress)
-        duplicates = load_duplicates(artifacts, progress=progress)
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=cache.unreadable,
             computed=len(stored),
             passed_over=source.passed_over,
-            duplicates=count_duplicates(duplicates),
+            duplicates=_look_for_duplicates(artifacts, progress),
+            classes=source.classes,
             backbone=origin.form,
             engine=origin.engine,
             precision=origin.precision,
@@ -191,6 +216,7 @@ def extract(
             seconds=time.perf_counter() - start,
             rate=_rate(stored, backbone().batch) if stored else None,
             stages=meter.seconds,
+            cut_short=source.cut_short,
         )
         if stored:
             with writing(where):
@@ -254,6 +280,15 @@ def _fill(
         if progress:
             progress("computing features", done, len(places))
     return stored
+
+
+def _look_for_duplicates(artifacts: str | Path, progress: Progress | None) -> dict[str, int]:
+    try:
+        return count_duplicates(load_duplicates(artifacts, progress=progress))
+    except DamagedError as error:
+        # It is of the split that this run has not filled, and no reason to end it: who mends that looks for them.
+        _log.info("duplicates are not looked for yet: %s", error)
+        return {}
 
 
 def _rate(stored: list[float], batch: int) -> float | None:

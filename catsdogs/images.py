@@ -74,12 +74,17 @@ _REMARKS_OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _LARGE = 64 << 20
 """Bytes from which on it is worth some milliseconds to give them back to the system."""
 
+_HEAVY = 32 << 20
+"""Bytes from which on files are read and decoded one at a time, and count for `ROOM` from the start."""
+
 _c = ctypes.CDLL(None)
 _filters = threading.Lock()
 
 _waiting = threading.Condition()
 _taken: list[int] = []
 """Of `ROOM`, by the images that are being decoded: memory is the process's, whoever decodes."""
+
+_heavy = threading.Lock()
 
 # Without a handler, Python would print the few errors that Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -95,12 +100,26 @@ class UnreadableImageError(Exception):
     """Bytes that are no image that can be decoded; its text is the reason, for a person to read."""
 
 
+@contextmanager
+def room_to_read(size: int) -> Iterator[int]:
+    """Wait until a file that takes so many bytes may be read; tell how many of them `decode_squares` need not count.
+
+    Only one file waits for more room while it has some, and those that decode wait for none: all come to an end.
+    """
+    if size < _HEAVY:
+        yield 0
+        return
+    size = min(size, ROOM)
+    with _heavy, _room(size):
+        yield size
+
+
 def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
     """Decode an image and squash it to a square of `size` pixels, as `decode_squares` does to several."""
     return decode_squares(data, (size,))[size]
 
 
-def decode_squares(data: bytes, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+def decode_squares(data: bytes, sizes: Collection[int], *, counted: int = 0) -> dict[int, NDArray[np.uint8]]:
     """Decode an image once and squash it to squares.
 
     Parameters
@@ -109,6 +128,8 @@ def decode_squares(data: bytes, sizes: Collection[int]) -> dict[int, NDArray[np.
         The content of a JPEG, PNG, WebP, BMP, GIF or TIFF file, whatever its name was.
     sizes : collection of int
         Sides of the squares in pixels.
+    counted : int
+        Bytes that `room_to_read` has counted already.
 
     Returns
     -------
@@ -132,7 +153,7 @@ def decode_squares(data: bytes, sizes: Collection[int]) -> dict[int, NDArray[np.
                 raise UnreadableImageError(
                     f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {ROOM:,}"
                 )
-            with _room(needed), closing(image):  # its memory is free before the room is
+            with _room(max(0, needed - counted)), closing(image):  # its memory is free before the room is
                 return _squashed(_rgb(_upright(image)), sizes)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error

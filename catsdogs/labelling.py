@@ -1,7 +1,6 @@
-"""Paths of images come in; what the head says of each goes out: cat or dog, and how sure."""
+"""Paths of images come in; what the head says of each goes out: which class, and how sure."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache as once
 from pathlib import Path
@@ -11,14 +10,13 @@ from natsort import natsort_keygen
 from . import head
 from .artifacts import Artifacts
 from .backbone import Backbone, choose_weights, load
-from .belt import compute_rows
+from .belt import compute_all
 from .errors import CatsDogsError
 from .extraction import origin_of
 from .images import PIXELS
 from .layout import is_passed_over
-from .meter import Meter
 from .progress import Progress
-from .sources import ImageFile, image_file, walk_folder
+from .sources import ImageFile, OpenZips, image_file, walk_folder
 from .views import parse_views
 
 
@@ -55,7 +53,7 @@ def label(
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> list[Labelled]:
-    """Say of each image whether it is a cat or a dog; nothing is written.
+    """Say of each image which of the two classes it is, a cat or a dog; nothing is written.
 
     Parameters
     ----------
@@ -71,7 +69,8 @@ def label(
     Returns
     -------
     list of Labelled
-        In the order given; a folder's images in natural order. Last, zips in a folder that cannot be opened.
+        In the order given; a folder's images in natural order. Last, zips in a folder that cannot be opened, or
+        are cut short.
 
     Raises
     ------
@@ -80,6 +79,34 @@ def label(
     """
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
+    backbone = backbone_of(trained, where, weights, progress=progress)
+    views = parse_views(trained.facts["views"])
+    given = [images] if isinstance(images, str | Path) else images
+    with OpenZips() as open_zips:
+        broken: dict[str, str] = {}
+        files = [file for path in given for file in _files(path, open_zips, broken)]
+        rows, features = compute_all(files, backbone, views, "labelling", progress=progress)
+    classes, probabilities = trained.facts["classes"], trained.scorer.probabilities(features).tolist()
+    answers = [
+        Labelled(file.where, None, None, row.reason)
+        if row.features is None
+        else Labelled(file.where, classes[int(probability > 0.5)], probability)
+        for file, row, probability in zip(files, rows, probabilities, strict=True)
+    ]
+    broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
+    return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
+
+
+def backbone_of(
+    trained: head.Head, where: Artifacts, weights: str | None, *, progress: Progress | None = None
+) -> Callable[[], Backbone]:
+    """Return what loads the backbone that a head was trained with, when it is called first.
+
+    Raises
+    ------
+    CatsDogsError
+        At once where the head is not of images as they are read here, at the call where the weights are not its own.
+    """
     chosen = choose_weights(weights, where)
     if trained.facts["pixels"] != PIXELS:
         raise CatsDogsError(
@@ -97,26 +124,10 @@ def label(
         head.must_match(trained, origin_of(chosen, loaded), names, "Give the --weights that the head was trained with")
         return loaded
 
-    given = [images] if isinstance(images, str | Path) else images
-    with ExitStack() as opened:
-        broken: dict[str, str] = {}
-        files = [file for path in given for file in _files(path, opened, broken)]
-        answers = [Labelled(file.where, None, None) for file in files]
-        rows = opened.enter_context(compute_rows(files, backbone, lambda position, digest: views, meter=Meter()))
-        for done, row in enumerate(rows, 1):
-            image = files[row.position].where
-            if row.features is None:
-                answers[row.position] = Labelled(image, None, None, row.reason)
-            else:
-                (probability,) = trained.scorer.probabilities(row.features.reshape(1, -1)).tolist()
-                name = trained.facts["classes"][int(probability > 0.5)]
-                answers[row.position] = Labelled(image, name, probability)
-            if progress:
-                progress("labelling", done, len(files))
-    return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
+    return backbone
 
 
-def _files(given: str | Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
+def _files(given: str | Path, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
     path = Path(given)
     if not path.is_dir():
         return [replace(image_file(path, (path.name,)), where=str(given))]

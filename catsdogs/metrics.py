@@ -84,6 +84,13 @@ def intervals(labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, s
     return {name: np.percentile(values, tails).tolist() if len(values) else None for name, values in known.items()}
 
 
+def score_with_intervals(
+    labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, seed: int = 0
+) -> dict[str, Any]:
+    """Return what `score` does, and as "intervals" what `intervals` does."""
+    return {**score(labels, probabilities), "intervals": intervals(labels, probabilities, seed=seed)}
+
+
 def log_loss(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> float:
     """Return the mean log loss, as `score` does, and nothing else."""
     return float(_losses(labels, probabilities).mean())

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from .folds import group_keys
 from .progress import Progress
 
 COMPONENTS = 128
@@ -59,7 +60,7 @@ def find_pairs(digests: NDArray[np.uint8], features: NDArray[np.float32], *, pro
     similarity : ndarray of shape (pairs,), float32
         1 where the bytes are equal; below it otherwise, the cosine of the two to three decimals.
     """
-    keys = np.ascontiguousarray(digests).view("V16").ravel()
+    keys = group_keys(digests)
     _, first_of, image_of_row = np.unique(keys, return_index=True, return_inverse=True)
     first_row = first_of[image_of_row]
     copies = np.flatnonzero(first_row != np.arange(len(keys)))

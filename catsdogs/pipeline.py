@@ -1,5 +1,6 @@
 """A folder or a zip comes in; everything goes out: features, head, metrics and, where there are test images, rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def run(
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
     compute: Compute = BEST,
+    classes: str | Sequence[str] | None = None,
     clip: float | None = None,
     prune: bool = False,
     strict: bool = False,
@@ -49,7 +51,7 @@ def run(
 
     Parameters
     ----------
-    data, weights, compute, prune, strict
+    data, weights, compute, classes, prune, strict
         As for `extract`.
     artifacts : str or Path
         The artifacts folder.
@@ -69,7 +71,14 @@ def run(
     """
     must_be_a_clip(clip)
     extraction = extract(
-        data, artifacts=artifacts, weights=weights, compute=compute, prune=prune, strict=strict, progress=progress
+        data,
+        artifacts=artifacts,
+        weights=weights,
+        compute=compute,
+        classes=classes,
+        prune=prune,
+        strict=strict,
+        progress=progress,
     )
     labelled = labelled_splits(artifacts)
     if "train" not in labelled:

@@ -6,42 +6,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .folds import FOLDS, draw_folds, draw_holdout
+from .folds import FOLDS, draw_folds
 from .head import CrossValidation, Examples, cross_validate, fit
-from .metrics import best_clip, intervals, log_loss, score
+from .metrics import best_clip, intervals, log_loss, score_with_intervals
 from .progress import Progress
 
 _FEWEST = 250
 """Images with which the learning curve starts; each point has twice as many as the one before."""
 
 
-def hold_out(examples: Examples, groups: NDArray[np.void], share: float, *, seed: int) -> dict[str, Any]:
-    """Train on all but a share of the images, with everything chosen there, and score the rest.
+def hold_out(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
+    """Train on all but some of the images, with everything chosen there, and score those.
 
     Parameters
     ----------
     examples : Examples
-    groups : ndarray of shape (n,)
-        As for `draw_folds`.
-    share : float
-        Of each class, above 0 and below 1.
+    held : ndarray of shape (n,), bool
     seed : int
+        Of the intervals.
 
     Returns
     -------
     dict
-        As `score` does, with "intervals", "images" and "share".
+        As `score` does, with "intervals" and "images".
     """
-    held = draw_holdout(groups, examples.labels, share, seed=seed)
     rest = examples.only(~held)
     fitted = fit(rest, cross_validate(rest))
     labels, probabilities = examples.labels[held], fitted.scorer.probabilities(examples.features[held])
-    return {
-        **score(labels, probabilities),
-        "intervals": intervals(labels, probabilities, seed=seed),
-        "images": int(held.sum()),
-        "share": share,
-    }
+    return {**score_with_intervals(labels, probabilities, seed=seed), "images": int(held.sum())}
 
 
 def nest(
@@ -51,8 +43,11 @@ def nest(
 
     Parameters
     ----------
-    examples, groups, seed
-        As for `hold_out`.
+    examples : Examples
+    groups : ndarray of shape (n,)
+        Keys as `draw_folds` takes them.
+    seed : int
+        Of the inner folds and the intervals.
     progress : callable, optional
 
     Returns
@@ -71,11 +66,7 @@ def nest(
         clip = best_clip(rest.labels, found.probabilities)
         probabilities[held] = fit(rest, found).scorer.probabilities(examples.features[held])
         clipped[held] = np.clip(probabilities[held], clip, 1 - clip)
-    return {
-        **score(labels, probabilities),
-        "intervals": intervals(labels, probabilities, seed=seed),
-        "clipped": log_loss(labels, clipped),
-    }
+    return {**score_with_intervals(labels, probabilities, seed=seed), "clipped": log_loss(labels, clipped)}
 
 
 def learning_curve(

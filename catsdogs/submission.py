@@ -11,6 +11,7 @@ import numpy as np
 from . import head
 from .artifacts import Artifacts, record_timing, to_csv, write_atomically, writing
 from .cache import digests, labelled_splits, load_features
+from .classes import Classes
 from .errors import CatsDogsError
 
 _log = logging.getLogger(__name__)
@@ -23,17 +24,21 @@ class Submission:
     Parameters
     ----------
     path : Path
+    classes : pair of str
+        The probabilities are those of the second.
     images : int
         Rows, one for every test image.
     clip : float
         No probability is nearer to 0 or 1 than this.
     unreadable : dict of str to str
-        Test images that could not be read, by id, with the reason: their row is the training share of dogs.
+        Test images that could not be read, by id, with the reason: their row is the training share of the
+        second class.
     stale : bool
         Whether the training features have changed since the head was trained.
     """
 
     path: Path
+    classes: Classes
     images: int
     clip: float
     unreadable: dict[str, str]
@@ -95,4 +100,5 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
         record_timing(where, "submit", **facts, seconds=round(seconds, 3))
     _log.info("%d rows in %s", len(features.ids), where.submission)
     stale = digests(artifacts).get("train") not in (None, trained.facts["features"]["train"])
-    return Submission(where.submission, len(features.ids), clip, features.unreadable, stale)
+    first, second = trained.facts["classes"]
+    return Submission(where.submission, (first, second), len(features.ids), clip, features.unreadable, stale)

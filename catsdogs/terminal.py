@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # what is shown need not be loaded to show the help
 
     from .benchmark import Benchmark
     from .demonstration import Demo
+    from .evaluation import Evaluation
     from .extraction import Extraction
     from .labelling import Labelled
     from .pipeline import Run
@@ -119,8 +120,11 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
-    yield from _named(unreadable, artifacts)
-    yield "", f"{done.passed_over:,} other {'file' if done.passed_over == 1 else 'files'} passed over"
+    yield from _named(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
+    yield "classes", " and ".join(done.classes)
+    yield "", f"{_counted(done.passed_over, 'other file')} passed over"
+    for path in done.cut_short:
+        yield "", f"{path} is CUT SHORT: images may be missing; fetch it again"
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
@@ -187,11 +191,12 @@ def submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
 
 def _submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
     yield "submission", f"{done.images:,} rows, clipped to [{done.clip:g}, {1 - done.clip:g}]"
+    yield "", f"each a probability of {done.classes[1]}, against {done.classes[0]}"
     if done.stale:
         yield "", f"by a head of OLDER training features: {_command('train', artifacts)} makes a new one"
     if done.unreadable:
-        yield "", f"{len(done.unreadable):,} unreadable, with the training share of dogs as their label:"
-        yield from _named(done.unreadable, artifacts)
+        yield "", f"{len(done.unreadable):,} unreadable, with the training share of {done.classes[1]} as their label:"
+        yield from _named(done.unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
 
 
 def _after_submission(done: Submission | None, artifacts: Path) -> str:
@@ -245,6 +250,7 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
         else:
             state = f"NOT complete: {_command('extract', artifacts)} goes on, with the same DATA"
         yield split, f"{entry['images']:,} images, {state}"
+    yield "classes", " and ".join(features["classes"])
     if found["duplicates"]:
         yield "duplicates", _duplicates(found["duplicates"])
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
@@ -308,24 +314,41 @@ def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:
             yield answer.label, f"{sure:7.2%}  {answer.image}"
 
 
+def evaluation_lines(done: Evaluation) -> Iterator[Line]:
+    """Say how good the head is on other images, and which of them do not count."""
+    yield from _score_lines("head", done.scores, f"{done.images:,} labelled images, {' and '.join(done.classes)}")
+    if done.seen:
+        yield "", f"{done.seen:,} of them were TRAINED on, and flatter these figures"
+    yield "passed over", f"{done.unlabelled:,} images without a label, {_counted(done.passed_over, 'other file')}"
+    if done.unreadable:
+        yield "unreadable", f"{len(done.unreadable):,}, which do not count:"
+        yield from _named(done.unreadable, "by --json")
+
+
 def _duplicates(counts: dict[str, int]) -> str:
+    if not counts:
+        return "not looked for yet: the other split is damaged, see verify"
     if not counts["pairs"]:
         return "none: no two images are the same, or nearly so"
     return (
-        f"{counts['pairs']:,} {'pair' if counts['pairs'] == 1 else 'pairs'}, {counts['identical']:,} of equal bytes; "
+        f"{_counted(counts['pairs'], 'pair')}, {counts['identical']:,} of equal bytes; "
         f"{counts['across_classes']:,} across classes, {counts['across_splits']:,} across train and test"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _look_at(*paths: Path) -> Iterator[Line]:
     yield from zip(chain(["look at"], repeat("")), map(str, paths), strict=False)
 
 
-def _named(unreadable: dict[str, str], artifacts: Path) -> Iterator[Line]:
+def _named(unreadable: dict[str, str], where: str) -> Iterator[Line]:
     for name, reason in list(unreadable.items())[:_NAMED]:
         yield "", f"{name}: {reason}"
     if len(unreadable) > _NAMED:
-        yield "", f"and {len(unreadable) - _NAMED:,} more, all in {Artifacts(artifacts).features}/*/unreadable.csv"
+        yield "", f"and {len(unreadable) - _NAMED:,} more, all {where}"
 
 
 def _command(name: str, artifacts: Path) -> str:

@@ -5,10 +5,8 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,11 @@ from numpy.typing import NDArray
 from . import head
 from .artifacts import Artifacts, record_timing, to_csv, to_json, writing
 from .cache import Features, Origin, digests, group_images, labelled_splits, load_features, read_manifest
+from .classes import Classes
 from .errors import CatsDogsError
-from .folds import FOLDS, draw_folds, draw_order, group_keys
+from .folds import FOLDS, draw_folds, draw_holdout, draw_order, group_keys
 from .head import Choice, Examples
-from .layout import CLASSES
-from .metrics import best_clip, intervals, log_loss, score
+from .metrics import best_clip, log_loss, score, score_with_intervals
 from .progress import Progress
 from .studies import hold_out, learning_curve, nest
 from .suspects import find_suspects
@@ -98,8 +96,6 @@ def train(
     where = Artifacts(Path(artifacts))
     if holdout is not None and not 0 < holdout < 1:
         raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
-    # It takes as long as reading and checking the features, which leave it the interpreter.
-    Thread(target=import_module, args=("sklearn.kernel_approximation",)).start()
     features = load_features(artifacts, partial=partial)
     rows = _usable(features)
     ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
@@ -109,13 +105,20 @@ def train(
         labels=labels,
         folds=draw_folds(groups, labels, seed=SEED),
         order=draw_order(images, seed=SEED),
-        trained=_without(without, ids, labels),
+        trained=_without(without, ids, labels, features.classes),
     )
+    if holdout is not None:
+        held = draw_holdout(groups, labels, holdout, seed=SEED)
+        must_have_both(labels[~held & examples.trained], "training images that are left", features.classes)
+        must_have_both(labels[held], "images held out", features.classes)
     found = head.cross_validate(examples, start=_before(where, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
     fitted = head.fit(examples, found)
-    metrics = _metrics(examples, found, fitted) | {"unreadable": len(features.unreadable)}
+    metrics = _metrics(examples, found, fitted) | {
+        "classes": list(features.classes),
+        "unreadable": len(features.unreadable),
+    }
     test = _labelled_test(artifacts, partial=partial)
     if test and test.readable.any():
         kept = test.readable
@@ -125,7 +128,7 @@ def train(
             "unreadable": len(test.unreadable),
         }
     if holdout is not None:
-        metrics["holdout"] = hold_out(examples, groups, holdout, seed=SEED)
+        metrics["holdout"] = hold_out(examples, held, seed=SEED) | {"share": holdout}
     if "nested" in studies:
         metrics["nested"] = nest(examples, groups, seed=SEED, progress=progress)
     if "curve" in studies:
@@ -140,7 +143,7 @@ def train(
             where.metrics: to_json(metrics),
         }
         trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
-        facts = _provenance(features.origin, features.views, trained_on) | {
+        facts = _provenance(features.classes, features.origin, features.views, trained_on) | {
             "transform": found.choice.transform,
             "C": found.choice.c,
             "clip": metrics["clip"]["chosen"],
@@ -157,8 +160,7 @@ def _metrics(examples: Examples, found: head.CrossValidation, fitted: head.Fit) 
     labels, folds = examples.labels, examples.folds
     clip = best_clip(labels, found.probabilities)
     return {
-        **score(labels, found.probabilities),
-        "intervals": intervals(labels, found.probabilities, seed=SEED),
+        **score_with_intervals(labels, found.probabilities, seed=SEED),
         "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
         "images": len(labels),
         "left_out": int(np.sum(~examples.trained)),
@@ -193,7 +195,7 @@ def why_stale(artifacts: str | Path = "artifacts") -> str | None:
     if manifest:
         labelled = labelled_splits(artifacts)
         now = {split: digest for split, digest in digests(artifacts).items() if split == "train" or labelled[split]}
-        made_by = _provenance(manifest.origin, manifest.views, now)
+        made_by = _provenance(manifest.classes, manifest.origin, manifest.views, now)
         if all(trained.facts[name] == value for name, value in made_by.items()):
             return None
     return "the head is not of the features as they are now"
@@ -201,24 +203,26 @@ def why_stale(artifacts: str | Path = "artifacts") -> str | None:
 
 def _usable(features: Features) -> NDArray[np.bool_]:
     rows = features.readable & (features.labels >= 0)
-    must_have_both(features.labels[rows], "readable training images")
+    must_have_both(features.labels[rows], "readable training images", features.classes)
     return rows
 
 
-def must_have_both(labels: NDArray[np.int8], what: str) -> None:
+def must_have_both(labels: NDArray[np.int8], what: str, classes: Classes) -> None:
     """Refuse too few images of a class.
 
     Raises
     ------
     CatsDogsError
     """
-    for label, name in enumerate(CLASSES):
+    for label, name in enumerate(classes):
         count = int(np.sum(labels == label))
         if count < _FEWEST:
             raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_FEWEST} of each class")
 
 
-def _without(path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.int8]) -> NDArray[np.bool_]:
+def _without(
+    path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.int8], classes: Classes
+) -> NDArray[np.bool_]:
     """Return which rows may be trained on."""
     if path is None:
         return np.ones(len(ids), bool)
@@ -227,12 +231,12 @@ def _without(path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.
         with Path(path).open(newline="", encoding="utf-8") as file:
             listed = [row["id"] for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        reason = 'there is no column "id"' if isinstance(error, KeyError) else error
+        reason = 'there is no column "id"' if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
         raise CatsDogsError(f"{path} cannot be read: {reason}", hint) from error
     if unknown := set(listed) - set(ids.tolist()):
         raise CatsDogsError(f"{min(unknown)!a} in {path} is the id of no training image", hint)
     trained = ~np.isin(ids, listed)
-    must_have_both(labels[trained], "training images that are left")
+    must_have_both(labels[trained], "training images that are left", classes)
     return trained
 
 
@@ -252,9 +256,11 @@ def _labelled_test(artifacts: str | Path, *, partial: bool = False) -> Features 
     return load_features(artifacts, "test", partial=partial)
 
 
-def _provenance(origin: Origin, views: Sequence[str], trained_on: Mapping[str, str]) -> dict[str, Any]:
+def _provenance(
+    classes: Classes, origin: Origin, views: Sequence[str], trained_on: Mapping[str, str]
+) -> dict[str, Any]:
     return {
-        "classes": list(CLASSES),
+        "classes": list(classes),
         "backbone": {"form": origin.form, "sha256": origin.sha256},
         "pixels": origin.pixels,
         "precision": origin.precision,

@@ -27,7 +27,8 @@ def _zipped(files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            member = zipfile.ZipInfo(name)  # of 1980: the same files are the same bytes whenever they are zipped
+            archive.writestr(member, content, compression)
     return file.getvalue()
 
 

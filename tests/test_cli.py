@@ -91,7 +91,9 @@ def test_random_weights_are_said_to_mean_nothing(tmp_path):
     from catsdogs.terminal import extraction_lines
 
     no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "across_splits"), 0)
-    done = Extraction({"test": 1}, {}, 1, 0, no_pairs, "random:0", "openvino", "bfloat16", False, 1.0, None)
+    done = Extraction(
+        {"test": 1}, {}, 1, 0, no_pairs, ("cat", "dog"), "random:0", "openvino", "bfloat16", False, 1.0, None
+    )
     assert any("predictions mean nothing" in text for _, text in extraction_lines(done, tmp_path))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
+from catsdogs.terminal import extraction_lines
 
 
 @pytest.fixture
@@ -140,6 +141,27 @@ def test_rows_are_not_dropped_unless_pruning_was_asked_for(folder, extract, tmp_
     assert "dog.1" not in load_features(tmp_path / "artifacts").ids
 
 
+def test_a_zip_that_is_cut_short_fills_what_came_says_so_and_drops_no_row(tmp_path, pictures, zipped, extract, caplog):
+    train = {name: data for name, data in pictures.items() if name.startswith("train/")}
+    content, path = zipped(train), tmp_path / "train.zip"
+    path.write_bytes(content[: len(content) // 2])
+    with caplog.at_level("INFO", "catsdogs"):
+        done = extract(path)
+    came, bad = done.images["train"], len(done.unreadable["train"])
+    assert 0 < came < 6
+    assert (done.computed, bad) == (came - 1, 1)
+    assert list(done.unreadable["train"].values()) == ["it cannot be read: the zip is cut short within it"]
+    assert [text for text in caplog.messages if "cut short" in text] == [f"{path} is cut short: images may be missing"]
+    assert [text for _, text in extraction_lines(done, tmp_path) if "CUT SHORT" in text]
+    path.write_bytes(content)
+    assert extract(path).computed == 6 - came + 1
+    before = tree(tmp_path / "artifacts")
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CatsDogsError, match=rf"would be dropped: {6 - came} of the train split.*--prune"):
+        extract(path)
+    assert tree(tmp_path / "artifacts") == before
+
+
 def test_features_of_other_weights_are_not_mixed_in(folder, extract, tmp_path, tiny_backbone):
     from catsdogs.backbone.quiet import keras
 
@@ -245,3 +267,24 @@ def test_where_it_is_to_be_strict_the_first_unreadable_image_ends_it_and_what_is
         catsdogs.run(folder, artifacts=tmp_path / "artifacts", strict=True)
     (folder / "train/dog.1.jpg").write_bytes((folder / "train/dog.2.jpg").read_bytes())
     assert extract(folder, strict=True).computed == 1  # mended
+
+
+def test_damage_in_the_other_split_does_not_end_it_and_the_duplicates_are_left_for_later(
+    folder, extract, tmp_path, draw, encode
+):
+    extract(folder)
+    damaged = tmp_path / "artifacts/features/test/224.npy"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    (folder / "train/cat.99.jpg").write_bytes(encode(draw(99), "JPEG"))
+    (folder / "test").rename(tmp_path / "test")
+    done = extract(folder)
+    assert (done.images, done.computed, done.duplicates) == ({"train": 7}, 1, {})
+    assert any("not looked for yet" in text for _, text in extraction_lines(done, tmp_path / "artifacts"))
+    assert len(load_features(tmp_path / "artifacts").ids) == 7
+    with pytest.raises(CatsDogsError, match=r"rows in .*test are damaged"):
+        load_features(tmp_path / "artifacts", "test")
+    (tmp_path / "test").rename(folder / "test")
+    mended = extract(folder)
+    assert (mended.computed, mended.duplicates["pairs"]) == (1, 0)
+    assert damaged.read_bytes() == whole

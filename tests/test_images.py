@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from catsdogs import images
-from catsdogs.images import FORMATS, ROOM, SIZE, UnreadableImageError, decode, decode_squares
+from catsdogs.images import FORMATS, ROOM, SIZE, UnreadableImageError, decode, decode_squares, room_to_read
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -405,6 +405,25 @@ def test_the_largest_images_of_every_kind_decoded_by_threads_take_a_gibibyte_in_
     together = int(subprocess.check_output([sys.executable, "-c", PEAK, *paths]))
     print({path.name: f"{taken >> 20} MiB" for path, taken in zip(paths, alone, strict=True)}, together >> 20)
     assert max(*alone, together) < 1 << 30
+
+
+def test_heavy_files_that_take_most_of_the_room_do_not_wait_for_each_other_for_ever(draw, encode):
+    heavy = encode(Image.new("L", (11_000, 11_000), 77), compress_level=1).ljust(250 << 20, b"\0")
+    light = encode(draw(1))
+
+    def see(data):
+        with room_to_read(len(data)) as counted:
+            return decode_squares(data, (5,), counted=counted)[5].tobytes()
+
+    threads = ThreadPoolExecutor(8)
+    try:
+        found = [threads.submit(see, data) for data in [heavy, light, light] * 3]
+        assert [future.result(timeout=60) for future in found] == [
+            bytes([77] * 75),
+            *[decode(light, 5).tobytes()] * 2,
+        ] * 3
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def test_threads_decode_what_one_thread_decodes(draw, encode):

@@ -162,7 +162,7 @@ def test_images_of_the_same_features_have_the_same_digest(tmp_path):
         ({"labels": [0, 1]}, "the labels are of shape (2,), and there are 3 ids"),
         ({"labels": [[0, 1, 0]]}, "the labels are of shape (1, 3), and there are 3 ids"),
         ({"labels": 1}, "the labels are of shape (), and there are 3 ids"),
-        ({"labels": [0, 1, 2]}, "2 is no label. Give 1 for dog"),
+        ({"labels": [0, 1, 2]}, "2 is no label. Give 1 for the second class (dog)"),
         ({"labels": [0, 0.5, 1]}, "0.5 is no label"),
         ({"labels": [0, 1, np.nan]}, "nan is no label"),
         ({"labels": np.array([0, 1, 255], np.uint8)}, "255 is no label"),
@@ -222,6 +222,18 @@ def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, messag
     with pytest.raises(CatsDogsError, match=message):
         import_features(**arguments)
     assert tree(tmp_path) == before
+
+
+def test_damage_in_the_other_split_does_not_end_it(tmp_path):
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    path = tmp_path / "features/train/224.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    import_features(
+        ["1", "2"], None, {name: array[:2] for name, array in VIEWS.items()}, artifacts=tmp_path, split="test"
+    )
+    assert len(load_features(tmp_path, "test").ids) == 2
+    with pytest.raises(CatsDogsError, match=r"train/224\.npy is missing or damaged"):
+        load_features(tmp_path)
 
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "import_features.py"

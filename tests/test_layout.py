@@ -4,14 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catsdogs.classes import CLASSES
 from catsdogs.errors import CatsDogsError
-from catsdogs.layout import CLASSES, SUFFIXES, place
+from catsdogs.layout import SUFFIXES, place
 
 
-def placed(*paths):
+def placed(*paths, **options):
     """Return {path: (split, id, label)} and how many were passed over."""
-    found, passed_over = place([tuple(path.split("/")) for path in paths], "the source")
-    return {paths[p.position]: (p.split, p.id, p.label) for p in found}, passed_over
+    found = place([tuple(path.split("/")) for path in paths], "the source", **options)
+    return {paths[p.position]: (p.split, p.id, p.label) for p in found.images}, found.passed_over
 
 
 @pytest.mark.parametrize(
@@ -114,13 +115,12 @@ def test_a_test_image_named_like_a_class_labels_nothing():
 @pytest.mark.parametrize(
     ("paths", "named"),
     [
-        (["ants/1.jpg", "bees/1.jpg"], "ants/1.jpg, bees/1.jpg"),
         (["bird.1.jpg", "fish.2.jpg"], "bird.1.jpg, fish.2.jpg"),
         (["cat.1.jpg", "dog.1.jpg", "emu.1.jpg"], "1 of 3 images"),
-        (["cat/1.jpg", "dog/1.jpg", "emu/1.jpg"], "emu/1.jpg"),
+        (["cat/1.jpg", "dog/1.jpg", "emu.jpg"], "emu.jpg"),
         (["train/cat.1.jpg", "train/17.jpg"], "train/17.jpg"),
         (["test/cat/1.jpg", "test/emu/1.jpg"], "test/emu/1.jpg"),
-        (["ants/1.jpg", "bees/1.jpg", "test/1.jpg"], "ants/1.jpg"),
+        (["a/cat.1.jpg", "a/1.jpg", "b/dog.1.jpg"], "a/1.jpg"),
         (["train/1.jpg", "train/2.jpg", "train/3.jpg", "train/4.jpg", "train/5.jpg"], "and 2 more"),
     ],
 )
@@ -189,5 +189,83 @@ def test_the_order_of_the_walk_changes_nothing(orders):
     ],
 )
 def test_folders_within_the_split_come_before_names_and_names_before_folders_around_it(path, label):
-    placed, _ = place([tuple(path.split("/"))], "data")
-    assert [image.label for image in placed] == [label]
+    found, _ = placed(path)
+    assert [of for _, _, of in found.values()] == [label]
+
+
+def classes_of(*paths, **options):
+    return place([tuple(path.split("/")) for path in paths], "the source", **options).classes
+
+
+@pytest.mark.parametrize(
+    ("paths", "classes"),
+    [
+        (["bees/1.jpg", "ants/1.jpg"], ("ants", "bees")),
+        (["class10/1.jpg", "class9/1.jpg"], ("class9", "class10")),
+        (["bees/1.jpg", "Ants/1.jpg"], ("Ants", "bees")),
+        (["train/bees/1.jpg", "train/ants/1.jpg", "test/1.jpg", "docs/1.jpg", "figures/1.jpg"], ("ants", "bees")),
+        (["hymenoptera/training/ants/1.jpg", "hymenoptera/training/bees/1.jpg"], ("ants", "bees")),
+        (["photos/ants/red/1.jpg", "photos/ants/black/2.jpg", "photos/bees/1.jpg"], ("ants", "bees")),
+        (["ants/1.jpg", "bees/1.jpg", "test/wasps/1.jpg", "test/hornets/2.jpg", "test/3.jpg"], None),
+        (["ants/1.jpg", "ANTS/2.jpg", "ant/3.jpg", "bees/1.jpg"], ("ANTS", "bees")),
+        (["Cat/1.jpg", "Dog/1.jpg"], ("cat", "dog")),
+        (["dogs/1.jpg", "cats/1.jpg"], ("cat", "dog")),
+        (["a/cat.1.jpg", "b/dog.1.jpg"], ("cat", "dog")),
+        (["cat/1.jpg", "emu/1.jpg"], ("cat", "emu")),
+        (["1.jpg", "2.jpg"], ("cat", "dog")),
+        (["test/cat/1.jpg", "test/dog/1.jpg"], ("cat", "dog")),
+    ],
+)
+def test_two_class_folders_of_the_training_part_are_the_classes(paths, classes):
+    assert classes_of(*paths) == (classes or ("ants", "bees"))
+
+
+def test_ids_and_labels_follow_the_classes_that_the_folders_name():
+    found, passed_over = placed("bees/1.jpg", "ants/1.jpg", "ants/ants.2.jpg", "notes.txt")
+    assert passed_over == 1
+    assert found == {
+        "ants/1.jpg": ("train", "ants.1", 0),
+        "ants/ants.2.jpg": ("train", "ants.2", 0),
+        "bees/1.jpg": ("train", "bees.1", 1),
+    }
+
+
+def test_classes_that_are_given_label_flat_files_and_decide_what_is_first():
+    flat = ("ants.1.jpg", "bees.1.jpg")
+    assert placed(*flat, classes=("bees", "ants"))[0] == {
+        "ants.1.jpg": ("train", "ants.1", 1),
+        "bees.1.jpg": ("train", "bees.1", 0),
+    }
+    with pytest.raises(CatsDogsError, match=r"neither cat nor dog: ants\.1\.jpg, bees\.1\.jpg.*--classes A,B"):
+        placed(*flat)
+
+
+def test_more_than_two_class_folders_are_named_and_two_can_be_picked():
+    paths = ("wasps/1.jpg", "ants/1.jpg", "bees/1.jpg", "bees/2.jpg", "test/wasps/1.jpg", "test/ants/2.jpg")
+    with pytest.raises(CatsDogsError, match=r"3 folders that may be classes: ants, bees, wasps.*--classes ants,bees"):
+        placed(*paths)
+    found, passed_over = placed(*paths, classes=("bee", "wasp"))
+    assert passed_over == 2
+    assert sorted(found.values()) == [
+        ("test", "wasp.1", 1),
+        ("train", "bee.1", 0),
+        ("train", "bee.2", 0),
+        ("train", "wasp.1", 1),
+    ]
+    with pytest.raises(CatsDogsError, match="labelled neither ant nor hornet"):  # one of them is none of the folders
+        placed(*paths, classes=("ant", "hornet"))
+
+
+@pytest.mark.parametrize(
+    ("paths", "classes"),
+    [
+        (["ants.1.jpg", "bees.1.jpg"], ("bees", "ants")),
+        (["Ants/1.jpg", "bee/1.jpg"], ("bees", "ants")),
+        (["ants/1.jpg", "bees/1.jpg", "wasps/1.jpg"], ("bees", "ants")),
+        (["test/1.jpg"], ("bees", "ants")),
+        (["hornets/1.jpg", "wasps/1.jpg"], ("hornets", "wasps")),
+        (["cat.1.jpg", "dog.1.jpg"], ("cat", "dog")),
+    ],
+)
+def test_the_classes_of_before_count_where_the_folders_name_no_others(paths, classes):
+    assert classes_of(*paths, before=("bees", "ants")) == classes

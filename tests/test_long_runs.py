@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,27 @@ def test_of_all_bad_pictures_at_once_each_is_computed_or_has_a_reason_and_none_i
         assert (name in found.unreadable) == (reason is not None), name
         assert reason is None or reason in found.unreadable[name], (name, found.unreadable[name])
     assert snapshot(tmp_path / "data") == before
+    assert int(done.stdout.rpartition("TOOK ")[2]) < 1 << 30
+
+
+@pytest.mark.slow
+@LINUX
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_many_threads_that_read_vast_files_take_less_than_a_gibibyte(
+    tmp_path, draw, encode, write_folder, zipped, tiny_backbone, form
+):
+    write_folder(tmp_path / "plain", {"1.png": encode(draw(1))})
+    names = [f"test/{number}.png" for number in range(5)]
+    data = tmp_path / form
+    if form == "zip":
+        data.write_bytes(zipped(dict.fromkeys(names, encode(draw(1)).ljust(240 << 20, b"\0")), zipfile.ZIP_DEFLATED))
+    else:
+        for name in names:
+            os.truncate(write_folder(data, {name: encode(draw(1))}) / name, 240 << 20)
+    many = "import joblib\njoblib.cpu_count = lambda: 8\n"
+    arguments = [tmp_path / "plain", data, "--artifacts", tmp_path / "artifacts", "--weights", tiny_backbone]
+    done = subprocess.run([sys.executable, "-c", many + PEAK, *arguments], capture_output=True, text=True, timeout=120)
+    assert "5: 5 done, 0 unreadable" in done.stdout, done.stderr
     assert int(done.stdout.rpartition("TOOK ")[2]) < 1 << 30
 
 

@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import random
 import socket
@@ -293,14 +294,120 @@ def test_an_empty_folder_and_an_empty_zip_are_told(tmp_path, zipped):
     assert "there are no images in" in failure(tmp_path / "a.zip")
 
 
+class _Stream(io.BytesIO):
+    """What cannot seek: zipfile writes sizes behind the data then, as who zips while sending does."""
+
+    def seekable(self):
+        return False
+
+    def seek(self, *_):
+        raise OSError
+
+    def tell(self):
+        raise OSError
+
+
+def zipped_in_any_way(files, compression, streamed, zip64):
+    file = _Stream() if streamed else io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in files.items():
+            member = zipfile.ZipInfo(name)
+            member.compress_type = compression
+            with archive.open(member, "w", force_zip64=zip64) as inside:
+                inside.write(content)
+    return file.getvalue()
+
+
+CONTENTS = st.lists(st.sampled_from([b"PK\3\4", b"PK\7\10", b"PK\1\2", b"PK\5\6", bytes(90), b"an image"]), max_size=9)
+WAYS = st.tuples(st.sampled_from([STORED, DEFLATED]), st.booleans(), st.booleans())
+
+
+@settings(max_examples=300, deadline=None)  # whole zips are written, on a machine that others use
+@given(
+    st.lists(CONTENTS.map(b"".join) | st.integers(65_480, 65_540).map(bytes), min_size=1, max_size=4),
+    WAYS,
+    st.none() | WAYS,
+    st.data(),
+)
+def test_every_image_that_lies_whole_before_the_cut_of_a_zip_is_read(contents, way, outer_way, data):
+    files = {f"test/{number}.jpg": content for number, content in enumerate(contents)}
+    content = zipped_in_any_way(files, *way)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        ends = [*(member.header_offset for member in archive.infolist()), archive.start_dir][1:]
+    outer = content
+    if outer_way:
+        outer = zipped_in_any_way({"test.zip": content, "testing/more.jpg": b"more"}, *outer_way)
+        with zipfile.ZipFile(io.BytesIO(outer)) as archive:
+            inner, more = archive.infolist()
+            stored, behind = inner.compress_type == STORED, archive.start_dir
+        start = 30 + len("test.zip") + struct.unpack_from("<H", outer, 28)[0]
+        ends = [start + end if stored else more.header_offset for end in ends]  # packed, it is there or not
+        files, ends = files | {"testing/more.jpg": b"more"}, [*ends, behind]
+    length = data.draw(st.integers(1, len(outer) - 1) | st.sampled_from(ends))
+    whole = {
+        Path(name).stem: content for (name, content), end in zip(files.items(), ends, strict=True) if end <= length
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.zip")
+        path.write_bytes(outer[:length])
+        try:
+            found = read_all(path)
+            with Source(path) as source:
+                assert source.cut_short[:1] == (str(path),)
+        except CatsDogsError as error:
+            assert "there are no images" in str(error) or "is cut short" in str(error)  # noqa: PT017
+            found = {}
+    read = {name: content for name, content in found.items() if isinstance(content, bytes)}
+    assert whole.items() <= read.items()
+    assert read.items() <= {Path(name).stem: content for name, content in files.items()}.items()
+    lost = [reason for name, reason in found.items() if name not in read]
+    assert lost in ([], ["the zip is cut short within it"])
+
+
 @pytest.mark.parametrize("outer", [STORED, DEFLATED])
-def test_a_zip_that_is_cut_short_is_told(tmp_path, kaggle_zip, outer):
+def test_of_kaggles_download_cut_short_what_came_is_used(tmp_path, kaggle_zip, pictures, outer):
     whole = kaggle_zip(outer)
     path = tmp_path / "x.zip"
-    behind_the_inner_zip = whole.index(b"train.zip")
-    for length in (10, len(whole) // 3, behind_the_inner_zip, behind_the_inner_zip + 500, len(whole) - 1):
+    train = whole.index(b"train.zip")
+    found = {}
+    for length in (len(whole) // 4, train, train + 20, (train + len(whole)) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert "x.zip is not a zip, or is cut short" in failure(path)
+        with Source(path) as source:
+            found[length] = {name: list(split.ids) for name, split in source.splits.items()}
+            assert source.cut_short[0] == str(path)
+            (first,) = (file.read() for file in source.splits["test"].files if file.parts[-1] == "10.jpg")
+            assert first == pictures["test/10.jpg"]
+    quarter, *neither, half, all_but_one_byte = found.values()
+    assert len(quarter["test"]) < 6
+    assert neither == [{"test": list(TEST_IDS)}] * 2
+    assert 0 < len(half["train"]) < 6
+    assert all_but_one_byte == {"test": list(TEST_IDS), "train": list(TRAIN_IDS)}
+    path.write_bytes(whole[:10])
+    assert "x.zip is not a zip, or is cut short" in failure(path)
+
+
+def test_a_split_s_zip_that_is_cut_short_does_not_cost_the_other_one(
+    tmp_path, zipped, pictures, write_folder, expected
+):
+    train, test = (zipped(of_split(pictures, split), DEFLATED) for split in ("train", "test"))
+    write_folder(tmp_path, {"train.zip": train[: len(train) * 2 // 3], "test.zip": test})
+    with Source(tmp_path) as source:
+        assert source.cut_short == (str(tmp_path / "train.zip"),)
+        assert [file.read() for file in source.splits["test"].files] == [content for _, _, content in expected["test"]]
+        assert 0 < len(source.splits["train"].ids) < 6
+
+
+def test_of_a_zip_cut_short_encrypted_and_damaged_members_are_a_reason(tmp_path, zipped):
+    locked = encrypted(zipped({"test/1.jpg": b"a"}))
+    locked = locked[: locked.index(b"PK\1\2")]
+    streamed = zipped_in_any_way({"test/2.jpg": b"first", "test/3.jpg": b"third"}, STORED, True, False)
+    streamed = streamed[: streamed.index(b"PK\1\2")].replace(b"first", b"frist")
+    (tmp_path / "a.zip").write_bytes(locked + streamed)
+    assert read_all(tmp_path / "a.zip") == {
+        "1": "it is encrypted",
+        "2": "the zip is damaged here: Bad CRC-32 for file 'test/2.jpg'",
+        "3": b"third",
+    }
 
 
 def test_a_damaged_inner_zip_is_told(tmp_path, zipped, kaggle_zip):

@@ -11,13 +11,14 @@ from .duplicates import count_duplicates, group_images, kept_duplicates, load_du
 from .importing import import_features
 from .manifest import Manifest, Origin
 from .manifest import read as read_manifest
-from .reading import Features, digests, labelled_splits, load_features
+from .reading import DamagedError, Features, digests, labelled_splits, load_features
 from .rows import WIDTH, digest
 from .writing import CacheWriter
 
 __all__ = [
     "WIDTH",
     "CacheWriter",
+    "DamagedError",
     "Features",
     "Manifest",
     "Origin",

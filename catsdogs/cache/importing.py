@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..artifacts import Artifacts, writing
+from ..classes import parse_classes
 from ..errors import CatsDogsError
 from ..layout import MAX_NAME
 from .duplicates import load_duplicates
 from .manifest import IMPORTED, SPLITS, Origin
+from .reading import DamagedError
 from .rows import WIDTH, digest
 from .rows import files as rows_files
 from .writing import CacheWriter
@@ -30,6 +33,7 @@ def import_features(
     artifacts: str | Path = "artifacts",
     split: str = "train",
     backbone: str = "imported",
+    classes: Sequence[str] | None = None,
 ) -> None:
     """Make a cache, or one split of it, from features that were computed elsewhere.
 
@@ -41,7 +45,7 @@ def import_features(
     ids : sequence of str, length n
         Distinct and printable; any order.
     labels : array-like of shape (n,), or None
-        1 dog, 0 cat, -1 unknown; None for a split without labels.
+        A position in the classes, -1 unknown; None for a split without labels.
     views : dict of str to array-like of shape (n, 2048), float32
         Finite features by the view's name, such as "224". Other floating dtypes are rounded to float32.
     artifacts : str or Path
@@ -50,6 +54,8 @@ def import_features(
         "train" or "test".
     backbone : str
         Name of what computed them. Features of different names are never mixed.
+    classes : two str, optional
+        What the labels 0 and 1 are called; by default as in what is there already, or cat and dog.
 
     Raises
     ------
@@ -62,6 +68,7 @@ def import_features(
     names = _checked_ids(ids)
     of_rows = np.full(len(names), -1) if labels is None else _checked_labels(labels, len(names))
     arrays = _checked_views(views, len(names))
+    pair = parse_classes(classes) if classes is not None else None
     if split not in SPLITS:
         raise CatsDogsError(f"there is no split {split!r}", f"Give one of {', '.join(SPLITS)}")
     if not isinstance(backbone, str) or not backbone or not backbone.isprintable():
@@ -81,14 +88,15 @@ def import_features(
     wanted = {split: ([names[row] for row in order], of_rows[order].astype(np.int8))}
     ordered = tuple(natsorted(arrays))
     where = Artifacts(Path(artifacts))
-    with writing(where), CacheWriter(where.features, origin, ordered, wanted) as writer:
+    with writing(where), CacheWriter(where.features, origin, ordered, wanted, classes=pair) as writer:
         for place, row in enumerate(order):
             features = np.array([arrays[view][row] for view in ordered], np.float32)
             # The image is not at hand; its features stand for it, so equal images still get equal digests.
             image = digest(features.tobytes())
             if not writer.has(split, place, image):
                 writer.put(split, place, image, features)
-    load_duplicates(artifacts)
+    with suppress(DamagedError):  # of the other split: who mends that looks for them
+        load_duplicates(artifacts)
 
 
 def _checked_ids(ids: Sequence[str]) -> list[str]:
@@ -109,13 +117,16 @@ def _checked_ids(ids: Sequence[str]) -> list[str]:
 
 
 def _checked_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
-    found = _array("the labels", labels, "biuf", "Give one number for each id: 1 dog, 0 cat, -1 unknown")
+    found = _array("the labels", labels, "biuf", "Give one number for each id: 0 or 1, by class, or -1 for unknown")
     if found.shape != (n,):
         raise CatsDogsError(
             f"the labels are of shape {found.shape}, and there are {n:,} ids", "Give one label for each id"
         )
     if not (known := np.isin(found, (-1, 0, 1))).all():
-        raise CatsDogsError(f"{found[known.argmin()]} is no label", "Give 1 for dog, 0 for cat, -1 for unknown")
+        raise CatsDogsError(
+            f"{found[known.argmin()]} is no label",
+            "Give 1 for the second class (dog), 0 for the first (cat), -1 for unknown",
+        )
     return found
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..artifacts import Artifacts, read_json, sync_folder, to_sealed_json, unseal, write_atomically, writing
+from ..classes import CLASSES, Classes
 from ..errors import CatsDogsError
-from ..layout import CLASSES
 
 FORMAT = 1
 """Version of the cache's format. Raise it when the program before would misread what is written now."""
@@ -71,6 +71,8 @@ class Manifest:
         Files whose ``.new`` takes their place by this manifest.
     removals : tuple of str
         Files that go by this manifest.
+    classes : pair of str
+        What the labels 0 and 1 are called.
     """
 
     origin: Origin
@@ -78,6 +80,12 @@ class Manifest:
     splits: dict[str, dict[str, Any]]
     renames: tuple[str, ...] = ()
     removals: tuple[str, ...] = ()
+    classes: Classes = CLASSES
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any image has one: only then do the classes mean something."""
+        return any(entry["labelled"] for entry in self.splits.values())
 
 
 def read(folder: Path) -> Manifest | None:
@@ -122,7 +130,7 @@ def to_bytes(manifest: Manifest) -> bytes:
     made = asdict(manifest.origin)
     content = {
         "format": FORMAT,
-        "classes": list(CLASSES),
+        "classes": list(manifest.classes),
         "backbone": {name: made.pop(name) for name in ("form", "sha256", "fingerprint")},
         **made,
         "views": list(manifest.views),
@@ -144,8 +152,9 @@ def _parse(path: Path) -> Manifest | None:
             f"{path} is of format {content['format']}, and this version reads format {FORMAT}",
             "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract",
         )
-    if not unseal(content):
+    if not unseal(content) or "splits" not in content:
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
+    first, second = content.get("classes", CLASSES)
     made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
     return Manifest(
         Origin(**content["backbone"], **made),
@@ -153,6 +162,7 @@ def _parse(path: Path) -> Manifest | None:
         content["splits"],
         tuple(content["renames"]),
         tuple(content["removals"]),
+        (first, second),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, must_be_at_rest, to_json
+from ..classes import Classes
 from ..errors import CatsDogsError
 from . import manifest as manifests
 from . import rows
@@ -28,7 +29,7 @@ class Features:
     ----------
     ids : ndarray of shape (n,), str
     labels : ndarray of shape (n,), int8
-        1 dog, 0 cat, -1 unknown.
+        A position in the classes, -1 unknown.
     digests : ndarray of shape (n, 16), uint8
         BLAKE2b-128 of each image's bytes.
     readable : ndarray of shape (n,), bool
@@ -41,6 +42,8 @@ class Features:
         What made them.
     digest : str
         SHA-256 of what made them and of all that the split holds; changes when anything of that does.
+    classes : pair of str
+        What the labels 0 and 1 are called.
     """
 
     ids: NDArray[np.str_]
@@ -52,6 +55,7 @@ class Features:
     views: tuple[str, ...]
     origin: Origin
     digest: str
+    classes: Classes
 
 
 def digests(artifacts: str | Path = "artifacts") -> dict[str, str]:
@@ -91,22 +95,22 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
     Raises
     ------
     CatsDogsError
-        There is no such split, it is not complete, or something in it is damaged.
+        There is no such split, it is not complete, or something in it is damaged (`DamagedError`).
     """
     folder = Path(artifacts) / "features"
     manifest = manifests.read(folder)
     try:
         return _load(folder, manifest, split, partial=partial)
-    except _DamagedError as found:
+    except DamagedError:
         # Not damaged, if it is another run that has changed it since the manifest was read.
         must_be_at_rest(Artifacts(Path(artifacts)))
         if manifests.read(folder) != manifest:
             return load_features(artifacts, split, partial=partial)
-        raise CatsDogsError(found.message, found.hint) from None
+        raise
 
 
-class _DamagedError(CatsDogsError):
-    """Files do not match the manifest that was read before them."""
+class DamagedError(CatsDogsError):
+    """Files do not match the manifest."""
 
 
 def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool) -> Features:
@@ -122,7 +126,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
     mend = _IMPORT if imported else _MEND
     stored = rows.read(folder / split, entry, manifest.views)
     if stored.damaged:
-        raise _DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
+        raise DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
     # What is checked is what is handed out, whatever becomes of the files meanwhile.
     arrays = list(stored.features.values())
     features = np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
@@ -130,7 +134,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
     status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.origin)
     keep = np.flatnonzero(status)
     if not partial and len(keep) < len(status):
-        raise _DamagedError(
+        raise DamagedError(
             f"{len(status) - len(keep):,} of {len(status):,} rows in {folder / split} are damaged, the first of them "
             f"{stored.ids[status.argmin()]}: they do not match their checksums",
             mend,
@@ -149,6 +153,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
         views=manifest.views,
         origin=manifest.origin,
         digest=digest.hexdigest(),
+        classes=manifest.classes,
     )
 
 

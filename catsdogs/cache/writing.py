@@ -1,7 +1,8 @@
 """Rows come in as they are computed; a cache goes out that has them, with whatever was there and still holds."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import sync_folder
+from ..classes import CLASSES, Classes
 from ..errors import CatsDogsError, printable
 from . import manifest as manifests
 from . import rows
 from .manifest import IMPORTED, Manifest, Origin
 from .split import SplitWriter
+
+_ELSEWHERE = "another artifacts folder to keep both"
 
 
 class CacheWriter:
@@ -32,7 +36,9 @@ class CacheWriter:
     wanted : dict of str to (ids, labels)
         The splits to fill, ids in natural order. Other splits of the cache stay as they are.
     prune : bool
-        Whether rows may be dropped that `wanted` has not, or that something else made.
+        Whether rows may be dropped that `wanted` has not, or that something else made, or with labels of other classes.
+    classes : pair of str, optional
+        What the labels 0 and 1 are called; by default as in what is there, or cat and dog.
 
     Raises
     ------
@@ -48,32 +54,15 @@ class CacheWriter:
         wanted: Mapping[str, tuple[Sequence[str], NDArray[np.int8]]],
         *,
         prune: bool = False,
+        classes: Classes | None = None,
     ) -> None:
         self._folder, self._views, self._origin = folder, views, origin
         self._entries: dict[str, dict[str, Any]] = {}
         self._replaced: Manifest | None = None
-        imported, elsewhere = origin.engine == IMPORTED, "another artifacts folder to keep both"
         before = manifests.roll_forward(folder)
-        same_kind = before and before.origin.key == origin.key and before.origin.engine == origin.engine
-        if before and same_kind and set(before.views) <= set(views):
-            # What it says of versions stays what made the first row.
-            self._origin, self._entries = before.origin, dict(before.splits)
-            if before.views != views:  # the other splits have the new ones still to come
-                added = {view: 0 for view in views if view not in before.views}
-                self._entries |= {
-                    split: entry | {"complete": False, "done": entry["done"] | added}
-                    for split, entry in before.splits.items()
-                    if split not in wanted
-                }
-        elif before and prune:
-            self._replaced = before
-        elif before:
-            count = sum(entry["images"] for entry in before.splits.values())
-            raise CatsDogsError(
-                f"{folder} holds {count:,} rows made by {_describe(before.origin, before.views)}; "
-                f"{_describe(origin, views)} would replace them",
-                f"Give {elsewhere}" if imported else f"Give --prune to replace them, or {elsewhere}",
-            )
+        self._classes = classes or (before.classes if before else CLASSES)
+        if before:
+            self._take_over(before, wanted, prune=prune)
         self.splits = {
             split: SplitWriter(folder / split, ids, labels, self._origin, views)
             for split, (ids, labels) in wanted.items()
@@ -86,10 +75,41 @@ class CacheWriter:
             counts = " and ".join(f"{count:,} of the {split} split" for split, count in dropped.items())
             raise CatsDogsError(
                 f"{folder} holds images that are not among those given and would be dropped: {counts}",
-                f"Give those too, or {elsewhere}" if imported else f"Give those too, or --prune, or {elsewhere}",
+                f"Give those too, or {'' if origin.engine == IMPORTED else '--prune, or '}{_ELSEWHERE}",
             )
         self._must_have_room()
         self._begun = False
+
+    def _take_over(self, before: Manifest, wanted: Collection[str], *, prune: bool) -> None:
+        """Take over what the cache has of the same origin, views and classes; the rest goes, if it may."""
+        same_origin = before.origin.key == self._origin.key and before.origin.engine == self._origin.engine
+        same_rows = same_origin and set(before.views) <= set(self._views)
+        same_labels = before.classes == self._classes or not before.has_labels
+        if not prune and not (same_rows and same_labels):
+            if same_rows:
+                made, now = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
+            else:
+                now = _describe(self._origin, self._views)
+                made = f"made by {_describe(before.origin, before.views)}"
+            raise CatsDogsError(
+                f"{self._folder} holds {sum(entry['images'] for entry in before.splits.values()):,} rows {made}; "
+                f"{now} would replace them",
+                f"Give {'' if self._origin.engine == IMPORTED else '--prune to replace them, or '}{_ELSEWHERE}",
+            )
+        if same_rows:
+            # What it says of versions stays what made the first row.
+            self._origin = before.origin
+            # Labels that stay as they are would be taken for those of the other classes.
+            kept = [name for name, of in before.splits.items() if same_labels or name in wanted or not of["labelled"]]
+            self._entries = {name: before.splits[name] for name in kept}
+            if added := {view: 0 for view in self._views if view not in before.views}:
+                # The splits that are not given now have the new views still to come.
+                for name in set(kept) - set(wanted):
+                    entry = self._entries[name]
+                    self._entries[name] = entry | {"complete": False, "done": entry["done"] | added}
+        gone = {name: of for name, of in before.splits.items() if name not in self._entries}
+        if gone or before.classes != self._classes:
+            self._replaced = replace(before, splits=gone)
 
     def __enter__(self) -> "CacheWriter":
         return self
@@ -164,7 +184,8 @@ class CacheWriter:
 
     def close(self) -> None:
         """End the writing: what is complete is marked so, what is not can be gone on with."""
-        if not all(writer.is_settled(self._entries.get(split)) for split, writer in self.splits.items()):
+        settled = all(writer.is_settled(self._entries.get(split)) for split, writer in self.splits.items())
+        if self._replaced or not settled:
             self._begin()
         if self._begun:
             self._end({split: writer.finish() for split, writer in self.splits.items()})
@@ -205,9 +226,10 @@ class CacheWriter:
         self, entries: Mapping[str, dict[str, Any]], renames: Sequence[str] = (), removals: Sequence[str] = ()
     ) -> None:
         self._entries |= entries
-        manifests.write(
-            self._folder, Manifest(self._origin, self._views, self._entries, tuple(renames), tuple(removals))
+        manifest = Manifest(
+            self._origin, self._views, self._entries, tuple(renames), tuple(removals), classes=self._classes
         )
+        manifests.write(self._folder, manifest)
 
 
 def _describe(origin: Origin, views: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from ..threads import one_blas_thread_each
 
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
 
-LANDMARKS = 512
+LANDMARKS = 448
 """Training images that others are compared with."""
 
 _GAMMA = 1.5
@@ -84,7 +84,7 @@ def view_average(features: NDArray[np.float32], transform: str) -> NDArray[np.fl
     -------
     ndarray of shape (n, 2048), float32
     """
-    by_view = features.reshape(len(features), -1, WIDTH)
+    by_view = features.reshape(len(features), features.shape[1] // WIDTH, WIDTH)
     average = np.empty((len(features), WIDTH), np.float32)
 
     def average_block(start: int) -> None:
@@ -139,7 +139,8 @@ def linear_design(features: NDArray[np.float32], transform: str) -> Design:
 def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) -> Design:
     """Return the design of the transform "rbf", `landmarks` being rows of the features."""
     rows = view_average(features, RBF)
-    squared_distance = 2 * float(rows.var(axis=0, dtype=np.float64).sum()) or 1.0
+    average = rows.mean(axis=0, dtype=np.float64)
+    squared_distance = 2 * max(1 - float(average @ average), 1e-6)  # of two rows of length 1, in the mean
     kernel = Kernel(rows[landmarks], _GAMMA / squared_distance)
     penalty = kernel.compare(kernel.landmarks).astype(np.float64)
     penalty[np.diag_indices(len(penalty))] = 1 + _RIDGE

@@ -69,9 +69,7 @@ def load(artifacts: Artifacts) -> Head:
         raise CatsDogsError(
             f"{artifacts.head_facts} is of format {facts['format']}, and this version reads {FORMAT}", TRAIN
         )
-    if "files" not in facts:  # a whole file, perhaps, in this one's place
-        raise CatsDogsError(f"{artifacts.head_facts} is damaged: it says nothing of a head", TRAIN)
-    if not unseal(facts):
+    if not unseal(facts) or "files" not in facts:
         raise CatsDogsError(f"{artifacts.head_facts} is damaged: it does not match its own SHA-256", TRAIN)
     content = _read(artifacts.head)
     if _sha256(content) != facts["files"][artifacts.head.name]:

@@ -29,7 +29,6 @@ _STEPS, _PRODUCTS, _HALVINGS = 60, 40, 12
 _SAMPLE = 3000
 """Rows for the first, rough fit where there are more than four times as many."""
 
-
 _ROUGH = 1e-2
 """Its tolerance."""
 
@@ -177,14 +176,14 @@ class _Blocks:
 
     def __init__(self, matrix: Matrix, threads: ThreadPoolExecutor) -> None:
         rows = -(-len(matrix) // cpu_count())
-        self._blocks = [slice(start, start + rows) for start in range(0, len(matrix), rows)]
+        self._blocks = [slice(start, min(start + rows, len(matrix))) for start in range(0, len(matrix), rows)]
         self._matrix, self._threads = matrix, threads
 
     def times(self, right: Matrix) -> Matrix:
         out = np.empty((len(self._matrix), right.shape[1]), right.dtype)
 
         def multiply(block: slice) -> None:
-            for chunk in _chunks(block, len(out)):
+            for chunk in _chunks(block):
                 np.matmul(self._matrix[chunk], right, out=out[chunk])
 
         list(self._threads.map(multiply, self._blocks))
@@ -194,7 +193,7 @@ class _Blocks:
         transposed = np.ascontiguousarray(right.T)
 
         def multiply(block: slice) -> Matrix:
-            return np.asarray(sum(transposed[:, chunk] @ self._matrix[chunk] for chunk in _chunks(block, len(right))))
+            return np.asarray(sum(transposed[:, chunk] @ self._matrix[chunk] for chunk in _chunks(block)))
 
         return np.asarray(sum(self._threads.map(multiply, self._blocks))).T
 
@@ -208,10 +207,10 @@ class _Blocks:
         return np.asarray(sum(self._threads.map(square, self._blocks)))
 
 
-def _chunks(block: slice, n: int) -> Iterator[slice]:
+def _chunks(block: slice) -> Iterator[slice]:
     """Cut a block into parts that a core's cache holds: BLAS reads a matrix several times where the other is narrow."""
-    for start in range(block.start, min(block.stop, n), _CHUNK):
-        yield slice(start, min(start + _CHUNK, block.stop, n))
+    for start in range(block.start, block.stop, _CHUNK):
+        yield slice(start, min(start + _CHUNK, block.stop))
 
 
 def _rough(problem: Problem, c: float) -> Solution:

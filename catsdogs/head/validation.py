@@ -26,12 +26,12 @@ _HARDLY = 1.001
 """By less than this factor the loss has not fallen: of what is as good, the stronger regularisation is the best."""
 
 _WIDEST = 24
-_PATH, _CHOSEN = 1e-4, 1e-7
-"""Tolerance of the objective, as a share: along the path, where log losses are compared in their fourth digit, and at
-its lowest point."""
+_PATH, _CHOSEN = 1e-3, 1e-9
+"""Tolerance of the objective before the last step, as a share: along the path, where log losses are compared in their
+fourth digit, and at its lowest point."""
 
-_FEW, _TRIAL, _LEAD = 2500, 1e-3, 1.15
-"""Images up to which float64 is used, and on which a linear transform is tried where there are more; the tolerance; and
+_FEW, _TRIAL, _LEAD = 2100, 1e-2, 1.15
+"""Images below which float64 is used, and on which a linear transform is tried where there are more; the tolerance; and
 by which factor it must be ahead of the kernel there to be tried on all, as with more images the kernel gains on it."""
 
 
@@ -129,7 +129,7 @@ def cross_validate(
     CrossValidation
     """
     # There are no square roots of negative features; ResNet50 has none.
-    transforms = [IDENTITY] if (examples.features < 0).any() else [RBF, SQRT, IDENTITY]
+    transforms = [IDENTITY] if examples.features.min() < 0 else [RBF, SQRT, IDENTITY]
     trials: dict[str, _Path] = {}
     paths: dict[str, _Path] = {}
     with one_blas_thread_each():
@@ -268,14 +268,15 @@ def _problem(examples: Examples, transform: str, size: int | None) -> tuple[Desi
     if transform == RBF:
         # A fold's landmarks are of its own training images: what is scored takes no part in the fit, not even so.
         first = ordered & (ordered.cumsum(axis=0) <= LANDMARKS)
-        design = kernel_design(examples.features, examples.order[first.any(axis=1)])
-        free = np.vstack([first[first.any(axis=1)], np.ones((1, FOLDS), bool)])
+        chosen = first.any(axis=1)
+        design = kernel_design(examples.features, examples.order[chosen])
+        free = np.vstack([first[chosen], np.ones((1, FOLDS), bool)])
     else:
         design = linear_design(examples.features, transform)
         free = np.ones((len(design.penalty), FOLDS), bool)
     # Few images are often parted without an error; then the log loss is at its lowest where C is large, and float32 is
     # too coarse.
-    matrix = design.matrix.astype(np.float64) if len(weights) <= _FEW else design.matrix
+    matrix = design.matrix.astype(np.float64) if len(weights) < _FEW else design.matrix
     problem = Problem(matrix, examples.labels, weights, design.penalty, free)
     if not used.all():
         problem = replace(problem, matrix=matrix[used], labels=examples.labels[used], weights=weights[used])

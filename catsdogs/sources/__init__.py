@@ -7,19 +7,19 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..classes import Classes
 from ..errors import CatsDogsError
 from ..layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
 from .files import ImageFile, cannot_be_read, image_file, is_packed_split, must_be_the_file_s_own, open_zip
-from .zips import walk_zip
+from .zips import OpenZips, walk_zip
 
-__all__ = ["ImageFile", "Source", "Split", "image_file", "must_be_the_file_s_own", "walk_folder"]
+__all__ = ["ImageFile", "OpenZips", "Source", "Split", "image_file", "must_be_the_file_s_own", "walk_folder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Split:
     ----------
     ids : tuple of str
     labels : ndarray of shape (n,), int8
-        1 dog, 0 cat, -1 unknown.
+        A position in the classes, -1 unknown.
     files : tuple of ImageFile
     """
 
@@ -46,30 +46,38 @@ class Source:
     ----------
     path : str or Path
         A folder or a zip, in any of the layouts that `catsdogs.layout` knows.
+    classes, before : pair of str, optional
+        As for `layout.place`.
 
     Attributes
     ----------
+    classes : pair of str
+        Names of the labels 0 and 1.
     splits : dict of str to Split
         "train" and "test", those that are there.
     passed_over : int
-        Files that are no images, or lie outside of both splits.
+        Files that are no images, or lie outside of both splits or classes.
+    cut_short : tuple of str
+        Zips of which the end is missing: there may have been more images in them.
 
     Raises
     ------
     CatsDogsError
-        Nothing there, no image in it, two images with one id, or labels that are no class.
+        Nothing there, no image in it, two images with one id, labels that are no class, or too many classes.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, classes: Classes | None = None, before: Classes | None = None) -> None:
         self.path = Path(path).expanduser()
-        self._open_zips = ExitStack()
+        self._open_zips = OpenZips()
         try:
             files = list(self._walk())
-            placed, self.passed_over = place([file.parts for file in files], str(path))
+            found = place([file.parts for file in files], str(path), classes=classes, before=before)
+            self.classes, self.passed_over = found.classes, found.passed_over
             self.splits = {
                 split: _split([(p, files[p.position]) for p in members])
-                for split, members in itertools.groupby(placed, lambda p: p.split)
+                for split, members in itertools.groupby(found.images, lambda p: p.split)
             }
+            self.cut_short = tuple(self._open_zips.cut)
         except BaseException:
             self._open_zips.close()
             raise
@@ -107,7 +115,7 @@ class Source:
             yield from files
 
 
-def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
+def walk_folder(folder: Path, open_zips: OpenZips, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
     """Yield every file below `folder`, links followed, and those within zips that are named like a split.
 
     Zips opened on the way are entered into `open_zips`, to be closed by the caller. One that cannot be opened raises,

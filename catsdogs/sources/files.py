@@ -36,16 +36,27 @@ class ImageFile:
     read : callable
         Returns its bytes; raises OSError with a reason where that cannot be done, and CatsDogsError where the
         machine fails rather than the file.
+    size : callable
+        Returns how many bytes reading it will take at most; 0 where it will not be read.
     """
 
     parts: tuple[str, ...]
     where: str
     read: Callable[[], bytes]
+    size: Callable[[], int]
 
 
 def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
     """Return the file at `path` as one that lies at `parts` below the source."""
-    return ImageFile(parts, str(path), partial(read_file, path))
+    return ImageFile(parts, str(path), partial(read_file, path), partial(_size, path))
+
+
+def _size(path: Path) -> int:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return 0  # reading says why
+    return size if size <= MAX_BYTES else 0
 
 
 def read_file(path: Path) -> bytes:

@@ -1,0 +1,95 @@
+"""An imported cache comes in; out goes how long the choice of a head takes, beside a peer that chooses C alone.
+
+    python benchmarks/import_features.py ../shared/features OUT 224
+    python benchmarks/choice_of_c.py OUT
+    python benchmarks/choice_of_c.py OUT --peer ../shared/bench/peers.py --runs 5
+
+Without a peer: one choice, timed without loading, as a line of JSON like the peer's. With one: the peer, the choice and
+`catsdogs train` in turn, each a process of its own, of `train` all its time; then the median, least and most seconds,
+the median over the peer's, the peak memory of the largest process, and the machine's load before and after.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from whole_job import ROOT
+
+from catsdogs.cache import group_images, load_features
+from catsdogs.folds import draw_folds, draw_order, group_keys
+from catsdogs.head import Examples, cross_validate
+from catsdogs.metrics import log_loss
+
+
+def main() -> None:
+    """Time one choice, or many beside the peer."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artifacts", type=Path, help="a cache of one view, without unreadable images")
+    parser.add_argument("--peer", type=Path, help="a script whose command `head` prints its seconds as JSON")
+    parser.add_argument("--runs", type=int, default=5, help="how often each is run")
+    given = parser.parse_args()
+    if given.peer:
+        _alternate(given.artifacts, given.peer, given.runs)
+    else:
+        print(json.dumps(_choose(given.artifacts)))
+
+
+def _choose(artifacts: Path) -> dict[str, object]:
+    features = load_features(artifacts)
+    keys = group_keys(features.digests, group_images(artifacts, features))
+    examples = Examples(
+        features=features.features,
+        labels=features.labels,
+        folds=draw_folds(keys, features.labels),
+        order=draw_order(features.digests),
+        trained=features.readable,
+    )
+    start = time.perf_counter()
+    found = cross_validate(examples)
+    seconds = time.perf_counter() - start
+    loss = log_loss(examples.labels, found.probabilities)
+    choice = {"transform": found.choice.transform, "C": found.choice.c}
+    return {"rows": len(keys), "seconds": round(seconds, 2), "log_loss": round(loss, 5), **choice}
+
+
+def _alternate(artifacts: Path, peer: Path, runs: int) -> None:
+    commands = {
+        "peer": [sys.executable, str(peer), "head"],
+        "choice": [sys.executable, __file__, str(artifacts)],
+        "train, whole process": [sys.executable, str(ROOT / "cli.py"), "train", "--artifacts", str(artifacts)],
+    }
+    load = os.getloadavg()
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    megabytes = dict.fromkeys(commands, 0.0)
+    for _ in range(runs):
+        for name, command in commands.items():
+            start = time.perf_counter()
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                out = process.stdout.read() if process.stdout else ""
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"error: {name} ended with {process.returncode}")
+            whole = time.perf_counter() - start
+            if out.startswith("{"):
+                print(out.strip(), flush=True)
+                whole = json.loads(out)["seconds"]
+            seconds[name].append(whole)
+            megabytes[name] = max(
+                megabytes[name], usage.ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
+            )
+    print(f"{'median s':>9} {'least':>7} {'most':>7} {'of peer':>8} {'peak MB':>8}")
+    for name, taken in seconds.items():
+        median = statistics.median(taken)
+        share = median / statistics.median(seconds["peer"])
+        print(f"{median:9.2f} {min(taken):7.2f} {max(taken):7.2f} {share:8.2f} {megabytes[name]:8.0f}  {name}")
+    print(f"{os.cpu_count()} cores, load {load[0]:.1f} before, {os.getloadavg()[0]:.1f} after (its own included)")
+
+
+if __name__ == "__main__":
+    main()

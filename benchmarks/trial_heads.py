@@ -1,0 +1,230 @@
+"""Features, folds and what a regression is to see of them come in; each image's margin, out of fold, goes out.
+
+The package's path over C and its solver do the work; what it does not offer is put together here, for `heads.py`.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from catsdogs.cache import WIDTH
+from catsdogs.folds import FOLDS, draw_order
+from catsdogs.head import designs, solver
+from catsdogs.head.validation import _PATH, _START, _c, _Path
+from catsdogs.threads import one_blas_thread_each
+
+WRONG = 0.003
+"""Share of labels that are taken for wrong where images are weighed."""
+
+Margins = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A logistic regression on the features to some power."""
+
+    views: int
+    power: float = 1.0
+    joined: str = "average"
+    length_1: bool = False
+    divided: float = 0.0
+    whitened: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rbf:
+    """One on similarities to landmarks; after each round, images are weighed by how likely their label is right.
+
+    Where `path_with` is not 0, C is that of the head with so many landmarks, and no path is walked.
+    """
+
+    views: int
+    landmarks: int = 512
+    gamma: float = designs._GAMMA
+    draw: int = 0
+    rounds: int = 0
+    path_with: int = 0
+
+
+Spec = Linear | Rbf
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Features of shape (n, views, 2048), labels, digests and the keys of what must share a fold."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    digests: NDArray[np.uint8]
+    keys: NDArray[np.void]
+
+    def of(self, views: int) -> NDArray[np.float32]:
+        """Return the features of the first views, side by side."""
+        return self.features[:, :views].reshape(len(self.labels), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Folds: a row is scored by what was fitted on the rows of other folds that are trained on.
+
+    Fold number FOLDS, which exists in nested cross-validation only, is of what is held out from all others.
+    """
+
+    folds: NDArray[np.int8]
+
+    @property
+    def trained(self) -> NDArray[np.bool_]:
+        """Return which rows take part in a fit."""
+        return self.folds < FOLDS
+
+    @property
+    def weights(self) -> NDArray[np.bool_]:
+        """Return which rows each fold's head is fitted on, (n, folds)."""
+        columns = np.arange(FOLDS if self.trained.all() else FOLDS + 1)
+        return np.asarray((self.folds[:, np.newaxis] != columns) & self.trained[:, np.newaxis])
+
+    def calibrations(self) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Return pairs of the rows that are scored, and those that something may be chosen on for them."""
+        if self.trained.all():
+            return [(self.folds == fold, self.folds != fold) for fold in range(FOLDS)]
+        return [(~self.trained, self.trained)]
+
+
+class _Fits(_Path):
+    """The package's path over C, for any design; only rows that are trained on choose C."""
+
+    def __init__(
+        self, images: Images, split: Split, design: designs.Design, free: NDArray[np.bool_], start: int
+    ) -> None:
+        self._tolerance, self._first, self._used = _PATH, None, np.ones(len(images.labels), bool)
+        self.design, self._labels, self._folds, self._trained = design, images.labels, split.folds, split.trained
+        self._problem = solver.Problem(design.matrix, images.labels, split.weights, design.penalty, free)
+        self._solutions, self._losses, self._start = {}, {}, start
+
+    def _fit(self, at: int) -> None:
+        super()._fit(at)
+        margins = self._margins_of(self._solutions[at])
+        self._losses[at] = float(losses_of(self._labels, margins)[self._trained].mean())
+
+    def _margins_of(self, solution: solver.Solution) -> Margins:
+        return solution.margins[np.arange(len(self._folds)), self._folds].astype(np.float64)
+
+    def margins(self, rounds: int) -> Margins:
+        """Return the out-of-fold margins at the best C, after some rounds of weighing the images."""
+        _, solution, _ = self.chosen()
+        for _ in range(rounds):
+            right = expit(np.where(self._labels[:, np.newaxis] == 1, 1, -1) * solution.margins)
+            likely = right * (1 - WRONG) / (right * (1 - WRONG) + (1 - right) * WRONG)
+            weighed = replace(self._problem, weights=np.where(self._problem.weights, likely, 0))
+            with mock.patch.object(solver, "_objective", _weighed_objective):
+                again = solver.start_from(solution.coefficients)
+                solution = solver.minimise(weighed, _c(self._best), again, tolerance=1e-7)
+        return self._margins_of(solution)
+
+
+def _weighed_objective(
+    problem: solver.Problem, penalty: solver.Matrix, margins: solver.Matrix, coefficients: solver.Matrix
+) -> Margins:
+    """Return what the solver minimises; its own takes weights for true or false."""
+    losses = np.logaddexp(0, margins) - problem.labels[:, np.newaxis] * margins
+    penalties = (coefficients * (penalty @ coefficients)).sum(axis=0, dtype=np.float64) / 2
+    return np.asarray((problem.weights * losses).sum(axis=0, dtype=np.float64) + penalties)
+
+
+class Bench:
+    """Fits heads, keeps what came out, and notes which were asked for, and what seconds each took at first."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+        self.asked: dict[tuple[Spec, Split], float] = {}
+        self._kept: dict[tuple[Spec, Split], tuple[Margins, float]] = {}
+        self._best: dict[Spec, int] = {}  # of the last split, as _c takes it: where the path of the next one starts
+        self._designed: tuple[Linear, designs.Design] | None = None
+        self._averaged: tuple[int, NDArray[np.float32]] | None = None
+
+    def margins(self, spec: Spec, split: Split) -> Margins:
+        """Return the margins of each row, out of fold, at the best C."""
+        if (spec, split) not in self._kept:
+            start = time.process_time()
+            margins = self._fit(spec, split)
+            self._kept[spec, split] = margins, time.process_time() - start
+        margins, self.asked[spec, split] = self._kept[spec, split]
+        return margins
+
+    def _fit(self, spec: Spec, split: Split) -> Margins:
+        walked, rounds = True, 0
+        if isinstance(spec, Rbf) and spec.path_with:
+            few, walked = replace(spec, landmarks=spec.path_with, path_with=0), False
+            self._best.pop(few, None)  # what is timed is a path from nothing
+            self._fit(few, split)
+            self._best[spec] = self._best[few]
+        with one_blas_thread_each():
+            if isinstance(spec, Linear):
+                design = self._linear(spec)
+                usual = _START / len(design.matrix) / float(np.square(design.matrix[:, :-1]).mean())
+                free = np.ones((design.matrix.shape[1], split.weights.shape[1]), bool)
+            else:
+                (design, free), usual, rounds = self._rbf(spec, split), _START, spec.rounds
+            start = self._best.get(spec, 4 * np.log10(usual))
+            # The path's steps are half decades.
+            fits = _Fits(self.images, split, design, free, 2 * round(start / 2) if walked else round(start))
+            if walked:
+                fits.walk()
+                fits.refine()
+                self._best[spec] = fits._best
+            else:
+                fits._fit(fits._start)
+            return fits.margins(rounds)
+
+    def _linear(self, spec: Linear) -> designs.Design:
+        if not self._designed or self._designed[0] != spec:
+            self._designed = spec, _linear_design(self.images.of(spec.views), spec)
+        return self._designed[1]
+
+    def _rbf(self, spec: Rbf, split: Split) -> tuple[designs.Design, NDArray[np.bool_]]:
+        if not self._averaged or self._averaged[0] != spec.views:
+            self._averaged = spec.views, designs.view_average(self.images.of(spec.views), designs.RBF)
+        rows, order = self._averaged[1], draw_order(self.images.digests, seed=spec.draw)
+        ordered = split.weights[order]
+        first = ordered & (ordered.cumsum(axis=0) <= spec.landmarks)
+        landmarks = order[first.any(axis=1)]
+        average = rows.mean(axis=0, dtype=np.float64)
+        kernel = designs.Kernel(rows[landmarks], spec.gamma / (2 * (1 - float(average @ average))))
+        penalty = kernel.compare(kernel.landmarks).astype(np.float64)
+        penalty[np.diag_indices(len(penalty))] = 1 + designs._RIDGE
+        matrix, mean = designs._centred(kernel.compare(rows))
+        design = designs.Design(designs.RBF, matrix, mean, np.pad((penalty + penalty.T) / 2, (0, 1)), kernel)
+        return design, np.vstack([first[first.any(axis=1)], np.ones((1, first.shape[1]), bool)])
+
+
+def _linear_design(features: NDArray[np.float32], spec: Linear) -> designs.Design:
+    views = features.reshape(len(features), -1, WIDTH) ** np.float32(spec.power)
+    match spec.joined:
+        case "average":
+            rows = views.mean(axis=1)
+        case "side by side":
+            rows = views.reshape(len(views), -1)
+        case "mean and difference":
+            rows = np.hstack([views.mean(axis=1), np.abs(views[:, 0] - views[:, 1])])
+        case "least and most":
+            rows = np.hstack([views.min(axis=1), views.max(axis=1)])
+    if spec.length_1:
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    if spec.divided:
+        deviation = rows.std(axis=0, dtype=np.float64)
+        rows /= np.where(deviation > 0, deviation**spec.divided, 1).astype(np.float32)
+    matrix, mean = designs._centred(rows)
+    if spec.whitened:
+        variances, axes = np.linalg.eigh(np.cov(matrix[:, :-1], rowvar=False))
+        shrunk = np.maximum(variances, 1e-6 * variances.max()) ** -spec.whitened
+        matrix[:, :-1] = matrix[:, :-1] @ ((axes * shrunk) @ axes.T).astype(np.float32)
+    return designs.Design(spec.joined, matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)))
+
+
+def losses_of(labels: NDArray[np.int8], margins: Margins) -> Margins:
+    """Return each image's log loss."""
+    return np.asarray(np.logaddexp(0, np.where(labels == 1, -margins, margins)))

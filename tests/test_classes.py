@@ -1,0 +1,183 @@
+import csv
+import json
+
+import joblib
+import numpy as np
+import pytest
+
+import catsdogs
+from catsdogs import CatsDogsError, import_features, load_features
+from catsdogs.classes import CLASSES, parse_classes
+from catsdogs.terminal import extraction_lines, info_lines, label_lines, run_lines
+
+
+@pytest.fixture(scope="module")
+def insects(draw, encode):
+    """Ten ants and ten bees, and two pictures that may be either."""
+    images = {f"train/ants/{n}.jpg": encode(draw(n), "JPEG") for n in range(10)}
+    images |= {f"train/bees/{n}.jpg": encode(draw(100 + n), "JPEG") for n in range(10)}
+    return images | {f"test/{n}.jpg": encode(draw(200 + n), "JPEG") for n in (1, 2)} | {"test/3.jpg": b""}
+
+
+@pytest.fixture
+def run(tmp_path, tiny_backbone):
+    def run_into_artifacts(data, **options):
+        return catsdogs.run(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone), **options)
+
+    return run_into_artifacts
+
+
+def tree(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("given", ["ants,bees", ["ants", "bees"], ("ants", "bees")])
+def test_two_names_are_two_classes(given):
+    assert parse_classes(given) == ("ants", "bees")
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "ants", "a,b,c", "ants,", "ants,ants", "ant,Ants", "a/b,c", "a, b", ["a", "b,c"], [1, 2], ["a", "\x1b"]],
+)
+def test_what_is_not_two_names_is_refused(given, tmp_path):
+    with pytest.raises(CatsDogsError, match=r"cannot be the classes\. Give two different names, such as ants,bees"):
+        catsdogs.extract(tmp_path, classes=given, artifacts=tmp_path / "artifacts")
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_two_class_folders_go_through_the_whole_job_and_every_name_is_theirs(tmp_path, insects, write_folder, run):
+    data, artifacts = write_folder(tmp_path / "data", insects), tmp_path / "artifacts"
+    done = run(data)
+    assert done.extraction.classes == done.submission.classes == ("ants", "bees")
+    assert done.metrics["classes"] == ["ants", "bees"]
+    for name in ("features/manifest.json", "head.json", "metrics.json"):
+        assert json.loads((artifacts / name).read_text())["classes"] == ["ants", "bees"]
+    found = load_features(artifacts)
+    assert (found.classes, found.ids[[0, -1]].tolist()) == (("ants", "bees"), ["ants.0", "bees.9"])
+    test = load_features(artifacts, "test").features[:2]
+    of_bees = joblib.load(artifacts / "head.joblib").predict_proba(test)[:, 1]
+    with (artifacts / "submission.csv").open() as file:
+        submitted = [float(row["label"]) for row in csv.DictReader(file)]
+    assert submitted[:2] == pytest.approx(np.clip(of_bees, done.submission.clip, 1 - done.submission.clip))
+    answers = catsdogs.label(data / "train", artifacts=artifacts)
+    assert {answer.label for answer in answers} <= {"ants", "bees"}
+    said = [*run_lines(done, artifacts), *info_lines(catsdogs.info(artifacts)), *label_lines(answers)]
+    text = "\n".join(" ".join(line) for line in said).replace("catsdogs", "").replace(str(tmp_path), "")
+    assert "ants and bees" in text
+    assert "the training share of bees" in text
+    assert "cat" not in text.split()
+    assert "dog" not in text
+    again = run(data)
+    assert (again.extraction.computed, again.trained) == (0, False)
+
+
+def test_folders_zips_and_flat_files_of_the_same_classes_give_the_same_bytes(
+    tmp_path, insects, write_folder, zipped, tiny_backbone
+):
+    flat = {
+        f"train/{name.split('/')[1]}.{name.split('/')[2]}" if name.startswith("train") else name: content
+        for name, content in insects.items()
+    }
+    (tmp_path / "one.zip").write_bytes(zipped(insects))
+    packed = {"train.zip": zipped({k: v for k, v in insects.items() if k.startswith("train")})}
+    packed |= {"test.zip": zipped({k: v for k, v in insects.items() if k.startswith("test")})}
+    write_folder(tmp_path / "packed", packed)
+    forms = [(write_folder(tmp_path / "folder", insects), None), (tmp_path / "one.zip", None)]
+    forms += [(tmp_path / "packed", None), (write_folder(tmp_path / "flat", flat), "ants,bees")]
+    for number, (data, classes) in enumerate(forms):
+        catsdogs.extract(data, artifacts=tmp_path / str(number), weights=str(tiny_backbone), classes=classes)
+    trees = [tree(tmp_path / str(number) / "features") for number in range(len(forms))]
+    assert trees[0]["train/labels.npy"]
+    assert all(each == trees[0] for each in trees)
+
+
+def test_a_cache_of_other_classes_is_refused_and_replaced_only_where_that_was_asked_for(
+    tmp_path, insects, write_folder, run
+):
+    data, artifacts = write_folder(tmp_path / "data", insects), tmp_path / "artifacts"
+    run(data)
+    before = tree(artifacts)
+    refused = r"holds 23 rows with the labels ants and bees; {} would replace them\. Give --prune"
+    with pytest.raises(CatsDogsError, match=refused.format("bees and ants")):
+        run(data, classes="bees,ants")
+    hornets = {f"hornets/{n}.jpg": content for n, content in enumerate(insects.values()) if n < 10}
+    wasps = {f"wasps/{n}.jpg": content for n, content in enumerate(insects.values()) if 10 <= n < 20}
+    others = write_folder(tmp_path / "others", hornets | wasps)
+    with pytest.raises(CatsDogsError, match=refused.format("hornets and wasps")):
+        run(others)
+    assert tree(artifacts) == before
+    labels = load_features(artifacts).labels
+    done = run(data, classes="bees,ants", prune=True)
+    assert (done.extraction.computed, done.trained) == (0, True)  # the rows are of the same images
+    assert np.array_equal(load_features(artifacts).labels, 1 - labels)
+    assert load_features(artifacts).classes == ("bees", "ants")
+    assert run(data).extraction.classes == ("bees", "ants")
+    assert run(others, prune=True).metrics["classes"] == ["hornets", "wasps"]
+    # What has no labels is of no classes, and stays.
+    assert load_features(artifacts, "test").ids.tolist() == ["1", "2", "3"]
+
+
+def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(tmp_path, draw, encode, write_folder, run):
+    def of(split, *kinds):
+        return {f"{split}/{kind}/{n}.jpg": encode(draw(len(kind) * 50 + n)) for kind in kinds for n in range(10)}
+
+    run(write_folder(tmp_path / "insects", of("train", "ants", "bees") | of("test", "ants", "bees")))
+    run(write_folder(tmp_path / "others", of("train", "hornet", "wasp")), prune=True)
+    manifest = catsdogs.info(tmp_path / "artifacts")["features"]
+    assert (list(manifest["splits"]), manifest["classes"]) == (["train"], ("hornet", "wasp"))
+    assert not (tmp_path / "artifacts/features/test").exists()
+    assert not catsdogs.verify(tmp_path / "artifacts").problems
+
+
+def test_images_without_labels_leave_the_classes_open(tmp_path, insects, write_folder, run):
+    test = {name: content for name, content in insects.items() if name.startswith("test")}
+    run(write_folder(tmp_path / "test", test))
+    done = run(write_folder(tmp_path / "data", insects))
+    assert (done.extraction.computed, done.metrics["classes"]) == (20, ["ants", "bees"])
+    assert any("ants and bees" in text for _, text in extraction_lines(done.extraction, tmp_path))
+
+
+def test_more_than_two_class_folders_are_one_line_and_nothing_is_written(tmp_path, insects, write_folder, run):
+    data = write_folder(tmp_path / "data", insects | {"train/wasps/1.jpg": insects["test/1.jpg"]})
+    with pytest.raises(CatsDogsError, match=r"3 folders that may be classes: ants, bees, wasps"):
+        run(data)
+    assert not (tmp_path / "artifacts").exists()
+    done = run(data, classes="ants,bees")
+    assert (done.extraction.images["train"], done.extraction.passed_over) == (20, 1)
+    assert run(data).extraction.classes == ("ants", "bees")  # as the artifacts were made
+
+
+def test_imported_features_have_the_classes_that_were_given(tmp_path):
+    features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
+    ids, labels = [str(n) for n in range(20)], np.arange(20) % 2
+    import_features(ids, labels, {"224": features}, artifacts=tmp_path, classes=("ants", "bees"))
+    import_features(ids, None, {"224": features}, artifacts=tmp_path, split="test")
+    assert load_features(tmp_path).classes == load_features(tmp_path, "test").classes == ("ants", "bees")
+    assert catsdogs.train(tmp_path).metrics["classes"] == ["ants", "bees"]
+    with pytest.raises(CatsDogsError, match="with the labels ants and bees; cat and dog would replace them"):
+        import_features(ids, labels, {"224": features}, artifacts=tmp_path, classes=CLASSES)
+
+
+def test_a_class_with_too_few_images_is_named(tmp_path):
+    features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
+    names, labels = [str(n) for n in range(20)], [0] * 16 + [1] * 4
+    import_features(names, labels, {"224": features}, artifacts=tmp_path, classes=("ants", "bees"))
+    with pytest.raises(CatsDogsError, match="of the class bees: 4"):
+        catsdogs.train(tmp_path)
+
+
+def test_a_cache_that_does_not_say_its_classes_is_of_cats_and_dogs(tmp_path, insects, write_folder, tiny_backbone):
+    from catsdogs.artifacts import to_sealed_json, unseal
+
+    cats = {name.replace("ants", "cat").replace("bees", "dog"): content for name, content in insects.items()}
+    data = write_folder(tmp_path / "data", cats)
+    options = {"artifacts": tmp_path / "artifacts", "weights": str(tiny_backbone)}
+    catsdogs.extract(data, **options)
+    path = tmp_path / "artifacts/features/manifest.json"
+    content = json.loads(path.read_text())
+    assert unseal(content)
+    del content["classes"]
+    path.write_bytes(to_sealed_json(content))
+    assert load_features(tmp_path / "artifacts").classes == CLASSES
+    assert catsdogs.extract(data, **options).computed == 0
