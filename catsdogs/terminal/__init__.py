@@ -1,0 +1,35 @@
+"""Results come in; what a person sees in a terminal goes out.
+
+What a command says is in the module that is named like the library's own: `labelling` shows what `catsdogs.labelling`
+returns. Results go to standard output, progress and errors to standard error.
+"""
+
+from .bar import progress_bar
+from .benchmark import benchmark_lines
+from .console import program, show, show_error
+from .demonstration import demo_lines
+from .evaluation import evaluation_lines
+from .extraction import extraction_lines
+from .inventory import info_lines
+from .labelling import label_lines
+from .pipeline import run_lines
+from .submission import submission_lines
+from .training import training_lines
+from .verification import verification_lines
+
+__all__ = [
+    "benchmark_lines",
+    "demo_lines",
+    "evaluation_lines",
+    "extraction_lines",
+    "info_lines",
+    "label_lines",
+    "program",
+    "progress_bar",
+    "run_lines",
+    "show",
+    "show_error",
+    "submission_lines",
+    "training_lines",
+    "verification_lines",
+]
