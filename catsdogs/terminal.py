@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what is shown need not be loaded to show the help
     from .extraction import Extraction
     from .labelling import Labelled
     from .pipeline import Run
+    from .preparation import Preparation
     from .progress import Progress
     from .submission import Submission
     from .training import Training
@@ -299,6 +300,28 @@ def evaluation_lines(done: Evaluation) -> Iterator[Line]:
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, which do not count:"
         yield from _named(done.unreadable, "by --json")
+
+
+def preparation_lines(done: Preparation) -> Iterator[Line]:
+    """Say which pictures there are, what there are none of, and what comes next."""
+    total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
+    yield "pictures", f"{total:,} of 224x224 pixels ({splits}), split by seed {done.seed}"
+    if done.written:
+        yield "", f"{done.written:,} written in {done.seconds:.1f} s, {done.written / done.seconds:.0f} images/s"
+    else:
+        yield "", "none written: all were there"
+    if done.renumbered:
+        yield "", f"{done.renumbered:,} with a new number, as theirs was taken, or they had none:"
+        yield "", f"in {done.folder / 'prepared.csv'}"
+    yield "classes", " and ".join(done.classes)
+    yield "passed over", f"{done.unlabelled:,} images without a label, {_counted(done.passed_over, 'other file')}"
+    for path in done.cut_short:
+        yield "", f"{path} is CUT SHORT: images may be missing; fetch it again"
+    if done.unreadable:
+        yield "unreadable", f"{len(done.unreadable):,}, of which there are no pictures:"
+        yield from _named(done.unreadable, f"in {done.folder / 'prepared.csv'}")
+    yield from _look_at(done.folder)
+    yield "next", f"{program()} run {done.folder}, which trains on the one part and scores the other"
 
 
 def _duplicates(counts: dict[str, int]) -> str:
