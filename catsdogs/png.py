@@ -12,6 +12,10 @@ _LEVEL = 1
 time (docs/design.md has the figures)."""
 
 
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""The chunk that ends every PNG, with its checksum."""
+
+
 def encode(pixels: NDArray[np.uint8]) -> bytes:
     """Return the PNG of an RGB image: what decodes to the same pixels, to the last bit.
 
@@ -27,9 +31,10 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
 def is_whole(path: Path, size: int) -> bool:
     """Whether a PNG of this many pixels a side is at `path`, each of its chunks matching its checksum."""
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             sides = image.size
             image.verify()
     except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise nearly anything
         return False
-    return sides == (size, size)
+    return sides == (size, size) and content.endswith(_END)
