@@ -11,6 +11,7 @@ from .preparation import Preparation, prepare
 from .submission import Submission, submit
 from .training import Training, train
 from .verification import Verification, verify
+from .walkthrough import notebook
 
 __version__: str
 
@@ -34,6 +35,7 @@ __all__ = [
     "info",
     "label",
     "load_features",
+    "notebook",
     "prepare",
     "run",
     "submit",

@@ -265,6 +265,15 @@ def demo(artifacts: Artifacts = HERE / "demo", weights: Weights = None) -> None:
     terminal.show(terminal.demo_lines(done, artifacts))
 
 
+@app.command()
+def notebook() -> None:
+    """Write a Jupyter notebook that walks through the whole job, with pictures, into the current folder.
+
+    Example: catsdogs notebook
+    """
+    terminal.show(terminal.notebook_lines(catsdogs.notebook()))
+
+
 def main() -> None:
     """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
     try:

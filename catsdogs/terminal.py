@@ -324,6 +324,16 @@ def preparation_lines(done: Preparation) -> Iterator[Line]:
     yield "next", f"{program()} run {done.folder}, which trains on the one part and scores the other"
 
 
+def notebook_lines(path: Path) -> Iterator[Line]:
+    """Say where the walkthrough is, and what opens it."""
+    yield "notebook", f"{path}: the whole job on drawn pictures, step by step"
+    if program() == "catsdogs":
+        yield "next", f"pip install jupyterlab && jupyter lab {path}"
+    else:
+        yield "next", f"uv run --with jupyterlab jupyter lab {path}"
+    yield "", "or open it with any other editor of notebooks"
+
+
 def _duplicates(counts: dict[str, int]) -> str:
     if not counts:
         return "not looked for yet: the other split is damaged, see verify"
