@@ -8,9 +8,11 @@ from .extraction import Compute, Extraction, extract
 from .inventory import info
 from .labelling import Labelled, label
 from .pipeline import Run, run
+from .preparation import Preparation, prepare
 from .submission import Submission, submit
 from .training import Training, train
 from .verification import Verification, verify
+from .walkthrough import notebook
 
 __version__: str
 
@@ -23,6 +25,7 @@ __all__ = [
     "Extraction",
     "Features",
     "Labelled",
+    "Preparation",
     "Run",
     "Submission",
     "Training",
@@ -36,6 +39,8 @@ __all__ = [
     "info",
     "label",
     "load_features",
+    "notebook",
+    "prepare",
     "run",
     "submit",
     "train",

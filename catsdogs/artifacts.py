@@ -191,15 +191,21 @@ def record_timing(artifacts: Artifacts, step: str, **facts: object) -> None:
 
 
 @contextmanager
-def writing(artifacts: Artifacts) -> Iterator[None]:
+def writing(artifacts: Artifacts, *, instead: str = "another --artifacts DIR") -> Iterator[None]:
     """Hold the folder for writing; only one process at a time can, and it may hold it more than once.
+
+    Parameters
+    ----------
+    artifacts : Artifacts
+    instead : str
+        What the user may give where the folder will not do.
 
     Raises
     ------
     CatsDogsError
         Another process holds it, or it cannot be written, now or later. A process that died holds nothing.
     """
-    with _held(artifacts):
+    with _held(artifacts, instead=instead):
         try:
             yield
         except OSError as error:
@@ -255,7 +261,9 @@ def must_be_at_rest(artifacts: Artifacts) -> None:
 
 
 @contextmanager
-def _held(artifacts: Artifacts, *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+def _held(
+    artifacts: Artifacts, *, wait: Callable[[str], None] | None = None, instead: str = "another --artifacts DIR"
+) -> Iterator[None]:
     """Lock the folder, and note beside the lock who did; `wait` is told who must be waited for."""
     from filelock import FileLock, Timeout
 
@@ -269,14 +277,12 @@ def _held(artifacts: Artifacts, *, wait: Callable[[str], None] | None = None) ->
             if wait is None:
                 raise CatsDogsError(
                     f"{artifacts.root} is being written by another run, {_holder(note)}",
-                    "Wait until it has ended, or have that done with --wait, or give another --artifacts DIR",
+                    f"Wait until it has ended, or have that done with --wait, or give {instead}",
                 ) from error
             wait(_holder(note))
             lock.acquire(timeout=-1)
     except OSError as error:
-        raise CatsDogsError(
-            f"{artifacts.root} cannot be written ({error.strerror})", "Give another --artifacts DIR"
-        ) from error
+        raise CatsDogsError(f"{artifacts.root} cannot be written ({error.strerror})", f"Give {instead}") from error
     try:
         with suppress(OSError):  # a full disk must not keep anybody from pruning
             note.write_text(f"process {os.getpid()} on {platform.node()}")

@@ -114,9 +114,9 @@ def room_to_read(size: int) -> Iterator[int]:
         yield size
 
 
-def decode(data: bytes, size: int = SIZE) -> NDArray[np.uint8]:
+def decode(data: bytes, size: int = SIZE, *, counted: int = 0) -> NDArray[np.uint8]:
     """Decode an image and squash it to a square of `size` pixels, as `decode_squares` does to several."""
-    return decode_squares(data, (size,))[size]
+    return decode_squares(data, (size,), counted=counted)[size]
 
 
 def decode_squares(data: bytes, sizes: Collection[int], *, counted: int = 0) -> dict[int, NDArray[np.uint8]]:

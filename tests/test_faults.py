@@ -455,3 +455,22 @@ def test_a_disk_that_fails_while_images_are_read_costs_no_row_that_was_there(
             catsdogs.extract(data, artifacts=artifacts)
     assert tree(artifacts) == before
     assert catsdogs.extract(data, artifacts=artifacts).computed == 0
+
+
+def test_where_the_disk_is_full_what_is_prepared_stays_whole_and_it_goes_on_once_there_is_room(
+    small_disk, tmp_path, draw, encode, write_folder
+):
+    images = {f"{kind}.{n}.png": encode(draw(n)) for kind in ("cat", "dog") for n in range(5)}
+    data = write_folder(tmp_path / "data", images)
+    catsdogs.prepare(data, tmp_path / "fresh")
+    size = sum(path.stat().st_size for path in (tmp_path / "fresh").rglob("*.png"))
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - size // 2))
+    with pytest.raises(CatsDogsError, match=r"cannot be written \(No space left on device\)\. What is done is kept"):
+        catsdogs.prepare(data, small_disk / "out")
+    there = sorted(small_disk.rglob("*.png"))
+    assert 0 < len(there) < 10
+    for path in there:
+        assert path.read_bytes() == (tmp_path / "fresh" / path.relative_to(small_disk / "out")).read_bytes()
+    assert not list(small_disk.rglob("*.new"))
+    (small_disk / "ballast").unlink()
+    assert catsdogs.prepare(data, small_disk / "out").written == 10 - len(there)

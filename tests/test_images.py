@@ -413,7 +413,7 @@ def test_heavy_files_that_take_most_of_the_room_do_not_wait_for_each_other_for_e
 
     def see(data):
         with room_to_read(len(data)) as counted:
-            return decode_squares(data, (5,), counted=counted)[5].tobytes()
+            return decode(data, 5, counted=counted).tobytes()
 
     threads = ThreadPoolExecutor(8)
     try:

@@ -13,9 +13,11 @@ from .extraction import extraction_lines
 from .inventory import info_lines
 from .labelling import label_lines
 from .pipeline import run_lines
+from .preparation import preparation_lines
 from .submission import submission_lines
 from .training import training_lines
 from .verification import verification_lines
+from .walkthrough import notebook_lines
 
 __all__ = [
     "benchmark_lines",
@@ -24,6 +26,8 @@ __all__ = [
     "extraction_lines",
     "info_lines",
     "label_lines",
+    "notebook_lines",
+    "preparation_lines",
     "program",
     "progress_bar",
     "run_lines",
