@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin  # noqa: F401 - the decoder is named so that no thread is the first to load it
 
 _LEVEL = 1
-"""Of zlib's nine. Of photographs at 224x224 the sixth, Pillow's default, makes files 4 % smaller in four times the
-time (docs/design.md has the figures)."""
+"""Of zlib's nine. The sixth, Pillow's default, makes photographs of 224x224 4 % smaller in nearly four times the time
+(docs/design.md has the figures)."""
 
 
 _END = b"\0\0\0\0IEND\xaeB`\x82"

@@ -7,6 +7,7 @@ who comes with another is refused.
 import hashlib
 import itertools
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -169,7 +170,7 @@ def prepare(
 def _must_lie_outside(folder: Path, data: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise CatsDogsError(f"{folder} is not a folder", "Give the folder where the pictures go")
-    if folder.resolve().is_relative_to(data.expanduser().resolve()):
+    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(data.expanduser())):
         raise CatsDogsError(
             f"{folder} lies in {data}, and its pictures would be taken for originals next time",
             "Give a folder elsewhere",
@@ -188,10 +189,9 @@ def _read_facts(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
             f"Give another OUT for that of seed {wanted['seed']}, or --seed {kept.get('seed')} to go on with this one",
         )
     if other:
-        what = "images or classes" if other in ("classes", "data") else "version of catsdogs"
+        what = "other images or classes" if other in ("classes", "data") else "another version of catsdogs"
         raise CatsDogsError(
-            f"{folder} holds the split of {'other' if 'images' in what else 'another'} {what}, and two would mix",
-            "Give another OUT, or delete that one",
+            f"{folder} holds the split of {what}, and two would mix", "Give another OUT, or delete that one"
         )
     return kept
 

@@ -30,4 +30,4 @@ def preparation_lines(done: Preparation) -> Iterator[Line]:
         yield "unreadable", f"{len(done.unreadable):,}, of which there are no pictures:"
         yield from named(done.unreadable, f"in {done.folder / 'prepared.csv'}")
     yield from look_at(done.folder)
-    yield "next", f"{program()} run {done.folder}, which trains on the one part and scores the other"
+    yield "next", f"{program()} run {done.folder}"
