@@ -75,6 +75,7 @@ Engine = Annotated[str, typer.Option(help="auto, tensorflow, openvino, jax or to
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]
 
 HERE = Path("artifacts")
 
@@ -207,22 +208,40 @@ def submit(artifacts: Artifacts = HERE, clip: Clip = None, wait: Wait = False) -
 @app.command()
 def label(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE", help="Files, or folders of files.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="IMAGE",
+            help="Files, folders or zips of files; - is one image's bytes on standard input.",
+            show_default=False,
+        ),
     ],
     artifacts: Artifacts = HERE,
     weights: Weights = None,
     as_json: Json = False,
+    as_csv: Csv = False,
+    sort: Annotated[bool, typer.Option("--sort", help="The most uncertain first.")] = False,
+    no_preview: Annotated[bool, typer.Option("--no-preview", help="Show no pictures in the terminal.")] = False,
 ) -> None:
     """Say of each image what it is, and how sure that is.
 
     Example: catsdogs label cat.jpg dogs/ --json
     """
+    if as_json and as_csv:
+        raise CatsDogsError("--json and --csv cannot both be", "Give one of them")
+    if "-" in images and sys.stdin.isatty():
+        raise CatsDogsError("- is standard input, and nothing is piped there", "Try catsdogs label - < cat.jpg")
+    given = [sys.stdin.buffer if image == "-" else image for image in images]
+    pictures = 0 if no_preview or as_json or as_csv else terminal.pictures_shown()
     with terminal.progress_bar() as progress:
-        answers = catsdogs.label(images, artifacts=artifacts, weights=weights, progress=progress)
+        answers = catsdogs.label(given, artifacts=artifacts, weights=weights, pictures=pictures, progress=progress)
+    if sort:
+        answers.sort(key=lambda answer: answer.certainty)
     if as_json:
         print(json.dumps([answer.to_json() for answer in answers], indent=2))
+    elif as_csv:
+        sys.stdout.buffer.write(terminal.label_csv(answers))
     else:
-        terminal.show(terminal.label_lines(answers))
+        terminal.show_labels(answers)
     if any(answer.reason for answer in answers):
         raise typer.Exit(1)
 

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,8 @@ _LARGE = 64 << 20
 
 _HEAVY = 32 << 20
 """Bytes from which on files are read and decoded one at a time, and count for `ROOM` from the start."""
+
+_Resized = TypeVar("_Resized")
 
 _c = ctypes.CDLL(None)
 _filters = threading.Lock()
@@ -143,18 +146,46 @@ def decode_squares(data: bytes, sizes: Collection[int], *, counted: int = 0) -> 
     MemoryError
         There is less than the bytes that an image may take.
     """
+    return _decode(data, lambda image: _squashed(image, sizes), max(sizes), counted=counted)
+
+
+def shrink(data: bytes, side: int, *, counted: int = 0) -> NDArray[np.uint8]:
+    """Decode an image in its own proportions, for people to look at.
+
+    Parameters
+    ----------
+    data, counted
+        As for `decode_squares`.
+    side : int
+        Its longer side in pixels; an image that is smaller stays as it is.
+
+    Returns
+    -------
+    pixels : ndarray of shape (height, width, 3), uint8
+        RGB.
+
+    Raises
+    ------
+    UnreadableImageError, MemoryError
+        As for `decode_squares`.
+    """
+    return _decode(data, lambda image: _shrunk(image, side), side, counted=counted)
+
+
+def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *, counted: int) -> _Resized:
+    """Decode an image, and return what `resize` makes of it; `side` is the longest that it makes."""
     if not data:
         raise UnreadableImageError("the file is empty")
     _hush_pillow()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            needed = _bytes_needed(image, data, sizes)
+            needed = _bytes_needed(image, data, side)
             if needed > ROOM:
                 raise UnreadableImageError(
                     f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {ROOM:,}"
                 )
             with _room(max(0, needed - counted)), closing(image):  # its memory is free before the room is
-                return _squashed(_rgb(_upright(image)), sizes)
+                return resize(_rgb(_upright(image)))
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
     except (UnreadableImageError, MemoryError):
@@ -169,7 +200,13 @@ def _squashed(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[n
     return {size: np.asarray(image.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")) for size in sizes}
 
 
-def _bytes_needed(image: Image.Image, data: bytes, sizes: Collection[int]) -> int:
+def _shrunk(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    scale = min(1, side / max(image.size))
+    size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
+
+
+def _bytes_needed(image: Image.Image, data: bytes, side: int) -> int:
     """Return how many bytes decoding will take at most, from what the header says."""
     if image.format == "WEBP":
         each = _WEBP
@@ -182,7 +219,7 @@ def _bytes_needed(image: Image.Image, data: bytes, sizes: Collection[int]) -> in
     tile = (
         image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
     )
-    return len(data) + int(each * max(image.width * image.height, tile)) + 4 * max(sizes) * image.height
+    return len(data) + int(each * max(image.width * image.height, tile)) + 4 * side * image.height
 
 
 def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:

@@ -1,15 +1,35 @@
-"""An artifacts folder comes in; what is in it and what made it goes out."""
+"""An artifacts folder comes in; what is in it, what made it, and what is to be made anew goes out."""
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from . import head
 from .artifacts import NOTE, Artifacts, read_json
-from .cache import count_duplicates, kept_duplicates, read_manifest
+from .cache import Manifest, count_duplicates, describe_array, digests, kept_duplicates, labelled_splits, read_manifest
 from .errors import CatsDogsError
-from .head import TRAIN
-from .head import load as load_head
+from .submission import made_of
 from .training import why_stale
+from .verification import is_as_written
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Something that is not there, or not as it should be by now.
+
+    Parameters
+    ----------
+    what : str
+        A file or folder below the artifacts.
+    why : str
+    command : list of str
+        What makes it anew, where the commands before it in the list have been run.
+    """
+
+    what: str
+    why: str
+    command: list[str]
 
 
 def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
@@ -26,7 +46,8 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
         "artifacts", the folder; "features", the manifest; "duplicates", how many pairs of images are the same
         or nearly so, empty where they must be looked for yet; "head", what made it, and as "stale" why it must be
         trained anew, or None; "metrics", where the head is valid; "source"; "timings"; "files", each file's size in
-        bytes. What is not there is empty.
+        bytes; "arrays", the shape and dtype of those that are arrays; "stale", what must be made anew, why, and by
+        which command, in the order in which to run them. What is not there is empty.
 
     Raises
     ------
@@ -38,19 +59,62 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {where.root}", "Run catsdogs run DATA, or catsdogs demo")
     stale = why_stale(artifacts) if where.head_facts.exists() else None
-    try:
-        made = load_head(where).facts | {"stale": stale}
-    except CatsDogsError:
-        made = {"stale": stale} if stale else {}
+    trained = _head(where)
+    made = trained.facts | {"stale": stale} if trained else {"stale": stale} if stale else {}
     duplicates = kept_duplicates(artifacts)
     files = sorted(path for path in where.root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    names = {str(path.relative_to(where.root)): path for path in files}
+    arrays = {name: described for name, path in names.items() if (described := describe_array(path))}
     return {
         "artifacts": str(where.root),
         "features": asdict(manifest),
         "duplicates": {} if duplicates is None else count_duplicates(duplicates),
         "head": made,
-        "metrics": {} if stale else read_json(where.metrics, TRAIN),
+        "metrics": {} if stale else read_json(where.metrics, head.TRAIN),
         "source": read_json(where.source, NOTE),
         "timings": read_json(where.timings, NOTE),
-        "files": {str(path.relative_to(where.root)): path.stat().st_size for path in files},
+        "files": {name: path.stat().st_size for name, path in names.items()},
+        "arrays": arrays,
+        "stale": [asdict(one) for one in _find_stale(where, manifest, trained, stale)],
     }
+
+
+def _head(where: Artifacts) -> head.Head | None:
+    try:
+        return head.load(where)
+    except CatsDogsError:
+        return None
+
+
+def _find_stale(where: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None) -> Iterator[Stale]:
+    """Yield what is stale, from left to right: first the features, and then what is made of them."""
+    source, noted = read_json(where.source, NOTE), read_json(where.timings, NOTE).get("submit")
+    for split, entry in manifest.splits.items():
+        if not entry["complete"]:
+            data = str(source.get(split))
+            again = _command(where, "extract", data if Path(data).exists() else "DATA")
+            yield Stale(f"features/{split}", "not all of its images are computed", again)
+    if "train" not in manifest.splits:
+        return
+    if why or trained is None:
+        yield Stale(where.head_facts.name, why or "there is none yet", _command(where, "train"))
+    if labelled_splits(where.root).get("test") is False:
+        facts = noted if isinstance(noted, dict) else {}
+        clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
+        if late := "it is of a head that is not valid" if why else _why_late(where, trained, facts.get("made_of")):
+            yield Stale(where.submission.name, late, _command(where, "submit", *clip))
+
+
+def _why_late(where: Artifacts, trained: head.Head | None, noted: object) -> str | None:
+    """Return why the submission that is there is not what `submit` would write now; older ones have no note of that."""
+    if not where.submission.exists():
+        return "there is none yet"
+    if not is_as_written(where):
+        return "it is not as it was written"
+    now = trained and made_of(trained, digests(where.root).get("test", ""))
+    return None if noted in (None, now) else "it is of another head, or of other features"
+
+
+def _command(where: Artifacts, *arguments: str) -> list[str]:
+    elsewhere = [] if where.root == Path("artifacts") else ["--artifacts", str(where.root)]
+    return ["catsdogs", *arguments, *elsewhere]

@@ -56,6 +56,11 @@ def must_be_a_clip(clip: float | None) -> None:
         raise CatsDogsError(f"the clip is {clip}", "It must be at least 0 and less than 0.5, such as 0.005")
 
 
+def made_of(trained: head.Head, test: str) -> dict[str, str]:
+    """Return what a submission follows from: the SHA-256 of the head's coefficients, and the test features' digest."""
+    return {"head": trained.facts["files"]["head.npz"], "features": test}
+
+
 def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) -> Submission:
     """Score the cached test features, and write submission.csv: ``id,label``, the probability of the second class.
 
@@ -86,6 +91,7 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
             "the test images are labelled",
             "A submission is for images without labels; see test in metrics.json",
         )
+    asked = clip
     if clip is None:
         clip = trained.facts["clip"]
     probabilities = np.where(
@@ -96,8 +102,8 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
         content = to_csv(("id", "label"), rows)
         write_atomically(where.submission, content)
         seconds = time.perf_counter() - start
-        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest()}
-        record_timing(where, "submit", **facts, seconds=round(seconds, 3))
+        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": asked}
+        record_timing(where, "submit", **facts, made_of=made_of(trained, features.digest), seconds=round(seconds, 3))
     _log.info("%d rows in %s", len(features.ids), where.submission)
     stale = digests(artifacts).get("train") not in (None, trained.facts["features"]["train"])
     first, second = trained.facts["classes"]

@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import os
 import re
@@ -15,12 +17,13 @@ from catsdogs import import_features
 ROOT = Path(catsdogs.__file__).parent.parent
 
 
-def command(*arguments, program=("-m", "catsdogs"), **environment):
+def command(*arguments, program=("-m", "catsdogs"), stdin=None, **environment):
     """Run a command as a user would, its output not a terminal."""
     return subprocess.run(
         [sys.executable, *program, *map(str, arguments)],
         capture_output=True,
         text=True,
+        stdin=stdin,
         cwd=ROOT,
         env=os.environ | environment,
         check=False,
@@ -134,6 +137,29 @@ def test_labels_for_people_are_a_line_an_image(artifacts, data):
     assert re.fullmatch(r"(cat|dog) +\d+\.\d\d%  .*cat\.1\.jpg\n", done.stdout)
 
 
+def test_files_zips_and_standard_input_are_sorted_into_csv_with_the_unreadable_last(artifacts, data, tmp_path, zipped):
+    (tmp_path / "some.zip").write_bytes(
+        zipped({f"pets/{n}.jpg": (data / f"train/dog.{n}.jpg").read_bytes() for n in (10, 9)})
+    )
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    given = [tmp_path / "bad.zip", "-", data / "test/2.jpg", tmp_path / "some.zip", data / "train/cat.1.jpg"]
+    with (data / "train/cat.1.jpg").open("rb") as stdin:
+        done = command("label", *given, "--csv", "--sort", "--artifacts", artifacts, stdin=stdin)
+    assert (done.returncode, done.stderr) == (1, "")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    *sure, empty, bad = rows
+    assert (empty["image"], empty["reason"]) == (str(data / "test/2.jpg"), "the file is empty")
+    assert bad["image"] == str(tmp_path / "bad.zip")
+    assert "is not a zip" in bad["reason"]
+    certainties = [abs(float(row["probability"]) - 0.5) for row in sure]
+    assert certainties == sorted(certainties)
+    assert {row["image"] for row in sure} == {
+        *("-", str(data / "train/cat.1.jpg"), f"{tmp_path}/some.zip/pets/9.jpg", f"{tmp_path}/some.zip/pets/10.jpg")
+    }
+    by_image = {row["image"]: row["probability"] for row in sure}
+    assert by_image["-"] == by_image[str(data / "train/cat.1.jpg")]
+
+
 def test_info_as_json_is_what_the_library_returns(features):
     done = command("info", "--artifacts", features, "--json")
     assert json.loads(done.stdout) == json.loads(json.dumps(catsdogs.info(features)))
@@ -147,6 +173,7 @@ def test_info_as_json_is_what_the_library_returns(features):
         (["submit", "--artifacts", "EMPTY"], "Run catsdogs train first.\n"),
         (["info", "--artifacts", "EMPTY"], "Run catsdogs run DATA, or catsdogs demo.\n"),
         (["label", "cat.jpg", "--artifacts", "EMPTY"], "Run catsdogs train first.\n"),
+        (["label", "cat.jpg", "--json", "--csv"], "error: --json and --csv cannot both be. Give one of them.\n"),
         (["submit", "--clip", "0.9", "--artifacts", "EMPTY"], "such as 0.005.\n"),
         (["extract", "EMPTY", "--weights", "x.pt"], "FILE.weights.h5 or FILE.keras.\n"),
     ],

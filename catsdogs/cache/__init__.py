@@ -11,6 +11,7 @@ from .duplicates import count_duplicates, group_images, kept_duplicates, load_du
 from .importing import import_features
 from .manifest import Manifest, Origin
 from .manifest import read as read_manifest
+from .npy import describe as describe_array
 from .reading import DamagedError, Features, digests, labelled_splits, load_features
 from .rows import WIDTH, digest
 from .writing import CacheWriter
@@ -23,6 +24,7 @@ __all__ = [
     "Manifest",
     "Origin",
     "count_duplicates",
+    "describe_array",
     "digest",
     "digests",
     "group_images",

@@ -4,6 +4,7 @@ The header is written and compared by its bytes, and never parsed: what a damage
 """
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from math import prod
@@ -15,6 +16,12 @@ from numpy.typing import DTypeLike, NDArray
 
 HEADER = 128
 """Bytes before the data: what ``np.save`` writes for arrays of any shape and dtype that a cache holds."""
+
+
+_SAID = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': ('[^']+'|\[.*\]), 'fortran_order': False, 'shape': \(([\d, ]*)\)", re.DOTALL
+)
+"""A header as `_header` writes it, and what it says of dtype and shape."""
 
 
 class RowFile:
@@ -81,6 +88,20 @@ def read(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         if _read_into(file, array) != array.nbytes:
             raise ValueError(f"{path} was cut while it was read")
         return array
+
+
+def describe(path: Path) -> dict[str, Any] | None:
+    """Return shape and dtype as a file's header has them, to show them; None where it is no header of ours."""
+    try:
+        with path.open("rb") as file:
+            said = _SAID.match(file.read(4 * HEADER))  # that of records is longer
+        return said and {"shape": [*map(int, said[2].replace(b",", b" ").split())], "dtype": _name(said[1])}
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _name(descr: bytes) -> str:
+    return "record" if descr.startswith(b"[") else str(np.dtype(descr.strip(b"'").decode()))
 
 
 def salvage(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:

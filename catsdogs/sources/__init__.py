@@ -16,10 +16,21 @@ from numpy.typing import NDArray
 from ..classes import Classes
 from ..errors import CatsDogsError
 from ..layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
-from .files import ImageFile, cannot_be_read, image_file, is_packed_split, must_be_the_file_s_own, open_zip
+from .files import ImageFile, cannot_be_read, image_file, image_of, is_packed_split, must_be_the_file_s_own, open_zip
 from .zips import OpenZips, walk_zip
 
-__all__ = ["ImageFile", "OpenZips", "Source", "Split", "image_file", "must_be_the_file_s_own", "walk_folder"]
+__all__ = [
+    "ImageFile",
+    "OpenZips",
+    "Source",
+    "Split",
+    "image_file",
+    "image_of",
+    "must_be_the_file_s_own",
+    "open_zip",
+    "walk_folder",
+    "walk_zip",
+]
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,18 @@ def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
     return ImageFile(parts, str(path), partial(read_file, path), partial(_size, path))
 
 
+def image_of(content: BinaryIO, where: str) -> ImageFile:
+    """Return what an open file still holds as an image that is called `where`; it is read at once, as pipes are."""
+    data = content.read(MAX_BYTES + 1)
+
+    def read() -> bytes:
+        if len(data) > MAX_BYTES:
+            raise OSError(f"it holds more than {MAX_BYTES:,} bytes")
+        return data
+
+    return ImageFile((where,), where, read, lambda: len(data))
+
+
 def _size(path: Path) -> int:
     try:
         size = path.stat().st_size

@@ -11,7 +11,7 @@ from .demonstration import demo_lines
 from .evaluation import evaluation_lines
 from .extraction import extraction_lines
 from .inventory import info_lines
-from .labelling import label_lines
+from .labelling import label_csv, label_lines, pictures_shown, show_labels
 from .pipeline import run_lines
 from .preparation import preparation_lines
 from .submission import submission_lines
@@ -25,14 +25,17 @@ __all__ = [
     "evaluation_lines",
     "extraction_lines",
     "info_lines",
+    "label_csv",
     "label_lines",
     "notebook_lines",
+    "pictures_shown",
     "preparation_lines",
     "program",
     "progress_bar",
     "run_lines",
     "show",
     "show_error",
+    "show_labels",
     "submission_lines",
     "training_lines",
     "verification_lines",

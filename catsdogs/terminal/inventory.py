@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any
 
-from .console import Line, command
+from .console import Line, program
 from .extraction import duplicates_line
 from .training import metrics_lines
 
@@ -17,39 +17,47 @@ _WIDTH = 68
 
 
 def info_lines(found: dict[str, Any]) -> Iterator[Line]:
-    """Say what the artifacts are, what made them, and what is to be done about them."""
-    features, head, artifacts = found["features"], found["head"], Path(found["artifacts"])
+    """Say what the artifacts are, what made them, and last what is to be made anew, and how."""
+    features, head = found["features"], found["head"]
     origin = features["origin"]
     yield "artifacts", found["artifacts"]
     for split, entry in features["splits"].items():
-        if entry["complete"]:
-            state = f"{entry['unreadable']:,} unreadable, view {', '.join(features['views'])}"
-        else:
-            state = f"NOT complete: {command('extract', artifacts)} goes on, with the same DATA"
-        yield split, f"{entry['images']:,} images, {state}"
+        state = f"{entry['unreadable']:,} unreadable" if entry["complete"] else "NOT complete"
+        yield split, f"{entry['images']:,} images, {state}, view {', '.join(features['views'])}"
     yield "classes", " and ".join(features["classes"])
     if found["duplicates"]:
         yield "duplicates", duplicates_line(found["duplicates"])
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
     yield "", f"{origin['engine']} at {origin['precision']}"
-    if origin["versions"]:
-        yield "", _pairs(origin["versions"])
-    yield from zip(chain(["pixels"], repeat("")), textwrap.wrap(origin["pixels"], _WIDTH), strict=False)
+    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
+    yield from _below("", textwrap.wrap(versions, _WIDTH))
+    yield from _below("pixels", textwrap.wrap(origin["pixels"], _WIDTH))
     if not head:
-        yield "head", f"none yet: {command('train', artifacts)} makes one"
+        yield "head", "none yet"
     elif head["stale"]:
         yield "head", f"NOT valid: {head['stale']}"
-        yield "", f"{command('train', artifacts)} makes a new one"
     else:
         yield from metrics_lines(found["metrics"])
-    for name, (step, facts) in zip(chain(["timings"], repeat("")), found["timings"].items(), strict=False):
-        yield name, f"{step}: {facts.get('images', 0):,} images in {facts.get('seconds', 0)} s on {facts.get('host')}"
-    for name, (what, path) in zip(chain(["source"], repeat("")), found["source"].items(), strict=False):
-        yield name, f"{what}: {path}"
+    yield from _below("timings", chain(*(_timing(step, facts) for step, facts in found["timings"].items())))
+    yield from _below("source", (f"{what}: {path}" for what, path in found["source"].items()))
     yield "files", f"{len(found['files']):,}, {sum(found['files'].values()) / 1e6:,.1f} MB"
     for name, size in found["files"].items():
-        yield "", f"{size:>13,}  {name}"
+        array = found["arrays"].get(name)
+        shape = f"{tuple(array['shape'])} {array['dtype']}" if array else ""
+        yield "", f"{size:>13,}  {name:<30} {shape}".rstrip()
+    stale = found["stale"]
+    yield from _below("stale", [f"{one['what']}: {one['why']}" for one in stale] or ["nothing"])
+    yield from _below("next", dict.fromkeys(f"{program()} {shlex.join(one['command'][1:])}" for one in stale))
 
 
-def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+def _timing(step: str, facts: dict[str, Any]) -> Iterator[str]:
+    """Say how long a step took, and of a step that has several stages how long each worked."""
+    rate = f", {facts['rate']:g}/s" if facts.get("rate") else ""
+    yield f"{step}: {facts.get('images', 0):,} images in {facts.get('seconds', 0):.1f} s{rate} on {facts.get('host')}"
+    if stages := facts.get("stages"):
+        yield "  " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items()) + " s, of all threads"
+
+
+def _below(name: str, texts: Iterable[str]) -> Iterator[Line]:
+    """Put a name before the first of several lines."""
+    yield from zip(chain([name], repeat("")), texts, strict=False)

@@ -1,0 +1,78 @@
+"""A small picture comes in; what shows it in a terminal goes out: pixels where it has them, else two in each cell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+COLUMNS, ROWS = 20, 8
+"""Cells that a picture may take: a cell is about twice as high as wide."""
+
+FEW = 10
+"""How many pictures are shown at most; with more images there are none."""
+
+_NARROW = 60
+"""Columns that a terminal must have, or a picture leaves too little for the names."""
+
+_GRAPHIC = (
+    *("KITTY_WINDOW_ID", "GHOSTTY_RESOURCES_DIR", "WEZTERM_PANE", "ITERM_SESSION_ID"),
+    *("KONSOLE_VERSION", "XTERM_VERSION", "WT_SESSION"),
+)
+"""Variables of terminals that may show pixels. Only those are asked, as others may never answer, or too late."""
+
+
+def how_many(console: Console) -> int:
+    """Return how many pictures may be shown: none where nobody looks, or colours or room are lacking."""
+    colourful = console.color_system in ("256", "truecolor") and not console.no_color
+    seen = sys.stdout.isatty() and colourful and console.encoding.startswith("utf") and console.width >= _NARROW
+    return FEW if seen else 0
+
+
+def show_picture(pixels: NDArray[np.uint8], console: Console) -> RenderableType:
+    """Return what Rich shows as a picture.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width, 3), uint8
+    console : Console
+        Where it will be shown.
+
+    Returns
+    -------
+    renderable
+        At most `COLUMNS` wide and `ROWS` high.
+    """
+    import numpy as np
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    scale = min(COLUMNS / width, 2 * ROWS / height)
+    columns, rows = max(1, round(scale * width)), max(1, round(scale * height / 2))
+    picture = Image.fromarray(pixels)
+    if console.color_system == "truecolor" and sys.stdin.isatty() and any(map(os.environ.get, _GRAPHIC)):
+        from textual_image.renderable import Image as Graphic  # asks the terminal what it can show
+
+        return Graphic(picture, width=columns, height=rows)
+    return _half_blocks(np.asarray(picture.resize((columns, 2 * rows), Image.Resampling.BOX)))
+
+
+def _half_blocks(pixels: NDArray[np.uint8]) -> Text:
+    """Return a picture of an even height as text: in each cell one pixel is the upper half, and one what is behind."""
+    from rich.color import Color
+    from rich.style import Style
+    from rich.text import Text
+
+    def cell(x: int, y: int) -> Style:
+        upper, lower = (Color.from_rgb(*pixels[row, x].tolist()) for row in (y, y + 1))
+        return Style(color=upper, bgcolor=lower)
+
+    height, width = pixels.shape[:2]
+    lines = (Text.assemble(*(("▀", cell(x, y)) for x in range(width))) for y in range(0, height, 2))
+    return Text("\n").join(lines)

@@ -1,0 +1,133 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import catsdogs
+from catsdogs.cli import app
+from catsdogs.terminal import info_lines
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny_backbone, draw, encode, write_folder):
+    """A folder with data/ and, made of that, artifacts/."""
+    folder = tmp_path_factory.mktemp("made")
+    images = {f"train/{kind}.{n}.jpg": 2 * n + (kind == "dog") for kind in ("cat", "dog") for n in range(12)}
+    images |= {f"test/{n}.jpg": 100 + n for n in range(3)}
+    write_folder(folder / "data", {name: encode(draw(seed), "JPEG") for name, seed in images.items()})
+    catsdogs.run(folder / "data", artifacts=folder / "artifacts", weights=str(tiny_backbone), clip=0.01)
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """A copy of that to work on, and in; its artifacts still have the data beside the original as their source."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    source = json.loads((tmp_path / "artifacts/source.json").read_text())
+    source |= dict.fromkeys(("train", "test"), str(tmp_path / "data"))
+    (tmp_path / "artifacts/source.json").write_text(json.dumps(source))
+    return tmp_path
+
+
+def stale():
+    return [(one["what"], one["why"]) for one in catsdogs.info()["stale"]]
+
+
+def refresh():
+    """Run what `info` says, in the order in which it says so."""
+    for one in catsdogs.info()["stale"]:
+        done = CliRunner().invoke(app, one["command"][1:])
+        assert done.exit_code == 0, (one, done.output, done.exception)
+
+
+def test_of_what_was_just_made_nothing_is_stale(here):
+    assert stale() == []
+    assert list(info_lines(catsdogs.info()))[-1] == ("stale", "nothing")
+
+
+def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_commands_finish_it(here, draw):
+    class StoppedError(Exception):
+        pass
+
+    def stop(step, done, total):
+        if step == "computing features" and done == 24:
+            raise StoppedError
+
+    for number in range(12, 60):
+        draw(number).save(here / f"data/train/cat.{number}.jpg")
+    with pytest.raises(StoppedError):
+        catsdogs.extract(here / "data", progress=stop)
+    assert [what for what, _ in stale()] == ["features/train", "features/test", "head.json", "submission.csv"]
+    said = [text for name, text in info_lines(catsdogs.info())][-3:]
+    assert said == [f"catsdogs extract {here}/data", "catsdogs train", "catsdogs submit --clip 0.01"]
+    refresh()
+    assert stale() == []
+    assert len(catsdogs.load_features().ids) == 72
+
+
+@pytest.mark.parametrize(
+    ("damage", "what", "why"),
+    [
+        (lambda folder: (folder / "submission.csv").unlink(), "submission.csv", "there is none yet"),
+        (
+            lambda folder: (folder / "submission.csv").write_text("id,label\n"),
+            "submission.csv",
+            "not as it was written",
+        ),
+        (lambda folder: (folder / "head.json").unlink(), "head.json", "there is none yet"),
+        (lambda folder: (folder / "metrics.json").write_text("{}"), "head.json", "metrics.json is missing, or was"),
+        (lambda folder: catsdogs.extract("data/train"), None, ""),
+    ],
+)
+def test_what_is_missing_or_changed_is_named_and_its_command_makes_the_same_anew(here, damage, what, why):
+    folder = here / "artifacts"
+    before = (folder / "submission.csv").read_bytes()
+    damage(folder)
+    found = stale()
+    assert [name for name, _ in found][:1] == ([what] if what else [])
+    assert not what or why in found[0][1]
+    refresh()
+    assert stale() == []
+    assert (folder / "submission.csv").read_bytes() == before
+
+
+def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
+    (here / "without.csv").write_text("id\ncat.0\n")
+    catsdogs.train(without="without.csv")
+    assert stale() == [("submission.csv", "it is of another head, or of other features")]
+    refresh()
+    assert stale() == []
+
+
+def test_a_submission_of_which_an_older_version_noted_less_is_not_called_stale(here):
+    timings = json.loads((here / "artifacts/timings.json").read_text())
+    del timings["submit"]["made_of"], timings["submit"]["clip"]
+    (here / "artifacts/timings.json").write_text(json.dumps(timings))
+    assert stale() == []
+
+
+def test_shapes_and_dtypes_are_those_that_numpy_finds_and_all_fits_80_columns(here):
+    found = catsdogs.info()
+    for name in found["files"]:
+        if name.endswith(".npy"):
+            array = np.load(here / "artifacts" / name)
+            assert found["arrays"][name]["shape"] == list(array.shape), name
+            assert array.dtype.names or found["arrays"][name]["dtype"] == str(array.dtype), name
+    lines = [f"{name:<12}{text}" for name, text in info_lines(found)]
+    assert [line for line in lines if len(line) > 80 and "weights: " not in line and str(here) not in line] == []
+    assert any("(24, 2048) float32" in line for line in lines)
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '<q9', 'fortran_order': False"]
+)
+def test_a_header_that_is_damaged_is_no_shape(tmp_path, content):
+    from catsdogs.cache import describe_array
+
+    (tmp_path / "x.npy").write_bytes(content)
+    assert describe_array(tmp_path / "x.npy") is None
+    assert describe_array(tmp_path / "nothing.npy") is None

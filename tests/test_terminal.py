@@ -1,0 +1,199 @@
+import csv
+import fcntl
+import io
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catsdogs.labelling import Labelled
+from catsdogs.terminal import label_csv
+
+NAMES = [
+    "plain.jpg",
+    "[red]not red[/] [link=file:///etc]x[/link].jpg",
+    "\x1b[31mred\x1b]0;title\x07\x9b2J\u202egpj.jpg",
+    "\udcff\udcfe.jpg",
+    "a folder/" + "long" * 80 + ".jpg",
+    "猫の写真" * 30 + ".jpg",
+    "🐈🐕" * 30 + "👩‍👩‍👧.jpg",
+]
+
+ANSWERS = f"""
+import numpy as np
+from catsdogs.labelling import Labelled
+from catsdogs.terminal import pictures_shown, show_labels
+names = {NAMES!r}
+answers = [Labelled(name, "dog", 0.75) for name in names] + [Labelled("bad.jpg", None, None, "not a JPEG [bold]")]
+pictures = [np.zeros((30, 40, 3), np.uint8) + number for number in range(9)]
+"""
+
+
+def in_terminal(columns, code, replies=(), **environment):
+    """Run Python in a terminal of so many columns, which replies where it is asked; return what it wrote there."""
+    inside, outside = pty.openpty()
+    fcntl.ioctl(outside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 10 * columns, 20 * 24))
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
+    program = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=outside,
+        stdout=outside,
+        stderr=subprocess.PIPE,
+        env=plain | {"TERM": "xterm-256color", "COLORTERM": "truecolor"} | environment,
+    )
+    os.close(outside)
+    said = b""
+    try:
+        while block := os.read(inside, 65536):
+            said += block
+            for asked, reply in replies:
+                if asked in block:
+                    os.write(inside, reply)
+    except OSError:  # what Linux says once the program has ended
+        pass
+    os.close(inside)
+    _, errors = program.communicate(timeout=60)
+    assert (program.returncode, errors) == (0, b"")
+    return said.decode()
+
+
+def lines(said):
+    from rich.text import Text
+
+    return [Text.from_ansi(line) for line in said.replace("\r\n", "\n").splitlines()]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_table_of_labels_fits_the_terminal_and_loses_nothing_of_any_name(columns):
+    said = in_terminal(columns, ANSWERS + "show_labels(answers)")
+    shown = lines(said)
+    assert max(line.cell_len for line in shown) <= columns
+    assert all(line.plain.isprintable() for line in shown)
+    _, heads, _, *_ = shown
+    assert heads.plain.split() == ["image", "class", "sure"]
+    names = "".join(line.plain[: heads.plain.index("class")].strip() for line in shown if "猫" in line.plain)
+    assert names.count("猫") == 30
+    whole = "".join(line.plain.replace(" ", "") for line in shown)
+    assert whole.count("75.00%") == len(NAMES)
+    assert "notaJPEG[bold]" in whole.replace("unreadable", "")
+    assert shown[-1].plain == " 8 images: 7 dog, 1 unreadable"
+    if columns == 200:
+        assert NAMES[1] in said
+        assert r"\x1b[31mred\x1b]0;title\x07\xc2\x9b2J\xe2\x80\xaegpj.jpg" in said
+        assert r"\xff\xfe.jpg" in said
+
+
+def test_without_colours_a_table_is_the_same_text_and_has_no_pictures():
+    code = ANSWERS + "show_labels(answers)\nprint(pictures_shown())"
+    coloured, plain = (in_terminal(80, code, **environment) for environment in ({}, {"NO_COLOR": "1"}))
+    assert "\x1b[1;31m" in coloured
+    assert "\x1b[1;31m" not in plain
+    *table, with_colours = [line.plain for line in lines(coloured)]
+    assert [line.plain for line in lines(plain)] == [*table, "0"]
+    assert with_colours == "10"
+    assert in_terminal(80, code, TERM="dumb").splitlines()[-1] == "0"
+    assert in_terminal(40, code).splitlines()[-1] == "0"
+    assert in_terminal(80, code, PYTHONIOENCODING="ascii:backslashreplace").splitlines()[-1] == "0"
+
+
+PICTURED = (
+    ANSWERS
+    + """
+from dataclasses import replace
+red_over_blue = np.zeros((240, 320, 3), np.uint8)
+red_over_blue[:120] = 255, 0, 0
+red_over_blue[120:] = 0, 0, 255
+thin = np.zeros((1, 320, 3), np.uint8)
+show_labels([Labelled("a.jpg", "cat", 0.1, picture=red_over_blue), Labelled("b.jpg", "cat", 0.1, picture=thin)])
+"""
+)
+
+
+def test_a_picture_is_half_blocks_in_its_own_colours_and_proportions():
+    said = in_terminal(80, PICTURED)
+    shown = lines(said)
+    rows = [line for line in shown if "▀" in line.plain]
+    assert [line.plain.count("▀") for line in rows] == [20] * 8 + [20]
+    red, blue = "\x1b[38;2;255;0;0;48;2;255;0;0m▀", "\x1b[38;2;0;0;255;48;2;0;0;255m▀"
+    upper, lower = said.split("a.jpg")[0].splitlines(), said.splitlines()
+    assert sum(red in line for line in lower) == 4
+    assert sum(blue in line for line in lower) == 4
+    assert not any(blue in line for line in upper)
+    assert max(line.cell_len for line in shown) <= 80
+
+
+def test_a_terminal_that_can_is_given_pixels():
+    kitty = in_terminal(
+        80,
+        PICTURED,
+        [(b"\x1b[c", b"\x1b[?62c"), (b"\x1b_G", b"\x1b_Gi=1;OK\x1b\\")],
+        KITTY_WINDOW_ID="1",
+    )
+    assert "\U0010eeee" in kitty  # the placeholder of kitty's protocol
+    assert "▀" not in kitty
+    sixel = in_terminal(80, PICTURED, [(b"\x1b[c", b"\x1b[?62;4c")], XTERM_VERSION="XTerm(390)")
+    assert "\x1bP" in sixel
+    assert "▀" not in sixel
+
+
+def test_a_terminal_that_cannot_show_pixels_is_not_asked():
+    assert "\x1b[c" not in in_terminal(80, PICTURED)
+
+
+def test_labels_as_csv_are_a_row_an_image_in_the_columns_of_json():
+    answers = [Labelled(NAMES[2], "dog", 0.75), Labelled('=a,"b"\n', None, None, "not a JPEG, or damaged")]
+    rows = list(csv.reader(io.StringIO(label_csv(answers).decode())))
+    assert rows == [
+        ["image", "label", "probability", "reason"],
+        [r"\x1b[31mred\x1b]0;title\x07\xc2\x9b2J\xe2\x80\xaegpj.jpg", "dog", "0.75", ""],
+        [r'=a,"b"\x0a', "", "", "not a JPEG, or damaged"],
+    ]
+
+
+def test_a_small_picture_has_the_image_s_own_proportions(encode):
+    from catsdogs.images import shrink
+
+    tall = Image.fromarray(np.full((800, 400, 3), (200, 100, 50), np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    assert shrink(encode(tall), 320).shape == (320, 160, 3)
+    assert shrink(encode(tall, "JPEG", exif=turned), 320).shape == (160, 320, 3)
+    assert shrink(encode(tall.resize((3, 2))), 320).shape == (2, 3, 3)
+    assert np.abs(shrink(encode(tall), 320) - np.array([200.0, 100, 50])).max() < 2
+
+
+def test_a_person_sees_a_table_with_pictures_and_is_told_where_nothing_is_piped(tmp_path, tiny_backbone, draw):
+    for number in range(20):
+        draw(number).save(tmp_path / f"{('cat', 'dog')[number % 2]}.{number}.jpg")
+    code = f"""
+import os, sys
+import catsdogs
+from catsdogs.cli import main
+os.chdir({str(tmp_path)!r})
+catsdogs.run(".", weights={str(tiny_backbone)!r})
+def label(*arguments):
+    sys.argv = ["catsdogs", "label", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        print("ended with", ended.code)
+with open(os.devnull, "w") as sys.stderr:  # the bar is not looked at here
+    label("cat.0.jpg")
+    label("cat.0.jpg", "--no-preview")
+sys.stderr = sys.stdout
+label("-")
+"""
+    shown, hidden, told = in_terminal(80, code).split("ended with")[:3]
+    assert "▀" in shown
+    assert "cat.0.jpg" in shown
+    assert "▀" not in hidden
+    assert "cat.0.jpg" in hidden
+    assert "error: - is standard input, and nothing is piped there." in told.replace("\x1b[0m", "").replace(
+        "\x1b[1;31m", ""
+    )
