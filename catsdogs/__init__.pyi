@@ -4,6 +4,7 @@ from .cache import Features, import_features, load_features
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
 from .evaluation import Evaluation, evaluate
+from .exporting import Export, export
 from .extraction import Compute, Extraction, extract
 from .inventory import info
 from .labelling import Labelled, label
@@ -22,6 +23,7 @@ __all__ = [
     "Compute",
     "Demo",
     "Evaluation",
+    "Export",
     "Extraction",
     "Features",
     "Labelled",
@@ -33,6 +35,7 @@ __all__ = [
     "bench",
     "demo",
     "evaluate",
+    "export",
     "extract",
     "hold",
     "import_features",

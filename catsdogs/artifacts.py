@@ -85,6 +85,10 @@ class Artifacts:
         """What Kaggle takes."""
         return self.root / "submission.csv"
 
+    def exported(self, form: str) -> Path:
+        """Backbone and head as one network, in a form that other programs read: "keras" or "onnx"."""
+        return self.root / f"catsdogs.{form}"
+
     @property
     def source(self) -> Path:
         """Where the images and the weights are."""

@@ -260,6 +260,32 @@ def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, a
         terminal.show(terminal.evaluation_lines(done))
 
 
+@app.command(epilog="Example: catsdogs export keras")
+def export(
+    form: Annotated[str, typer.Argument(metavar="FORM", help="keras or onnx.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where it goes. Default: catsdogs.FORM among the artifacts.", show_default=False
+        ),
+    ] = None,
+    artifacts: Artifacts = HERE,
+    weights: Weights = None,
+    as_json: Json = False,
+    wait: Wait = False,
+) -> None:
+    """Write backbone and head as one network for other programs: a picture's pixels in, its probability out.
+
+    It is checked on pictures of yours against what catsdogs computes. onnx needs: pip install 'catsdogs[onnx]'
+    """
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+        done = catsdogs.export(form, out=out, artifacts=artifacts, weights=weights, progress=progress)
+    if as_json:
+        print(json.dumps(done.to_json(), indent=2))
+    else:
+        terminal.show(terminal.export_lines(done))
+
+
 @app.command()
 def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
     """Say what the artifacts are and what made them.

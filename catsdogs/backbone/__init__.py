@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +151,11 @@ class Backbone:
         if not np.isfinite(features).all():
             raise CatsDogsError("the backbone gave NaN or infinite features", "Its weights are damaged: give others")
         return features
+
+    @property
+    def network(self) -> Any:
+        """The network as the Keras model that it is checked against: BGR with the means off in, (n, 2048) out."""
+        return self._model
 
     @property
     def versions(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from .benchmark import benchmark_lines
 from .console import program, show, show_error
 from .demonstration import demo_lines
 from .evaluation import evaluation_lines
+from .exporting import export_lines
 from .extraction import extraction_lines
 from .inventory import info_lines
 from .labelling import label_csv, label_lines, pictures_shown, show_labels
@@ -23,6 +24,7 @@ __all__ = [
     "benchmark_lines",
     "demo_lines",
     "evaluation_lines",
+    "export_lines",
     "extraction_lines",
     "info_lines",
     "label_csv",

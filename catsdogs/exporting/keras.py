@@ -1,0 +1,51 @@
+"""A joined network comes in, the content of a .keras file goes out; and what such a file computes."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts import to_json
+from ..backbone.network import to_numpy
+from ..backbone.quiet import keras
+
+_METADATA = "metadata.json"
+"""Where a .keras file says by which Keras it was saved, and when; what else is in there Keras does not look at."""
+
+
+def to_file(model: Any, facts: Mapping[str, Any]) -> bytes:
+    """Return the content of a .keras file, with the facts under "catsdogs" in its metadata.json."""
+    content = BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        model.save(path)
+        with zipfile.ZipFile(path) as saved, zipfile.ZipFile(content, "w") as archive:
+            for name in saved.namelist():
+                member = saved.read(name)
+                if name == _METADATA:
+                    member = to_json(json.loads(member) | {"catsdogs": facts})
+                archive.writestr(name, member)
+    return content.getvalue()
+
+
+def compute(content: bytes, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Load a .keras file in safe mode, and return its probabilities, of shape (n,).
+
+    Parameters
+    ----------
+    content : bytes
+    images : dict of str to ndarray of shape (n, size, size, 3), uint8
+        RGB, by the input's name.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        path.write_bytes(content)
+        model = keras().saving.load_model(path, compile=False, safe_mode=True)
+    given = [images[tensor.name].astype(np.float32) for tensor in model.inputs]
+    return np.asarray(to_numpy(model(given if len(given) > 1 else given[0], training=False)))[:, 0]

@@ -1,0 +1,82 @@
+"""An artifacts folder comes in; out go some of the user's own pictures, or drawn ones, decoded, to try a network on."""
+
+import io
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts import NOTE, Artifacts, read_json
+from ..errors import CatsDogsError
+from ..images import UnreadableImageError, decode_squares
+from ..sample import draw
+from ..sources import ImageFile, Source
+
+COUNT = 32
+"""How many are enough to notice a graph that computes something else."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Decoded pictures.
+
+    Parameters
+    ----------
+    squares : dict of int to ndarray of shape (n, size, size, 3), uint8
+        RGB, by size.
+    source : str or None
+        Where they lie; None where they were drawn.
+    """
+
+    squares: dict[int, NDArray[np.uint8]]
+    source: str | None
+
+
+def some_pictures(where: Artifacts, classes: Sequence[str], sizes: Collection[int]) -> Pictures:
+    """Return pictures of the test split, else of the training split, evenly spread; drawn ones where both are gone.
+
+    Parameters
+    ----------
+    where : Artifacts
+    classes : pair of str
+    sizes : collection of int
+        Sides in pixels.
+    """
+    noted = read_json(where.source, NOTE)
+    for split in ("test", "train"):
+        if split in noted and (found := _of_split(noted[split], split, classes, sizes)):
+            return Pictures(_stacked(found, sizes), noted[split])
+    return Pictures(_stacked(list(_drawn(sizes)), sizes), None)
+
+
+def _of_split(
+    path: str, split: str, classes: Sequence[str], sizes: Collection[int]
+) -> list[dict[int, NDArray[np.uint8]]]:
+    first, second = classes
+    try:
+        with Source(path, classes=(first, second)) as source:
+            files = source.splits[split].files if split in source.splits else ()
+            places = np.unique(np.linspace(0, len(files) - 1, COUNT).astype(int)) if files else ()
+            return list(_decoded([files[place] for place in places], sizes))
+    except CatsDogsError:  # it is gone, or is not what it was
+        return []
+
+
+def _decoded(files: Sequence[ImageFile], sizes: Collection[int]) -> Iterator[dict[int, NDArray[np.uint8]]]:
+    for file in files:
+        try:
+            yield decode_squares(file.read(), sizes)
+        except (OSError, UnreadableImageError):
+            continue
+
+
+def _drawn(sizes: Collection[int]) -> Iterator[dict[int, NDArray[np.uint8]]]:
+    for seed in range(COUNT):
+        file = io.BytesIO()
+        draw(seed % 2, np.random.default_rng(seed)).save(file, "PNG")
+        yield decode_squares(file.getvalue(), sizes)
+
+
+def _stacked(pictures: Sequence[dict[int, NDArray[np.uint8]]], sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+    return {size: np.stack([picture[size] for picture in pictures]) for size in sizes}
