@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
 from pathlib import Path
@@ -129,6 +129,8 @@ def _extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
         yield "", f"by {done.engine} in {done.precision}"
+        if done.compared:
+            yield "", _compared(done.compared)
         if done.fewer_at_once:
             yield "", "fewer images at once than usual: the device had too little memory for more"
     else:
@@ -255,6 +257,8 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
         yield "duplicates", _duplicates(found["duplicates"])
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
     yield "", f"{origin['engine']} at {origin['precision']}"
+    if features["compared"]:
+        yield "", _compared(features["compared"])
     if origin["versions"]:
         yield "", _pairs(origin["versions"])
     yield from zip(chain(["pixels"], repeat("")), textwrap.wrap(origin["pixels"], _WIDTH), strict=False)
@@ -298,6 +302,10 @@ def benchmark_lines(done: Benchmark) -> Iterator[Line]:
             f"{rates.engine:<12}{rates.precision:<10}{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
             f"  {waited}",
         )
+
+
+def _compared(found: Mapping[str, float]) -> str:
+    return f"cosine to float32 {found['mean']:.4f}, at least {found['least']:.4f}, of {found['images']} images"
 
 
 def _or_dash(figure: float | None, width: int) -> str:

@@ -93,7 +93,8 @@ def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
             preset=nncf.QuantizationPreset.MIXED,
             fast_bias_correction=False,
         )
-        # OpenVINO counts names up in a process; the same network is to be the same bytes.
+        # OpenVINO and Keras count names up in a process; the same network is to be the same bytes.
+        quantized.output(0).get_tensor().set_names({"features"})
         for number, layer in enumerate(quantized.get_ordered_ops()):
             layer.set_friendly_name(f"{layer.get_type_name()}_{number}")
         graph, weights = Path(folder, "network.xml"), Path(folder, "network.bin")
