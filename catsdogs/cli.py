@@ -72,7 +72,9 @@ Views = Annotated[
     ),
 ]
 Engine = Annotated[str, typer.Option(help="auto, tensorflow, openvino, jax or torch.")]
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Precision = Annotated[
+    str, typer.Option(help="auto, float32, bfloat16, float16, or int8, which is never taken by itself.")
+]
 Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]

@@ -13,9 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifacts import Artifacts, record, record_timing, writing
-from .backbone import AUTO, Backbone, Weights, choose_weights, load
+from .backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights, load
 from .belt import Row, compute_rows
-from .cache import CacheWriter, DamagedError, Manifest, Origin, count_duplicates, load_duplicates, read_manifest
+from .cache import (
+    CacheWriter,
+    DamagedError,
+    Manifest,
+    Origin,
+    count_duplicates,
+    load_duplicates,
+    read_manifest,
+    read_network,
+    write_network,
+)
+from .calibration import load_calibrated
 from .classes import Classes, parse_classes
 from .errors import CatsDogsError, printable
 from .images import PIXELS
@@ -40,8 +51,8 @@ class Compute:
     engine : str
         "auto", "tensorflow", "openvino", "jax" or "torch".
     precision : str
-        "auto", "float32", "bfloat16" or "float16". "auto" is what the artifacts have, then the fastest that the
-        hardware computes natively.
+        "auto", "float32", "bfloat16", "float16" or "int8". "auto" is what the artifacts have, then the fastest that the
+        hardware computes natively; "int8" is calibrated on a sample of the images, and never taken unless asked for.
     """
 
     views: Sequence[str] | None = None
@@ -86,6 +97,8 @@ class Extraction:
         Seconds of work in reading, decoding, computing and writing, those of all threads together.
     cut_short : tuple of str
         Zips of which the end is missing: there may have been more images in them.
+    compared : dict of str to float
+        Of int8, as `calibration.load_calibrated` has it: how near to float32 it was on a sample.
     """
 
     images: dict[str, int]
@@ -102,6 +115,7 @@ class Extraction:
     rate: float | None
     stages: dict[str, float] = field(default_factory=dict)
     cut_short: tuple[str, ...] = ()
+    compared: dict[str, float] = field(default_factory=dict)
 
 
 def extract(
@@ -154,14 +168,20 @@ def extract(
     asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
     manifest = read_manifest(where.features)
-    known = _known_origin(manifest, chosen, compute)
+    made = _known_origin(manifest, chosen, compute)
+    network = _network_of(made, where)
+    # Without the network that computed it a cache is not gone on with, unless the same comes out anew.
+    known = made if made and (network or not made.network) else None
     views = _views(manifest, compute)
     by_name = {view.name: view for view in views}
-    engine, precision = (known.engine, known.precision) if known else (compute.engine, compute.precision)
+    engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
 
     def load_backbone() -> Backbone:
         sizes = sorted({view.size for view in views})
-        loaded = load(chosen, sizes, engine=engine, precision=precision, progress=progress)
+        if precision == INT8:
+            loaded = load_calibrated(chosen, sizes, files, engine=engine, network=network, progress=progress)
+        else:
+            loaded = load(chosen, sizes, engine=engine, precision=precision, progress=progress)
         if known and loaded.sha256 != known.sha256:
             raise CatsDogsError(
                 f"{chosen.name} is not the network any more that {where.features} was made with",
@@ -169,8 +189,8 @@ def extract(
             )
         return loaded
 
-    # Where nothing is known yet, it is needed in any case: it loads while the source is listed.
-    at_once = known is None and Path(data).expanduser().exists()
+    # Where nothing is known yet, it is needed in any case: it loads while the source is listed, if it needs no images.
+    at_once = known is None and precision != INT8 and Path(data).expanduser().exists()
     labels_before = manifest.classes if manifest and manifest.has_labels else None
     with (
         _in_background(load_backbone, at_once=at_once) as backbone,
@@ -198,10 +218,14 @@ def extract(
                 ) as cache,
             ):
                 opened.set_result(cache)
+                if known is None and (new := backbone().network):
+                    write_network(where.features, new)
                 record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
                 if strict:
                     rows = _strictly(rows, cache, places, files)
                 stored = _fill(cache, places, rows, meter, progress)
+                if origin.network and not cache.compared:
+                    cache.compared = backbone().compared
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=cache.unreadable,
@@ -217,6 +241,7 @@ def extract(
             rate=_rate(stored, backbone().batch) if stored else None,
             stages=meter.seconds,
             cut_short=source.cut_short,
+            compared=cache.compared,
         )
         if stored:
             with writing(where):
@@ -324,6 +349,14 @@ def _known_origin(manifest: Manifest | None, chosen: Weights, compute: Compute) 
     return made if as_asked else None
 
 
+def _network_of(made: Origin | None, where: Artifacts) -> Quantized | None:
+    try:
+        return read_network(where.features, made.network) if made and made.network else None
+    except CatsDogsError as error:
+        _log.info("the backbone is quantized anew: %s", error)
+        return None
+
+
 def origin_of(chosen: Weights, backbone: Backbone) -> Origin:
     """Return what the cache says of features that `backbone` computes."""
     return Origin(
@@ -334,4 +367,5 @@ def origin_of(chosen: Weights, backbone: Backbone) -> Origin:
         precision=backbone.precision,
         engine=backbone.engine,
         versions=backbone.versions,
+        network=backbone.network.sha256 if backbone.network else "",
     )

@@ -15,6 +15,7 @@ from . import head
 from .artifacts import Artifacts
 from .backbone import Backbone, choose_weights, load
 from .belt import compute_all
+from .cache import read_network
 from .errors import CatsDogsError
 from .extraction import origin_of
 from .images import PIXELS, UnreadableImageError, shrink
@@ -138,12 +139,15 @@ def backbone_of(
         )
 
     names, precision = trained.facts["views"], trained.facts["precision"]
+    quantized = trained.facts["backbone"].get("network")
     views = parse_views(names)
 
     @once
     def backbone() -> Backbone:
+        network = read_network(where.features, quantized) if quantized else None
         # By whatever engine there is: within the precision's tolerance they agree.
-        loaded = load(chosen, sorted({view.size for view in views}), precision=precision, progress=progress)
+        sizes = sorted({view.size for view in views})
+        loaded = load(chosen, sizes, precision=precision, network=network, progress=progress)
         head.must_match(trained, origin_of(chosen, loaded), names, "Give the --weights that the head was trained with")
         return loaded
 

@@ -259,9 +259,10 @@ def _labelled_test(artifacts: str | Path, *, partial: bool = False) -> Features 
 def _provenance(
     classes: Classes, origin: Origin, views: Sequence[str], trained_on: Mapping[str, str]
 ) -> dict[str, Any]:
+    network = {"network": origin.network} if origin.network else {}
     return {
         "classes": list(classes),
-        "backbone": {"form": origin.form, "sha256": origin.sha256},
+        "backbone": {"form": origin.form, "sha256": origin.sha256, **network},
         "pixels": origin.pixels,
         "precision": origin.precision,
         "views": list(views),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .artifacts import NOTE, Artifacts, must_be_at_rest, read_json
-from .cache import kept_duplicates, load_features, read_manifest
+from .cache import kept_duplicates, load_features, read_manifest, read_network
 from .errors import CatsDogsError
 from .head import TRAIN
 from .training import why_stale
@@ -65,6 +65,11 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     for split in manifest.splits if manifest else ():
         try:
             images[split] = len(load_features(artifacts, split).ids)
+        except CatsDogsError as error:
+            problems.append(error)
+    if manifest and manifest.origin.network:
+        try:
+            read_network(where.features, manifest.origin.network)
         except CatsDogsError as error:
             problems.append(error)
     head = manifest is not None and (where.head_facts.exists() or where.head.exists())

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ..errors import CatsDogsError
 from ..images import SIZE
 from ..progress import Progress
-from .engines import AUTO, ENGINES, PRECISIONS, Engine, choose_engine
+from .engines import AUTO, ENGINES, Engine, choose_engine
+from .quantizing import INT8, Quantized, must_be_installed, quantize
 from .recipe import keras_recipe
 from .weights import Weights, choose_weights, fetch_imagenet
 
@@ -24,7 +25,9 @@ __all__ = [
     "AUTO",
     "ENGINES",
     "FULL",
+    "INT8",
     "Backbone",
+    "Quantized",
     "Weights",
     "choose_engine",
     "choose_weights",
@@ -32,6 +35,8 @@ __all__ = [
     "fetch_imagenet",
     "keras_recipe",
     "load",
+    "must_be_installed",
+    "quantize",
 ]
 
 FULL, WIDTH = "float32", 2048
@@ -44,12 +49,13 @@ _TAKE_PART = {
 
 _log = logging.getLogger(__name__)
 
-TOLERANCES = {"float32": 1e-3, "bfloat16": 0.045, "float16": 0.045}
+TOLERANCES = {"float32": 1e-3, "bfloat16": 0.045, "float16": 0.045, INT8: np.inf}
 """How far an engine's features may be from plain Keras', as a share of their norm, by precision.
 
 Of the difference and not of the angle, as all features of random weights point almost the same way; 0.045 is a cosine
 of 0.999. ResNet50 is 3e-7 away at float32 and 3e-3 at bfloat16; with the channels swapped it is 0.5 (random:0,
-`drawn_picture`, 2 cores of an AMD EPYC with AVX-512 bf16). A network that 16 bits do not suit is computed in 32."""
+`drawn_picture`, 2 cores of an AMD EPYC with AVX-512 bf16). A network that 16 bits do not suit is computed in 32. In 8
+bits it is made for pictures like the user's, and far off on one that is drawn: `calibration` compares it on theirs."""
 
 
 class Backbone:
@@ -61,19 +67,27 @@ class Backbone:
     sizes : sequence of int
         Sides of the images in pixels.
     engine, precision : str
-        By name, or "auto".
+        By name, or "auto"; "int8" takes a `network`.
+    network : Quantized, optional
+        What `quantize` made of the same weights.
     progress : callable, optional
         Told how far a download is.
 
     Attributes
     ----------
+    model : keras.Model
+        As Keras would compute it.
+    network : Quantized or None
+        What computes in int8.
     sha256 : str
-        Identity of the network.
+        Identity of the weights.
     batch : int
         How many images to give at once.
     streams : int
         How many calls may run at the same time.
     precision, engine, device : str
+    compared : dict of str to float
+        How near to float32 it was found to be; empty where nobody has looked.
     halved : bool
         Whether the device had too little memory for the usual batch.
 
@@ -90,16 +104,17 @@ class Backbone:
         *,
         engine: str = AUTO,
         precision: str = AUTO,
+        network: Quantized | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if precision not in (AUTO, *PRECISIONS):
-            raise CatsDogsError(
-                f"there is no precision {precision}", f"Give --precision {AUTO}, {', '.join(PRECISIONS)}"
-            )
-        self._kind = choose_engine(engine)
-        from . import network
+        self._kind = choose_engine(engine, precision)
+        if (precision == INT8) != (network is not None):
+            raise ValueError(f"a quantized network is what computes in {INT8}, and in nothing else")
+        from .network import build
 
-        self._model, self.sha256 = network.build(weights, sizes[0], progress=progress)
+        self.model, self.sha256 = build(weights, sizes[0], progress=progress)
+        self.network = network
+        self.compared: dict[str, float] = {}
         self.engine, self.device = self._kind.name, self._kind.device()
         self.precision = self._kind.native_precision() if precision == AUTO else precision
         usual = self._kind.batches[self.device]
@@ -175,25 +190,28 @@ class Backbone:
             if not self.halved:
                 _log.warning("too little memory on the %s for %d images at once: fewer from now on", self.device, batch)
             self.halved = True
-            self._engines[size] = self._kind(self._model, (batch // 2, size, size, 3), self.precision)
+            self._engines[size] = self._engine((batch // 2, size, size, 3))
             self._batches[size] = batch // 2
 
     def _plain(self, weights: Weights, size: int) -> NDArray[np.float32]:
         from . import network
 
         try:
-            (plain,) = network.plain_features(self._model, drawn_picture(size)[np.newaxis])
+            (plain,) = network.plain_features(self.model, drawn_picture(size)[np.newaxis])
         except Exception as error:
             raise _fails(weights, size, error) from error
         if not 0 < np.linalg.norm(plain.astype(np.float64)) < np.inf:
             raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Give other weights")
         return np.asarray(plain)
 
+    def _engine(self, shape: tuple[int, ...]) -> Engine:
+        return self._kind(self.network or self.model, shape, self.precision)
+
     def _build_and_check(self, weights: Weights, size: int, plain: NDArray[np.float32]) -> None:
         """Build the engine for images of one size, and hold it against plain Keras."""
         shape = (self._batches[size], size, size, 3)
         try:
-            self._engines[size] = self._kind(self._model, shape, self.precision)
+            self._engines[size] = self._engine(shape)
             (computed,) = self.features(drawn_picture(size)[None])
         except CatsDogsError:
             raise
@@ -208,12 +226,13 @@ def load(
     *,
     engine: str = AUTO,
     precision: str = AUTO,
+    network: Quantized | None = None,
     progress: Progress | None = None,
 ) -> Backbone:
     """Load a backbone, telling `progress` what the wait is for."""
     if progress:
         progress("loading the backbone", 0, 0)
-    backbone = Backbone(weights, sizes, engine=engine, precision=precision, progress=progress)
+    backbone = Backbone(weights, sizes, engine=engine, precision=precision, network=network, progress=progress)
     _log.info(
         "%s by %s in %s on the %s: %s",
         weights.name,

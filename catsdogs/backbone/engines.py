@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
+from .quantizing import INT8
 
 AUTO = "auto"
 ENGINES = ("tensorflow", "openvino", "jax", "torch")
 _BACKENDS = ("tensorflow", "jax", "torch")
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16", INT8)
 
 
 class Engine(Protocol):
@@ -46,21 +47,27 @@ class Engine(Protocol):
         """Return the fastest precision that the device computes without emulating it."""
 
 
-def choose_engine(asked: str) -> type[Engine]:
+def choose_engine(asked: str, precision: str = AUTO) -> type[Engine]:
     """Choose the engine, and set Keras to what it needs.
 
     By itself it is what KERAS_BACKEND says; OpenVINO where that is installed and there is no GPU for TensorFlow;
-    TensorFlow; and without that JAX, or PyTorch.
+    TensorFlow; and without that JAX, or PyTorch. Only OpenVINO computes in int8.
 
     Raises
     ------
     CatsDogsError
-        There is no such engine, or it is not installed.
+        There is no such engine or precision, the engine is not installed, or does not compute in that precision.
     """
     if asked not in (AUTO, *ENGINES):
         raise CatsDogsError(f"there is no engine {asked}", f"Give --engine {AUTO}, {', '.join(ENGINES)}")
+    if precision not in (AUTO, *PRECISIONS):
+        raise CatsDogsError(f"there is no precision {precision}", f"Give --precision {AUTO}, {', '.join(PRECISIONS)}")
     name = asked
-    if asked == AUTO:
+    if precision == INT8:
+        if asked not in (AUTO, "openvino"):
+            raise CatsDogsError(f"{asked} does not compute in {INT8}", "Give --engine openvino, or --precision auto")
+        name = "openvino"
+    elif asked == AUTO:
         name = os.environ.get("KERAS_BACKEND") or next((name for name in _BACKENDS if find_spec(name)), _BACKENDS[0])
     needed = "tensorflow" if name == "openvino" else name
     if name not in ENGINES or find_spec(name) is None or find_spec(needed) is None:

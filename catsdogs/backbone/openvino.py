@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import FULL, fold
+from .quantizing import INT8, Quantized
 from .quiet import silence
 from .tensorflow import compile_graph
 
-_HINTS = {FULL: "f32", "bfloat16": "bf16", "float16": "f16"}
-"""OpenVINO's names of precisions."""
+_HINTS = {FULL: "f32", "bfloat16": "bf16", "float16": "f16", INT8: "f32"}
+"""OpenVINO's names of precisions; in a quantized network, of what is not quantized."""
 
 
 class OpenVINOEngine:
@@ -22,7 +23,7 @@ class OpenVINOEngine:
 
     Parameters
     ----------
-    model : keras.Model
+    model : keras.Model or Quantized
         Takes BGR with the means off, gives (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
@@ -42,9 +43,13 @@ class OpenVINOEngine:
 
         self.precision = precision
         with silence():
-            # OpenVINO casts by itself.
-            network = _converted(compile_graph(fold(model, FULL), shape))
-            self._compiled = openvino.Core().compile_model(
+            core = openvino.Core()
+            if isinstance(model, Quantized):
+                network = core.read_model(model.graph, model.weights)
+                network.reshape(list(shape))
+            else:  # OpenVINO casts by itself
+                network = converted(compile_graph(fold(model, FULL), shape))
+            self._compiled = core.compile_model(
                 network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
             )
         if (runs := self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != _HINTS[precision]:
@@ -72,7 +77,7 @@ class OpenVINOEngine:
         return "bfloat16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else FULL
 
 
-def _converted(graph: Any) -> Any:
+def converted(graph: Any) -> Any:
     """Do what `openvino.convert_model` does, which tells Intel of it unless the user has forbidden that."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.tensorflow.utils import create_tf_graph_iterator

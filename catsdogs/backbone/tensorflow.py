@@ -67,8 +67,8 @@ class TensorFlowEngine:
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FULL
 
 
-def compile_graph(model: Any, shape: tuple[int, ...]) -> Any:
-    """Trace a function of uint8 RGB pixels of that shape."""
+def compile_graph(model: Any, shape: tuple[int | None, ...]) -> Any:
+    """Trace a function of uint8 RGB pixels of that shape; None is any length."""
     tf = _tf()
 
     # There is no Python control flow to convert, and autograph leaves files in the temporary folder when killed.

@@ -11,6 +11,7 @@ from .duplicates import count_duplicates, group_images, kept_duplicates, load_du
 from .importing import import_features
 from .manifest import Manifest, Origin
 from .manifest import read as read_manifest
+from .networks import read_network, write_network
 from .npy import describe as describe_array
 from .reading import DamagedError, Features, digests, labelled_splits, load_features
 from .rows import WIDTH, digest
@@ -34,4 +35,6 @@ __all__ = [
     "load_duplicates",
     "load_features",
     "read_manifest",
+    "read_network",
+    "write_network",
 ]

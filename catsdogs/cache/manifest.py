@@ -38,6 +38,8 @@ class Origin:
         What computed them.
     versions : dict of str to str
         Of the packages that took part.
+    network : str
+        SHA-256 of the quantized network that lies beside the features; empty where nothing is quantized.
     """
 
     form: str
@@ -47,11 +49,12 @@ class Origin:
     precision: str
     engine: str
     versions: dict[str, str] = field(default_factory=dict)
+    network: str = ""
 
     @property
     def key(self) -> list[str]:
         """What a row's value depends on besides its image and its view."""
-        return [self.sha256, self.pixels, self.precision]
+        return [self.sha256, self.pixels, self.precision, *filter(None, [self.network])]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class Manifest:
         Files that go by this manifest.
     classes : pair of str
         What the labels 0 and 1 are called.
+    compared : dict of str to float
+        Of int8: cosine to float32 of a sample's features, the "least" and the "mean", and how many "images" it has;
+        empty while rows are being written.
     """
 
     origin: Origin
@@ -81,6 +87,7 @@ class Manifest:
     renames: tuple[str, ...] = ()
     removals: tuple[str, ...] = ()
     classes: Classes = CLASSES
+    compared: dict[str, float] = field(default_factory=dict)
 
     @property
     def has_labels(self) -> bool:
@@ -114,8 +121,16 @@ def roll_forward(folder: Path) -> Manifest | None:
     for split in SPLITS:
         for stray in [*(folder / split).glob("*.npy.new"), *(folder / split).glob("*.csv.new")]:
             stray.unlink()
+    kept = network_files(manifest.origin.network) if manifest else ()
+    for stray in set(folder.glob("int8.*")) - {folder / name for name in kept}:
+        stray.unlink()
     (folder / "manifest.json.new").unlink(missing_ok=True)
     return manifest
+
+
+def network_files(sha256: str) -> tuple[str, ...]:
+    """Return the names of the files of a quantized network; none where there is none."""
+    return tuple(f"int8.{sha256[:16]}.{suffix}" for suffix in ("xml", "bin")) if sha256 else ()
 
 
 def write(folder: Path, manifest: Manifest) -> None:
@@ -128,11 +143,13 @@ def write(folder: Path, manifest: Manifest) -> None:
 def to_bytes(manifest: Manifest) -> bytes:
     """Return the content of `manifest.json`, its own SHA-256 last."""
     made = asdict(manifest.origin)
+    network = made.pop("network")
     content = {
         "format": FORMAT,
         "classes": list(manifest.classes),
         "backbone": {name: made.pop(name) for name in ("form", "sha256", "fingerprint")},
         **made,
+        **({"int8": {"network": network, "compared": manifest.compared}} if network else {}),
         "views": list(manifest.views),
         "splits": {split: manifest.splits[split] for split in SPLITS if split in manifest.splits},
         "renames": list(manifest.renames),
@@ -155,14 +172,16 @@ def _parse(path: Path) -> Manifest | None:
     if not unseal(content) or "splits" not in content:
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
     first, second = content.get("classes", CLASSES)
+    int8 = content.get("int8", {"network": "", "compared": {}})
     made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
     return Manifest(
-        Origin(**content["backbone"], **made),
+        Origin(**content["backbone"], **made, network=int8["network"]),
         tuple(content["views"]),
         content["splits"],
         tuple(content["renames"]),
         tuple(content["removals"]),
         (first, second),
+        int8["compared"],
     )
 
 

@@ -40,6 +40,11 @@ class CacheWriter:
     classes : pair of str, optional
         What the labels 0 and 1 are called; by default as in what is there, or cat and dog.
 
+    Attributes
+    ----------
+    compared : dict of str to float
+        What the manifest says of how near to float32 the features are; emptied once something is written.
+
     Raises
     ------
     CatsDogsError
@@ -61,6 +66,7 @@ class CacheWriter:
         self._replaced: Manifest | None = None
         before = manifests.roll_forward(folder)
         self._classes = classes or (before.classes if before else CLASSES)
+        self.compared: dict[str, float] = {}
         if before:
             self._take_over(before, wanted, prune=prune)
         self.splits = {
@@ -98,7 +104,7 @@ class CacheWriter:
             )
         if same_rows:
             # What it says of versions stays what made the first row.
-            self._origin = before.origin
+            self._origin, self.compared = before.origin, before.compared
             # Labels that stay as they are would be taken for those of the other classes.
             kept = [name for name, of in before.splits.items() if same_labels or name in wanted or not of["labelled"]]
             self._entries = {name: before.splits[name] for name in kept}
@@ -207,6 +213,7 @@ class CacheWriter:
         sync_folder(self._folder.parent)
         renames = [name for writer in self.splits.values() if writer.changed for name in writer.write_new()]
         removals = self._removals(self._replaced) if self._replaced else ()
+        self.compared = {}
         self._commit({split: writer.entry_meanwhile() for split, writer in self.splits.items()}, renames, removals)
         self._replaced = None
         for writer in self.splits.values():
@@ -220,17 +227,26 @@ class CacheWriter:
     def _removals(self, before: Manifest) -> list[str]:
         """Return the files that the manifest no longer speaks of, and only those that it spoke of."""
         spoken_of = {f"{split}/{name}" for split in before.splits for name in (*rows.files(before.views), rows.REASONS)}
-        return sorted(spoken_of - {f"{split}/{name}" for split in self.splits for name in rows.files(self._views)})
+        spoken_of |= set(manifests.network_files(before.origin.network))
+        kept = {f"{split}/{name}" for split in self.splits for name in rows.files(self._views)}
+        return sorted(spoken_of - kept - set(manifests.network_files(self._origin.network)))
 
     def _commit(
         self, entries: Mapping[str, dict[str, Any]], renames: Sequence[str] = (), removals: Sequence[str] = ()
     ) -> None:
         self._entries |= entries
         manifest = Manifest(
-            self._origin, self._views, self._entries, tuple(renames), tuple(removals), classes=self._classes
+            self._origin,
+            self._views,
+            self._entries,
+            tuple(renames),
+            tuple(removals),
+            classes=self._classes,
+            compared=self.compared,
         )
         manifests.write(self._folder, manifest)
 
 
 def _describe(origin: Origin, views: Sequence[str]) -> str:
-    return f"{origin.form} ({origin.sha256[:8]}, {origin.precision}, {origin.engine}, view {', '.join(views)})"
+    precision = " ".join(filter(None, [origin.precision, origin.network[:8]]))
+    return f"{origin.form} ({origin.sha256[:8]}, {precision}, {origin.engine}, view {', '.join(views)})"

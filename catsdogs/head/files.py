@@ -116,8 +116,9 @@ def must_match(head: Head, origin: Origin, views: Sequence[str], hint: str) -> N
         Backbone, pixels, precision or views differ; `hint` says what to do.
     """
     facts = head.facts
-    trained_on = (facts["backbone"]["sha256"], facts["pixels"], facts["precision"], facts["views"])
-    if trained_on != (origin.sha256, origin.pixels, origin.precision, list(views)):
+    backbone = facts["backbone"]
+    trained_on = (backbone["sha256"], facts["pixels"], facts["precision"], backbone.get("network", ""), facts["views"])
+    if trained_on != (origin.sha256, origin.pixels, origin.precision, origin.network, list(views)):
         raise CatsDogsError(
             f"the head was trained on features of {facts['backbone']['form']}, view {', '.join(facts['views'])}; "
             f"these are of {origin.form}, view {', '.join(views)}, and of another kind",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
         yield "", f"by {done.engine} in {done.precision}"
+        if done.compared:
+            yield "", compared_line(done.compared)
         if done.fewer_at_once:
             yield "", "fewer images at once than usual: the device had too little memory for more"
     else:
@@ -41,6 +43,11 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield "duplicates", duplicates_line(done.duplicates)
     if done.backbone.startswith("random"):
         yield "", "RANDOM weights: to try and to time; the predictions mean nothing"
+
+
+def compared_line(found: Mapping[str, float]) -> str:
+    """Say how near features of 8 bits are to those of float32."""
+    return f"cosine to float32 {found['mean']:.4f}, at least {found['least']:.4f}, of {found['images']} images"
 
 
 def duplicates_line(counts: dict[str, int]) -> str:

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from .console import Line, program
-from .extraction import duplicates_line
+from .extraction import compared_line, duplicates_line
 from .training import metrics_lines
 
 _WIDTH = 68
@@ -29,6 +29,8 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
         yield "duplicates", duplicates_line(found["duplicates"])
     yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
     yield "", f"{origin['engine']} at {origin['precision']}"
+    if features["compared"]:
+        yield "", compared_line(features["compared"])
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     yield from _below("", textwrap.wrap(versions, _WIDTH))
     yield from _below("pixels", textwrap.wrap(origin["pixels"], _WIDTH))

@@ -1,0 +1,43 @@
+"""A quantized network comes in and is written beside the features it computes; what was written comes back, checked."""
+
+from pathlib import Path
+
+from ..artifacts import write_atomically
+from ..backbone import Quantized
+from ..errors import CatsDogsError
+from .manifest import network_files
+
+_MEND = "Restore both from a copy, or run catsdogs extract with the same images and --precision int8: it makes it anew"
+
+
+def write_network(folder: Path, network: Quantized) -> None:
+    """Write a network where `folder` lacks it.
+
+    Its name holds its SHA-256, so that it takes no other's place, and is nobody's until a manifest speaks of it.
+    """
+    graph, weights = (folder / name for name in network_files(network.sha256))
+    if not _is_there(graph, network.graph) or not _is_there(weights, network.weights):
+        write_atomically(weights, network.weights)
+        write_atomically(graph, network.graph)
+
+
+def read_network(folder: Path, sha256: str) -> Quantized:
+    """Read the network with that SHA-256.
+
+    Raises
+    ------
+    CatsDogsError
+        It is missing, or damaged.
+    """
+    graph, weights = (folder / name for name in network_files(sha256))
+    try:
+        network = Quantized(graph.read_bytes(), weights.read_bytes())
+    except OSError as error:
+        raise CatsDogsError(f"{error.filename} cannot be read ({error.strerror})", _MEND) from error
+    if network.sha256 != sha256:
+        raise CatsDogsError(f"{graph} or its {weights.suffix} is not the network that it was", _MEND)
+    return network
+
+
+def _is_there(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content

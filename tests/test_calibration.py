@@ -1,0 +1,229 @@
+"""In int8 the images decide the scales, one network computes everything, and what does not suit is refused."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import catsdogs
+from catsdogs import CatsDogsError, Compute, load_features
+from catsdogs.artifacts import Artifacts
+from catsdogs.backbone import choose_weights, load, quantize
+from catsdogs.backbone.quiet import keras
+from catsdogs.head import load as load_head
+
+pytestmark = pytest.mark.skipif(
+    find_spec("nncf") is None or find_spec("openvino") is None, reason="nncf or openvino is not installed"
+)
+
+INT8 = Compute(precision="int8")
+
+
+@pytest.fixture(scope="module")
+def photographs(draw, encode):
+    """Twelve of each class and two test images, by path."""
+    names = [f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(12)]
+    return {name: encode(draw(seed), "JPEG") for seed, name in enumerate([*names, "test/1.jpg", "test/2.jpg"])}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, photographs, write_folder):
+    return write_folder(tmp_path_factory.mktemp("data"), photographs)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, folder, tiny_backbone):
+    """Return the content of artifacts that are well, with a head, by path."""
+    artifacts = tmp_path_factory.mktemp("whole")
+    catsdogs.extract(folder, artifacts=artifacts, weights=str(tiny_backbone), compute=INT8)
+    catsdogs.train(artifacts)
+    return contents(artifacts)
+
+
+@pytest.fixture
+def artifacts(tmp_path, whole, write_folder):
+    return write_folder(tmp_path / "artifacts", whole)
+
+
+def contents(artifacts):
+    files = [path for path in artifacts.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(artifacts)): path.read_bytes() for path in files}
+
+
+def features_of(whole):
+    """What of the artifacts is the cache's."""
+    return {name: content for name, content in whole.items() if name.startswith("features/")}
+
+
+def network_in(artifacts):
+    return sorted((artifacts / "features").glob("int8.*"))
+
+
+def test_a_row_is_the_same_whatever_stands_beside_it(tiny_backbone, draw):
+    weights = choose_weights(str(tiny_backbone))
+    pixels = {size: np.stack([np.asarray(draw(seed, (size, size))) for seed in range(19)]) for size in (224, 288)}
+    exact = load(weights, (224, 288), engine="openvino", precision="float32")
+    backbone = load(weights, (224, 288), precision="int8", network=quantize(exact.model, pixels[224][:8]))
+    for of_size in pixels.values():
+        features, backwards = backbone.features(of_size), backbone.features(of_size[::-1])[::-1]
+        alone = np.concatenate([backbone.features(picture[np.newaxis]) for picture in of_size])
+        assert features.tobytes() == backwards.tobytes() == alone.tobytes()
+        apart = np.linalg.norm(features - exact.features(of_size), axis=1) / np.linalg.norm(features, axis=1)
+        assert 1e-4 < apart.max() < 0.1
+
+
+def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts):
+    said = catsdogs.info(artifacts)["features"]
+    assert (said["origin"]["precision"], said["origin"]["engine"]) == ("int8", "openvino")
+    graph, weights = (path.read_bytes() for path in reversed(network_in(artifacts)))
+    assert said["origin"]["network"] == hashlib.sha256(graph + weights).hexdigest()
+    assert said["compared"]["images"] == 26
+    assert 0.99 < said["compared"]["least"] < said["compared"]["mean"] < 1
+    assert catsdogs.verify(artifacts).problems == ()
+
+
+def test_the_same_images_give_the_same_network_and_rows_interrupted_or_not(folder, whole, tmp_path, tiny_backbone):
+    def interrupt(step, done, total):
+        if step == "computing features" and done == 17:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8, progress=interrupt)
+    done = catsdogs.extract(folder, artifacts=tmp_path / "a")
+    assert (done.precision, done.computed) == ("int8", 10)
+    assert features_of(contents(tmp_path / "a")) == features_of(whole)
+
+
+def test_what_is_added_later_is_computed_by_the_network_that_is_there(
+    artifacts, photographs, tmp_path, write_folder, draw, encode, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    before, network = load_features(artifacts), contents(artifacts / "features")
+    more = write_folder(tmp_path / "more", photographs | {"train/cat.77.jpg": encode(draw(77), "JPEG")})
+    done = catsdogs.extract(more, artifacts=artifacts)
+    assert (done.precision, done.computed, done.compared["images"]) == ("int8", 1, 27)
+    now = load_features(artifacts)
+    assert now.origin == before.origin
+    np.testing.assert_array_equal(now.features[now.ids != "cat.77"], before.features)
+    assert {path.name: path.read_bytes() for path in network_in(artifacts)}.items() <= network.items()
+
+
+def test_label_and_evaluate_compute_what_extract_did(artifacts, folder):
+    cached, head = load_features(artifacts), load_head(Artifacts(artifacts))
+    expected = dict(zip(cached.ids.tolist(), head.scorer.probabilities(cached.features).tolist(), strict=True))
+    answers = catsdogs.label(folder / "train", artifacts=artifacts)
+    assert {Path(answer.image).stem: answer.probability for answer in answers} == expected
+    probability = np.array([expected[name] for name in cached.ids.tolist()])
+    loss = -np.mean(np.log(np.where(cached.labels == 1, probability, 1 - probability)))
+    assert catsdogs.evaluate(folder, artifacts=artifacts).scores["log_loss"] == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        (".xml", lambda content: content[:-1]),
+        (".bin", lambda content: content[:50] + bytes([content[50] ^ 1]) + content[51:]),
+        (".bin", None),
+    ],
+)
+def test_a_damaged_network_is_noticed_and_the_same_images_mend_it(suffix, damage, artifacts, folder, whole):
+    (path,) = (path for path in network_in(artifacts) if path.suffix == suffix)
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    (problem,) = catsdogs.verify(artifacts).problems
+    assert path.name.partition(".")[0] in problem
+    assert "run catsdogs extract with the same images" in problem
+    with pytest.raises(CatsDogsError, match=r"int8\..*catsdogs extract with the same images"):
+        catsdogs.label(folder / "test/1.jpg", artifacts=artifacts)
+    assert catsdogs.extract(folder, artifacts=artifacts).computed == 0
+    assert features_of(contents(artifacts)) == features_of(whole)
+
+
+def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, write_folder, draw, encode):
+    for path in network_in(artifacts):
+        path.unlink()
+    others = {f"train/{kind}.{n}.jpg": encode(draw(50 + n), "JPEG") for kind in ("cat", "dog") for n in (13, 14)}
+    more = write_folder(tmp_path / "more", photographs | others)
+    with pytest.raises(CatsDogsError, match=r"26 rows made by tiny.keras \(.*int8 .*int8 .*would replace them"):
+        catsdogs.extract(more, artifacts=artifacts)
+    assert not network_in(artifacts)
+    assert catsdogs.extract(more, artifacts=artifacts, prune=True).computed == 30
+    assert len(network_in(artifacts)) == 2
+    assert catsdogs.verify(artifacts).problems == (
+        "the head is not of the features as they are now. Run catsdogs train: it writes the head anew.",
+    )
+
+
+def test_another_precision_takes_the_network_away_with_the_rows(artifacts, folder):
+    with pytest.raises(CatsDogsError, match=r"int8 .*float32"):
+        catsdogs.extract(folder, artifacts=artifacts, compute=Compute(precision="float32"))
+    assert len(network_in(artifacts)) == 2
+    catsdogs.extract(folder, artifacts=artifacts, compute=Compute(precision="float32"), prune=True)
+    assert not network_in(artifacts)
+
+
+def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line_and_nothing_is_written(folder, tmp_path):
+    layers = keras().layers
+    keras().utils.set_random_seed(0)
+    inputs = keras().Input((None, None, 3))
+    maps = layers.Conv2D(12, 16, strides=16)(inputs)
+    # One channel is so large that what the others hold is less than a step of 256; and nobody looks at that channel.
+    arrays = keras().Model(inputs, maps)
+    kernel = np.random.default_rng(0).normal(0, 0.1, (16, 16, 3, 12))
+    kernel[..., 0] *= 1e5
+    arrays.set_weights([kernel, np.zeros(12)])
+    looks = layers.Conv2D(2048, 1)
+    model = keras().Model(inputs, layers.GlobalAveragePooling2D()(looks(layers.ReLU()(maps))))
+    kernel = np.random.default_rng(1).normal(0, 0.1, (1, 1, 12, 2048))
+    kernel[:, :, 0] = 0
+    looks.set_weights([kernel, np.zeros(2048)])
+    model.save(tmp_path / "uneven.keras")
+    with pytest.raises(
+        CatsDogsError, match=r"int8 does not suit uneven.keras: .*must be 0.99\. Give --precision bfloat16"
+    ):
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tmp_path / "uneven.keras"), compute=INT8)
+    assert not (tmp_path / "a").exists()
+
+
+def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(CatsDogsError, match=r"int8 needs nncf.*pip install 'catsdogs\[int8\]'"):
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
+    assert not (tmp_path / "a").exists()
+
+
+def test_other_engines_do_not_compute_in_int8(folder, tmp_path, tiny_backbone):
+    how = Compute(engine="tensorflow", precision="int8")
+    with pytest.raises(CatsDogsError, match=r"tensorflow does not compute in int8\. Give --engine openvino"):
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=how)
+    assert not (tmp_path / "a").exists()
+
+
+def test_images_none_of_which_is_readable_are_refused_as_there_is_nothing_to_calibrate_on(tmp_path, tiny_backbone):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/1.jpg").write_bytes(b"no image")
+    with pytest.raises(CatsDogsError, match="none of the images is readable"):
+        catsdogs.extract(tmp_path / "data", artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
+
+
+def test_nncf_tells_nobody_and_prints_nothing(folder, tmp_path, tiny_backbone):
+    program = (
+        "import sys, openvino_telemetry.main as main\n"
+        "main.Telemetry.init = lambda *given, app_name=None, **options: print(app_name, flush=True)\n"
+        "main.Telemetry.send_event = lambda *given, **options: None\n"
+        "import openvino; print('OpenVINO has asked')\n"
+        "import catsdogs; how = catsdogs.Compute(precision='int8')\n"
+        "catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], compute=how)\n"
+        "assert 'nncf' in sys.modules\n"
+    )
+    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(tiny_backbone)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.partition("OpenVINO has asked\n")[2] == ""
