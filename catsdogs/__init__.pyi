@@ -7,6 +7,7 @@ from .extraction import Extraction, extract
 from .inventory import info
 from .labelling import Labelled, label
 from .pipeline import Run, run
+from .reporting import Report, report
 from .submission import Submission, submit
 from .training import Training, train
 from .verification import Verification, verify
@@ -20,6 +21,7 @@ __all__ = [
     "Extraction",
     "Features",
     "Labelled",
+    "Report",
     "Run",
     "Submission",
     "Training",
@@ -32,6 +34,7 @@ __all__ = [
     "info",
     "label",
     "load_features",
+    "report",
     "run",
     "submit",
     "train",

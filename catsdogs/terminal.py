@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what is shown need not be loaded to show the help
     from .labelling import Labelled
     from .pipeline import Run
     from .progress import Progress
+    from .reporting import Report
     from .submission import Submission
     from .training import Training
     from .verification import Verification
@@ -278,6 +279,20 @@ def verification_lines(found: Verification) -> Iterator[Line]:
         rows = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
         others = [name for name, there in (("head", found.head), ("submission", found.submission)) if there]
         yield "all is well", " and ".join((f"{rows} images: every row matches its checksum", *others))
+
+
+def report_lines(done: Report, artifacts: Path) -> Iterator[Line]:
+    """Say what was written to be looked at, and which pictures are not in it."""
+    yield (
+        "report",
+        f"one page with {_counted(done.pictures, 'picture')}, {done.size / 1e6:.1f} MB, in {done.seconds:.1f} s",
+    )
+    if done.missing:
+        yield "", f"{_counted(done.missing, 'image')} WITHOUT a picture: the page says why of each"
+    for problem in done.problems:
+        yield "", problem
+    yield from _look_at(done.path)
+    yield "next", _command("label IMAGE...", artifacts)
 
 
 def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:
