@@ -138,6 +138,39 @@ def decode(data: bytes, size: int = SIZE, *, counted: int = 0) -> NDArray[np.uin
     MemoryError
         There is less than the bytes that an image may take.
     """
+    return _decode(data, lambda width, height: (size, size), counted, size=size)
+
+
+def shrink(data: bytes, side: int, *, counted: int = 0) -> NDArray[np.uint8]:
+    """Decode an image in its own proportions, for people to look at.
+
+    Parameters
+    ----------
+    data, counted
+        As for `decode`.
+    side : int
+        Its longer side in pixels; an image that is smaller stays as it is.
+
+    Returns
+    -------
+    pixels : ndarray of shape (height, width, 3), uint8
+        RGB.
+
+    Raises
+    ------
+    UnreadableImageError, MemoryError
+        As for `decode`.
+    """
+
+    def shape(width: int, height: int) -> tuple[int, int]:
+        scale = min(1, side / max(width, height))
+        return max(1, round(scale * width)), max(1, round(scale * height))
+
+    return _decode(data, shape, counted, size=side)
+
+
+def _decode(data: bytes, shape: Callable[[int, int], tuple[int, int]], counted: int, *, size: int) -> NDArray[np.uint8]:
+    """Decode an image and give it the shape that follows from its own, upright; `size` is the longer side."""
     if not data:
         raise UnreadableImageError("the file is empty")
     _hush_pillow()
@@ -149,8 +182,8 @@ def decode(data: bytes, size: int = SIZE, *, counted: int = 0) -> NDArray[np.uin
                     f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {ROOM:,}"
                 )
             with _room(max(0, needed - counted)), closing(image):  # its memory is free before the room is
-                squashed = _rgb(_upright(image)).resize((size, size), Image.Resampling.BICUBIC)
-                return np.asarray(squashed.convert("RGB"))
+                whole = _rgb(_upright(image))
+                return np.asarray(whole.resize(shape(*whole.size), Image.Resampling.BICUBIC).convert("RGB"))
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
     except (UnreadableImageError, MemoryError):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..cache import digest
 from ..errors import CatsDogsError
-from ..images import FORMATS, UnreadableImageError, decode, room_to_read
+from ..images import UnreadableImageError, room_to_read, shrink
 from ..progress import Progress
 from ..sources import ImageFile, Source
 from .findings import Findings, Key
@@ -22,9 +22,6 @@ SIDE = 320
 
 _TRIED = ((SIDE, 80), (SIDE, 55), (224, 55), (160, 40), (96, 20))
 """Sides and WebP qualities, until a picture is small enough. A photograph is with the first."""
-
-_ORIENTATION, _TURNED = 0x0112, 5
-"""The EXIF tag; from this value on, width and height are swapped (CIPA DC-008, tag 0x0112)."""
 
 
 @dataclass(frozen=True)
@@ -123,33 +120,23 @@ def _cut(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
             data = file.read()
             if digest(data).tobytes() != expected:
                 return Thumbnail(reason="its file has changed since")
-            pixels = decode(data, SIDE, counted=counted)
+            pixels = shrink(data, SIDE, counted=counted)
     except UnreadableImageError as error:
         return Thumbnail(reason=str(error))
     except CatsDogsError as error:
         return Thumbnail(reason=error.message)
     except OSError as error:
         return Thumbnail(reason=f"it cannot be read: {error.strerror or error}")
-    return _encode(Image.fromarray(pixels), _proportions(data), most)
+    return _encode(Image.fromarray(pixels), most)
 
 
-def _proportions(data: bytes) -> tuple[int, int]:
-    """Return width and height of an image that is known to decode, as it is looked at."""
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        try:
-            turned = image.getexif().get(_ORIENTATION, 1) >= _TURNED
-        except Exception:  # noqa: BLE001 - as in images: the picture is good, its EXIF block raises nearly anything
-            turned = False
-        return (image.height, image.width) if turned else image.size
-
-
-def _encode(square: Image.Image, proportions: tuple[int, int], most: int) -> Thumbnail:
-    """Return a square picture in its own proportions, in the best quality for which there is room."""
+def _encode(image: Image.Image, most: int) -> Thumbnail:
+    """Return the picture in the best quality for which there is room."""
     for side, quality in _TRIED:
-        width, height = (max(1, round(side * length / max(proportions))) for length in proportions)
+        image.thumbnail((side, side), Image.Resampling.BICUBIC)
         file = io.BytesIO()
-        square.resize((width, height), Image.Resampling.BICUBIC).save(file, "WEBP", quality=quality)
+        image.save(file, "WEBP", quality=quality)
         uri = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
         if len(uri) <= most:
             break
-    return Thumbnail(uri, width, height)
+    return Thumbnail(uri, *image.size)
