@@ -21,6 +21,7 @@ from catsdogs.reporting import galleries, plots
 from catsdogs.reporting.findings import Scored, gather
 from catsdogs.reporting.page import percent, write_page
 from catsdogs.reporting.thumbnails import Thumbnail, Thumbnails, cut_thumbnails
+from catsdogs.terminal import report_lines
 
 ODD = ("<img src=x onerror=alert(1)>", "\"'&amp;", "new\nline", "\U0001f408", "\u202egnp.tac", os.fsdecode(b"\xff\xfe"))
 
@@ -228,6 +229,32 @@ def test_a_picture_takes_no_more_bytes_than_it_may(tmp_path, encode, write_folde
         assert len(picture.uri) <= most
         sizes.append(picture.width)
     assert sizes[0] > sizes[1] > sizes[2] > 90
+
+
+def test_a_page_of_pictures_that_hardly_compress_is_below_five_megabytes(tmp_path, encode, write_folder, cache_of):
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    images = {
+        f"train/{kind}.{n}.jpg": encode(Image.fromarray(np.roll(noise, n + 1000 * label)), "JPEG")
+        for label, kind in enumerate(("cat", "dog"))
+        for n in range(100)
+    }
+    images |= {f"test/{n}.jpg": encode(Image.fromarray(np.roll(noise, 3000 + n)), "JPEG") for n in range(30)}
+    mistaken = {f"{kind}.{n}" for kind in ("cat", "dog") for n in range(25)}
+    folder = cache_of(write_folder(tmp_path / "data", images), tmp_path / "artifacts", mistaken)
+    catsdogs.train(folder)
+    done = catsdogs.report(folder)
+    assert (done.pictures > 80, done.missing) == (True, 0)
+    assert 2_000_000 < done.size == done.path.stat().st_size < 5_000_000
+
+
+def test_the_terminal_says_what_was_written_and_what_is_missing_within_80_columns(tmp_path):
+    done = catsdogs.Report(tmp_path / "report.html", 1_234_567, 86, 1, ("there is no data",), 12.3)
+    lines = list(report_lines(done, tmp_path))
+    assert [name for name, _ in lines] == ["report", "", "", "look at", "next"]
+    assert lines[0][1] == "one page with 86 pictures, 1.2 MB, in 12.3 s"
+    assert lines[1][1].startswith("1 image WITHOUT a picture")
+    assert lines[2][1] == "there is no data"
+    assert all(len(text) <= 68 for _, text in lines if str(tmp_path) not in text)
 
 
 def test_names_and_reasons_are_text_whatever_is_in_them(copy):

@@ -166,7 +166,7 @@ def _histogram(axes: Axes, scored: Scored, classes: tuple[str, str]) -> str:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
     axes.yaxis.set_minor_locator(NullLocator())
     if len(said) > 1:
-        axes.legend(loc="upper center")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
     return f"Histogram of the probabilities of {classes[1]}: {'; '.join(said)}."
 
 
@@ -214,7 +214,10 @@ def _curve(axes: Axes, curve: list[dict[str, Any]]) -> str:
     axes.plot(images, losses, color=INK, marker="o", markersize=5)
     axes.set(xscale="log", xlabel="images that a head was trained on", ylabel="log loss, out of fold")
     axes.set_ylim(bottom=0)
-    axes.set_xticks(images, [f"{n:,.0f}" for n in images])
+    apart = np.append(
+        images[1:] >= 1.5 * images[:-1], True
+    )  # the last point is all images, and may be near the one before
+    axes.set_xticks(images[apart], [f"{n:,.0f}" for n in images[apart]])
     axes.xaxis.set_minor_locator(NullLocator())
     parts = [f"{n:,.0f} images {loss:.4f}" for n, loss in zip(images, losses, strict=True)]
     return f"Learning curve, log loss by images: {'; '.join(parts)}."
