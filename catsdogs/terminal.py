@@ -143,6 +143,7 @@ def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
     yield "", f"trained in {done.seconds:.1f} s"
     yield from _look_at(where.metrics, where.predictions)
     yield "next", _command("submit", artifacts)
+    yield "", _command("report", artifacts)
     yield "", _command("label IMAGE...", artifacts)
 
 

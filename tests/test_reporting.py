@@ -231,6 +231,7 @@ def test_a_picture_takes_no_more_bytes_than_it_may(tmp_path, encode, write_folde
     assert sizes[0] > sizes[1] > sizes[2] > 90
 
 
+@pytest.mark.slow
 def test_a_page_of_pictures_that_hardly_compress_is_below_five_megabytes(tmp_path, encode, write_folder, cache_of):
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     images = {
@@ -334,15 +335,17 @@ def test_of_imported_features_all_is_shown_but_the_pictures(tmp_path):
         assert said in page.text
 
 
-def test_what_train_was_asked_for_besides_is_shown_too(copy):
-    catsdogs.train(copy, holdout=0.2, studies=("nested", "curve"))
-    metrics = json.loads((copy / "metrics.json").read_text())
-    page = Page(catsdogs.report(copy).path.read_bytes())
+def test_what_train_was_asked_for_besides_is_shown_too(findings):
+    names = ("log_loss", "accuracy", "auc", "brier", "calibration_error")
+    scores = {name: 0.1 + n for n, name in enumerate(names)} | {"intervals": {name: [0.05, 9] for name in names}}
+    curve = [{"images": n, "log_loss": 100 / n, "interval": [90 / n, 110 / n]} for n in (250, 500, 560)]
+    extra = {"nested": scores, "holdout": scores | {"log_loss": 0.2, "images": 1234}, "curve": curve}
+    page = Page(page_of(replace(findings, metrics=findings.metrics | extra)))
     text = " ".join(page.text.split())
-    assert "Log loss of heads that were trained on fewer images" in text
-    assert f"nested: all chosen without the fold {metrics['nested']['log_loss']:.4f}" in text
-    assert f"images held out {metrics['holdout']['log_loss']:.4f}" in text
-    assert len([1 for attributes in page.all("svg") if attributes["aria-label"].startswith("Learning curve")]) == 1
+    assert "nested: all chosen without the fold 0.1000 0.0500 to 9.0000 1.1000" in text
+    assert "1,234 images held out 0.2000" in text
+    (drawn,) = (each["aria-label"] for each in page.all("svg") if each["aria-label"].startswith("Learning curve"))
+    assert drawn.endswith("250 images 0.4000; 500 images 0.2000; 560 images 0.1786.")
 
 
 def test_a_head_that_takes_all_for_one_class_has_a_report_too(findings):

@@ -153,6 +153,8 @@ def _steps(timings: dict[str, Any]) -> list[dict[str, str]]:
     """Return a row of texts for each step of timings.json; what it does not hold is empty."""
     rows = []
     for name, facts in timings.items():
+        if not isinstance(facts, dict):
+            continue  # it is only a note, and somebody has changed it
         images, seconds = facts.get("images"), facts.get("seconds")
         rate = facts.get("rate") or (images / seconds if images and seconds else None)
         place = " ".join(str(facts[of]) for of in ("engine", "device") if of in facts)
