@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..errors import printable
@@ -201,7 +201,8 @@ def _path(axes: Axes, metrics: dict[str, Any]) -> str:
             axes.plot(c[at], losses[at], marker="o", markersize=13, color=SECOND, fillstyle="none", markeredgewidth=2)
         said.append(f"{name} from {losses[0]:.4f} at C {c[0]:g} by {min(losses):.4f} to {losses[-1]:.4f} at {c[-1]:g}")
     axes.set(xscale="log", xlabel="C, weaker regularisation to the right", ylabel="log loss, out of fold")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}")))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.legend()
     return f"Log loss along C: {'; '.join(said)}. Chosen: {metrics['transform']}, C {metrics['C']:g}."
