@@ -10,6 +10,7 @@ from .inventory import info
 from .labelling import Labelled, label
 from .pipeline import Run, run
 from .preparation import Preparation, prepare
+from .reporting import Report, report
 from .submission import Submission, submit
 from .training import Training, train
 from .verification import Verification, verify
@@ -28,6 +29,7 @@ __all__ = [
     "Features",
     "Labelled",
     "Preparation",
+    "Report",
     "Run",
     "Submission",
     "Training",
@@ -44,6 +46,7 @@ __all__ = [
     "load_features",
     "notebook",
     "prepare",
+    "report",
     "run",
     "submit",
     "train",

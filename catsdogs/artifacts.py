@@ -90,6 +90,11 @@ class Artifacts:
         return self.root / f"catsdogs.{form}"
 
     @property
+    def report(self) -> Path:
+        """What people look at, with pictures."""
+        return self.root / "report.html"
+
+    @property
     def source(self) -> Path:
         """Where the images and the weights are."""
         return self.root / "source.json"

@@ -208,6 +208,17 @@ def submit(artifacts: Artifacts = HERE, clip: Clip = None, wait: Wait = False) -
 
 
 @app.command()
+def report(artifacts: Artifacts = HERE, wait: Wait = False) -> None:
+    """Write report.html: figures, plots, and the pictures that are worth a look.
+
+    Example: catsdogs report
+    """
+    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+        done = catsdogs.report(artifacts, progress=progress)
+    terminal.show(terminal.report_lines(done, artifacts))
+
+
+@app.command()
 def label(
     images: Annotated[
         list[str],

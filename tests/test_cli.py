@@ -100,11 +100,11 @@ def test_random_weights_are_said_to_mean_nothing(tmp_path):
     assert any("predictions mean nothing" in text for _, text in extraction_lines(done, tmp_path))
 
 
-@pytest.mark.parametrize("name", ["train", "submit", "info", "verify", "--help", "--version"])
+@pytest.mark.parametrize("name", ["train", "submit", "report", "info", "verify", "--help", "--version"])
 def test_what_needs_no_images_imports_neither_keras_nor_tensorflow(features, name):
     code = "import sys, catsdogs.cli\ntry: catsdogs.cli.main()\nfinally: print('LOADED', *sorted(sys.modules))"
     arguments = [name] if name.startswith("-") else [name, "--artifacts", features]
-    if name in ("submit", "info", "verify"):
+    if name in ("submit", "report", "info", "verify"):
         catsdogs.train(features)
     done = command(*arguments, program=("-c", code))
     assert done.returncode == 0, done.stderr
@@ -171,6 +171,7 @@ def test_info_as_json_is_what_the_library_returns(features):
         (["run", "nowhere"], "error: there is no nowhere. Give the path of a folder or a zip of images.\n"),
         (["train", "--artifacts", "EMPTY"], "Run catsdogs extract DATA first.\n"),
         (["submit", "--artifacts", "EMPTY"], "Run catsdogs train first.\n"),
+        (["report", "--artifacts", "EMPTY"], "Run catsdogs run DATA, or catsdogs demo.\n"),
         (["info", "--artifacts", "EMPTY"], "Run catsdogs run DATA, or catsdogs demo.\n"),
         (["label", "cat.jpg", "--artifacts", "EMPTY"], "Run catsdogs train first.\n"),
         (["label", "cat.jpg", "--json", "--csv"], "error: --json and --csv cannot both be. Give one of them.\n"),

@@ -41,7 +41,7 @@ def test_every_command_is_in_the_readme():
 
 def test_every_file_that_the_documents_point_to_is_there():
     for page in ("README.md", "CONTRIBUTING.md", "docs/design.md", "artifacts/README.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+        for target in re.findall(r"(?:\]\(|src=\"|srcset=\")([^)#:\"]+)[)\"]", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / target).exists(), (page, target)
 
 

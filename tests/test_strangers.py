@@ -268,6 +268,7 @@ def test_no_command_unpickles_anything(evil):
         ["info"],
         ["submit"],
         ["train"],
+        ["report"],
         ["label", "data/test"],
         ["extract", "data"],
         ["run", "data"],

@@ -168,11 +168,6 @@ class Backbone:
         return features
 
     @property
-    def network(self) -> Any:
-        """The network as the Keras model that it is checked against: BGR with the means off in, (n, 2048) out."""
-        return self._model
-
-    @property
     def versions(self) -> dict[str, str]:
         """Of the packages that take part, by name."""
         return {name: version(name) for name in (*_TAKE_PART[self.engine], "keras", "numpy", "pillow")}

@@ -121,12 +121,12 @@ def export(
     told("reading pictures to check it on", 0, 0)
     pictures = some_pictures(where, (first, second), names)
     told(f"writing {path.name}", 0, 0)
-    content = file_form.to_file(join(backbone.network, trained.scorer, views), _facts(trained))
+    content = file_form.to_file(join(backbone.model, trained.scorer, views), _facts(trained))
     told(f"checking {path.name}", 0, 0)
     computed = file_form.compute(content, {name: pictures.squares[size] for size, name in names.items()})
     ours, labels = (
         trained.scorer.probabilities(np.hstack([features(view.of(pictures.squares)) for view in views]))
-        for features in (partial(plain_features, backbone.network), backbone.features)
+        for features in (partial(plain_features, backbone.model), backbone.features)
     )
     apart = float(np.abs(computed - ours).max())
     if not apart <= TOLERANCE:

@@ -15,6 +15,7 @@ from .inventory import info_lines
 from .labelling import label_csv, label_lines, pictures_shown, show_labels
 from .pipeline import run_lines
 from .preparation import preparation_lines
+from .reporting import report_lines
 from .submission import submission_lines
 from .training import training_lines
 from .verification import verification_lines
@@ -34,6 +35,7 @@ __all__ = [
     "preparation_lines",
     "program",
     "progress_bar",
+    "report_lines",
     "run_lines",
     "show",
     "show_error",

@@ -22,6 +22,7 @@ def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
     yield "", f"trained in {done.seconds:.1f} s"
     yield from look_at(where.metrics, where.predictions)
     yield "next", command("submit", artifacts)
+    yield "", command("report", artifacts)
     yield "", command("label IMAGE...", artifacts)
 
 

@@ -1,0 +1,157 @@
+"""An artifacts folder comes in; out goes what there is to report: labels, probabilities, and what made them."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import head
+from ..artifacts import NOTE, Artifacts, read_json, writing
+from ..cache import Manifest, kept_duplicates, load_features, read_manifest
+from ..classes import Classes
+from ..errors import CatsDogsError
+from ..training import why_stale
+
+Key = tuple[str, str]
+"""A split and an id: what tells an image from all others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Images of a split that have a probability, in natural order of ids.
+
+    Parameters
+    ----------
+    split : str
+    ids : ndarray of shape (n,), str
+    labels : ndarray of shape (n,), int8
+        A position in the classes, -1 unknown.
+    probabilities : ndarray of shape (n,), float64
+        Of class 1, unclipped, by a head that has not seen the image.
+    """
+
+    split: str
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int8]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which images are taken for what their label says, (n,)."""
+        right: NDArray[np.bool_] = (self.probabilities > 0.5) == (self.labels == 1)
+        return right
+
+    @property
+    def own(self) -> NDArray[np.float64]:
+        """The probability of each image's own label, (n,)."""
+        return np.where(self.labels == 1, self.probabilities, 1 - self.probabilities)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that a report says, but for its pictures.
+
+    Parameters
+    ----------
+    classes : pair of str
+        The probabilities are those of the second.
+    train : Scored
+        By predictions.csv: out of fold.
+    test : Scored or None
+        By the head that was kept; None where there are no test images that can be read.
+    suspects : tuple of str
+        Ids of training images, the most suspect first.
+    pairs : structured ndarray or None
+        As `cache.load_duplicates` has them; None where they must be looked for yet.
+    unreadable : dict of str to dict
+        Why images are unreadable, by split and id.
+    digests : dict of (split, id) to bytes
+        BLAKE2b-128 of every cached image's bytes.
+    manifest : Manifest
+    facts, metrics, timings, source : dict
+        The contents of head.json, metrics.json, timings.json and source.json.
+    """
+
+    classes: Classes
+    train: Scored
+    test: Scored | None
+    suspects: tuple[str, ...]
+    pairs: NDArray[Any] | None
+    unreadable: dict[str, dict[str, str]]
+    digests: dict[Key, bytes]
+    manifest: Manifest
+    facts: dict[str, Any]
+    metrics: dict[str, Any]
+    timings: dict[str, Any]
+    source: dict[str, Any]
+
+    @property
+    def imported(self) -> bool:
+        """Whether the features were computed elsewhere, so that nobody knows where the images are."""
+        return not self.source
+
+
+def gather(artifacts: str | Path) -> Findings:
+    """Read the artifacts, every file held against its checksum.
+
+    Raises
+    ------
+    CatsDogsError
+        There are no features or no head, the head is not of the features as they are now, something is damaged,
+        or another process is writing there.
+    """
+    where = Artifacts(Path(artifacts))
+    manifest = read_manifest(where.features)
+    if manifest is None:
+        raise CatsDogsError(f"there are no artifacts in {where.root}", "Run catsdogs run DATA, or catsdogs demo")
+    with writing(where):  # or the head could be another one before its predictions are read
+        return _read(where, manifest)
+
+
+def _read(where: Artifacts, manifest: Manifest) -> Findings:
+    trained = head.load(where)
+    if stale := why_stale(where.root):
+        raise CatsDogsError(stale, head.TRAIN)
+    test = None
+    unreadable: dict[str, dict[str, str]] = {}
+    digests: dict[Key, bytes] = {}
+    for split in manifest.splits:
+        images = load_features(where.root, split)
+        unreadable[split] = images.unreadable
+        digests |= {(split, name): row.tobytes() for name, row in zip(images.ids.tolist(), images.digests, strict=True)}
+        if split == "test" and images.readable.any():
+            kept = images.readable
+            probabilities = trained.scorer.probabilities(images.features[kept])
+            test = Scored(split, images.ids[kept], images.labels[kept], probabilities)
+    return Findings(
+        classes=manifest.classes,
+        train=_out_of_fold(where.predictions),
+        test=test,
+        suspects=tuple(row["id"] for row in _rows(where.suspects)),
+        pairs=kept_duplicates(where.root),
+        unreadable=unreadable,
+        digests=digests,
+        manifest=manifest,
+        facts=trained.facts,
+        metrics=read_json(where.metrics, head.TRAIN),
+        timings=read_json(where.timings, NOTE),
+        source=read_json(where.source, NOTE),
+    )
+
+
+def _out_of_fold(path: Path) -> Scored:
+    rows = _rows(path)
+    return Scored(
+        "train",
+        np.array([row["id"] for row in rows], np.str_),
+        np.array([row["label"] for row in rows], np.int8),
+        np.array([row["probability"] for row in rows], np.float64),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

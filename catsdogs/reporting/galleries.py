@@ -1,0 +1,144 @@
+"""Findings come in; out go the images that are worth a look, and how many more of their kind there are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .findings import Findings, Key, Scored
+
+SEED = 0
+"""Of the images that are drawn at random."""
+
+FEW, SOME, MANY = 8, 16, 24
+"""Images in a gallery: whole rows of eight on a wide screen."""
+
+_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image in a gallery.
+
+    Parameters
+    ----------
+    key : pair of str
+        Its split and id.
+    label : int
+        A position in the classes, -1 unknown.
+    probability : float or None
+        Of class 1; None where it has none.
+    """
+
+    key: Key
+    label: int
+    probability: float | None
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.key[1]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images of one kind, the most telling first.
+
+    Parameters
+    ----------
+    images : tuple of Shown
+    total : int
+        How many there are of that kind, with those that are not shown.
+    """
+
+    images: tuple[Shown, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that are the same, or nearly so; a similarity of 1 is of equal bytes."""
+
+    first: Shown
+    second: Shown
+    similarity: float
+
+
+def choose_galleries(findings: Findings) -> dict[str, Gallery]:
+    """Choose what to show of each kind.
+
+    Parameters
+    ----------
+    findings : Findings
+
+    Returns
+    -------
+    dict of str to Gallery
+        "wrong" and "right_0", "right_1", by class, the surest first; "uncertain", the nearest to one half first;
+        "random_wrong" and "random_right", in natural order, of those that none of these shows; "suspects", the most
+        suspect first; and "test", its most uncertain.
+    """
+    train = findings.train
+    surest = np.argsort(train.own, kind="stable")
+    wrong = surest[~train.right[surest]]
+    right = surest[train.right[surest]][::-1]
+    by_class = [right[train.labels[right] == label] for label in (0, 1)]
+    galleries = {
+        "wrong": _gallery(train, wrong, MANY),
+        "uncertain": _gallery(train, _nearest_to_half(train), SOME),
+        "right_0": _gallery(train, by_class[0], FEW),
+        "right_1": _gallery(train, by_class[1], FEW),
+    }
+    seen = {image.id for gallery in galleries.values() for image in gallery.images}
+    others = ~np.isin(train.ids, list(seen))
+    for name, rows in (("random_wrong", others & ~train.right), ("random_right", others & train.right)):
+        galleries[name] = _gallery(train, _draw(np.flatnonzero(rows)), FEW, total=int(rows.sum()))
+    row = {name: number for number, name in enumerate(train.ids.tolist())}
+    suspects = np.array([row[name] for name in findings.suspects], np.intp)
+    galleries["suspects"] = _gallery(train, suspects, SOME)
+    if findings.test:
+        galleries["test"] = _gallery(findings.test, _nearest_to_half(findings.test), SOME)
+    return galleries
+
+
+def choose_pairs(findings: Findings) -> tuple[Pair, ...]:
+    """Choose pairs of equal images: those across classes first, then across splits, then the most alike."""
+    pairs = findings.pairs
+    if pairs is None:
+        return ()
+    scored = [findings.train, *([findings.test] if findings.test else [])]
+    probabilities = {
+        (of.split, name): value
+        for of in scored
+        for name, value in zip(of.ids.tolist(), of.probabilities.tolist(), strict=True)
+    }
+    across = (pairs["label"] != pairs["other_label"]) & (pairs["label"] >= 0) & (pairs["other_label"] >= 0)
+    order = np.lexsort((-pairs["similarity"], pairs["split"] == pairs["other_split"], ~across))
+    return tuple(
+        Pair(
+            Shown((split, name), label, probabilities.get((split, name))),
+            Shown((other_split, other_name), other_label, probabilities.get((other_split, other_name))),
+            similarity,
+        )
+        for split, name, label, other_split, other_name, other_label, similarity in pairs[order[:_PAIRS]].tolist()
+    )
+
+
+def _gallery(scored: Scored, rows: NDArray[np.intp], most: int, *, total: int | None = None) -> Gallery:
+    images = zip(
+        scored.ids[rows[:most]].tolist(),
+        scored.labels[rows[:most]].tolist(),
+        scored.probabilities[rows[:most]].tolist(),
+        strict=True,
+    )
+    shown = tuple(Shown((scored.split, name), label, probability) for name, label, probability in images)
+    return Gallery(shown, len(rows) if total is None else total)
+
+
+def _nearest_to_half(scored: Scored) -> NDArray[np.intp]:
+    return np.argsort(np.abs(scored.probabilities - 0.5), kind="stable")
+
+
+def _draw(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    chosen = np.random.default_rng(SEED).permutation(len(rows))[:FEW]
+    return rows[np.sort(chosen)]

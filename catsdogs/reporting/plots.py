@@ -1,0 +1,284 @@
+"""Findings come in; plots go out, each as SVG that takes its colours and its font from the page it is put into."""
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
+
+from ..errors import printable
+from .findings import Findings, Scored
+
+BINS = 15
+"""Of the reliability diagram: those of the calibration error."""
+
+_FINE_BINS = 40
+_INSET_FROM = 0.95
+"""Area under the curve from which on the ROC's corner is drawn larger: there is little to see else."""
+
+_LONGEST = 24
+"""Characters of a class's name in a plot."""
+
+_SIZE = (5.2, 3.6)
+
+INK, MUTED, LINE, FIRST, SECOND, PAPER = (f"#00000{n}" for n in range(1, 7))
+"""Stand-ins, which become the page's own colours: it has others in the dark."""
+
+_COLOURS = dict(
+    zip((INK, MUTED, LINE, FIRST, SECOND, PAPER), ("ink", "muted", "line", "first", "second", "card"), strict=True)
+)
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: it can be found, read out and copied
+    "text.parse_math": False,  # a class may be called $
+    "font.size": 11.5,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 11,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "figure.constrained_layout.use": True,
+}
+
+# Without a handler, Python would print what Matplotlib logs, such as that it keeps its list of fonts elsewhere.
+logging.getLogger("matplotlib").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot.
+
+    Parameters
+    ----------
+    svg : str
+        An element for an HTML page, without scripts, style sheets or anything from outside.
+    said : str
+        What there is to see, for those who do not.
+    """
+
+    svg: str
+    said: str
+
+
+def draw_plots(findings: Findings) -> dict[str, Plot]:
+    """Draw what the numbers are like.
+
+    Parameters
+    ----------
+    findings : Findings
+
+    Returns
+    -------
+    dict of str to Plot
+        "reliability", "histogram", "roc" and "path", of the training images out of fold; where there is one, "curve";
+        and where there are test images, "test".
+    """
+    train, metrics = findings.train, findings.metrics
+    first, second = (_short(name) for name in findings.classes)
+    plots = {
+        "reliability": _plot("reliability", lambda axes: _reliability(axes, train, second)),
+        "histogram": _plot("histogram", lambda axes: _histogram(axes, train, (first, second))),
+        "roc": _plot("roc", lambda axes: _roc(axes, train, (first, second), metrics["auc"])),
+        "path": _plot("path", lambda axes: _path(axes, metrics)),
+    }
+    if curve := metrics.get("curve"):
+        plots["curve"] = _plot("curve", lambda axes: _curve(axes, curve))
+    if test := findings.test:
+        plots["test"] = _plot("test", lambda axes: _histogram(axes, test, (first, second)))
+    return plots
+
+
+def wilson(right: NDArray[Any], n: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 95 % intervals of shares `right` of `n` (Wilson, JASA 22, 1927): their lower and their upper ends."""
+    z = 1.959964
+    share, weight = right / n, z**2 / n
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return (share + weight / 2 - half) / (1 + weight), (share + weight / 2 + half) / (1 + weight)
+
+
+def roc(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return the corners of the ROC curve: shares of class 0 and of class 1 above each threshold, from (0, 0) on."""
+    order = np.argsort(-probabilities, kind="stable")
+    last = np.flatnonzero(np.diff(probabilities[order], append=-1.0))
+    above = np.vstack([labels[order] == 0, labels[order] == 1]).cumsum(axis=1)[:, last]
+    false, true = np.hstack([np.zeros((2, 1)), above / above[:, -1:]])
+    return false, true
+
+
+def _reliability(axes: Axes, scored: Scored, second: str) -> str:
+    bins = np.minimum((scored.probabilities * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS).astype(np.float64)
+    there = counts > 0
+    counts = counts[there]
+    means = np.bincount(bins, scored.probabilities, BINS)[there] / counts
+    hits = np.bincount(bins, scored.labels == 1, BINS)[there]
+    low, high = wilson(hits, counts)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    axes.vlines(means, low, high, color=SECOND, alpha=0.6, linewidth=1.4)
+    axes.scatter(means, hits / counts, s=18 + 110 * np.sqrt(counts / counts.max()), color=SECOND, edgecolor=PAPER)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    axes.set(xlabel=f"probability of {second}, mean of the bin", ylabel=f"share of {second}")
+    parts = [f"of {n:,.0f} images at {p:.2f} {h / n:.0%}" for p, h, n in zip(means, hits, counts, strict=True)]
+    return f"Reliability diagram. Are {second}: {'; '.join(parts)}."
+
+
+def _histogram(axes: Axes, scored: Scored, classes: tuple[str, str]) -> str:
+    edges = np.linspace(0, 1, _FINE_BINS + 1)
+    said = []
+    kinds = ((classes[0], FIRST, 0), (classes[1], SECOND, 1), ("no label", MUTED, -1))
+    for name, colour, label in kinds:
+        of_label = scored.probabilities[scored.labels == label]
+        if not len(of_label):
+            continue
+        counts, _ = np.histogram(of_label, edges)
+        axes.stairs(counts, edges, color=colour, fill=True, alpha=0.22, baseline=0.5)
+        axes.stairs(counts, edges, color=colour, linewidth=1.6, label=name, baseline=0.5)
+        said.append(f"{int(np.sum(of_label > 0.5)):,} of {len(of_label):,} with {name} are above one half")
+    axes.set_yscale("log")
+    axes.set(xlim=(0, 1), xlabel=f"probability of {classes[1]}", ylabel="images")
+    axes.set_ylim(bottom=0.5)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
+    axes.yaxis.set_minor_locator(NullLocator())
+    if len(said) > 1:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
+    return f"Histogram of the probabilities of {classes[1]}: {'; '.join(said)}."
+
+
+def _roc(axes: Axes, scored: Scored, classes: tuple[str, str], auc: float) -> str:
+    false, true = roc(scored.labels, scored.probabilities)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot(false, true, color=SECOND, drawstyle="steps-post")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set(xlabel=f"{classes[0]} taken for {classes[1]}", ylabel=f"{classes[1]} found")
+    if auc > _INSET_FROM:
+        corner = axes.inset_axes((0.42, 0.16, 0.52, 0.56), xlim=(-0.002, 0.1), ylim=(0.9, 1.002))
+        corner.plot(false, true, color=SECOND, drawstyle="steps-post")
+        corner.set(xticks=(0, 0.05, 0.1), yticks=(0.9, 0.95, 1))
+        corner.tick_params(labelsize=9.5)
+        corner.spines[:].set_visible(True)
+        for connector in axes.indicate_inset_zoom(corner, edgecolor=MUTED).connectors or ():
+            connector.set_visible(False)
+    for each in (axes, *axes.child_axes):
+        for axis in (each.xaxis, each.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    return f"ROC curve, the area under it {auc:.4f}."
+
+
+def _path(axes: Axes, metrics: dict[str, Any]) -> str:
+    said = []
+    for (name, path), line, marker in zip(metrics["paths"].items(), ("-", "--", ":"), "osD", strict=False):
+        c, losses = ([point[of] for point in path] for of in ("C", "log_loss"))
+        chosen = name == metrics["transform"]
+        axes.plot(c, losses, line, color=INK if chosen else MUTED, marker=marker, markersize=4.5, label=name)
+        if chosen:
+            at = c.index(metrics["C"])
+            axes.plot(c[at], losses[at], marker="o", markersize=13, color=SECOND, fillstyle="none", markeredgewidth=2)
+        said.append(f"{name} from {losses[0]:.4f} at C {c[0]:g} by {min(losses):.4f} to {losses[-1]:.4f} at {c[-1]:g}")
+    axes.set(xscale="log", xlabel="C, weaker regularisation to the right", ylabel="log loss, out of fold")
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}")))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.legend()
+    return f"Log loss along C: {'; '.join(said)}. Chosen: {metrics['transform']}, C {metrics['C']:g}."
+
+
+def _curve(axes: Axes, curve: list[dict[str, Any]]) -> str:
+    images, losses = (np.array([point[of] for point in curve], np.float64) for of in ("images", "log_loss"))
+    low, high = np.array([point["interval"] for point in curve], np.float64).T
+    axes.fill_between(images, low, high, color=INK, alpha=0.15, linewidth=0)
+    axes.plot(images, losses, color=INK, marker="o", markersize=5)
+    axes.set(xscale="log", xlabel="images that a head was trained on", ylabel="log loss, out of fold")
+    axes.set_ylim(bottom=0)
+    apart = np.append(
+        images[1:] >= 1.5 * images[:-1], True
+    )  # the last point is all images, and may be near the one before
+    axes.set_xticks(images[apart], [f"{n:,.0f}" for n in images[apart]])
+    axes.xaxis.set_minor_locator(NullLocator())
+    parts = [f"{n:,.0f} images {loss:.4f}" for n, loss in zip(images, losses, strict=True)]
+    return f"Learning curve, log loss by images: {'; '.join(parts)}."
+
+
+def _short(name: str) -> str:
+    name = printable(name)
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def _plot(name: str, draw: Callable[[Axes], str]) -> Plot:
+    with _style(name):
+        figure = Figure(figsize=_SIZE)
+        said = draw(figure.subplots())
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return Plot(_to_element(file.getvalue(), name, said), said)
+
+
+@contextmanager
+def _style(salt: str) -> Iterator[None]:
+    """Draw as here, whatever the user's own settings are; the same twice."""
+    from matplotlib import style
+
+    with warnings.catch_warnings(), style.context(["default", _STYLE | {"svg.hashsalt": salt}]):
+        # A class's name may have letters that the font which is measured here lacks. The browser has others.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
+def _to_element(svg: bytes, name: str, said: str) -> str:
+    """Return Matplotlib's SVG as an element whose style is in attributes, for pages that allow no other."""
+    root = ElementTree.fromstring(svg)  # noqa: S314 - it is Matplotlib's own
+    for parent in root.iter():
+        for child in [child for child in parent if child.tag.endswith(("}metadata", "}style"))]:
+            parent.remove(child)
+    text = " ".join(value for each in root.iter() for value in each.attrib.values())
+    referred = set(re.findall(r"#([\w-]+)\)?", text))
+    for each in root.iter():
+        each.tag = each.tag.rpartition("}")[2]
+        attributes = {key.rpartition("}")[2]: value for key, value in each.attrib.items()}
+        for declaration in filter(None, attributes.pop("style", "").split(";")):
+            key, _, value = (part.strip() for part in declaration.partition(":"))
+            if key == "font":
+                attributes["font-size"] = value.partition("px")[0].rpartition(" ")[2]
+            elif key != "font-family":
+                attributes[key] = value
+        if attributes.get("id") not in referred:
+            attributes.pop("id", None)
+        each.attrib.clear()
+        each.attrib.update({key: _value(key, value, name) for key, value in attributes.items()})
+    for unwanted in ("width", "height", "version"):
+        root.attrib.pop(unwanted, None)
+    root.attrib |= {"role": "img", "aria-label": said, "stroke-linejoin": "round", "class": "plot"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _value(key: str, value: str, name: str) -> str:
+    if value in _COLOURS:
+        return f"var(--{_COLOURS[value]})"
+    if key == "id":
+        return f"{name}-{value}"
+    return re.sub(r"#(?=[\w-]+\)?$)", f"#{name}-", value) if key in ("href", "clip-path") else value
