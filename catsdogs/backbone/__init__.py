@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
