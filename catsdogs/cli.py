@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -15,13 +16,21 @@ from catsdogs import terminal
 from catsdogs.errors import CatsDogsError
 from catsdogs.progress import Progress
 
+_COLUMNS = shutil.get_terminal_size().columns
+
 app = typer.Typer(
     name="catsdogs",
     help="Cats or dogs: a frozen ResNet50's features cached once, a head on them trained in seconds.",
+    # In a narrow terminal Rich's panels would cut the options' names off; plain help is never of less than 50 columns
+    # unless it is told.
+    rich_markup_mode="rich" if _COLUMNS >= 60 else None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": min(_COLUMNS, 80)},
 )
+
+FEATURES, TRAINING = "Features", "Training"
+"""Groups of options in the help; the others, of where results go and how they are shown, come before them."""
 
 Data = Annotated[
     Path,
@@ -36,6 +45,7 @@ Weights = Annotated[
         help="imagenet, random, random:SEED, FILE.h5 or FILE.keras. Default: the variable CATSDOGS_WEIGHTS, "
         "then what the artifacts were made with, then imagenet.",
         show_default=False,
+        rich_help_panel=FEATURES,
     ),
 ]
 Classes = Annotated[
@@ -44,36 +54,64 @@ Classes = Annotated[
         metavar="A,B",
         help="The two classes; probabilities are those of B. Default: DATA's two class folders, or cat,dog.",
         show_default=False,
+        rich_help_panel=FEATURES,
     ),
 ]
 Clip = Annotated[
     float | None,
     typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
 ]
-Prune = Annotated[bool, typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.", rich_help_panel=FEATURES),
+]
 Without = Annotated[
     Path | None,
-    typer.Option(metavar="CSV", help="Do not train on the ids listed here, such as suspects.csv.", show_default=False),
+    typer.Option(
+        metavar="CSV",
+        help="Do not train on the ids listed here, such as suspects.csv.",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
 ]
 Holdout = Annotated[
     float | None,
-    typer.Option(metavar="SHARE", help="Also train without this share and score it, such as 0.15.", show_default=False),
+    typer.Option(
+        metavar="SHARE",
+        help="Also train without this share and score it, such as 0.15.",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
 ]
-Nested = Annotated[bool, typer.Option("--nested", help="Also choose everything without each fold, and score it.")]
-Curve = Annotated[bool, typer.Option("--curve", help="Also train on fewer images: would more pictures help?")]
-Strict = Annotated[bool, typer.Option("--strict", help="End at the first image that cannot be read.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Where another run is writing there, wait until it has ended.")]
+Nested = Annotated[
+    bool,
+    typer.Option("--nested", help="Also choose everything without each fold, and score it.", rich_help_panel=TRAINING),
+]
+Curve = Annotated[
+    bool,
+    typer.Option("--curve", help="Also train on fewer images: would more pictures help?", rich_help_panel=TRAINING),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End at the first image that cannot be read.", rich_help_panel=FEATURES)
+]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", help="Where another run is writing there, wait until it has ended."),
+]
 Views = Annotated[
     str | None,
     typer.Option(
         help="What is computed of each image: sizes with an m if mirrored, such as 224,224m,288. Default: what the "
         "artifacts have, then 224.",
         show_default=False,
+        rich_help_panel=FEATURES,
     ),
 ]
-Engine = Annotated[str, typer.Option(help="auto, tensorflow, openvino, jax or torch.")]
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
+Engine = Annotated[str, typer.Option(help="auto, tensorflow, openvino, jax or torch.", rich_help_panel=FEATURES)]
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=FEATURES)]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Train although not all features are there yet.", rich_help_panel=TRAINING)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]
 
@@ -102,7 +140,7 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip")
 def run(
     data: Data,
     artifacts: Artifacts = HERE,
@@ -119,8 +157,6 @@ def run(
     """Do everything: extract features, train the head, write the submission.
 
     What is there and still valid is not done again.
-
-    Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip
     """
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.run(
@@ -137,7 +173,7 @@ def run(
     terminal.show(terminal.run_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs extract photographs/ --views 224,224m --artifacts mine")
 def extract(
     data: Data,
     artifacts: Artifacts = HERE,
@@ -150,10 +186,7 @@ def extract(
     strict: Strict = False,
     wait: Wait = False,
 ) -> None:
-    """Compute the features of every image that is not cached yet.
-
-    Example: catsdogs extract photographs/ --classes ants,bees
-    """
+    """Compute the features of every image that is not cached yet."""
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.extract(
             data,
@@ -172,7 +205,7 @@ def _compute(views: str | None, engine: str, precision: str) -> "catsdogs.Comput
     return catsdogs.Compute(views.split(",") if views is not None else None, engine, precision)
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs train --curve")
 def train(
     artifacts: Artifacts = HERE,
     without: Without = None,
@@ -182,10 +215,7 @@ def train(
     partial: Partial = False,
     wait: Wait = False,
 ) -> None:
-    """Train the head on the cached features, and say how good it is.
-
-    Example: catsdogs train --curve
-    """
+    """Train the head on the cached features, and say how good it is."""
     studies = [name for name, wanted in (("nested", nested), ("curve", curve)) if wanted]
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.train(
@@ -194,18 +224,15 @@ def train(
     terminal.show(terminal.training_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs submit --clip 0.01")
 def submit(artifacts: Artifacts = HERE, clip: Clip = None, wait: Wait = False) -> None:
-    """Score the cached test features, and write submission.csv.
-
-    Example: catsdogs submit --clip 0.01
-    """
+    """Score the cached test features, and write submission.csv."""
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.submit(artifacts, clip=clip)
     terminal.show(terminal.submission_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs label cat.jpg dogs/ --sort")
 def label(
     images: Annotated[
         list[str],
@@ -222,10 +249,7 @@ def label(
     sort: Annotated[bool, typer.Option("--sort", help="The most uncertain first.")] = False,
     no_preview: Annotated[bool, typer.Option("--no-preview", help="Show no pictures in the terminal.")] = False,
 ) -> None:
-    """Say of each image what it is, and how sure that is.
-
-    Example: catsdogs label cat.jpg dogs/ --json
-    """
+    """Say of each image what it is, and how sure that is."""
     if as_json and as_csv:
         raise CatsDogsError("--json and --csv cannot both be", "Give one of them")
     if "-" in images and sys.stdin.isatty():
@@ -246,12 +270,9 @@ def label(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs evaluate cats-dogs-testing/")
 def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, as_json: Json = False) -> None:
-    """Say how good the head is on the labelled images of DATA; nothing is written.
-
-    Example: catsdogs evaluate cats-dogs-testing/
-    """
+    """Say how good the head is on the labelled images of DATA; nothing is written."""
     with terminal.progress_bar() as progress:
         done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
     if as_json:
@@ -260,12 +281,9 @@ def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, a
         terminal.show(terminal.evaluation_lines(done))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs info --json")
 def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
-    """Say what the artifacts are and what made them.
-
-    Example: catsdogs info --json
-    """
+    """Say what the artifacts are, what made them, and what is stale and the command that makes it anew."""
     found = catsdogs.info(artifacts)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -273,40 +291,33 @@ def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
         terminal.show(terminal.info_lines(found))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs verify")
 def verify(artifacts: Artifacts = HERE) -> None:
-    """Hold every file against its checksum: say that all is well, or what is not and what mends it.
-
-    Example: catsdogs verify
-    """
+    """Hold every file against its checksum: say that all is well, or what is not and what mends it."""
     found = catsdogs.verify(artifacts)
     terminal.show(terminal.verification_lines(found))
     if found.problems:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs demo")
 def demo(artifacts: Artifacts = HERE / "demo", weights: Weights = None) -> None:
-    """Draw cats and dogs, and do the whole job on them; it needs nothing.
-
-    Example: catsdogs demo
-    """
+    """Draw cats and dogs, and do the whole job on them; it needs nothing."""
     with terminal.progress_bar() as progress:
         done = catsdogs.demo(artifacts, weights=weights, progress=progress)
     terminal.show(terminal.demo_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs bench photographs/ --images 100")
 def bench(
     data: Data,
     weights: Weights = None,
-    images: Annotated[int, typer.Option(help="How many images to take, evenly spread.")] = 300,
+    images: Annotated[
+        int, typer.Option(help="How many images to take, evenly spread.", rich_help_panel=FEATURES)
+    ] = 300,
     as_json: Json = False,
 ) -> None:
-    """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe.
-
-    Example: catsdogs bench photographs/ --weights random
-    """
+    """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe."""
     with terminal.progress_bar() as progress:
         done = catsdogs.bench(data, weights=weights, images=images, progress=progress)
     if as_json:
@@ -318,7 +329,7 @@ def bench(
 def main() -> None:
     """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
     try:
-        app()
+        app(prog_name="catsdogs")
     except CatsDogsError as error:
         _fail(error)
     except OSError as error:

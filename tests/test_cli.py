@@ -213,19 +213,6 @@ def test_the_version_is_that_of_the_package(program):
     assert command("--version", program=program).stdout == f"catsdogs {catsdogs.__version__}\n"
 
 
-def test_every_command_opens_its_help_with_a_sentence_and_ends_it_with_an_example():
-    from typer.main import get_command
-
-    from catsdogs.cli import app
-
-    for name, each in get_command(app).commands.items():
-        first, *_, last = each.help.strip().splitlines()
-        assert re.fullmatch(r"[A-Z].*\.", first), name
-        assert last.startswith(f"Example: catsdogs {name}"), name
-        for parameter in each.params:
-            assert parameter.help, (name, parameter.name)
-
-
 def test_every_name_of_the_api_is_documented_and_every_command_is_one_of_them():
     from typer.main import get_command
 
