@@ -1,5 +1,6 @@
 """Options come in and become one library call; its result goes to the terminal."""
 
+import io
 import json
 import os
 import shutil
@@ -328,6 +329,8 @@ def bench(
 
 def main() -> None:
     """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks end nothing
     try:
         app(prog_name="catsdogs")
     except CatsDogsError as error:

@@ -208,6 +208,14 @@ def test_names_of_files_cannot_send_escape_codes_to_the_terminal(artifacts, tmp_
     assert r"\x1b[31mred" in done.stdout
 
 
+def test_names_that_the_terminal_s_encoding_lacks_are_escaped(artifacts, tmp_path):
+    path = tmp_path / "猫.jpg"
+    path.write_bytes(b"")
+    done = command("label", path, "--artifacts", artifacts, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == f"unreadable  {tmp_path}/\\u732b.jpg: the file is empty\n"
+
+
 @pytest.mark.parametrize("program", [("-m", "catsdogs"), ("cli.py",)])
 def test_the_version_is_that_of_the_package(program):
     assert command("--version", program=program).stdout == f"catsdogs {catsdogs.__version__}\n"
