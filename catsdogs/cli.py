@@ -187,9 +187,9 @@ def label(
     """Say of each image what it is, and how sure that is."""
     if as_json and as_csv:
         raise CatsDogsError("--json and --csv cannot both be", "Give one of them")
-    if "-" in images and sys.stdin.isatty():
+    if "-" in images and os.isatty(0):
         raise CatsDogsError("- is standard input, and nothing is piped there", "Try catsdogs label - < cat.jpg")
-    given = [sys.stdin.buffer if image == "-" else image for image in images]
+    given = [os.fdopen(0, "rb", closefd=False) if image == "-" else image for image in images]
     pictures = 0 if no_preview or as_json or as_csv else terminal.pictures_shown()
     with terminal.progress_bar() as progress:
         answers = catsdogs.label(given, artifacts=artifacts, weights=weights, pictures=pictures, progress=progress)
