@@ -1,7 +1,9 @@
 """Options come in and become one library call; its result goes to the terminal."""
 
+import io
 import json
 import os
+import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -13,73 +15,42 @@ import typer
 import catsdogs
 from catsdogs import terminal
 from catsdogs.errors import CatsDogsError
+from catsdogs.options import (
+    FEATURES,
+    HERE,
+    Artifacts,
+    Classes,
+    Clip,
+    Csv,
+    Curve,
+    Data,
+    Engine,
+    Holdout,
+    Json,
+    Nested,
+    Partial,
+    Precision,
+    Prune,
+    Strict,
+    Views,
+    Wait,
+    Weights,
+    Without,
+)
 from catsdogs.progress import Progress
+
+_COLUMNS = shutil.get_terminal_size().columns
 
 app = typer.Typer(
     name="catsdogs",
     help="Cats or dogs: a frozen ResNet50's features cached once, a head on them trained in seconds.",
+    # In a narrow terminal Rich's panels would cut the options' names off; plain help is never of less than 50 columns
+    # unless it is told.
+    rich_markup_mode="rich" if _COLUMNS >= 60 else None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": min(_COLUMNS, 80)},
 )
-
-Data = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DATA", help="A folder or a zip of images; Kaggle's download as it comes.", show_default=False
-    ),
-]
-Artifacts = Annotated[Path, typer.Option(help="Where results go.")]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        help="imagenet, random, random:SEED, FILE.h5 or FILE.keras. Default: the variable CATSDOGS_WEIGHTS, "
-        "then what the artifacts were made with, then imagenet.",
-        show_default=False,
-    ),
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A,B",
-        help="The two classes; probabilities are those of B. Default: DATA's two class folders, or cat,dog.",
-        show_default=False,
-    ),
-]
-Clip = Annotated[
-    float | None,
-    typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
-]
-Prune = Annotated[bool, typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
-Without = Annotated[
-    Path | None,
-    typer.Option(metavar="CSV", help="Do not train on the ids listed here, such as suspects.csv.", show_default=False),
-]
-Holdout = Annotated[
-    float | None,
-    typer.Option(metavar="SHARE", help="Also train without this share and score it, such as 0.15.", show_default=False),
-]
-Nested = Annotated[bool, typer.Option("--nested", help="Also choose everything without each fold, and score it.")]
-Curve = Annotated[bool, typer.Option("--curve", help="Also train on fewer images: would more pictures help?")]
-Strict = Annotated[bool, typer.Option("--strict", help="End at the first image that cannot be read.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Where another run is writing there, wait until it has ended.")]
-Views = Annotated[
-    str | None,
-    typer.Option(
-        help="What is computed of each image: sizes with an m if mirrored, such as 224,224m,288. Default: what the "
-        "artifacts have, then 224.",
-        show_default=False,
-    ),
-]
-Engine = Annotated[str, typer.Option(help="auto, tensorflow, openvino, jax or torch.")]
-Precision = Annotated[
-    str, typer.Option(help="auto, float32, bfloat16, float16, or int8, which is never taken by itself.")
-]
-Partial = Annotated[bool, typer.Option("--partial", help="Train although not all features are there yet.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]
-
-HERE = Path("artifacts")
 
 _INTERRUPTED = 130
 """Exit code after Ctrl-C (128 + SIGINT)."""
@@ -104,7 +75,7 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip")
 def run(
     data: Data,
     artifacts: Artifacts = HERE,
@@ -121,8 +92,6 @@ def run(
     """Do everything: extract features, train the head, write the submission.
 
     What is there and still valid is not done again.
-
-    Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip
     """
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.run(
@@ -139,7 +108,7 @@ def run(
     terminal.show(terminal.run_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs extract photographs/ --views 224,224m --artifacts mine")
 def extract(
     data: Data,
     artifacts: Artifacts = HERE,
@@ -152,10 +121,7 @@ def extract(
     strict: Strict = False,
     wait: Wait = False,
 ) -> None:
-    """Compute the features of every image that is not cached yet.
-
-    Example: catsdogs extract photographs/ --classes ants,bees
-    """
+    """Compute the features of every image that is not cached yet."""
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.extract(
             data,
@@ -174,7 +140,7 @@ def _compute(views: str | None, engine: str, precision: str) -> "catsdogs.Comput
     return catsdogs.Compute(views.split(",") if views is not None else None, engine, precision)
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs train --curve")
 def train(
     artifacts: Artifacts = HERE,
     without: Without = None,
@@ -184,10 +150,7 @@ def train(
     partial: Partial = False,
     wait: Wait = False,
 ) -> None:
-    """Train the head on the cached features, and say how good it is.
-
-    Example: catsdogs train --curve
-    """
+    """Train the head on the cached features, and say how good it is."""
     studies = [name for name, wanted in (("nested", nested), ("curve", curve)) if wanted]
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.train(
@@ -196,29 +159,23 @@ def train(
     terminal.show(terminal.training_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs submit --clip 0.01")
 def submit(artifacts: Artifacts = HERE, clip: Clip = None, wait: Wait = False) -> None:
-    """Score the cached test features, and write submission.csv.
-
-    Example: catsdogs submit --clip 0.01
-    """
+    """Score the cached test features, and write submission.csv."""
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.submit(artifacts, clip=clip)
     terminal.show(terminal.submission_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs report")
 def report(artifacts: Artifacts = HERE, wait: Wait = False) -> None:
-    """Write report.html: figures, plots, and the pictures that are worth a look.
-
-    Example: catsdogs report
-    """
+    """Write report.html: figures, plots, and the pictures that are worth a look."""
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.report(artifacts, progress=progress)
     terminal.show(terminal.report_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs label cat.jpg dogs/ --sort")
 def label(
     images: Annotated[
         list[str],
@@ -235,15 +192,12 @@ def label(
     sort: Annotated[bool, typer.Option("--sort", help="The most uncertain first.")] = False,
     no_preview: Annotated[bool, typer.Option("--no-preview", help="Show no pictures in the terminal.")] = False,
 ) -> None:
-    """Say of each image what it is, and how sure that is.
-
-    Example: catsdogs label cat.jpg dogs/ --json
-    """
+    """Say of each image what it is, and how sure that is."""
     if as_json and as_csv:
         raise CatsDogsError("--json and --csv cannot both be", "Give one of them")
-    if "-" in images and sys.stdin.isatty():
+    if "-" in images and os.isatty(0):
         raise CatsDogsError("- is standard input, and nothing is piped there", "Try catsdogs label - < cat.jpg")
-    given = [sys.stdin.buffer if image == "-" else image for image in images]
+    given = [os.fdopen(0, "rb", closefd=False) if image == "-" else image for image in images]
     pictures = 0 if no_preview or as_json or as_csv else terminal.pictures_shown()
     with terminal.progress_bar() as progress:
         answers = catsdogs.label(given, artifacts=artifacts, weights=weights, pictures=pictures, progress=progress)
@@ -259,12 +213,9 @@ def label(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs evaluate cats-dogs-testing/")
 def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, as_json: Json = False) -> None:
-    """Say how good the head is on the labelled images of DATA; nothing is written.
-
-    Example: catsdogs evaluate cats-dogs-testing/
-    """
+    """Say how good the head is on the labelled images of DATA; nothing is written."""
     with terminal.progress_bar() as progress:
         done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
     if as_json:
@@ -299,12 +250,9 @@ def export(
         terminal.show(terminal.export_lines(done))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs info --json")
 def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
-    """Say what the artifacts are and what made them.
-
-    Example: catsdogs info --json
-    """
+    """Say what the artifacts are, what made them, and what is stale and the command that makes it anew."""
     found = catsdogs.info(artifacts)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -312,19 +260,16 @@ def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
         terminal.show(terminal.info_lines(found))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs verify")
 def verify(artifacts: Artifacts = HERE) -> None:
-    """Hold every file against its checksum: say that all is well, or what is not and what mends it.
-
-    Example: catsdogs verify
-    """
+    """Hold every file against its checksum: say that all is well, or what is not and what mends it."""
     found = catsdogs.verify(artifacts)
     terminal.show(terminal.verification_lines(found))
     if found.problems:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs prepare photographs/ prepared/")
 def prepare(
     data: Data,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)],
@@ -332,37 +277,30 @@ def prepare(
     classes: Classes = None,
     wait: Wait = False,
 ) -> None:
-    """Write the labelled images as 224x224 PNGs, 85 % to train on and 15 % to test, as in 2017.
-
-    Example: catsdogs prepare train.zip prepared/
-    """
+    """Write the labelled images as 224x224 PNGs, 85 % to train on and 15 % to test, as in 2017."""
     with terminal.progress_bar() as progress, _held(out, wait, progress):
         done = catsdogs.prepare(data, out, seed=seed, classes=classes, progress=progress)
     terminal.show(terminal.preparation_lines(done))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs demo")
 def demo(artifacts: Artifacts = HERE / "demo", weights: Weights = None) -> None:
-    """Draw cats and dogs, and do the whole job on them; it needs nothing.
-
-    Example: catsdogs demo
-    """
+    """Draw cats and dogs, and do the whole job on them; it needs nothing."""
     with terminal.progress_bar() as progress:
         done = catsdogs.demo(artifacts, weights=weights, progress=progress)
     terminal.show(terminal.demo_lines(done, artifacts))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs bench photographs/ --images 100")
 def bench(
     data: Data,
     weights: Weights = None,
-    images: Annotated[int, typer.Option(help="How many images to take, evenly spread.")] = 300,
+    images: Annotated[
+        int, typer.Option(help="How many images to take, evenly spread.", rich_help_panel=FEATURES)
+    ] = 300,
     as_json: Json = False,
 ) -> None:
-    """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe.
-
-    Example: catsdogs bench photographs/ --weights random
-    """
+    """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe."""
     with terminal.progress_bar() as progress:
         done = catsdogs.bench(data, weights=weights, images=images, progress=progress)
     if as_json:
@@ -371,19 +309,18 @@ def bench(
         terminal.show(terminal.benchmark_lines(done))
 
 
-@app.command()
+@app.command(epilog="Example: catsdogs notebook")
 def notebook() -> None:
-    """Write a Jupyter notebook that walks through the whole job, with pictures, into the current folder.
-
-    Example: catsdogs notebook
-    """
+    """Write a Jupyter notebook that walks through the whole job, with pictures, into the current folder."""
     terminal.show(terminal.notebook_lines(catsdogs.notebook()))
 
 
 def main() -> None:
     """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks end nothing
     try:
-        app()
+        app(prog_name="catsdogs")
     except CatsDogsError as error:
         _fail(error)
     except OSError as error:

@@ -1,11 +1,11 @@
 """Paths of images come in; what the head says of each goes out: which class, and how sure."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache as once
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from natsort import natsort_keygen
@@ -24,7 +24,7 @@ from .progress import Progress
 from .sources import ImageFile, OpenZips, image_file, image_of, open_zip, walk_folder, walk_zip
 from .views import parse_views
 
-Given = str | Path | BinaryIO
+Given = str | Path | BufferedIOBase
 """A path of an image, a folder or a zip; or an open file with one image's bytes."""
 
 _PICTURE = 320
@@ -67,7 +67,7 @@ class Labelled:
 
 
 def label(
-    images: Given | Sequence[Given],
+    images: Given | Iterable[Given],
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
@@ -78,7 +78,7 @@ def label(
 
     Parameters
     ----------
-    images : str, Path or binary file, or a sequence of them
+    images : str, Path or open binary file, or several of them
         Files, folders and zips of files; an open file holds one image's bytes.
     artifacts : str or Path
         The artifacts folder, with a head in it.
@@ -104,7 +104,7 @@ def label(
     trained = head.load(where)
     backbone = backbone_of(trained, where, weights, progress=progress)
     views = parse_views(trained.facts["views"])
-    given = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+    given = [images] if isinstance(images, str | Path | BufferedIOBase) else images
     with OpenZips() as open_zips:
         broken: dict[str, str] = {}
         files = [file for path in given for file in _files(path, open_zips, broken)]

@@ -209,22 +209,17 @@ def test_names_of_files_cannot_send_escape_codes_to_the_terminal(artifacts, tmp_
     assert r"\x1b[31mred" in done.stdout
 
 
+def test_names_that_the_terminal_s_encoding_lacks_are_escaped(artifacts, tmp_path):
+    path = tmp_path / "猫.jpg"
+    path.write_bytes(b"")
+    done = command("label", path, "--artifacts", artifacts, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == f"unreadable  {tmp_path}/\\u732b.jpg: the file is empty\n"
+
+
 @pytest.mark.parametrize("program", [("-m", "catsdogs"), ("cli.py",)])
 def test_the_version_is_that_of_the_package(program):
     assert command("--version", program=program).stdout == f"catsdogs {catsdogs.__version__}\n"
-
-
-def test_every_command_opens_its_help_with_a_sentence_and_ends_it_with_an_example():
-    from typer.main import get_command
-
-    from catsdogs.cli import app
-
-    for name, each in get_command(app).commands.items():
-        first, *_, last = each.help.strip().splitlines()
-        assert re.fullmatch(r"[A-Z].*\.", first), name
-        assert last.startswith(f"Example: catsdogs {name}"), name
-        for parameter in each.params:
-            assert parameter.help, (name, parameter.name)
 
 
 def test_every_name_of_the_api_is_documented_and_every_command_is_one_of_them():

@@ -96,6 +96,21 @@ def test_a_label_names_the_image_as_it_was_given(data, run, tmp_path, monkeypatc
         assert [answer.image for answer in catsdogs.label(given, artifacts=tmp_path / "artifacts")] == [given]
 
 
+def test_open_files_paths_that_come_one_by_one_and_zips_are_labelled_alike(data, run, tmp_path, zipped):
+    run(data)
+    (tmp_path / "some.zip").write_bytes(zipped({"a/1.jpg": (data / "test/1.jpg").read_bytes()}))
+    with (data / "test/1.jpg").open("rb") as file:
+        (opened,) = catsdogs.label(file, artifacts=tmp_path / "artifacts")
+    (path,) = catsdogs.label((data / "test").glob("1.jpg"), artifacts=tmp_path / "artifacts", pictures=1)
+    (member,) = catsdogs.label(tmp_path / "some.zip", artifacts=tmp_path / "artifacts")
+    assert (opened.image, member.image) == ("-", f"{tmp_path}/some.zip/a/1.jpg")
+    assert opened.probability == path.probability == member.probability
+    assert (opened.picture, path.picture.shape) == (None, (30, 40, 3))
+    (tmp_path / "none.zip").write_bytes(zipped({"a/1.txt": b"text"}))
+    with pytest.raises(CatsDogsError, match=r"no images in .*none\.zip"):
+        catsdogs.label(tmp_path / "none.zip", artifacts=tmp_path / "artifacts")
+
+
 def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_path):
     features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
     catsdogs.import_features(

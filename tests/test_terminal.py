@@ -142,6 +142,11 @@ def test_a_terminal_that_can_is_given_pixels():
     assert "▀" not in sixel
 
 
+def test_who_types_while_the_terminal_is_asked_gets_half_blocks():
+    typed = [(b"\x1b[c", "é".encode())]
+    assert "▀" in in_terminal(80, PICTURED, typed, XTERM_VERSION="XTerm(390)")
+
+
 def test_a_terminal_that_cannot_show_pixels_is_not_asked():
     assert "\x1b[c" not in in_terminal(80, PICTURED)
 

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -51,7 +52,7 @@ def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
     return ImageFile(parts, str(path), partial(read_file, path), partial(_size, path))
 
 
-def image_of(content: BinaryIO, where: str) -> ImageFile:
+def image_of(content: BufferedIOBase, where: str) -> ImageFile:
     """Return what an open file still holds as an image that is called `where`; it is read at once, as pipes are."""
     data = content.read(MAX_BYTES + 1)
 

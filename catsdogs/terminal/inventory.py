@@ -55,7 +55,7 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
 def _timing(step: str, facts: dict[str, Any]) -> Iterator[str]:
     """Say how long a step took, and of a step that has several stages how long each worked."""
     rate = f", {facts['rate']:g}/s" if facts.get("rate") else ""
-    yield f"{step}: {facts.get('images', 0):,} images in {facts.get('seconds', 0):.1f} s{rate} on {facts.get('host')}"
+    yield f"{step}: {facts.get('images', 0):,} images in {facts.get('seconds', 0):.2f} s{rate} on {facts.get('host')}"
     if stages := facts.get("stages"):
         yield "  " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items()) + " s, of all threads"
 

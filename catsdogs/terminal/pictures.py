@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import termios
+from functools import cache as once
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
     from rich.console import Console, RenderableType
@@ -56,11 +61,22 @@ def show_picture(pixels: NDArray[np.uint8], console: Console) -> RenderableType:
     scale = min(COLUMNS / width, 2 * ROWS / height)
     columns, rows = max(1, round(scale * width)), max(1, round(scale * height / 2))
     picture = Image.fromarray(pixels)
-    if console.color_system == "truecolor" and sys.stdin.isatty() and any(map(os.environ.get, _GRAPHIC)):
-        from textual_image.renderable import Image as Graphic  # asks the terminal what it can show
-
-        return Graphic(picture, width=columns, height=rows)
+    if console.color_system == "truecolor" and (in_pixels := _find_pixels()):
+        return in_pixels(picture, width=columns, height=rows)
     return _half_blocks(np.asarray(picture.resize((columns, 2 * rows), Image.Resampling.BOX)))
+
+
+@once
+def _find_pixels() -> Callable[..., RenderableType] | None:
+    """Return what shows a picture in pixels, or None where the terminal does not say that it can."""
+    if not (os.isatty(0) and any(map(os.environ.get, _GRAPHIC))):
+        return None
+    logging.getLogger("textual_image").addHandler(logging.NullHandler())
+    try:
+        from textual_image.renderable import Image  # the import asks the terminal
+    except (OSError, ValueError, termios.error):  # it is no terminal after all, or somebody typed meanwhile
+        return None
+    return Image
 
 
 def _half_blocks(pixels: NDArray[np.uint8]) -> Text:

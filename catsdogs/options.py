@@ -1,0 +1,99 @@
+"""Options of the command line that several commands share: what each is called, and what its help says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FEATURES, TRAINING = "Features", "Training"
+"""Groups of options in the help; the others, of where results go and how they are shown, come before them."""
+
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA", help="A folder or a zip of images; Kaggle's download as it comes.", show_default=False
+    ),
+]
+Artifacts = Annotated[Path, typer.Option(help="Where results go.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="imagenet, random, random:SEED, FILE.h5 or FILE.keras. Default: the variable CATSDOGS_WEIGHTS, "
+        "then what the artifacts were made with, then imagenet.",
+        show_default=False,
+        rich_help_panel=FEATURES,
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="The two classes; probabilities are those of B. Default: DATA's two class folders, or cat,dog.",
+        show_default=False,
+        rich_help_panel=FEATURES,
+    ),
+]
+Clip = Annotated[
+    float | None,
+    typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.", show_default=False),
+]
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.", rich_help_panel=FEATURES),
+]
+Without = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV",
+        help="Do not train on the ids listed here, such as suspects.csv.",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
+]
+Holdout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Also train without this share and score it, such as 0.15.",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
+]
+Nested = Annotated[
+    bool,
+    typer.Option("--nested", help="Also choose everything without each fold, and score it.", rich_help_panel=TRAINING),
+]
+Curve = Annotated[
+    bool,
+    typer.Option("--curve", help="Also train on fewer images: would more pictures help?", rich_help_panel=TRAINING),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End at the first image that cannot be read.", rich_help_panel=FEATURES)
+]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", help="Where another run is writing there, wait until it has ended."),
+]
+Views = Annotated[
+    str | None,
+    typer.Option(
+        help="What is computed of each image: sizes with an m if mirrored, such as 224,224m,288. Default: what the "
+        "artifacts have, then 224.",
+        show_default=False,
+        rich_help_panel=FEATURES,
+    ),
+]
+Engine = Annotated[str, typer.Option(help="auto, tensorflow, openvino, jax or torch.", rich_help_panel=FEATURES)]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32, bfloat16, float16, or int8, which is never taken by itself.", rich_help_panel=FEATURES
+    ),
+]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Train although not all features are there yet.", rich_help_panel=TRAINING)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]
+
+HERE = Path("artifacts")
