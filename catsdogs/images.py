@@ -182,8 +182,7 @@ def _decode(data: bytes, shape: Callable[[int, int], tuple[int, int]], counted: 
                     f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {ROOM:,}"
                 )
             with _room(max(0, needed - counted)), closing(image):  # its memory is free before the room is
-                whole = _rgb(_upright(image))
-                return np.asarray(whole.resize(shape(*whole.size), Image.Resampling.BICUBIC).convert("RGB"))
+                return _resized(_rgb(_upright(image)), shape)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
     except (UnreadableImageError, MemoryError):
@@ -191,6 +190,10 @@ def _decode(data: bytes, shape: Callable[[int, int], tuple[int, int]], counted: 
     except Exception as error:  # on hostile bytes Pillow's decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise UnreadableImageError(f"it does not decode: {reason}") from error
+
+
+def _resized(image: Image.Image, shape: Callable[[int, int], tuple[int, int]]) -> NDArray[np.uint8]:
+    return np.asarray(image.resize(shape(*image.size), Image.Resampling.BICUBIC).convert("RGB"))
 
 
 def _bytes_needed(image: Image.Image, data: bytes, size: int) -> int:
