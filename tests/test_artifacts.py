@@ -51,6 +51,7 @@ def test_asking_where_a_file_lies_creates_nothing(tmp_path):
         "suspects.csv",
         "predictions.csv",
         "submission.csv",
+        "report.html",
         "source.json",
         "timings.json",
     }

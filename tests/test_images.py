@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from catsdogs import images
-from catsdogs.images import FORMATS, ROOM, SIZE, UnreadableImageError, decode, decode_squares, room_to_read
+from catsdogs.images import (
+    FORMATS,
+    ROOM,
+    SIZE,
+    UnreadableImageError,
+    decode,
+    decode_squares,
+    room_to_read,
+    shrink,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -552,3 +561,17 @@ def test_thousands_of_damaged_pictures_of_every_form_are_pixels_or_a_reason(capf
     assert 400 < decoded < 3600  # neither is all refused, nor is the damage too small to be seen
     assert len({reason.split(":")[0] for reason in verdicts}) > 3
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [((640, 480), (240, 320)), ((30, 40), (40, 30)), ((320, 320), (320, 320)), ((2000, 3), (1, 320))]
+)
+def test_what_is_shown_to_people_keeps_its_proportions_and_is_never_enlarged(draw, encode, size, shape):
+    assert shrink(encode(draw(1, size=size)), 320).shape == (*shape, 3)
+
+
+def test_what_is_shown_to_people_has_the_pixels_that_the_network_sees(draw, encode):
+    data = encode(draw(1, size=(500, 500)), "JPEG")
+    np.testing.assert_array_equal(shrink(data, 224), decode(data, 224))
+    with pytest.raises(UnreadableImageError, match="the file is empty"):
+        shrink(b"", 320)

@@ -1,0 +1,58 @@
+"""Computed features and some photographs come in; out goes how long a report on as many files as features takes.
+
+    python benchmarks/reports.py ../shared/features ../shared/data/kaggle/train OUT
+
+Each file is a copy of one of the photographs of its class and ends in bytes of its own, so that no two are the same.
+What the head says of a picture is thus nothing that anybody could see in it.
+"""
+
+import argparse
+import itertools
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from import_features import load
+
+import catsdogs
+from catsdogs.artifacts import Artifacts, record, writing
+from catsdogs.cache import CacheWriter, Origin, digest
+from catsdogs.classes import CLASSES
+
+VIEW, RUNS = "224", 3
+
+
+def main() -> None:
+    """Make the files, the cache and the head, and time the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path, help="a folder that holds features.py")
+    parser.add_argument("photographs", type=Path, help="a folder of cat.N.jpg and dog.N.jpg")
+    parser.add_argument("out", type=Path, help="the data and the artifacts go there")
+    given = parser.parse_args()
+
+    ids, labels, views = load(given.features / "features.py", [VIEW])
+    data, where = given.out / "data", Artifacts(given.out / "artifacts")
+    data.mkdir(parents=True, exist_ok=True)
+    photographs = {name: itertools.cycle(sorted(given.photographs.rglob(f"{name}.*.jpg"))) for name in CLASSES}
+    origin = Origin("imported", "0" * 64, "imported", "unknown", "float32", "imported")
+    wanted = {"train": (ids, np.asarray(labels, np.int8))}
+    with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted) as cache:
+        for row, (name, label) in enumerate(zip(ids, labels, strict=True)):
+            photograph = next(photographs[CLASSES[label]])
+            content = photograph.read_bytes() + f"\n{name}".encode()
+            (data / f"{name}.jpg").write_bytes(content)
+            cache.put("train", row, digest(content), np.asarray(views[VIEW][row : row + 1], np.float32))
+        record(where.source, train=str(data.resolve()))
+    catsdogs.train(where.root)
+
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "catsdogs", "report", "--artifacts", where.root], check=True)
+        seconds = time.perf_counter() - start
+        print(f"{len(ids):,} images: {seconds:.1f} s for the process, {where.report.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
