@@ -194,7 +194,7 @@ def test_every_command_opens_its_help_with_a_sentence_and_ends_it_with_an_exampl
     for name, each in get_command(app).commands.items():
         first, *_, last = each.help.strip().splitlines()
         assert re.fullmatch(r"[A-Z].*\.", first), name
-        assert last.startswith(f"Example: catsdogs {name}"), name
+        assert (each.epilog or last).startswith(f"Example: catsdogs {name}"), name
         for parameter in each.params:
             assert parameter.help, (name, parameter.name)
 

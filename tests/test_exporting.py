@@ -104,9 +104,7 @@ def labelled(folder, artifacts):
     return files, probabilities
 
 
-@pytest.mark.parametrize(
-    ("transform", "views"), [("identity", ("224",)), ("sqrt", ("224", "224m")), ("rbf", ("224",))]
-)
+@pytest.mark.parametrize(("transform", "views"), [("identity", ("224",)), ("sqrt", ("224", "224m")), ("rbf", ("224",))])
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_exported_computes_what_label_says(form, transform, views, artifacts, folder):
     where = artifacts(transform, views)
