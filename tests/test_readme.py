@@ -1,4 +1,5 @@
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,17 @@ def newcomer(tmp_path, monkeypatch, tiny_backbone, draw):
 
 
 def test_the_python_examples_run_and_print_what_they_say(newcomer, capsys):
-    api, look = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    api, elsewhere, look = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(api.strip().splitlines()) <= 10
     exec(api, {})
     assert re.search(r"^cat\.0 0 \(40, 2048\) float32$", capsys.readouterr().out, re.MULTILINE)
+    if all(map(find_spec, ("onnx", "onnxruntime", "tf2onnx"))):
+        for form in ("keras", "onnx"):
+            catsdogs.export(form)
+        exec(elsewhere, {})
+        said = [float(number) for number in re.findall(r"\[\[(\S+?)\]\]", capsys.readouterr().out)]
+        (answer,) = catsdogs.label("test/1.jpg")
+        assert said == pytest.approx([answer.probability] * 2, abs=0.01)  # which was computed in 16 bits, perhaps
     exec(look, {})
     said = capsys.readouterr().out
     assert re.search(r"^cat\.\d+ is the cat that looks most like a dog$", said, re.MULTILINE)

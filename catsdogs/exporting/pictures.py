@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +12,15 @@ from ..images import UnreadableImageError, decode_squares
 from ..sample import draw
 from ..sources import ImageFile, Source
 
-COUNT = 32
+COUNT = 16
 """How many are enough to notice a graph that computes something else."""
 
 
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """Decoded pictures.
-
-    Parameters
-    ----------
-    squares : dict of int to ndarray of shape (n, size, size, 3), uint8
-        RGB, by size.
-    source : str or None
-        Where they lie; None where they were drawn.
-    """
-
-    squares: dict[int, NDArray[np.uint8]]
-    source: str | None
+Squares = dict[int, NDArray[np.uint8]]
+"""One decoded picture, of shape (size, size, 3), RGB, by size."""
 
 
-def some_pictures(where: Artifacts, classes: Sequence[str], sizes: Collection[int]) -> Pictures:
+def some_pictures(where: Artifacts, classes: Sequence[str], sizes: Collection[int]) -> tuple[list[Squares], str | None]:
     """Return pictures of the test split, else of the training split, evenly spread; drawn ones where both are gone.
 
     Parameters
@@ -42,17 +29,21 @@ def some_pictures(where: Artifacts, classes: Sequence[str], sizes: Collection[in
     classes : pair of str
     sizes : collection of int
         Sides in pixels.
+
+    Returns
+    -------
+    pictures : list of dict of int to ndarray of shape (size, size, 3), uint8
+    source : str or None
+        Where they lie; None where they were drawn.
     """
     noted = read_json(where.source, NOTE)
     for split in ("test", "train"):
         if split in noted and (found := _of_split(noted[split], split, classes, sizes)):
-            return Pictures(_stacked(found, sizes), noted[split])
-    return Pictures(_stacked(list(_drawn(sizes)), sizes), None)
+            return found, noted[split]
+    return list(_drawn(sizes)), None
 
 
-def _of_split(
-    path: str, split: str, classes: Sequence[str], sizes: Collection[int]
-) -> list[dict[int, NDArray[np.uint8]]]:
+def _of_split(path: str, split: str, classes: Sequence[str], sizes: Collection[int]) -> list[Squares]:
     first, second = classes
     try:
         with Source(path, classes=(first, second)) as source:
@@ -63,7 +54,7 @@ def _of_split(
         return []
 
 
-def _decoded(files: Sequence[ImageFile], sizes: Collection[int]) -> Iterator[dict[int, NDArray[np.uint8]]]:
+def _decoded(files: Sequence[ImageFile], sizes: Collection[int]) -> Iterator[Squares]:
     for file in files:
         try:
             yield decode_squares(file.read(), sizes)
@@ -71,12 +62,8 @@ def _decoded(files: Sequence[ImageFile], sizes: Collection[int]) -> Iterator[dic
             continue
 
 
-def _drawn(sizes: Collection[int]) -> Iterator[dict[int, NDArray[np.uint8]]]:
+def _drawn(sizes: Collection[int]) -> Iterator[Squares]:
     for seed in range(COUNT):
         file = io.BytesIO()
         draw(seed % 2, np.random.default_rng(seed)).save(file, "PNG")
         yield decode_squares(file.getvalue(), sizes)
-
-
-def _stacked(pictures: Sequence[dict[int, NDArray[np.uint8]]], sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
-    return {size: np.stack([picture[size] for picture in pictures]) for size in sizes}

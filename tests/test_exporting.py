@@ -1,0 +1,273 @@
+"""Backbone and head as one network: what other programs compute of a picture is what `label` says of it."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import catsdogs
+from catsdogs import CatsDogsError, Compute, head
+from catsdogs.exporting import network
+from catsdogs.head import Choice
+from catsdogs.head import validation as of_validation
+from catsdogs.terminal import export_lines
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+needs_onnx = pytest.mark.skipif(
+    not all(map(find_spec, ("onnx", "onnxruntime", "tf2onnx"))), reason="catsdogs[onnx] is not installed"
+)
+FORMS = ["keras", pytest.param("onnx", marks=needs_onnx)]
+
+ALONE = {
+    "keras": """
+import sys
+sys.modules["catsdogs"] = None
+import keras, numpy as np
+model = keras.saving.load_model(sys.argv[1])
+images = np.load(sys.argv[2])
+given = [images[tensor.name] for tensor in model.inputs]
+given = given if len(given) > 1 else given[0]
+print(*model.predict(given, batch_size=5, verbose=0)[:, 0].tolist())
+""",
+    "onnx": """
+import sys
+for name in ("catsdogs", "tensorflow", "keras", "onnx", "tf2onnx"): sys.modules[name] = None
+import onnxruntime, numpy as np
+session = onnxruntime.InferenceSession(sys.argv[1])
+images = np.load(sys.argv[2])
+for start in (0, 5):
+    print(*session.run(["probability"], {name: images[name][start : start + 5] for name in images})[0][:, 0].tolist())
+""",
+}
+"""What somebody writes who has the file and nothing of ours: pixels in, probabilities out, five images at once."""
+
+
+@pytest.fixture
+def folder(tmp_path, draw, encode, write_folder):
+    """Twenty labelled pictures and six others."""
+    labelled = {f"train/{'dog' if n % 2 else 'cat'}.{n}.jpg": encode(draw(n), "JPEG") for n in range(20)}
+    return write_folder(tmp_path / "data", labelled | {f"test/{n}.jpg": encode(draw(n), "JPEG") for n in range(20, 26)})
+
+
+@pytest.fixture
+def artifacts(folder, tmp_path, tiny_backbone, monkeypatch):
+    """Return what makes an artifacts folder with a head of a given transform on given views."""
+
+    def with_head(transform="sqrt", views=("224",), precision="float32"):
+        def choose(examples, **_):  # what cross-validation finds, had it found this
+            path = of_validation._Path(examples, transform, c=10)
+            path._fit(path._start)
+            c, solution, probabilities = path.chosen()
+            return head.CrossValidation(Choice(transform, c), {}, {}, probabilities, path.design, solution)
+
+        where = tmp_path / "artifacts"
+        compute = Compute(views, "auto", precision)
+        catsdogs.extract(folder, artifacts=where, weights=str(tiny_backbone), compute=compute)
+        monkeypatch.setattr(head, "cross_validate", choose)
+        catsdogs.train(where)
+        return where
+
+    return with_head
+
+
+def squashed(files, size):
+    """Decode and squash the way the README says."""
+    images = [Image.open(file).convert("RGB").resize((size, size), Image.Resampling.BICUBIC) for file in files]
+    return np.stack([np.asarray(image) for image in images])
+
+
+def compute_alone(form, exported, images, **environment):
+    arrays = exported.with_suffix(".npz")
+    np.savez(arrays, **images)
+    command = [sys.executable, "-c", ALONE[form], str(exported), str(arrays)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return [float(number) for number in ended.stdout.split()]
+
+
+def labelled(folder, artifacts):
+    files = sorted((folder / "test").glob("*.jpg"))
+    answers = catsdogs.label(files, artifacts=artifacts)
+    probabilities = [answer.probability for answer in answers]
+    assert np.ptp(probabilities) > 0.01  # a head that says the same of everything would prove nothing
+    return files, probabilities
+
+
+@pytest.mark.parametrize(("transform", "views"), [("identity", ("224",)), ("sqrt", ("224", "224m")), ("rbf", ("224",))])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_exported_computes_what_label_says(form, transform, views, artifacts, folder):
+    where = artifacts(transform, views)
+    done = catsdogs.export(form, artifacts=where)
+    assert done.path == where / f"catsdogs.{form}"
+    assert (done.images, done.source, done.inputs) == (6, str(folder.resolve()), {"image": (224, 224, 3)})
+    assert max(done.apart, done.apart_from_label) < 1e-5
+    files, probabilities = labelled(folder, where)
+    images = {"image": squashed(files, 224)}
+    np.testing.assert_allclose(file_form(form).compute(done.path.read_bytes(), images), probabilities, atol=1e-5)
+
+
+def file_form(form):
+    from catsdogs.exporting import keras
+
+    if form == "keras":
+        return keras
+    from catsdogs.exporting import onnx
+
+    return onnx
+
+
+@pytest.mark.parametrize("views", [("224", "224m"), ("160", "224m")])
+@pytest.mark.parametrize("form", FORMS)
+def test_who_has_the_file_alone_computes_what_label_says(form, views, artifacts, folder, tmp_path):
+    where = artifacts("rbf", views)
+    done = catsdogs.export(form, out=tmp_path / f"elsewhere/network.{form}", artifacts=where)
+    assert not (where / f"catsdogs.{form}").exists()
+    assert list(done.inputs) == (["image"] if views[0] == "224" else ["image_160", "image_224"])
+    files, probabilities = labelled(folder, where)
+    images = {name: squashed(files, shape[0]) for name, shape in done.inputs.items()}
+    np.testing.assert_allclose(compute_alone(form, done.path, images), probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_keras_file_computes_the_same_with_another_backend(backend, artifacts, folder):
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    where = artifacts("rbf", ("224", "224m"))
+    done = catsdogs.export("keras", artifacts=where)
+    files, probabilities = labelled(folder, where)
+    images = {"image": squashed(files, 224)}
+    computed = compute_alone("keras", done.path, images, KERAS_BACKEND=backend)
+    np.testing.assert_allclose(computed, probabilities, atol=1e-5)
+
+
+def test_a_keras_network_takes_bytes_and_floats_alike_and_ends_with_the_head(artifacts, folder):
+    import keras
+
+    where = artifacts("identity")
+    done = catsdogs.export("keras", artifacts=where)
+    model = keras.saving.load_model(done.path)
+    files, probabilities = labelled(folder, where)
+    pixels = squashed(files, 224)
+    for given in (pixels, pixels.astype(np.float32)):
+        np.testing.assert_allclose(model.predict(given, verbose=0)[:, 0], probabilities, atol=1e-5)
+    assert model.layers[-1].name == "probability"
+    assert [variable.path for variable in model.trainable_variables] == ["probability/kernel", "probability/bias"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_says_what_it_is(form, artifacts):
+    where = artifacts("sqrt")
+    done = catsdogs.export(form, artifacts=where)
+    if form == "keras":
+        with zipfile.ZipFile(done.path) as archive:
+            facts = json.loads(archive.read("metadata.json"))["catsdogs"]
+    else:
+        import onnx
+
+        facts = {prop.key: prop.value for prop in onnx.load(done.path).metadata_props}
+        for name in ("classes", "views", "backbone", "head"):
+            facts[name] = json.loads(facts[name])
+    made = json.loads((where / "head.json").read_text())
+    assert facts["classes"] == ["cat", "dog"]
+    assert facts["output"].startswith("the probability of dog")
+    assert facts["backbone"] == made["backbone"]
+    assert facts["head"]["transform"] == "sqrt"
+    assert facts["head"]["features"] == made["features"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_network_that_computes_something_else_is_not_written_and_what_was_there_stays(form, artifacts, monkeypatch):
+    where = artifacts()
+    (where / f"catsdogs.{form}").write_bytes(b"an earlier one")
+    before = sorted(where.iterdir())
+    monkeypatch.setattr(network, "MEANS_BGR", (0, 0, 0))
+    with pytest.raises(CatsDogsError, match=rf"catsdogs\.{form} would hold gives probabilities up to .* from ours"):
+        catsdogs.export(form, artifacts=where)
+    assert (where / f"catsdogs.{form}").read_bytes() == b"an earlier one"
+    assert sorted(where.iterdir()) == before
+
+
+def test_where_the_pictures_are_gone_it_is_checked_on_drawn_ones_and_says_so(artifacts, folder):
+    where = artifacts()
+    shutil.rmtree(folder)
+    (folder / "test").mkdir(parents=True)
+    (folder / "test/20.jpg").write_bytes(b"this is no image")
+    done = catsdogs.export("keras", artifacts=where)
+    assert (done.images, done.source) == (16, None)
+    assert "on 16 images that were drawn: yours are gone" in dict(export_lines(done)).values()
+
+
+def test_what_is_said_of_16_bits_is_the_difference_to_what_label_computes(artifacts):
+    where = artifacts("sqrt", precision="bfloat16")
+    done = catsdogs.export("keras", artifacts=where)
+    assert done.apart < 1e-5 < done.apart_from_label
+    said = "\n".join(text for _, text in export_lines(done))
+    assert "from our own probabilities in float32" in said
+    assert "from what label says, in bfloat16" in said
+    assert "from what label says" not in "\n".join(text for _, text in export_lines(replace(done, precision="float32")))
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "message"),
+    [
+        ("savedmodel", {}, "there is no form savedmodel of a network. Give keras or onnx"),
+        ("keras", {"out": "network.h5"}, r"network.h5 does not end with .keras, by which .*Give --out FILE.keras"),
+        ("keras", {"artifacts": "nothing"}, "there is no head in nothing. Run catsdogs train first"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_one_line(form, options, message, artifacts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CatsDogsError, match=message):
+        catsdogs.export(form, **{"artifacts": artifacts()} | options)
+    assert not list(tmp_path.rglob("*.keras")) + list(tmp_path.rglob("network.h5"))
+
+
+def test_a_head_on_features_from_elsewhere_has_no_backbone_to_be_exported_with(tmp_path):
+    features = np.random.default_rng(0).gamma(1, 1, (40, 2048)).astype(np.float32)
+    ids, labels = [f"{n}" for n in range(40)], np.arange(40) % 2
+    catsdogs.import_features(ids, labels, {"224": features}, artifacts=tmp_path)
+    catsdogs.train(tmp_path)
+    with pytest.raises(CatsDogsError, match="trained on features that were not computed from images here"):
+        catsdogs.export("keras", artifacts=tmp_path)
+
+
+def test_without_the_extra_onnx_is_refused_before_anything_is_loaded(artifacts, monkeypatch):
+    from catsdogs.exporting import onnx
+
+    where = artifacts()
+    monkeypatch.setattr(onnx, "find_spec", lambda name: None if "onnx" in name else find_spec(name))
+    with pytest.raises(CatsDogsError, match=r"export onnx needs tf2onnx and onnx and onnxruntime\. pip install 'cat"):
+        catsdogs.export("onnx", artifacts=where)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_of_real_photographs_both_forms_say_what_the_submission_says(form, tmp_path, write_folder):
+    if not (SHARED / "data/kaggle").is_dir():
+        pytest.skip("there are no real photographs here")
+    files = {
+        f"train/{file.name}": file.read_bytes()
+        for kind in ("cat", "dog")
+        for file in sorted((SHARED / "data/kaggle/train").rglob(f"{kind}.*.jpg"))[:40]
+    }
+    files |= {f"test/{file.name}": file.read_bytes() for file in sorted((SHARED / "data/kaggle/test").glob("*.jpg"))}
+    data, where = write_folder(tmp_path / "data", files), tmp_path / "artifacts"
+    catsdogs.run(data, artifacts=where, weights=str(SHARED / "weights/standin.keras"))
+    done = catsdogs.export(form, artifacts=where)
+    ids, submitted = np.loadtxt(where / "submission.csv", delimiter=",", skiprows=1).T
+    clip = catsdogs.info(where)["head"]["clip"]
+    images = {"image": squashed([io.BytesIO(files[f"test/{number:.0f}.jpg"]) for number in ids], 224)}
+    computed = np.clip(file_form(form).compute(done.path.read_bytes(), images), clip, 1 - clip)
+    assert len(computed) == 300
+    np.testing.assert_allclose(computed, submitted, atol=1e-4)
