@@ -1,8 +1,6 @@
 """In int8 the images decide the scales, one network computes everything, and what does not suit is refused."""
 
 import hashlib
-import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -211,19 +209,3 @@ def test_images_none_of_which_is_readable_are_refused_as_there_is_nothing_to_cal
     (tmp_path / "data/1.jpg").write_bytes(b"no image")
     with pytest.raises(CatsDogsError, match="none of the images is readable"):
         catsdogs.extract(tmp_path / "data", artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
-
-
-def test_nncf_tells_nobody_and_prints_nothing(folder, tmp_path, tiny_backbone):
-    program = (
-        "import sys, openvino_telemetry.main as main\n"
-        "main.Telemetry.init = lambda *given, app_name=None, **options: print(app_name, flush=True)\n"
-        "main.Telemetry.send_event = lambda *given, **options: None\n"
-        "import openvino; print('OpenVINO has asked')\n"
-        "import catsdogs; how = catsdogs.Compute(precision='int8')\n"
-        "catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], compute=how)\n"
-        "assert 'nncf' in sys.modules\n"
-    )
-    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(tiny_backbone)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.partition("OpenVINO has asked\n")[2] == ""
