@@ -80,6 +80,7 @@ def load_calibrated(
         raise CatsDogsError(f"none of the images is readable, and {INT8} is calibrated on them", "Give readable images")
     expected = {size: exact.features(of_size[-COMPARED:]) for size, of_size in pictures.items()}
     network = network or quantize(exact.model, pictures[sizes[0]][:CALIBRATED_ON])
+    del exact  # two at a time take memory
     backbone = load(weights, sizes, precision=INT8, network=network, progress=progress)
     found = [_cosines(backbone.features(pictures[size][-COMPARED:]), expected[size]) for size in sizes]
     least, mean = float(np.min(found)), float(np.mean(found))
