@@ -1,12 +1,15 @@
 """Image files come in; a backbone in int8 goes out, quantized on some of them and compared with float32 on others."""
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backbone import FULL, INT8, Backbone, Quantized, Weights, choose_engine, load, must_be_installed, quantize
 from .belt import draw_pictures
+from .cache import Origin, read_network
 from .errors import CatsDogsError
 from .progress import Progress
 from .sources import ImageFile
@@ -16,6 +19,18 @@ CALIBRATED_ON, COMPARED = 96, 32
 
 NEAR = 0.99
 """What the mean cosine of the compared features to those in float32 must be."""
+
+
+_log = logging.getLogger(__name__)
+
+
+def kept_network(folder: Path, origin: Origin) -> Quantized | None:
+    """Return the network that computed a cache; None where it was not quantized, or its network is damaged."""
+    try:
+        return read_network(folder, origin.network) if origin.network else None
+    except CatsDogsError as error:
+        _log.info("the backbone is quantized anew: %s", error)
+        return None
 
 
 def load_calibrated(
@@ -65,6 +80,7 @@ def load_calibrated(
         raise CatsDogsError(f"none of the images is readable, and {INT8} is calibrated on them", "Give readable images")
     expected = {size: exact.features(of_size[-COMPARED:]) for size, of_size in pictures.items()}
     network = network or quantize(exact.model, pictures[sizes[0]][:CALIBRATED_ON])
+    del exact  # two at a time take memory
     backbone = load(weights, sizes, precision=INT8, network=network, progress=progress)
     found = [_cosines(backbone.features(pictures[size][-COMPARED:]), expected[size]) for size in sizes]
     least, mean = float(np.min(found)), float(np.mean(found))

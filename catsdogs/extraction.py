@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifacts import Artifacts, record, record_timing, writing
-from .backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights, load
+from .backbone import AUTO, INT8, Backbone, Weights, choose_weights, load
 from .belt import Row, compute_rows
 from .cache import (
     CacheWriter,
@@ -23,10 +23,9 @@ from .cache import (
     count_duplicates,
     load_duplicates,
     read_manifest,
-    read_network,
     write_network,
 )
-from .calibration import load_calibrated
+from .calibration import kept_network, load_calibrated
 from .classes import Classes, parse_classes
 from .errors import CatsDogsError, printable
 from .images import PIXELS
@@ -169,7 +168,7 @@ def extract(
     chosen = choose_weights(weights, where)
     manifest = read_manifest(where.features)
     made = _known_origin(manifest, chosen, compute)
-    network = _network_of(made, where)
+    network = kept_network(where.features, made) if made else None
     # Without the network that computed it a cache is not gone on with, unless the same comes out anew.
     known = made if made and (network or not made.network) else None
     views = _views(manifest, compute)
@@ -347,14 +346,6 @@ def _known_origin(manifest: Manifest | None, chosen: Weights, compute: Compute) 
     made = manifest.origin
     as_asked = compute.engine in (AUTO, made.engine) and compute.precision in (AUTO, made.precision)
     return made if as_asked else None
-
-
-def _network_of(made: Origin | None, where: Artifacts) -> Quantized | None:
-    try:
-        return read_network(where.features, made.network) if made and made.network else None
-    except CatsDogsError as error:
-        _log.info("the backbone is quantized anew: %s", error)
-        return None
 
 
 def origin_of(chosen: Weights, backbone: Backbone) -> Origin:

@@ -159,13 +159,20 @@ def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(tiny_backb
         load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow")
 
 
-def test_openvino_tells_nobody_what_it_converts(tiny_backbone, monkeypatch):
-    def tells(*arguments, **options):
-        raise AssertionError("telemetry was started")
-
-    monkeypatch.setattr("openvino_telemetry.main.Telemetry.init", tells)
-    monkeypatch.setattr("openvino_telemetry.main.Telemetry.send_event", tells)
-    assert load(choose_weights(str(tiny_backbone)), (224,), engine="openvino").engine == "openvino"
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precision, folder, tmp_path, tiny_backbone):
+    if precision == "int8" and find_spec("nncf") is None:
+        pytest.skip("nncf is not installed")
+    program = (
+        "import sys, catsdogs, openvino_telemetry.main as main\n"
+        "main.Telemetry.init = main.Telemetry.send_event = lambda *given, **named: print(given, named, flush=True)\n"
+        "how = catsdogs.Compute(engine='openvino', precision=sys.argv[4])\n"
+        "catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], compute=how)\n"
+        "assert 'openvino' in sys.modules\n"
+    )
+    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(tiny_backbone), precision]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("engine", ["jax", "torch"])

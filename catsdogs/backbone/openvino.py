@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .folding import FULL, fold
 from .quantizing import INT8, Quantized
-from .quiet import silence
+from .quiet import openvino, silence
 from .tensorflow import compile_graph
 
 _HINTS = {FULL: "f32", "bfloat16": "bf16", "float16": "f16", INT8: "f32"}
@@ -39,11 +39,9 @@ class OpenVINOEngine:
     batches = {"cpu": 8}  # noqa: RUF012
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        import openvino
-
         self.precision = precision
         with silence():
-            core = openvino.Core()
+            core = openvino().Core()
             if isinstance(model, Quantized):
                 network = core.read_model(model.graph, model.weights)
                 network.reshape(list(shape))
@@ -72,9 +70,7 @@ class OpenVINOEngine:
     @staticmethod
     def native_precision() -> str:
         """Return the fastest precision that the processor computes without emulating it."""
-        import openvino
-
-        return "bfloat16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else FULL
+        return "bfloat16" if "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else FULL
 
 
 def converted(graph: Any) -> Any:

@@ -1,6 +1,7 @@
-"""Nothing comes in; Keras and TensorFlow go out, imported once, at the first need, and without their chatter."""
+"""Nothing comes in; Keras, OpenVINO and NNCF go out, imported once, at the first need, and without their chatter."""
 
 import faulthandler
+import logging
 import os
 import sys
 import tempfile
@@ -55,6 +56,44 @@ def keras() -> Any:
             'Set "floatx" in keras.json and the policy to float32',
         )
     return keras
+
+
+@cache
+def openvino() -> Any:
+    """Import OpenVINO."""
+    with _untold():
+        import openvino
+    return openvino
+
+
+@cache
+def nncf() -> Any:
+    """Import NNCF, and keep it from logging, and from changing how others log."""
+    loggers = logging.getLoggerClass()
+    try:
+        with _untold():
+            import nncf
+    finally:
+        logging.setLoggerClass(loggers)
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Keep Intel's packages from telling Google Analytics that they are used, as they do at their import and later.
+
+    They do without the package that sends it where that is not installed.
+    """
+    name = "openvino_telemetry"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if before:
+            sys.modules[name] = before
 
 
 @contextmanager
