@@ -1,11 +1,12 @@
 from .artifacts import hold
 from .benchmark import Benchmark, bench
 from .cache import Features, import_features, load_features
+from .computing import Compute
 from .demonstration import Demo, demo
 from .errors import CatsDogsError
 from .evaluation import Evaluation, evaluate
 from .exporting import Export, export
-from .extraction import Compute, Extraction, extract
+from .extraction import Extraction, extract
 from .inventory import info
 from .labelling import Labelled, label
 from .pipeline import Run, run

@@ -17,8 +17,9 @@ from .artifacts import Artifacts, writing
 from .backbone import ENGINES, FULL, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
 from .backbone.hardware import processor_name
 from .cache import CacheWriter, digest
+from .computing import Compute, origin_of
 from .errors import CatsDogsError
-from .extraction import Compute, Extraction, extract, origin_of
+from .extraction import Extraction, extract
 from .images import UnreadableImageError, decode
 from .progress import Progress
 from .sources import Source

@@ -13,54 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifacts import Artifacts, record, record_timing, writing
-from .backbone import AUTO, INT8, Backbone, Weights, choose_weights, load
+from .backbone import Backbone, choose_weights
 from .belt import Row, compute_rows
-from .cache import (
-    CacheWriter,
-    DamagedError,
-    Manifest,
-    Origin,
-    count_duplicates,
-    load_duplicates,
-    read_manifest,
-    write_network,
-)
-from .calibration import kept_network, load_calibrated
+from .cache import CacheWriter, DamagedError, count_duplicates, load_duplicates, read_manifest, write_network
 from .classes import Classes, parse_classes
+from .computing import BEST, Compute, origin_of, plan
 from .errors import CatsDogsError, printable
-from .images import PIXELS
 from .meter import Meter
 from .progress import Progress
 from .sources import ImageFile, Source
-from .views import FIRST, View, parse_views
+from .views import View
 
 _SYNC_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Compute:
-    """How features are to be computed.
-
-    Parameters
-    ----------
-    views : sequence of str, optional
-        Names such as "224", "224m" for mirrored, "288". By default those that the artifacts have, then "224".
-    engine : str
-        "auto", "tensorflow", "openvino", "jax" or "torch".
-    precision : str
-        "auto", "float32", "bfloat16", "float16" or "int8". "auto" is what the artifacts have, then the fastest that the
-        hardware computes natively; "int8" is calibrated on a sample of the images, and never taken unless asked for.
-    """
-
-    views: Sequence[str] | None = None
-    engine: str = AUTO
-    precision: str = AUTO
-
-
-BEST = Compute()
-"""What the artifacts have, and else what this machine does best."""
 
 
 @dataclass(frozen=True)
@@ -166,40 +132,22 @@ def extract(
     where = Artifacts(Path(artifacts))
     asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
+    planned = plan(where.features, chosen, compute)
+    by_name = {view.name: view for view in planned.views}
     manifest = read_manifest(where.features)
-    made = _known_origin(manifest, chosen, compute)
-    network = kept_network(where.features, made) if made else None
-    # Without the network that computed it a cache is not gone on with, unless the same comes out anew.
-    known = made if made and (network or not made.network) else None
-    views = _views(manifest, compute)
-    by_name = {view.name: view for view in views}
-    engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
-
-    def load_backbone() -> Backbone:
-        sizes = sorted({view.size for view in views})
-        if precision == INT8:
-            loaded = load_calibrated(chosen, sizes, files, engine=engine, network=network, progress=progress)
-        else:
-            loaded = load(chosen, sizes, engine=engine, precision=precision, progress=progress)
-        if known and loaded.sha256 != known.sha256:
-            raise CatsDogsError(
-                f"{chosen.name} is not the network any more that {where.features} was made with",
-                "Give --artifacts DIR for a cache of its own",
-            )
-        return loaded
-
-    # Where nothing is known yet, it is needed in any case: it loads while the source is listed, if it needs no images.
-    at_once = known is None and precision != INT8 and Path(data).expanduser().exists()
     labels_before = manifest.classes if manifest and manifest.has_labels else None
+    files: list[ImageFile] = []
+    # Where nothing is known yet, it is needed in any case: it loads while the source is listed, if it needs no images.
+    at_once = planned.known is None and not planned.needs_images and Path(data).expanduser().exists()
     with (
-        _in_background(load_backbone, at_once=at_once) as backbone,
+        _in_background(lambda: planned.load(files, progress=progress), at_once=at_once) as backbone,
         Source(data, classes=asked, before=labels_before) as source,
     ):
         for path in source.cut_short:
             _log.info("%s is cut short: images may be missing", printable(path))
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         places = [(split, row) for split, (ids, _) in wanted.items() for row in range(len(ids))]
-        files = [file for images in source.splits.values() for file in images.files]
+        files += [file for images in source.splits.values() for file in images.files]
         opened: Future[CacheWriter] = Future()
         meter = Meter()
 
@@ -209,7 +157,7 @@ def extract(
             return [by_name[name] for name in lacking]
 
         with compute_rows(files, backbone, lacks, meter=meter) as rows, _told(opened):
-            origin = known or origin_of(chosen, backbone())
+            origin = planned.known or origin_of(chosen, backbone())
             with (
                 writing(where),
                 CacheWriter(
@@ -217,13 +165,13 @@ def extract(
                 ) as cache,
             ):
                 opened.set_result(cache)
-                if known is None and (new := backbone().network):
+                if planned.known is None and (new := backbone().network):
                     write_network(where.features, new)
                 record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
                 if strict:
                     rows = _strictly(rows, cache, places, files)
                 stored = _fill(cache, places, rows, meter, progress)
-                if origin.network and not cache.compared:
+                if origin.network and (stored or not cache.compared):
                     cache.compared = backbone().compared
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
@@ -329,34 +277,3 @@ def _timing(done: Extraction) -> dict[str, object]:
         "precision": done.precision,
         "stages": {stage: round(seconds, 3) for stage, seconds in sorted(done.stages.items())},
     }
-
-
-def _views(manifest: Manifest | None, compute: Compute) -> tuple[View, ...]:
-    if compute.views is not None:
-        return parse_views(compute.views)
-    if manifest and manifest.origin.pixels == PIXELS:
-        return parse_views(manifest.views)
-    return (FIRST,)
-
-
-def _known_origin(manifest: Manifest | None, chosen: Weights, compute: Compute) -> Origin | None:
-    """Return what made the cache that is there, if it is what is asked for: then nothing need be loaded to know it."""
-    if manifest is None or manifest.origin.fingerprint != chosen.fingerprint() or manifest.origin.pixels != PIXELS:
-        return None
-    made = manifest.origin
-    as_asked = compute.engine in (AUTO, made.engine) and compute.precision in (AUTO, made.precision)
-    return made if as_asked else None
-
-
-def origin_of(chosen: Weights, backbone: Backbone) -> Origin:
-    """Return what the cache says of features that `backbone` computes."""
-    return Origin(
-        form=chosen.name,
-        sha256=backbone.sha256,
-        fingerprint=chosen.fingerprint(),
-        pixels=PIXELS,
-        precision=backbone.precision,
-        engine=backbone.engine,
-        versions=backbone.versions,
-        network=backbone.network.sha256 if backbone.network else "",
-    )

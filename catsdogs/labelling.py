@@ -16,8 +16,8 @@ from .artifacts import Artifacts
 from .backbone import Backbone, choose_weights, load
 from .belt import compute_all
 from .cache import read_network
+from .computing import origin_of
 from .errors import CatsDogsError
-from .extraction import origin_of
 from .images import PIXELS, UnreadableImageError, shrink
 from .layout import is_passed_over, is_zip
 from .progress import Progress

@@ -7,7 +7,8 @@ from typing import Any
 
 from .artifacts import Artifacts, read_json
 from .cache import labelled_splits
-from .extraction import BEST, Compute, Extraction, extract
+from .computing import BEST, Compute
+from .extraction import Extraction, extract
 from .head import TRAIN
 from .progress import Progress
 from .submission import Submission, must_be_a_clip, submit
