@@ -77,10 +77,11 @@ def _sizes_in(extra: bytes) -> tuple[int, int] | None:
 def _find_descriptor(file: BinaryIO, start: int, *, wide: bool) -> tuple[int, int, int, int] | None:
     """Find what follows a member's data where its header has no sizes (APPNOTE.TXT, 4.3.9).
 
-    It holds the length of the data: that it is its own distance from `start` tells it from any that lies within the
-    data. So nothing need be unpacked, whatever the method, and there is nothing for a bomb to fill. What begins with
-    no signature, as was allowed once, is not found. Its sizes have 8 bytes where the header speaks of ZIP64, or 4 are
-    too few.
+    It holds the length of the data: that it is its own distance from `start`, and that another record follows it or the
+    cut, tells it from any that lies within the data. (No data, and the cut, may be data that begin like this: they are
+    cut.) So nothing need be unpacked, whatever the method, and there is nothing for a bomb to fill. What begins with no
+    signature, as was allowed once, is not found. Its sizes have 8 bytes where the header speaks of ZIP64, or 4 are too
+    few.
 
     Returns
     -------
@@ -102,6 +103,7 @@ def _find_descriptor(file: BinaryIO, start: int, *, wide: bool) -> tuple[int, in
         record = file.read(form.size)
         if len(record) == form.size:
             crc, packed, unpacked = form.unpack(record)
-            if packed == position - start:
+            follows = file.read(2)
+            if packed == position - start and (follows == b"PK" or (packed and b"PK".startswith(follows))):
                 return crc, packed, unpacked, position + form.size
         position += len(_DESCRIPTOR)
