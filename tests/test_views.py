@@ -2,7 +2,6 @@
 
 import io
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -94,7 +93,7 @@ def test_a_run_that_broke_off_while_a_view_was_added_keeps_what_it_had(folder, e
 
     def breaks_off(self, row, *rest):
         if len(written) == 3:
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
         written.append(row)
         write(self, row, *rest)
 
