@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,15 +84,26 @@ def read(folder: Path, entry: Mapping[str, Any], views: Sequence[str], *, ids: N
     ids : ndarray of shape (m,), str, optional
         Tried where ids.npy is damaged, if they are as many: the rows' checksums tell whether they are the right ones.
     """
-    n = entry["images"]
+    n, vouched = entry["images"], entry["sha256"]
     arrays: dict[str, NDArray[Any]] = {}
-    damaged = [name for name, expected in entry["sha256"].items() if _sha256(folder / name) != expected]
+    damaged: list[str] = []
     for name, (row_shape, dtype) in files(views).items():
         try:
             arrays[name] = npy.read(folder / name, (n, *row_shape), dtype)
         except (OSError, ValueError):
             arrays[name] = npy.salvage(folder / name, (n, *row_shape), dtype)
             damaged.append(name)
+        else:
+            # Of what was read, not of the file once more: another run may have put another in its place.
+            if name in vouched and hashlib.sha256(npy.to_bytes(arrays[name])).hexdigest() != vouched[name]:
+                damaged.append(name)
+    reasons: dict[str, str] = {}
+    if REASONS in vouched:
+        content = _bytes(folder / REASONS)
+        if content is not None and hashlib.sha256(content).hexdigest() == vouched[REASONS]:
+            reasons = {row["id"]: row["reason"] for row in csv.DictReader(io.StringIO(content.decode(), newline=""))}
+        else:
+            damaged.append(REASONS)
     if "ids.npy" in damaged:  # what is left of it need not even be text
         arrays["ids.npy"] = ids if ids is not None and len(ids) == n else np.zeros(n, np.str_)
     return Rows(
@@ -100,8 +112,8 @@ def read(folder: Path, entry: Mapping[str, Any], views: Sequence[str], *, ids: N
         digests=arrays["digests.npy"],
         features={view: arrays[f"{view}.npy"] for view in views},
         sums={view: arrays[f"{view}.sums.npy"] for view in views},
-        reasons=_reasons(folder / REASONS) if REASONS in set(entry["sha256"]) - set(damaged) else {},
-        damaged=list(dict.fromkeys(damaged)),
+        reasons=reasons,
+        damaged=damaged,
     )
 
 
@@ -148,13 +160,8 @@ def sums(
         yield int.from_bytes(state.digest(), "little")
 
 
-def _reasons(path: Path) -> dict[str, str]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["id"]: row["reason"] for row in csv.DictReader(file)}
-
-
-def _sha256(path: Path) -> str:
+def _bytes(path: Path) -> bytes | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return path.read_bytes()
     except OSError:
-        return "unreadable"
+        return None
