@@ -240,7 +240,7 @@ def export(
 ) -> None:
     """Write backbone and head as one network for other programs: a picture's pixels in, its probability out.
 
-    It is checked on pictures of yours against what catsdogs computes. onnx needs: pip install 'catsdogs[onnx]'
+    It is checked on pictures of yours against what catsdogs computes. For onnx: pip install onnx onnxruntime tf2onnx
     """
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.export(form, out=out, artifacts=artifacts, weights=weights, progress=progress)

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, write_atomically, writing
@@ -128,7 +129,7 @@ def export(
     pixels = [np.stack([view.of(picture) for picture in pictures]) for view in views]
     ours, labels = (
         trained.scorer.probabilities(np.hstack([features(of_view) for of_view in pixels]))
-        for features in (partial(plain_features, backbone.model), backbone.features)
+        for features in (partial(_plain_features, backbone.model), backbone.features)
     )
     apart = float(np.abs(computed - ours).max())
     if not apart <= TOLERANCE:
@@ -174,6 +175,11 @@ def _load_form(form: str) -> ModuleType:
     from . import keras
 
     return keras
+
+
+def _plain_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    # One by one: eagerly, Keras keeps the output of every layer until the last.
+    return np.concatenate([plain_features(network, image[np.newaxis]) for image in pixels])
 
 
 def _facts(trained: head.Head) -> dict[str, Any]:

@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import to_json
-from ..backbone.network import to_numpy
 from ..backbone.quiet import keras
 
 _METADATA = "metadata.json"
 """Where a .keras file says by which Keras it was saved, and when; what else is in there Keras does not look at."""
+
+
+_BATCH = 8
+"""Images at once: what lies between their layers takes memory."""
 
 
 def to_file(model: Any, facts: Mapping[str, Any]) -> bytes:
@@ -48,4 +51,5 @@ def compute(content: bytes, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[
         path.write_bytes(content)
         model = keras().saving.load_model(path, compile=False, safe_mode=True)
     given = [images[tensor.name].astype(np.float32) for tensor in model.inputs]
-    return np.asarray(to_numpy(model(given if len(given) > 1 else given[0], training=False)))[:, 0]
+    probabilities = model.predict(given if len(given) > 1 else given[0], batch_size=_BATCH, verbose=0)
+    return np.asarray(probabilities)[:, 0]

@@ -5,6 +5,7 @@ neither input nor output.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +19,9 @@ from .network import OUTPUT
 
 _NEEDED = ("tensorflow", "tf2onnx", "onnx", "onnxruntime")
 
+_BATCH = 4
+"""Images at once: what lies between their layers takes memory."""
+
 
 def must_be_installed() -> None:
     """Refuse to begin what could not be ended.
@@ -28,7 +32,7 @@ def must_be_installed() -> None:
         A package is not installed, or Keras is set to another backend than TensorFlow.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise CatsDogsError(f"export onnx needs {' and '.join(missing)}", "pip install 'catsdogs[onnx]'")
+        raise CatsDogsError(f"export onnx needs {' and '.join(missing)}", f"pip install {' '.join(missing)}")
     if (backend := keras().backend.backend()) != "tensorflow":
         raise CatsDogsError(f"export onnx needs TensorFlow, and KERAS_BACKEND is {backend}", "Unset KERAS_BACKEND")
 
@@ -39,6 +43,8 @@ def to_file(model: Any, facts: Mapping[str, Any]) -> bytes:
     It takes ``uint8[n, size, size, 3]`` by the names of the model's inputs, gives ``float32[n, 1]``, "probability", and
     has each of the facts in its metadata, what is no text as JSON.
     """
+    # Else tf2onnx copies the graph, weights and all, before each of its many steps, to go on where one fails.
+    os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "false")
     with silence():
         import tensorflow as tf
         import tf2onnx
@@ -70,5 +76,8 @@ def compute(content: bytes, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (probabilities,) = session.run([OUTPUT], dict(images))
-    return np.asarray(probabilities)[:, 0]
+    count = len(next(iter(images.values())))
+    parts = (
+        {name: given[start : start + _BATCH] for name, given in images.items()} for start in range(0, count, _BATCH)
+    )
+    return np.concatenate([session.run([OUTPUT], part)[0][:, 0] for part in parts])
