@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="a folder of images")
     parser.add_argument("peers", type=Path, help="the script that measures recipe and bound")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--engines", default="tensorflow,openvino")
+    parser.add_argument("--engines", default="tensorflow,openvino", help="also ENGINE:PRECISION, such as openvino:int8")
     given = parser.parse_args()
 
     rates = defaultdict(list)
@@ -41,12 +41,14 @@ def main() -> None:
             statistics.median(ours / other for ours, other in zip(of_runs, rates[peer], strict=True))
             for peer in ("recipe", "bound")
         )
-        print(f"{name:<11}{statistics.median(of_runs):7.1f}/s  {times:5.2f} x recipe  {share:5.2f} of the bound")
+        print(f"{name:<14}{statistics.median(of_runs):7.1f}/s  {times:5.2f} x recipe  {share:5.2f} of the bound")
 
 
 def _ours(data: Path, engine: str) -> float:
+    engine, _, precision = engine.partition(":")
     with tempfile.TemporaryDirectory() as folder:
         command = ["extract", str(data), "--weights", "random", "--artifacts", folder, "--engine", engine]
+        command += ["--precision", precision or "auto"]
         subprocess.run([sys.executable, str(ROOT / "cli.py"), *command], check=True, stdout=subprocess.DEVNULL)
         return float(json.loads(Path(folder, "timings.json").read_text())["extract"]["rate"])
 
