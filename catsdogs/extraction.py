@@ -57,7 +57,7 @@ class Extraction:
     seconds : float
         Wall time, loading included.
     rate : float or None
-        Images a second, from the first stored batch to the last; None where there were not two.
+        Images a second, from the first stored batches to the last; None where there were few more.
     stages : dict of str to float
         Seconds of work in reading, decoding, computing and writing, those of all threads together.
     cut_short : tuple of str
@@ -185,7 +185,7 @@ def extract(
             precision=origin.precision,
             fewer_at_once=bool(stored) and backbone().halved,
             seconds=time.perf_counter() - start,
-            rate=_rate(stored, backbone().batch) if stored else None,
+            rate=_rate(stored, backbone().batch * backbone().streams) if stored else None,
             stages=meter.seconds,
             cut_short=source.cut_short,
             compared=cache.compared,
@@ -263,9 +263,10 @@ def _look_for_duplicates(artifacts: str | Path, progress: Progress | None) -> di
         return {}
 
 
-def _rate(stored: list[float], batch: int) -> float | None:
-    later = len(stored) - batch
-    return round(later / (stored[-1] - stored[batch - 1]), 1) if later > 0 else None
+def _rate(stored: list[float], at_once: int) -> float | None:
+    """Return images a second, from when as many were stored as are computed at once; None where there are few more."""
+    later = len(stored) - at_once
+    return round(later / (stored[-1] - stored[at_once - 1]), 1) if later >= at_once else None
 
 
 def _timing(done: Extraction) -> dict[str, object]:
