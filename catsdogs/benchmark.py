@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifacts import Artifacts, writing
-from .backbone import ENGINES, FULL, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
+from .backbone import AUTO, ENGINES, FULL, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
 from .backbone.hardware import processor_name
 from .cache import CacheWriter, digest
 from .computing import Compute, origin_of
@@ -79,7 +79,12 @@ class Benchmark:
 
 
 def bench(
-    data: str | Path, *, weights: str | None = None, images: int = 300, progress: Progress | None = None
+    data: str | Path,
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    images: int = 300,
+    progress: Progress | None = None,
 ) -> Benchmark:
     """Measure each stage alone, and all of them together, for each engine and precision that the machine has.
 
@@ -87,6 +92,8 @@ def bench(
     ----------
     data : str or Path
         As for `extract`.
+    artifacts : str or Path
+        The artifacts folder; it is only asked which weights made it.
     weights : str, optional
         As for `extract`.
     images : int
@@ -105,7 +112,7 @@ def bench(
     """
     if images < 1:
         raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
-    chosen, told = choose_weights(weights), progress or (lambda step, done, total: None)
+    chosen, told = choose_weights(weights, Artifacts(Path(artifacts))), progress or (lambda step, done, total: None)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as threads:
         folder = Path(scratch, "images")
         told("reading and decoding", 0, 0)
@@ -113,10 +120,14 @@ def bench(
             names = _copy_some(source, folder, images)
         contents, read = _timed(threads.map, _read, [folder / name for name in names])
         pixels, decoded = _timed(threads.map, decode, contents)
-        rates, written = [], 0.0
+        rates: list[Rates] = []
+        written = 0.0
         for number, (engine, precision) in enumerate(_engines()):
             told(f"{engine} in {precision}", 0, 0)
             backbone = load(chosen, (FIRST.size,), engine=engine, precision=precision)
+            if (engine, backbone.precision) in [(known.engine, known.precision) for known in rates]:
+                continue  # the network does not take fewer bits
+            precision = backbone.precision
             features, compute = _compute(backbone, np.stack(pixels))
             written = written or _write(Path(scratch, "written"), chosen, backbone, names, features)
             artifacts = Path(scratch, f"{number}")
@@ -139,13 +150,13 @@ def bench(
 
 
 def _engines() -> Iterator[tuple[str, str]]:
-    """Yield each engine that runs beside what Keras is set to, in its fastest precision and in float32."""
+    """Yield each engine that runs beside what Keras is set to, in the precision that it chooses and in float32."""
     for name in ENGINES:
         try:
             engine = choose_engine(name)
         except CatsDogsError:  # not installed, or for another backend of Keras
             continue
-        yield from ((name, precision) for precision in dict.fromkeys((engine.native_precision(), FULL)))
+        yield from ((name, precision) for precision in ((AUTO,) if engine.native_precision() == FULL else (AUTO, FULL)))
 
 
 def _copy_some(source: Source, folder: Path, images: int) -> list[str]:

@@ -294,6 +294,7 @@ def demo(artifacts: Artifacts = HERE / "demo", weights: Weights = None) -> None:
 @app.command(epilog="Example: catsdogs bench photographs/ --images 100")
 def bench(
     data: Data,
+    artifacts: Artifacts = HERE,
     weights: Weights = None,
     images: Annotated[
         int, typer.Option(help="How many images to take, evenly spread.", rich_help_panel=FEATURES)
@@ -302,7 +303,7 @@ def bench(
 ) -> None:
     """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe."""
     with terminal.progress_bar() as progress:
-        done = catsdogs.bench(data, weights=weights, images=images, progress=progress)
+        done = catsdogs.bench(data, artifacts=artifacts, weights=weights, images=images, progress=progress)
     if as_json:
         print(json.dumps(asdict(done), indent=2))
     else:

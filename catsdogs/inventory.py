@@ -7,11 +7,10 @@ from typing import Any
 
 from . import head
 from .artifacts import NOTE, Artifacts, read_json
-from .cache import Manifest, count_duplicates, describe_array, digests, kept_duplicates, labelled_splits, read_manifest
+from .cache import Manifest, count_duplicates, describe_array, kept_duplicates, labelled_splits, read_manifest
 from .errors import CatsDogsError
-from .submission import made_of
 from .training import why_stale
-from .verification import is_as_written
+from .verification import is_as_written, why_late
 
 
 @dataclass(frozen=True)
@@ -101,18 +100,19 @@ def _find_stale(where: Artifacts, manifest: Manifest, trained: head.Head | None,
     if labelled_splits(where.root).get("test") is False:
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
-        if late := "it is of a head that is not valid" if why else _why_late(where, trained, facts.get("made_of")):
+        if late := _why_late(where, None if why else trained):
             yield Stale(where.submission.name, late, _command(where, "submit", *clip))
 
 
-def _why_late(where: Artifacts, trained: head.Head | None, noted: object) -> str | None:
-    """Return why the submission that is there is not what `submit` would write now; older ones have no note of that."""
+def _why_late(where: Artifacts, trained: head.Head | None) -> str | None:
+    """Return why the submission is not what `submit` would write now; `trained` is None where the head is not valid."""
+    if trained is None:
+        return "it is of a head that is not valid"
     if not where.submission.exists():
         return "there is none yet"
     if not is_as_written(where):
         return "it is not as it was written"
-    now = trained and made_of(trained, digests(where.root).get("test", ""))
-    return None if noted in (None, now) else "it is of another head, or of other features"
+    return why_late(where, trained)
 
 
 def _command(where: Artifacts, *arguments: str) -> list[str]:

@@ -170,11 +170,14 @@ def prepare(
 def _must_lie_outside(folder: Path, data: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise CatsDogsError(f"{folder} is not a folder", "Give the folder where the pictures go")
-    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(data.expanduser())):
+    out, originals = Path(os.path.realpath(folder)), Path(os.path.realpath(data.expanduser()))
+    if out.is_relative_to(originals):
         raise CatsDogsError(
             f"{folder} lies in {data}, and its pictures would be taken for originals next time",
             "Give a folder elsewhere",
         )
+    if originals.is_dir() and originals.is_relative_to(out):
+        raise CatsDogsError(f"{folder} holds {data}, and both would be mixed there", "Give a folder elsewhere")
 
 
 def _read_facts(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .artifacts import NOTE, Artifacts, must_be_at_rest, read_json
-from .cache import kept_duplicates, load_features, read_manifest, read_network
+from .cache import digests, kept_duplicates, load_features, read_manifest, read_network
 from .errors import CatsDogsError
-from .head import TRAIN
+from .head import TRAIN, Head, load
+from .submission import made_of
 from .training import why_stale
 
 
@@ -89,7 +90,18 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
             CatsDogsError(f"{where.submission} is not as it was written", "Run catsdogs submit: it writes it anew")
         )
         submission = False
+    elif submission and head and (late := why_late(where, load(where))):
+        problems.append(CatsDogsError(f"{where.submission} is stale: {late}", "Run catsdogs submit: it writes it anew"))
+        submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))
+
+
+def why_late(where: Artifacts, trained: Head) -> str | None:
+    """Return why the submission that is there is not what `submit` would write now; older ones have no note of that."""
+    noted = read_json(where.timings, NOTE).get("submit")
+    made = noted.get("made_of") if isinstance(noted, dict) else None
+    now = made_of(trained, digests(where.root).get("test", ""))
+    return None if made in (None, now) else "it is of another head, or of other features"
 
 
 def is_as_written(artifacts: Artifacts) -> bool:

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 import catsdogs
-from catsdogs.backbone import Backbone, Weights, choose_weights, drawn_picture, load, network
+from catsdogs.backbone import Backbone, Weights, choose_weights, drawn_picture, load, network, openvino
 from catsdogs.backbone.quiet import keras, silence
 from catsdogs.errors import CatsDogsError
 from catsdogs.images import SIZE, decode
@@ -201,7 +201,8 @@ class TestFeatures:
     def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
         self, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(network, "MEANS_BGR", network.MEANS_BGR[::-1])
+        for module in (network, openvino):
+            monkeypatch.setattr(module, "MEANS_BGR", network.MEANS_BGR[::-1])
         with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
             load(of(tiny_backbone), (SIZE,))
 

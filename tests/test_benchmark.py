@@ -12,13 +12,13 @@ from catsdogs.terminal import benchmark_lines
 
 @pytest.fixture
 def photographs(tmp_path, draw, encode, write_folder):
-    images = {f"{number}.jpg": encode(draw(number, (90, 60)), "JPEG") for number in range(80)}
+    images = {f"{number}.jpg": encode(draw(number, (90, 60)), "JPEG") for number in range(130)}
     return write_folder(tmp_path / "photographs", images | {"bad.jpg": b"this is no image"})
 
 
 def test_each_engine_is_measured_in_its_fastest_precision_and_in_float32(photographs, tiny_backbone):
-    done = catsdogs.bench(photographs, weights=str(tiny_backbone), images=81)
-    assert done.images == 80  # the bad one is none
+    done = catsdogs.bench(photographs, weights=str(tiny_backbone), images=131)
+    assert done.images == 130  # the bad one is none
     precisions = ["bfloat16", "float32"] if cpu_computes("bfloat16") else ["float32"]
     wanted = [(engine, precision) for engine in ("tensorflow", "openvino") for precision in precisions]
     assert [(rates.engine, rates.precision) for rates in done.engines] == wanted

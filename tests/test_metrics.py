@@ -33,7 +33,9 @@ def test_without_one_of_the_classes_there_is_no_auc():
     found = score(np.ones(5, np.int8), np.full(5, 0.9))
     assert found["auc"] is None
     assert found["accuracy"] == 1
-    assert intervals(np.ones(5, np.int8), np.full(5, 0.9))["auc"] is None
+    ends = intervals(np.ones(5, np.int8), np.full(5, 0.9))
+    assert ends["auc"] is None
+    assert ends["accuracy"] == pytest.approx([0.5655, 1], abs=1e-4)  # Wilson's, though every draw is all right
 
 
 def test_a_certain_error_costs_without_limit():

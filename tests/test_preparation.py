@@ -254,6 +254,7 @@ def test_what_cannot_be_prepared_is_said_and_nothing_is_written(data, tmp_path):
         ((data / "test", tmp_path / "out"), "none of the 2 images in .* is labelled cat or dog"),
         ((data, data / "out"), "lies in .*Give a folder elsewhere"),
         ((data, data), "lies in"),
+        ((data / "train", data), "holds .*Give a folder elsewhere"),
         ((data, tmp_path / "file"), "is not a folder"),
         ((tmp_path / "nowhere", tmp_path / "out"), "there is no"),
     ]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError
+from catsdogs.metrics import wilson
 from catsdogs.reporting import galleries, plots
 from catsdogs.reporting.findings import Scored, gather
 from catsdogs.reporting.page import percent, write_page
@@ -141,7 +142,7 @@ def test_intervals_of_shares_are_those_of_scipy():
     for hits, n in ((0, 1), (3, 3), (7, 20), (500, 1000)):
         expected = binomtest(hits, n).proportion_ci(0.95, "wilson")
         np.testing.assert_allclose(
-            plots.wilson(np.array([hits]), np.array([n])), [[expected.low], [expected.high]], atol=1e-6
+            wilson(np.array([hits]), np.array([n])), [[expected.low], [expected.high]], atol=1e-6
         )
 
 

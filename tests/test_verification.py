@@ -59,11 +59,10 @@ def restore(folder, whole):
 def test_all_is_well_in_one_line(artifacts):
     found = catsdogs.verify(artifacts)
     assert (found.images, found.head, found.submission, found.problems) == ({"train": 24, "test": 24}, True, True, ())
-    (line,) = verification_lines(found)
-    assert line == (
-        "all is well",
-        "24 train, 24 test images: every row matches its checksum and head and submission",
-    )
+    assert list(verification_lines(found)) == [
+        ("all is well", "24 train, 24 test images, every row matches its checksum"),
+        ("", "head and submission as written, and of these features"),
+    ]
 
 
 def test_verifying_writes_nothing_but_the_lock(artifacts):
@@ -71,6 +70,17 @@ def test_verifying_writes_nothing_but_the_lock(artifacts):
     catsdogs.verify(artifacts)
     now = {path: path.stat().st_mtime_ns for path in artifacts.rglob("*") if not path.name.startswith(".")}
     assert now == before
+
+
+def test_a_submission_of_another_head_is_not_well_until_it_is_written_anew(artifacts, tmp_path):
+    (tmp_path / "without.csv").write_text("id\ncat.2\n")
+    catsdogs.train(artifacts, without=tmp_path / "without.csv")
+    found = catsdogs.verify(artifacts)
+    (problem,) = found.problems
+    assert "submission.csv is stale: it is of another head, or of other features. Run catsdogs submit" in problem
+    assert (found.head, found.submission) == (True, False)
+    catsdogs.submit(artifacts)
+    assert catsdogs.verify(artifacts).problems == ()
 
 
 def test_where_there_is_nothing_to_verify_it_is_said(tmp_path):

@@ -67,15 +67,16 @@ class TensorFlowEngine:
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FULL
 
 
-def compile_graph(model: Any, shape: tuple[int | None, ...]) -> Any:
-    """Trace a function of uint8 RGB pixels of that shape; None is any length."""
-    tf = _tf()
+def compile_graph(model: Any, shape: tuple[int | None, ...], *, prepared: bool = False) -> Any:
+    """Trace a function of uint8 RGB pixels of that shape or, `prepared`, of what the model takes; None: any length."""
+    tf, dtype = _tf(), "float32" if prepared else "uint8"
 
     # There is no Python control flow to convert, and autograph leaves files in the temporary folder when killed.
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)  # type: ignore[untyped-decorator]
-    def features(rgb: Any) -> Any:
+    @tf.function(input_signature=[tf.TensorSpec(shape, dtype)], autograph=False)  # type: ignore[untyped-decorator]
+    def features(pixels: Any) -> Any:
+        inputs = pixels if prepared else from_rgb(tf.cast(pixels, tf.float32))
         # A model of mixed precision gives 16 bits.
-        return tf.cast(model(from_rgb(tf.cast(rgb, tf.float32)), training=False), tf.float32)
+        return tf.cast(model(inputs, training=False), tf.float32)
 
     return features.get_concrete_function()
 

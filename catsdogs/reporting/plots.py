@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..errors import printable
+from ..metrics import wilson
 from .findings import Findings, Scored
 
 BINS = 15
@@ -112,14 +113,6 @@ def draw_plots(findings: Findings) -> dict[str, Plot]:
     if test := findings.test:
         plots["test"] = _plot("test", lambda axes: _histogram(axes, test, (first, second)))
     return plots
-
-
-def wilson(right: NDArray[Any], n: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 95 % intervals of shares `right` of `n` (Wilson, JASA 22, 1927): their lower and their upper ends."""
-    z = 1.959964
-    share, weight = right / n, z**2 / n
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return (share + weight / 2 - half) / (1 + weight), (share + weight / 2 + half) / (1 + weight)
 
 
 def roc(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

@@ -34,3 +34,4 @@ def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
         yield "submission", "none: there are no test images without labels"
     yield from look_at(where.metrics, where.predictions, *([where.submission] if done.submission else []))
     yield "next", after_submission(done.submission, artifacts)
+    yield "", command("report", artifacts)

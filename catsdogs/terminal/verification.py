@@ -18,4 +18,6 @@ def verification_lines(found: Verification) -> Iterator[Line]:
     if not found.problems:
         rows = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
         others = [name for name, there in (("head", found.head), ("submission", found.submission)) if there]
-        yield "all is well", " and ".join((f"{rows} images: every row matches its checksum", *others))
+        yield "all is well", f"{rows} images, every row matches its checksum"
+        if others:
+            yield "", f"{' and '.join(others)} as written, and of these features"
