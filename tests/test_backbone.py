@@ -201,8 +201,9 @@ class TestFeatures:
     def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
         self, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        swapped = network.MEANS_BGR[::-1]
         for module in (network, openvino):
-            monkeypatch.setattr(module, "MEANS_BGR", network.MEANS_BGR[::-1])
+            monkeypatch.setattr(module, "MEANS_BGR", swapped)
         with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
             load(of(tiny_backbone), (SIZE,))
 
