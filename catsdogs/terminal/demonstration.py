@@ -19,9 +19,10 @@ def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:
     if done.without_imagenet:
         yield "weights", "RANDOM ones had to do, as those of ImageNet could not be downloaded;"
         yield "", "the README says how to do without internet"
-    *lines, (_, _) = run_lines(done.run, artifacts)
+    *lines, _, _ = run_lines(done.run, artifacts)  # all but what comes next there
     yield from lines
     if done.run.submission:
         yield "right", f"{done.right} of {done.run.submission.images} test pictures"
-    yield "next", command("info", artifacts)
+    yield "next", command("report", artifacts)
+    yield "", command("info", artifacts)
     yield "", f"{program()} run DATA, with pictures of your own or Kaggle's zip"
