@@ -240,7 +240,8 @@ def test_twenty_thousand_images_take_no_more_memory_or_files_than_two_thousand(t
     print(f"20,000 files in {time.monotonic() - start:.0f} s; KB and open files after so many: {marks}")
     assert (done.images, done.computed, len(done.unreadable["test"])) == ({"test": 20_000}, 19_600, 400)
     assert {int(name) % 50 for name in done.unreadable["test"]} == {7}
-    assert len({files for _, files in marks.values()}) == 1
+    files = [files for _, files in marks.values()]
+    assert max(files) - min(files) <= os.cpu_count()  # each thread may be reading one at that moment
     assert marks[20_000][0] - marks[2_000][0] < 50_000
     assert catsdogs.extract(data.parent, artifacts=tmp_path / "a").computed == 0
     assert catsdogs.verify(tmp_path / "a").problems == ()
