@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .threads import one_blas_thread_each
 
-_BINS = 15
+BINS = 15
 """Of the calibration error, as in Guo et al., On Calibration of Modern Neural Networks (ICML 2017), section 2."""
 
 _DRAWS, _LEVEL = 1000, 0.95
@@ -36,7 +36,7 @@ def score(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> dict[
     ties = _ties(probabilities[order])
     auc = _weighted_auc(labels[order].astype(np.float64), 1 - labels[order].astype(np.float64), ties)
     means = _of_images(labels, probabilities).mean(axis=0)
-    excess = np.bincount(_bins(probabilities), probabilities - labels, _BINS)
+    excess = np.bincount(bins_of(probabilities), probabilities - labels, BINS)
     return {
         "log_loss": float(means[0]),
         "accuracy": float(means[1]),
@@ -66,14 +66,15 @@ def intervals(labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, s
     order = np.argsort(probabilities, kind="stable")
     labels, probabilities = labels[order], probabilities[order]
     n = len(labels)
-    of_images, bins, excess = _of_images(labels, probabilities), _bins(probabilities), probabilities - labels
+    of_images, bins, excess = _of_images(labels, probabilities), bins_of(probabilities), probabilities - labels
+    losses = of_images[:, [0, 2]]
     ties = _ties(probabilities)
 
     def draw(generator: np.random.Generator) -> list[float]:
         counts = np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64)
-        log_loss, brier = counts @ of_images[:, [0, 2]] / n
+        log_loss, brier = counts @ losses / n
         auc = _weighted_auc(counts * labels, counts * (1 - labels), ties)
-        return [log_loss, auc, brier, np.abs(np.bincount(bins, counts * excess, _BINS)).sum() / n]
+        return [log_loss, auc, brier, np.abs(np.bincount(bins, counts * excess, BINS)).sum() / n]
 
     with one_blas_thread_each() as threads:
         drawn = list(threads.map(draw, np.random.default_rng(seed).spawn(_DRAWS)))
@@ -140,8 +141,9 @@ def _of_images(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> 
     return np.column_stack([_losses(labels, probabilities), right, np.square(probabilities - labels)])
 
 
-def _bins(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
-    return np.minimum((probabilities * _BINS).astype(np.intp), _BINS - 1)
+def bins_of(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the calibration error's bin of each probability, (n,)."""
+    return np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
 
 
 def _ties(ascending: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -17,11 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..errors import printable
-from ..metrics import wilson
+from ..metrics import BINS, bins_of, wilson
 from .findings import Findings, Scored
-
-BINS = 15
-"""Of the reliability diagram: those of the calibration error."""
 
 _FINE_BINS = 40
 _INSET_FROM = 0.95
@@ -125,7 +122,7 @@ def roc(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> tuple[N
 
 
 def _reliability(axes: Axes, scored: Scored, second: str) -> str:
-    bins = np.minimum((scored.probabilities * BINS).astype(int), BINS - 1)
+    bins = bins_of(scored.probabilities)
     counts = np.bincount(bins, minlength=BINS).astype(np.float64)
     there = counts > 0
     counts = counts[there]
