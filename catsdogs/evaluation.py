@@ -91,17 +91,8 @@ def evaluate(
     backbone = backbone_of(trained, where, weights, progress=progress)
     views = parse_views(trained.facts["views"])
     with Source(data, classes=(first, second)) as source:
-        splits = source.splits.values()
-        labels = np.concatenate([images.labels for images in splits])
-        files = [
-            file for images in splits for file, label in zip(images.files, images.labels, strict=True) if label >= 0
-        ]
-        labels, unlabelled = labels[labels >= 0], int(np.sum(labels < 0))
-        if not files:
-            raise CatsDogsError(
-                f"none of the {unlabelled:,} images in {data} is labelled {first} or {second}, the classes of the head",
-                f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg",
-            )
+        images, unlabelled = source.labelled(", the classes of the head")
+        files = images.files
         known = _trained_on(artifacts, trained)
         rows, features = compute_all(files, backbone, views, "evaluating", progress=progress)
     readable = np.array([row.features is not None for row in rows])
@@ -111,7 +102,7 @@ def evaluate(
         raise CatsDogsError(
             f"none of the {len(files):,} labelled images in {data} can be read, {path} for one: {reason}", "Give others"
         )
-    labels, probabilities = labels[readable], trained.scorer.probabilities(features[readable])
+    labels, probabilities = images.labels[readable], trained.scorer.probabilities(features[readable])
     return Evaluation(
         scores=score_with_intervals(labels, probabilities),
         classes=(first, second),

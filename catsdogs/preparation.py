@@ -27,7 +27,7 @@ from .classes import Classes, parse_classes
 from .errors import CatsDogsError, printable
 from .images import PIXELS, SIZE, UnreadableImageError, decode, room_to_read
 from .progress import Progress
-from .sources import ImageFile, Source, must_be_the_file_s_own
+from .sources import ImageFile, Source, must_be_the_file_s_own, why_unread
 
 FACTS, TABLE = "prepared.json", "prepared.csv"
 """What fixes the split, and which picture was made of which original."""
@@ -135,7 +135,8 @@ def prepare(
     drawn = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": PIXELS}
     _read_facts(folder, drawn)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:
-        originals, unlabelled = _labelled_images(source, str(data))
+        images, unlabelled = source.labelled()
+        originals = [_Picture(*of) for of in zip(images.files, images.ids, images.labels.tolist(), strict=True)]
         pictures, renumbered = _place(_in_threads(_look, originals, "reading pictures", progress), source.classes, seed)
         facts = drawn | {"classes": list(source.classes), "data": _identity(pictures)}
         with writing(Artifacts(folder), instead="another OUT"):
@@ -199,30 +200,13 @@ def _read_facts(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _labelled_images(source: Source, where: str) -> tuple[list[_Picture], int]:
-    """Return the images of both splits that have a label, and how many have none."""
-    images = [
-        of_image
-        for split in source.splits.values()
-        for of_image in zip(split.files, split.ids, split.labels.tolist(), strict=True)
-    ]
-    labelled = [_Picture(*of_image) for of_image in images if of_image[-1] >= 0]
-    if not labelled:
-        first, second = source.classes
-        raise CatsDogsError(
-            f"none of the {len(images):,} images in {where} is labelled {first} or {second}",
-            f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg",
-        )
-    return labelled, len(images) - len(labelled)
-
-
 def _look(picture: _Picture) -> _Picture:
     """Find the digest of an original."""
     try:
         with room_to_read(picture.file.size()):
             return picture._replace(digest=digest(picture.file.read()).tobytes())
     except OSError as error:
-        return picture._replace(reason=f"it cannot be read: {error.strerror or error}")
+        return picture._replace(reason=why_unread(error))
 
 
 def _place(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tuple[list[_Picture], int]:
@@ -258,7 +242,7 @@ def _make(folder: Path, picture: _Picture) -> _Picture:
                 return picture._replace(reason="it has changed while it was read")
             pixels = decode(data, counted=counted)
         except OSError as error:
-            return picture._replace(reason=f"it cannot be read: {error.strerror or error}")
+            return picture._replace(reason=why_unread(error))
         except UnreadableImageError as error:
             return picture._replace(reason=str(error))
         except MemoryError as error:

@@ -14,7 +14,7 @@ from ..cache import digest
 from ..errors import CatsDogsError
 from ..images import UnreadableImageError, room_to_read, shrink
 from ..progress import Progress
-from ..sources import ImageFile, Source
+from ..sources import ImageFile, Source, why_unread
 from .findings import Findings, Key
 
 SIDE = 320
@@ -126,7 +126,7 @@ def _cut(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
     except CatsDogsError as error:
         return Thumbnail(reason=error.message)
     except OSError as error:
-        return Thumbnail(reason=f"it cannot be read: {error.strerror or error}")
+        return Thumbnail(reason=why_unread(error))
     return _encode(Image.fromarray(pixels), most)
 
 

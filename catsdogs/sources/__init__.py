@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from ..classes import Classes
 from ..errors import CatsDogsError
 from ..layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
-from .files import ImageFile, cannot_be_read, image_file, image_of, is_packed_split, must_be_the_file_s_own, open_zip
+from .files import (
+    ImageFile,
+    cannot_be_read,
+    image_file,
+    image_of,
+    is_packed_split,
+    must_be_the_file_s_own,
+    open_zip,
+    why_unread,
+)
 from .zips import OpenZips, walk_zip
 
 __all__ = [
@@ -30,6 +39,7 @@ __all__ = [
     "open_zip",
     "walk_folder",
     "walk_zip",
+    "why_unread",
 ]
 
 
@@ -78,11 +88,11 @@ class Source:
     """
 
     def __init__(self, path: str | Path, *, classes: Classes | None = None, before: Classes | None = None) -> None:
-        self.path = Path(path).expanduser()
+        self.path, self._given = Path(path).expanduser(), str(path)
         self._open_zips = OpenZips()
         try:
             files = list(self._walk())
-            found = place([file.parts for file in files], str(path), classes=classes, before=before)
+            found = place([file.parts for file in files], self._given, classes=classes, before=before)
             self.classes, self.passed_over = found.classes, found.passed_over
             self.splits = {
                 split: _split([(p, files[p.position]) for p in members])
@@ -98,6 +108,29 @@ class Source:
 
     def __exit__(self, *raised: object) -> None:
         self._open_zips.close()
+
+    def labelled(self, note: str = "") -> tuple[Split, int]:
+        """Return the images of all splits that have a label, and how many have none.
+
+        Raises
+        ------
+        CatsDogsError
+            None has; `note` says more of the classes.
+        """
+        images = [
+            image
+            for split in self.splits.values()
+            for image in zip(split.ids, split.labels.tolist(), split.files, strict=True)
+        ]
+        labelled = [image for image in images if image[1] >= 0]
+        if not labelled:
+            first, second = self.classes
+            raise CatsDogsError(
+                f"none of the {len(images):,} images in {self._given} is labelled {first} or {second}{note}",
+                f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg",
+            )
+        ids, labels, files = zip(*labelled, strict=True)
+        return Split(ids, np.array(labels, np.int8), files), len(images) - len(labelled)
 
     def _walk(self) -> Iterator[ImageFile]:
         try:

@@ -85,6 +85,11 @@ def read_file(path: Path) -> bytes:
         raise OSError(getattr(error, "strerror", None) or str(error)) from error
 
 
+def why_unread(error: OSError) -> str:
+    """Return the reason that an image has which the system does not let us read."""
+    return f"it cannot be read: {error.strerror or error}"
+
+
 def must_be_the_file_s_own(error: BaseException, where: str) -> None:
     """Refuse to take for a bad image what a failing machine makes of a good one: it may pass.
 

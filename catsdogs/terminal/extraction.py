@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..artifacts import Artifacts
-from .console import Line, command, counted, look_at, named
+from .console import Line, command, counted, cut_short, look_at, named
 
 if TYPE_CHECKING:
     from ..extraction import Extraction
@@ -28,8 +28,7 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield from named(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
     yield "classes", " and ".join(done.classes)
     yield "", f"{counted(done.passed_over, 'other file')} passed over"
-    for path in done.cut_short:
-        yield "", f"{path} is CUT SHORT: images may be missing; fetch it again"
+    yield from cut_short(done.cut_short)
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
