@@ -21,8 +21,8 @@ from .cache import WIDTH, digest
 from .images import UnreadableImageError, decode_squares, room_to_read
 from .meter import Meter
 from .progress import Progress
-from .sources import ImageFile, must_be_the_file_s_own
-from .views import View
+from .sources import ImageFile, must_be_the_file_s_own, why_unread
+from .views import View, sizes_of
 
 AHEAD = 64
 """How many images may wait between the decoding threads and the batches: 10 MB of pixels for one view of 224."""
@@ -141,19 +141,22 @@ def compute_all(
     return rows, np.reshape(np.array(features, np.float32), (len(rows), len(views) * WIDTH))
 
 
-def draw_pictures(files: Sequence[ImageFile], size: int, count: int) -> NDArray[np.uint8]:
+def draw_pictures(files: Sequence[ImageFile], sizes: Sequence[int], *, count: int) -> dict[int, NDArray[np.uint8]]:
     """Decode some of the files that can be read, drawn by a fixed seed: the same whatever the machine.
 
     Returns
     -------
-    pictures : ndarray of shape (n, size, size, 3), uint8
-        `count` of them, or as many as there are.
+    pictures : dict of int to ndarray of shape (n, size, size, 3), uint8
+        By size, `count` of them, or as many as there are.
     """
-    view = View(size)
+    views = [View(size) for size in sizes]
     drawn = np.random.default_rng(0).permutation(len(files)).tolist()
-    seen = (_see(files, lambda position, digest: (view,), Meter(), position) for position in drawn)
-    found = list(islice((pixels[view] for _, pixels in seen if pixels), count))
-    return np.stack(found) if found else np.empty((0, size, size, 3), np.uint8)
+    seen = (_see(files, lambda position, digest: views, Meter(), position) for position in drawn)
+    found = list(islice((pixels for _, pixels in seen if pixels), count))
+    return {
+        view.size: np.array([pixels[view] for pixels in found], np.uint8).reshape(-1, view.size, view.size, 3)
+        for view in views
+    }
 
 
 def _see(
@@ -169,14 +172,13 @@ def _see(
                 data = files[position].read()
                 row = Row(position, digest(data))
         except OSError as error:
-            reason = f"it cannot be read: {error.strerror or error}"
-            return Row(position, np.zeros(16, np.uint8), reason=reason), {}
+            return Row(position, np.zeros(16, np.uint8), reason=why_unread(error)), {}
         views = lacks(position, row.digest)
         if not views:
             return row, {}
         try:
             with meter.time("decode"):
-                squares = decode_squares(data, {view.size for view in views}, counted=counted)
+                squares = decode_squares(data, sizes_of(views), counted=counted)
         except UnreadableImageError as error:
             return replace(row, reason=str(error)), {}
         except MemoryError as error:

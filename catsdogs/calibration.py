@@ -75,7 +75,7 @@ def load_calibrated(
     if progress:
         progress("comparing" if network else "quantizing the backbone", 0, 0)
     # One draw, of which the first pictures are for the one and the last for the other: where there are few, both.
-    pictures = {size: draw_pictures(files, size, CALIBRATED_ON + COMPARED) for size in sizes}
+    pictures = draw_pictures(files, sizes, count=CALIBRATED_ON + COMPARED)
     if not len(pictures[sizes[0]]):
         raise CatsDogsError(f"none of the images is readable, and {INT8} is calibrated on them", "Give readable images")
     expected = {size: exact.features(of_size[-COMPARED:]) for size, of_size in pictures.items()}

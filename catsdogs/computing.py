@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .backbone import AUTO, INT8, Backbone, Quantized, Weights, load
-from .cache import Manifest, Origin, read_manifest
+from .cache import Manifest, Origin
 from .calibration import kept_network, load_calibrated
 from .errors import CatsDogsError
 from .images import PIXELS
 from .progress import Progress
 from .sources import ImageFile
-from .views import FIRST, View, parse_views
+from .views import FIRST, View, parse_views, sizes_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Plan:
         CatsDogsError
             It cannot be had, or is not the network any more that made the cache.
         """
-        sizes = sorted({view.size for view in self.views})
+        sizes = sizes_of(self.views)
         if self.needs_images:
             loaded = load_calibrated(
                 self.weights, sizes, files, engine=self.engine, network=self.network, progress=progress
@@ -99,15 +99,23 @@ class Plan:
         return loaded
 
 
-def plan(folder: Path, weights: Weights, compute: Compute) -> Plan:
+def plan(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: Compute) -> Plan:
     """Decide how a run computes: as asked, where nothing is asked as the cache has it, else as is best.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache.
+    manifest : Manifest or None
+        What it says of itself.
+    weights : Weights
+    compute : Compute
 
     Raises
     ------
     CatsDogsError
-        The views cannot be computed, or the manifest is damaged.
+        The views cannot be computed.
     """
-    manifest = read_manifest(folder)
     made = _made_as_asked(manifest, weights, compute)
     network = kept_network(folder, made) if made else None
     # Without the network that computed it a cache is not gone on with, unless the same comes out anew.

@@ -132,9 +132,9 @@ def extract(
     where = Artifacts(Path(artifacts))
     asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
-    planned = plan(where.features, chosen, compute)
-    by_name = {view.name: view for view in planned.views}
     manifest = read_manifest(where.features)
+    planned = plan(where.features, manifest, weights=chosen, compute=compute)
+    by_name = {view.name: view for view in planned.views}
     labels_before = manifest.classes if manifest and manifest.has_labels else None
     files: list[ImageFile] = []
     # Where nothing is known yet, it is needed in any case: it loads while the source is listed, if it needs no images.

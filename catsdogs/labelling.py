@@ -22,7 +22,7 @@ from .images import PIXELS, UnreadableImageError, shrink
 from .layout import is_passed_over, is_zip
 from .progress import Progress
 from .sources import ImageFile, OpenZips, image_file, image_of, open_zip, walk_folder, walk_zip
-from .views import parse_views
+from .views import parse_views, sizes_of
 
 Given = str | Path | BufferedIOBase
 """A path of an image, a folder or a zip; or an open file with one image's bytes."""
@@ -146,8 +146,7 @@ def backbone_of(
     def backbone() -> Backbone:
         network = read_network(where.features, quantized) if quantized else None
         # By whatever engine there is: within the precision's tolerance they agree.
-        sizes = sorted({view.size for view in views})
-        loaded = load(chosen, sizes, precision=precision, network=network, progress=progress)
+        loaded = load(chosen, sizes_of(views), precision=precision, network=network, progress=progress)
         head.must_match(trained, origin_of(chosen, loaded), names, "Give the --weights that the head was trained with")
         return loaded
 

@@ -1,7 +1,7 @@
 """Names of views come in, such as "224" and "224m"; out goes what is computed of an image for each."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,11 @@ class View:
 
 FIRST = View()
 """The images as they are, in the size that the network was trained on."""
+
+
+def sizes_of(views: Iterable[View]) -> list[int]:
+    """Return the sides of the squares that views are made of, ascending, each once."""
+    return sorted({view.size for view in views})
 
 
 def parse_views(names: Sequence[str]) -> tuple[View, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..backbone.network import MEANS_BGR
 from ..backbone.quiet import keras
 from ..head.designs import IDENTITY, Scorer
-from ..views import View
+from ..views import View, sizes_of
 
 OUTPUT = "probability"
 
@@ -23,7 +23,7 @@ def input_names(views: Sequence[View]) -> dict[int, str]:
     Each size is an input of its own: a picture that the graph squashed from another size, or by another filter than
     Pillow's, would have other pixels than those that the head was trained on.
     """
-    sizes = sorted({view.size for view in views})
+    sizes = sizes_of(views)
     return {size: "image" if len(sizes) == 1 else f"image_{size}" for size in sizes}
 
 
