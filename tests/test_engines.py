@@ -14,6 +14,7 @@ from catsdogs import CatsDogsError, Compute, load_features
 from catsdogs.backbone import choose_weights, drawn_picture, engines, load, tensorflow
 from catsdogs.backbone.folding import fold
 from catsdogs.backbone.hardware import cpu_computes
+from catsdogs.backbone.network import plain_features
 from catsdogs.backbone.quiet import keras
 from catsdogs.extraction import extract
 
@@ -57,6 +58,23 @@ def test_a_sequential_model_folds_too():
     folded = fold(model, "float32")
     assert [type(layer).__name__ for layer in folded.layers] == ["InputLayer", "Conv2D"]
     np.testing.assert_allclose(folded.predict(picture, verbose=0), model.predict(picture, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("saved_in", ["float32", "mixed_float16"])
+def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_path):
+    layers, ops = keras().layers, keras().ops
+    inputs = keras().Input((None, None, 3))
+    maps = layers.Conv2D(8, 3, use_bias=False, dtype=saved_in)(inputs / 127.5 - 0.1)
+    maps = layers.BatchNormalization(dtype=saved_in)(ops.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0))))
+    maps = layers.BatchNormalization(dtype=saved_in)(layers.Conv2D(2048, 7, strides=7, dtype=saved_in)(ops.relu(maps)))
+    keras().Model(inputs, layers.GlobalAveragePooling2D()(maps)).save(tmp_path / "operations.keras")
+    for precision in ("float32", "auto"):
+        backbone = load(choose_weights(str(tmp_path / "operations.keras")), (64,), engine=engine, precision=precision)
+        pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+        plain = plain_features(backbone.model, pixels)
+        apart = np.linalg.norm(backbone.features(pixels) - plain, axis=1) / np.linalg.norm(plain, axis=1)
+        assert apart.max() < (1e-5 if backbone.precision == "float32" else 0.02)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

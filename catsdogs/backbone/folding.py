@@ -42,6 +42,8 @@ def fold(model: Any, precision: str) -> Any:
 
     def clone(layer: Any) -> Any:
         config = layer.get_config()
+        if not isinstance(layer, keras().Layer):  # a bare operation, such as x / 255: no weights, its input's precision
+            return type(layer).from_config(config)
         if precision != FULL:
             config["dtype"] = _policy(layer, precision)
         if id(layer) in norms:
@@ -79,6 +81,7 @@ def _policy(layer: Any, precision: str) -> str:
 def _foldable(model: Any) -> dict[int, Any]:
     """Return, by the `id` of a convolution, the batch normalisation that is all that its output goes to."""
     layers, config = keras().layers, model.get_config()
+    by_name = {layer.name: layer for layer in model.layers}
     sources = {
         entry["name"]: re.findall(r'"keras_history": \["(.*?)", ', json.dumps(entry["inbound_nodes"]))
         for entry in config["layers"]
@@ -88,7 +91,7 @@ def _foldable(model: Any) -> dict[int, Any]:
     found = {}
     for norm in model.layers:
         if type(norm) is layers.BatchNormalization and len(sources[norm.name]) == 1:
-            before = model.get_layer(sources[norm.name][0])
+            before = by_name.get(sources[norm.name][0])
             if type(before) not in (layers.Conv2D, layers.DepthwiseConv2D) or before.data_format != "channels_last":
                 continue
             if before.activation is keras().activations.linear and uses[before.name] == 1 and norm.axis in (-1, 3):

@@ -235,7 +235,8 @@ def _in_float32(model: Any) -> Any:
         return model
 
     def clone(layer: Any) -> Any:
-        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+        given = {"dtype": "float32"} if isinstance(layer, keras().Layer) else {}
+        return type(layer).from_config(layer.get_config() | given)
 
     full = keras().models.clone_model(model, clone_function=clone, recursive=True)
     full.set_weights([to_numpy(variable).astype(np.float32) for variable in model.weights])
