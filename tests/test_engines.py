@@ -60,6 +60,33 @@ def test_a_sequential_model_folds_too():
     np.testing.assert_allclose(folded.predict(picture, verbose=0), model.predict(picture, verbose=0), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("activation", "how", "pools", "pads"),
+    [
+        ("relu", {"pad_width": ((0, 0), (1, 2), (0, 1), (0, 0))}, "valid", 0),
+        ("linear", {}, "valid", 1),
+        ("relu", {"pad_width": ((0, 0), (3, 3), (3, 3), (0, 0))}, "valid", 1),
+        ("relu", {}, "same", 1),
+        ("relu", {"constant_values": 2.0}, "valid", 1),
+        ("relu", {"mode": "reflect"}, "valid", 1),
+    ],
+    ids=["zeros round what is not negative", "what may be", "wider than windows", "padded again", "twos", "mirrored"],
+)
+def test_openvino_pads_in_pooling_where_the_maxima_are_the_same(activation, how, pools, pads):
+    openvino = pytest.importorskip("catsdogs.backbone.openvino", exc_type=ImportError)
+    layers, ops = keras().layers, keras().ops
+    inputs = keras().Input((33, 33, 3))
+    maps = layers.Conv2D(8, 3, activation=activation)(inputs)
+    maps = ops.pad(maps, **{"pad_width": ((0, 0), (1, 1), (1, 1), (0, 0))} | how)
+    maps = layers.MaxPooling2D(3, strides=2, padding=pools)(maps)
+    model = keras().Model(inputs, layers.GlobalAveragePooling2D()(maps))
+    network = openvino.converted(tensorflow.compile_graph(model, (2, 33, 33, 3), prepared=True))
+    assert [layer.get_type_name() for layer in network.get_ordered_ops()].count("Pad") == pads
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 33, 33, 3), np.uint8)
+    features = openvino.OpenVINOEngine(model, pixels.shape, "float32")(pixels)
+    np.testing.assert_allclose(features, plain_features(model, pixels), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("saved_in", ["float32", "mixed_float16"])
 def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_path):
