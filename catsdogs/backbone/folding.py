@@ -91,7 +91,7 @@ def _foldable(model: Any) -> dict[int, Any]:
     found = {}
     for norm in model.layers:
         if type(norm) is layers.BatchNormalization and len(sources[norm.name]) == 1:
-            before = by_name.get(sources[norm.name][0])
+            before: Any = by_name.get(sources[norm.name][0])
             if type(before) not in (layers.Conv2D, layers.DepthwiseConv2D) or before.data_format != "channels_last":
                 continue
             if before.activation is keras().activations.linear and uses[before.name] == 1 and norm.axis in (-1, 3):
