@@ -46,8 +46,8 @@ class OpenVINOEngine:
             if isinstance(model, Quantized):
                 network = core.read_model(model.graph, model.weights)
                 network.reshape(list(shape))
-            else:  # OpenVINO casts by itself
-                network = _of_rgb(converted(compile_graph(fold(model, FULL), shape, prepared=True)))
+            else:
+                network = converted(model, shape)
             self._compiled = core.compile_model(
                 network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
             )
@@ -74,29 +74,21 @@ class OpenVINOEngine:
         return "bfloat16" if "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else FULL
 
 
-def _of_rgb(network: Any) -> Any:
-    """Do what `network.from_rgb` does by OpenVINO's own means: it takes the turned channels into the first layer."""
-    from openvino import Layout, Type
-    from openvino.preprocess import PrePostProcessor
+def converted(model: Any, shape: tuple[int | None, ...]) -> Any:
+    """Return a network as OpenVINO has it, which takes uint8 RGB of that shape, None for any length.
 
-    added = PrePostProcessor(network)
-    added.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
-    added.input().model().set_layout(Layout("NHWC"))
-    added.input().preprocess().convert_element_type(Type.f32).reverse_channels().mean(list(MEANS_BGR))
-    return added.build()
-
-
-def converted(graph: Any) -> Any:
-    """Do what `openvino.convert_model` does, which tells Intel of it unless the user has forbidden that."""
+    It is what `openvino.convert_model` does, but that tells Intel of it unless the user has forbidden it.
+    """
     from openvino.frontend import FrontEndManager
     from openvino.frontend.tensorflow.utils import create_tf_graph_iterator
 
     frontend = FrontEndManager().load_by_framework("tf")
+    graph = compile_graph(fold(model, FULL), shape, prepared=True)  # OpenVINO casts by itself
     # Nothing else holds the iterator while it is converted.
     iterator = create_tf_graph_iterator(graph, None, None, None, share_weights=False)
     network = frontend.convert(frontend.load(iterator))
     _pad_in_pooling(network)
-    return network
+    return _of_rgb(network)
 
 
 def _pad_in_pooling(network: Any) -> None:
@@ -126,3 +118,15 @@ def _pad_in_pooling(network: Any) -> None:
                 how["rounding_type"],
             )
             pool.output(0).replace(padded.output(0))
+
+
+def _of_rgb(network: Any) -> Any:
+    """Do what `network.from_rgb` does by OpenVINO's own means: it takes the turned channels into the first layer."""
+    from openvino import Layout, Type
+    from openvino.preprocess import PrePostProcessor
+
+    added = PrePostProcessor(network)
+    added.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
+    added.input().model().set_layout(Layout("NHWC"))
+    added.input().preprocess().convert_element_type(Type.f32).reverse_channels().mean(list(MEANS_BGR))
+    return added.build()

@@ -72,14 +72,12 @@ def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
     network : Quantized
         Takes any number of images, of any size that the model takes.
     """
-    from .folding import FULL, fold
     from .openvino import converted
-    from .tensorflow import compile_graph
 
     # One by one, as NNCF keeps what lies between all layers: of eight ResNet50 takes 2.2 GiB, of one 1.4.
     singles = np.split(pictures, len(pictures))
     with silence():
-        network = converted(compile_graph(fold(model, FULL), (None, *model.inputs[0].shape[1:])))
+        network = converted(model, (None, *model.inputs[0].shape[1:]))
     # NNCF draws bars, whatever it is told of logging.
     with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
         quantized = nncf().quantize(
