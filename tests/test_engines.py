@@ -204,6 +204,17 @@ def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(tiny_backb
         load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow")
 
 
+def test_ctrl_c_while_openvino_takes_the_graph_over_is_no_fault_of_the_weights(tiny_backbone, monkeypatch):
+    iterating = pytest.importorskip("openvino.frontend.tensorflow.graph_iterator", exc_type=ImportError)
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(iterating.GraphIteratorTFGraph, "is_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load(choose_weights(str(tiny_backbone)), (224,), engine="openvino")
+
+
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precision, folder, tmp_path, tiny_backbone):
     if precision == "int8" and find_spec("nncf") is None:

@@ -86,7 +86,12 @@ def converted(model: Any, shape: tuple[int | None, ...]) -> Any:
     graph = compile_graph(fold(model, FULL), shape, prepared=True)  # OpenVINO casts by itself
     # Nothing else holds the iterator while it is converted.
     iterator = create_tf_graph_iterator(graph, None, None, None, share_weights=False)
-    network = frontend.convert(frontend.load(iterator))
+    try:
+        network = frontend.convert(frontend.load(iterator))
+    except Exception as error:
+        if "KeyboardInterrupt" in str(error):  # Ctrl-C in what OpenVINO calls back
+            raise KeyboardInterrupt from error
+        raise
     _pad_in_pooling(network)
     return _of_rgb(network)
 
