@@ -1,5 +1,7 @@
 """Digests and features of images come in; pairs of images that are the same, or nearly so, go out."""
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,11 +31,22 @@ _BLOCK = 128
 _NOISE, _NEAREST = 1e-10, 1e-6
 """The least variance, as a share of the greatest, and the least distance that rounding errors leave any meaning."""
 
+
+class Matrix(Protocol):
+    """What gives copies of the rows that it is asked for, such as an ndarray."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.float32]: ...
+
+
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """The lower row, the higher row, and how alike the two are, each of shape (pairs,)."""
 
 
-def find_pairs(digests: NDArray[np.uint8], features: NDArray[np.float32], *, progress: Progress | None = None) -> Pairs:
+def find_pairs(
+    digests: NDArray[np.uint8], features: NDArray[np.float32] | Matrix, *, progress: Progress | None = None
+) -> Pairs:
     """Find images of equal bytes, and images that are far more alike than images of this set are.
 
     The features lose their mean and go to their principal components, each divided by the square root of its
@@ -47,8 +60,8 @@ def find_pairs(digests: NDArray[np.uint8], features: NDArray[np.float32], *, pro
     ----------
     digests : ndarray of shape (n, 16), uint8
         Of the images' bytes.
-    features : ndarray of shape (n, width), float32
-        Finite.
+    features : ndarray or Matrix of shape (n, width), float32
+        Finite; never all copied at once.
     progress : callable, optional
         Told how far it is.
 
@@ -82,7 +95,7 @@ def join(n: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray
     return np.asarray(connected_components(edges, directed=False)[1], np.int64)
 
 
-def _reduce(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return `rows` of the features in their principal components, each of length 1 but 0 for the mean itself."""
     sample = features[rows[:: max(1, -(-len(rows) // _SAMPLE))]].astype(np.float64)
     mean = sample.mean(axis=0) if len(sample) else np.zeros(features.shape[1])

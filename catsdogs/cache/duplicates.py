@@ -6,6 +6,7 @@ and of itself: what does not agree is looked for anew.
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,32 @@ def group_images(
     return join(len(features.ids), first, second)
 
 
+class _Stacked:
+    """The first view of several splits' readable images, one below the other, and no copy of them."""
+
+    def __init__(self, splits: Sequence[Features]) -> None:
+        self._splits = splits
+        self._split = np.repeat(np.arange(len(splits)), [int(split.readable.sum()) for split in splits])
+        self._row = np.concatenate([np.empty(0, int), *(np.flatnonzero(split.readable) for split in splits)])
+        self.shape: tuple[int, ...] = (len(self._row), WIDTH)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        taken = np.empty((len(rows), WIDTH), np.float32)
+        for number, split in enumerate(self._splits):
+            here = self._split[rows] == number
+            taken[here] = split.features[self._row[rows[here]], :WIDTH]
+        return taken
+
+
 def _find(artifacts: str | Path, splits: list[str], progress: Progress | None) -> NDArray[Any]:
-    manifest = read_manifest(Artifacts(Path(artifacts)).features)
-    total = sum(manifest.splits[split]["images"] for split in splits) if manifest else 0
-    features, image_digests = np.empty((total, WIDTH), np.float32), np.empty((total, 16), np.uint8)
-    names: list[tuple[str, str, int]] = []
-    for split in splits:
-        names += _take(artifacts, split, features[len(names) :], image_digests[len(names) :])
-    first, second, similarity = find_pairs(image_digests[: len(names)], features[: len(names)], progress=progress)
+    loaded = {split: load_features(artifacts, split) for split in splits}
+    names = [
+        (split, name, label)
+        for split, of in loaded.items()
+        for name, label in zip(of.ids[of.readable].tolist(), of.labels[of.readable].tolist(), strict=True)
+    ]
+    digested = np.concatenate([np.empty((0, 16), np.uint8), *(of.digests[of.readable] for of in loaded.values())])
+    first, second, similarity = find_pairs(digested, _Stacked([*loaded.values()]), progress=progress)
     of_pairs = [
         (*names[a], *names[b], alike)
         for a, b, alike in zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True)
@@ -144,21 +163,3 @@ def _find(artifacts: str | Path, splits: list[str], progress: Progress | None) -
     one = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
     other = [(f"other_{name}", kind) for name, kind in one]
     return np.array(of_pairs, np.dtype([*one, *other, ("similarity", "<f4")]))
-
-
-def _take(
-    artifacts: str | Path, split: str, features: NDArray[np.float32], image_digests: NDArray[np.uint8]
-) -> list[tuple[str, str, int]]:
-    """Fill in the first view and the digests of a split's readable images; return split, id and label of each.
-
-    What else was loaded is let go of before the next split: two views of 37,500 images are 600 MB.
-    """
-    loaded = load_features(artifacts, split)
-    rows = np.flatnonzero(loaded.readable)
-    for place, row in enumerate(rows):
-        features[place] = loaded.features[row, :WIDTH]
-    image_digests[: len(rows)] = loaded.digests[rows]
-    return [
-        (split, name, label)
-        for name, label in zip(loaded.ids[rows].tolist(), loaded.labels[rows].tolist(), strict=True)
-    ]
