@@ -14,7 +14,8 @@ def keras_recipe(weights: Weights, folder: Path, size: int) -> float | None:
     Returns
     -------
     rate : float or None
-        Images a second, the tracing of the graph left out; None where Keras has another backend than TensorFlow, or
+        Images a second up to the last batch, the tracing of the graph left out: `predict` may come back many seconds
+        later, as long as tf.data's autotuning sleeps. None where Keras has another backend than TensorFlow, or
         cannot read one of the images.
     """
     if keras().backend.backend() != "tensorflow":
@@ -29,8 +30,12 @@ def keras_recipe(weights: Weights, folder: Path, size: int) -> float | None:
             )
             batches = images.map(keras().applications.resnet50.preprocess_input).prefetch(2)
             model.predict(batches.take(2), verbose=0)
+            ends: list[float] = []
+            clock = keras().callbacks.LambdaCallback(
+                on_predict_batch_end=lambda batch, logs: ends.append(time.perf_counter())
+            )
             start = time.perf_counter()
-            features = model.predict(batches, verbose=0)
-            return round(len(features) / (time.perf_counter() - start), 1)
+            features = model.predict(batches, verbose=0, callbacks=[clock])
+            return round(len(features) / (ends[-1] - start), 1)
     except tf.errors.InvalidArgumentError:
         return None
