@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifacts import Artifacts, writing
-from .backbone import AUTO, ENGINES, FULL, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
+from .backbone import AUTO, ENGINES, FULL, INT8, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
 from .backbone.hardware import processor_name
-from .cache import CacheWriter, digest
-from .computing import Compute, origin_of
+from .cache import CacheWriter, digest, read_manifest
+from .computing import Compute, origin_of, plan
 from .errors import CatsDogsError
 from .extraction import Extraction, extract
 from .images import UnreadableImageError, decode
@@ -122,19 +122,21 @@ def bench(
         pixels, decoded = _timed(threads.map, decode, contents)
         rates: list[Rates] = []
         written = 0.0
-        for number, (engine, precision) in enumerate(_engines()):
+        for engine, precision in _engines():
             told(f"{engine} in {precision}", 0, 0)
-            backbone = load(chosen, (FIRST.size,), engine=engine, precision=precision)
-            if (engine, backbone.precision) in [(known.engine, known.precision) for known in rates]:
+            artifacts, how = Path(scratch, f"{engine}-{precision}"), Compute([FIRST.name], engine, precision)
+            try:
+                done = extract(folder, artifacts=artifacts, weights=chosen.given, compute=how)
+            except CatsDogsError:
+                if precision != INT8:
+                    raise
+                continue  # it is too far from float32 for these weights
+            if (engine, done.precision) in [(known.engine, known.precision) for known in rates]:
                 continue  # the network does not take fewer bits
-            precision = backbone.precision
+            backbone = _backbone_of(artifacts, chosen, how)
             features, compute = _compute(backbone, np.stack(pixels))
             written = written or _write(Path(scratch, "written"), chosen, backbone, names, features)
-            artifacts = Path(scratch, f"{number}")
-            done = extract(
-                folder, artifacts=artifacts, weights=chosen.given, compute=Compute([FIRST.name], engine, precision)
-            )
-            rates.append(Rates(engine, precision, backbone.device, compute, done.rate, _waited(done, backbone)))
+            rates.append(Rates(engine, done.precision, backbone.device, compute, done.rate, _waited(done, backbone)))
         told("Keras' recipe", 0, 0)
         return Benchmark(
             images=len(names),
@@ -150,13 +152,22 @@ def bench(
 
 
 def _engines() -> Iterator[tuple[str, str]]:
-    """Yield each engine that runs beside what Keras is set to, in the precision that it chooses and in float32."""
+    """Yield each engine that runs beside what Keras is set to, in each precision that is native to it."""
     for name in ENGINES:
         try:
             engine = choose_engine(name)
         except CatsDogsError:  # not installed, or for another backend of Keras
             continue
         yield from ((name, precision) for precision in ((AUTO,) if engine.native_precision() == FULL else (AUTO, FULL)))
+        if name == "openvino" and find_spec("nncf"):
+            yield name, INT8
+
+
+def _backbone_of(artifacts: Path, chosen: Weights, how: Compute) -> Backbone:
+    """Load what computed the features that are there: of int8 its very network."""
+    features = Artifacts(artifacts).features
+    made = plan(features, read_manifest(features), weights=chosen, compute=how)
+    return load(chosen, (FIRST.size,), engine=made.engine, precision=made.precision, network=made.network)
 
 
 def _copy_some(source: Source, folder: Path, images: int) -> list[str]:
