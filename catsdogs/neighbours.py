@@ -100,8 +100,8 @@ def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64]) -> 
     sample = features[rows[:: max(1, -(-len(rows) // _SAMPLE))]].astype(np.float64)
     mean = sample.mean(axis=0) if len(sample) else np.zeros(features.shape[1])
     sample -= mean
-    variances, vectors = np.linalg.eigh(sample @ sample.T)
-    kept = np.flatnonzero(variances > _NOISE * variances.max(initial=0))[-COMPONENTS:]
+    variances, vectors = _largest(sample @ sample.T)
+    kept = np.flatnonzero(variances > _NOISE * variances.max(initial=0))
     # The components are sample.T @ vectors over the root of the variances; its root again evens them out.
     axes = sample.T @ vectors[:, kept] * variances[kept] ** -0.75
     reduced = np.empty((len(rows), len(kept)), np.float32)
@@ -110,6 +110,17 @@ def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64]) -> 
         norms = np.linalg.norm(block, axis=1, keepdims=True)
         reduced[start : start + _BLOCK] = block / np.where(norms > 0, norms, 1)
     return reduced
+
+
+def _largest(products: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the largest eigenvalues, ascending, and their vectors; all of them would take 100 MB more."""
+    from scipy.linalg import eigh
+
+    n = len(products)
+    if not n:
+        return np.empty(0), np.empty((0, 0))
+    variances, vectors = eigh(products, subset_by_index=[max(0, n - COMPONENTS), n - 1], overwrite_a=True)
+    return variances, vectors
 
 
 def _near_pairs(points: NDArray[np.float32], progress: Progress | None) -> Pairs:
