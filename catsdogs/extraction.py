@@ -1,11 +1,12 @@
 """A source's images come in; their features go out to the cache, which goes on where it stopped."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache as once
 from pathlib import Path
 
@@ -130,6 +131,38 @@ def extract(
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
+    filled, device = _fill_cache(
+        where,
+        data,
+        weights=weights,
+        compute=compute,
+        classes=classes,
+        prune=prune,
+        strict=strict,
+        progress=progress,
+    )
+    gc.collect()  # nobody needs the backbone any more, and the features its room
+    duplicates = _look_for_duplicates(artifacts, progress)
+    done = replace(filled, duplicates=duplicates, seconds=time.perf_counter() - start)
+    if done.computed:
+        with writing(where):
+            record_timing(where, "extract", **_timing(done), device=device)
+    _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
+    return done
+
+
+def _fill_cache(
+    where: Artifacts,
+    data: str | Path,
+    *,
+    weights: str | None,
+    compute: Compute,
+    classes: str | Sequence[str] | None,
+    prune: bool,
+    strict: bool,
+    progress: Progress | None,
+) -> tuple[Extraction, str]:
+    """Do all of `extract` but look for duplicates and take the time; return that, and what device computed."""
     asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
     manifest = read_manifest(where.features)
@@ -178,23 +211,19 @@ def extract(
             unreadable=cache.unreadable,
             computed=len(stored),
             passed_over=source.passed_over,
-            duplicates=_look_for_duplicates(artifacts, progress),
+            duplicates={},
             classes=source.classes,
             backbone=origin.form,
             engine=origin.engine,
             precision=origin.precision,
             fewer_at_once=bool(stored) and backbone().halved,
-            seconds=time.perf_counter() - start,
+            seconds=0.0,
             rate=_rate(stored, backbone().batch * backbone().streams) if stored else None,
             stages=meter.seconds,
             cut_short=source.cut_short,
             compared=cache.compared,
         )
-        if stored:
-            with writing(where):
-                record_timing(where, "extract", **_timing(done), device=backbone().device)
-    _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
-    return done
+        return done, backbone().device if stored else ""
 
 
 @contextmanager
