@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, read_json, to_sealed_json, unseal, write_atomically, writing
 from ..errors import CatsDogsError
-from ..neighbours import find_pairs, join
+from ..neighbours import Pairs, find_pairs, join
 from ..progress import Progress
 from .manifest import SPLITS
 from .manifest import read as read_manifest
@@ -124,7 +124,7 @@ def group_images(
         first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))
     else:
         rows = np.flatnonzero(features.readable)
-        found, other, _ = find_pairs(features.digests[rows], features.features[rows, :WIDTH], progress=progress)
+        found, other, _ = _pairs_among([features], progress)
         first, second = rows[found], rows[other]
     return join(len(features.ids), first, second)
 
@@ -153,8 +153,7 @@ def _find(artifacts: str | Path, splits: list[str], progress: Progress | None) -
         for split, of in loaded.items()
         for name, label in zip(of.ids[of.readable].tolist(), of.labels[of.readable].tolist(), strict=True)
     ]
-    digested = np.concatenate([np.empty((0, 16), np.uint8), *(of.digests[of.readable] for of in loaded.values())])
-    first, second, similarity = find_pairs(digested, _Stacked([*loaded.values()]), progress=progress)
+    first, second, similarity = _pairs_among([*loaded.values()], progress)
     of_pairs = [
         (*names[a], *names[b], alike)
         for a, b, alike in zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True)
@@ -163,3 +162,9 @@ def _find(artifacts: str | Path, splits: list[str], progress: Progress | None) -
     one = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
     other = [(f"other_{name}", kind) for name, kind in one]
     return np.array(of_pairs, np.dtype([*one, *other, ("similarity", "<f4")]))
+
+
+def _pairs_among(splits: Sequence[Features], progress: Progress | None) -> Pairs:
+    """Return the pairs of their readable images, which count through all splits."""
+    digested = np.concatenate([np.empty((0, 16), np.uint8), *(split.digests[split.readable] for split in splits)])
+    return find_pairs(digested, _Stacked(splits), progress=progress)
