@@ -123,6 +123,8 @@ def bench(
         rates: list[Rates] = []
         written = 0.0
         for engine, precision in _engines():
+            if (engine, precision) in [(known.engine, known.precision) for known in rates]:
+                continue  # it was chosen before, as the network does not take fewer bits
             told(f"{engine} in {precision}", 0, 0)
             artifacts, how = Path(scratch, f"{engine}-{precision}"), Compute([FIRST.name], engine, precision)
             try:
@@ -131,8 +133,6 @@ def bench(
                 if precision != INT8:
                     raise
                 continue  # it is too far from float32 for these weights
-            if (engine, done.precision) in [(known.engine, known.precision) for known in rates]:
-                continue  # the network does not take fewer bits
             backbone = _backbone_of(artifacts, chosen, how)
             features, compute = _compute(backbone, np.stack(pixels))
             written = written or _write(Path(scratch, "written"), chosen, backbone, names, features)
