@@ -131,38 +131,6 @@ def extract(
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
-    filled, device = _fill_cache(
-        where,
-        data,
-        weights=weights,
-        compute=compute,
-        classes=classes,
-        prune=prune,
-        strict=strict,
-        progress=progress,
-    )
-    gc.collect()  # nobody needs the backbone any more, and the features its room
-    duplicates = _look_for_duplicates(artifacts, progress)
-    done = replace(filled, duplicates=duplicates, seconds=time.perf_counter() - start)
-    if done.computed:
-        with writing(where):
-            record_timing(where, "extract", **_timing(done), device=device)
-    _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
-    return done
-
-
-def _fill_cache(
-    where: Artifacts,
-    data: str | Path,
-    *,
-    weights: str | None,
-    compute: Compute,
-    classes: str | Sequence[str] | None,
-    prune: bool,
-    strict: bool,
-    progress: Progress | None,
-) -> tuple[Extraction, str]:
-    """Do all of `extract` but look for duplicates and take the time; return that, and what device computed."""
     asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
     manifest = read_manifest(where.features)
@@ -223,17 +191,29 @@ def _fill_cache(
             cut_short=source.cut_short,
             compared=cache.compared,
         )
-        return done, backbone().device if stored else ""
+        device = backbone().device if stored else ""
+    duplicates = _look_for_duplicates(artifacts, progress)
+    done = replace(done, duplicates=duplicates, seconds=time.perf_counter() - start)
+    if done.computed:
+        with writing(where):
+            record_timing(where, "extract", **_timing(done), device=device)
+    _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
+    return done
 
 
 @contextmanager
 def _in_background(load_backbone: Callable[[], Backbone], *, at_once: bool) -> Iterator[Callable[[], Backbone]]:
-    """Give a callable that returns the backbone, and loads it in a thread of its own: at once, or when first asked."""
+    """Give a callable that returns the backbone, and loads it in a thread of its own: at once, or when first asked.
+
+    At the end it is let go of: what comes then needs the memory.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
         loading = once(lambda: thread.submit(load_backbone))
         if at_once:
             loading()
         yield lambda: loading().result()
+        loading.cache_clear()
+    gc.collect()  # Keras' models are circles
 
 
 @contextmanager
