@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -24,8 +23,13 @@ from .progress import Progress
 from .sources import ImageFile, must_be_the_file_s_own, why_unread
 from .views import View, sizes_of
 
-AHEAD = 64
-"""How many images may wait between the decoding threads and the batches: 10 MB of pixels for one view of 224."""
+THREADS = 8
+"""More of them only wait for one another, as there is a part of each image that one thread at a time does: on 16 cores
+of a Xeon 16 threads handed over 1,361 photographs a second, 8 did 1,745 (nothing computed)."""
+
+TOGETHER, AHEAD = 8, 4
+"""How many images a thread reads and decodes before it hands them over, as each handing over costs the more the more
+threads there are; and how many such handfuls may wait for each thread: 5 MB of pixels for one view of 224."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,13 @@ _Seen = tuple[Row, dict[View, NDArray[np.uint8]]]
 """A row without features, and the pixels of the views that it lacks."""
 
 
+def decoding_threads() -> int:
+    """Return how many threads read and decode: one for each core, up to `THREADS`."""
+    from joblib import cpu_count
+
+    return min(cpu_count(), THREADS)
+
+
 @contextmanager
 def compute_rows(
     files: Sequence[ImageFile],
@@ -80,17 +91,18 @@ def compute_rows(
         From the iterator: the machine fails, its disk, its memory or a connection, rather than one image. What else
         there is to read would fare no better, and good rows are not to be taken for bad ones.
     """
-    from joblib import cpu_count
+    def see(start: int) -> list[_Seen]:
+        return [_see(files, lacks, meter, position) for position in range(start, min(start + TOGETHER, len(files)))]
 
-    see = partial(_see, files, lacks, meter)
-    threads = ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode")
-    positions = iter(range(len(files)))
-    ahead = deque(threads.submit(see, position) for position in islice(positions, AHEAD))
+    count = decoding_threads()
+    threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
+    starts = iter(range(0, len(files), TOGETHER))
+    ahead = deque(threads.submit(see, start) for start in islice(starts, AHEAD * count))
 
     def seen_in_order() -> Iterator[_Seen]:
         while ahead:
-            yield ahead.popleft().result()
-            ahead.extend(threads.submit(see, position) for position in islice(positions, 1))
+            yield from ahead.popleft().result()
+            ahead.extend(threads.submit(see, start) for start in islice(starts, 1))
 
     try:
         yield _computed(seen_in_order(), backbone, meter)

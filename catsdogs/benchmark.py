@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .artifacts import Artifacts, writing
 from .backbone import AUTO, ENGINES, FULL, INT8, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
 from .backbone.hardware import processor_name
+from .belt import decoding_threads
 from .cache import CacheWriter, digest, read_manifest
 from .computing import Compute, origin_of, plan
 from .errors import CatsDogsError
@@ -235,7 +236,7 @@ def _waited(done: Extraction, backbone: Backbone) -> dict[str, float]:
         return {}
     seconds = done.computed / done.rate
     busy = {
-        "decode": (done.stages["read"] + done.stages["decode"]) / (os.cpu_count() or 1),
+        "decode": (done.stages["read"] + done.stages["decode"]) / decoding_threads(),
         "compute": done.stages["compute"] / backbone.streams,
         "write": done.stages["write"],
     }

@@ -223,10 +223,13 @@ def _bytes_needed(image: Image.Image, data: bytes, side: int) -> int:
 
 
 def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
-    """Whether a JPEG's decoder, having read the header up to its first scan, will find no second one."""
-    start = image.fp.tell() if image.fp else 0
-    end = data.find(b"\xff\xd9", start)  # neither marker can be within a scan (ITU-T T.81, B.1.1.5)
-    return data.find(b"\xff\xda", start, end if end >= 0 else len(data)) < 0
+    """Whether a JPEG's decoder, having read the header up to its first scan, need not keep it as coefficients.
+
+    As libjpeg decides (jdinput.c, initial_setup): all components are in that scan, and it is not progressive.
+    """
+    end, length = image.fp.tell() if image.fp else 0, 6 + 2 * image.layers  # of the scan's header (ITU-T T.81, B.2.3)
+    whole = data[end - length : end - length + 3] == bytes([0, length, image.layers])
+    return whole and "progressive" not in image.info
 
 
 @contextmanager
