@@ -62,7 +62,7 @@ def decoding_threads() -> int:
     """Return how many threads read and decode: one for each core, up to `THREADS`."""
     from joblib import cpu_count
 
-    return min(cpu_count(), THREADS)
+    return min(int(cpu_count()), THREADS)
 
 
 @contextmanager
@@ -91,6 +91,7 @@ def compute_rows(
         From the iterator: the machine fails, its disk, its memory or a connection, rather than one image. What else
         there is to read would fare no better, and good rows are not to be taken for bad ones.
     """
+
     def see(start: int) -> list[_Seen]:
         return [_see(files, lacks, meter, position) for position in range(start, min(start + TOGETHER, len(files)))]
 
