@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .network import to_numpy
+from .network import to_numpy, undrawn
 from .quiet import keras
 
 FULL = "float32"
@@ -41,7 +41,7 @@ def fold(model: Any, precision: str) -> Any:
     passed_by: list[Any] = []
 
     def clone(layer: Any) -> Any:
-        config = layer.get_config()
+        config = undrawn(layer)
         if not isinstance(layer, keras().Layer):  # a bare operation, such as x / 255: no weights, its input's precision
             return type(layer).from_config(config)
         if precision != FULL:

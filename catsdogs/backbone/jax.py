@@ -38,10 +38,8 @@ class JaxEngine:
             outputs, _ = folded.stateless_call(*weights, from_rgb(rgb.astype(FULL)), training=False)
             return outputs.astype(FULL)
 
-        # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
-        with jax.default_matmul_precision("highest" if precision == FULL else "default"):
-            pixels = jax.ShapeDtypeStruct(shape, np.uint8)
-            self._compiled = jax.jit(features).lower(self._weights, pixels).compile()
+        pixels = jax.ShapeDtypeStruct(shape, np.uint8)
+        self._compiled = jax.jit(features).lower(self._weights, pixels).compile()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the features of as many images as the function takes.

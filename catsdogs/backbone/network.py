@@ -35,6 +35,8 @@ _SMALL, _EXPANSION = 64 << 20, 8
 """Bytes of weights that a model may declare whatever its file holds, and for each byte of it: 4 for a weight, which
 may have been stored as 2 and compressed."""
 
+_DRAWN = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
+
 _RESNET50 = "keras.applications.ResNet50, include_top=False, pooling=avg"
 _WANTED = "It must hold the weights of Keras' ResNet50 (with or without top), or be a .keras model of 2048 features"
 
@@ -85,14 +87,25 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
 
 
 def _resnet50(classes: int | None = None) -> Any:
-    """Build the architecture; with `classes`, through the last layer of its top."""
-    return keras().applications.ResNet50(
-        weights=None,
-        input_shape=(None, None, 3) if classes is None else (224, 224, 3),
-        include_top=classes is not None,
-        pooling="avg" if classes is None else None,
-        classes=classes or 1000,
-    )
+    """Build the architecture, its kernels zeros; with `classes`, through the last layer of its top."""
+    with _without_weights():
+        model = keras().applications.ResNet50(
+            weights=None,
+            input_shape=(None, None, 3) if classes is None else (224, 224, 3),
+            include_top=classes is not None,
+            pooling="avg" if classes is None else None,
+            classes=classes or 1000,
+        )
+    return keras().models.clone_model(model, clone_function=lambda layer: type(layer).from_config(undrawn(layer)))
+
+
+def undrawn(layer: Any) -> dict[str, Any]:
+    """Return the configuration of a layer like this one whose kernels are zeros.
+
+    Others are to come, and to draw some first takes JAX, which compiles that for each shape, seconds.
+    """
+    config: dict[str, Any] = layer.get_config()
+    return config | {name: "zeros" for name in _DRAWN if name in config}
 
 
 def _randomise(model: Any, seed: int) -> None:
@@ -176,6 +189,20 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
 
 def _must_hold_its_weights(path: Path, config: Any) -> None:
     """Refuse a model that declares far more weights than lie in its file, before room is made for them."""
+    with _without_weights():
+        model = keras().saving.deserialize_keras_object(config)
+    declared = sum(math.prod(weight.shape) for weight in model.weights)
+    if 4 * declared > _SMALL + _EXPANSION * path.stat().st_size:
+        raise CatsDogsError(
+            f"{path} declares {declared:,} weights, and holds {path.stat().st_size:,} bytes",
+            "That is no trained model: take it from a place that you trust",
+        )
+
+
+@contextmanager
+def _without_weights() -> Iterator[None]:
+    """Have Keras make no room for the weights of models that are built within."""
+    keras()
     from keras.src.backend import StatelessScope
     from keras.src.backend.common import global_state
 
@@ -183,15 +210,9 @@ def _must_hold_its_weights(path: Path, config: Any) -> None:
     before = len(waiting)
     try:
         with StatelessScope(initialize_variables=False):
-            model = keras().saving.deserialize_keras_object(config)
-        declared = sum(math.prod(weight.shape) for weight in model.weights)
+            yield
     finally:
         del waiting[before:]  # else Keras would make room for them at the end of its next such scope
-    if 4 * declared > _SMALL + _EXPANSION * path.stat().st_size:
-        raise CatsDogsError(
-            f"{path} declares {declared:,} weights, and holds {path.stat().st_size:,} bytes",
-            "That is no trained model: take it from a place that you trust",
-        )
 
 
 def _must_fit(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
@@ -251,7 +272,7 @@ def from_rgb(rgb: Any) -> Any:
 
 
 def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Compute features the way Keras' own documentation does, eagerly in float32: what engines are checked against.
+    """Compute features the way Keras' own documentation does, in float32: what engines are checked against.
 
     Parameters
     ----------
@@ -265,6 +286,8 @@ def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
     """
     # preprocess_input changes a float array in place: this one is nobody else's.
     inputs = keras().applications.resnet50.preprocess_input(pixels.astype(np.float32))
+    if keras().backend.backend() == "jax":  # it would compile each operation by itself
+        return np.asarray(model.predict_on_batch(inputs), np.float32)
     return np.asarray(to_numpy(model(inputs, training=False)), np.float32)
 
 

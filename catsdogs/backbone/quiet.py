@@ -32,12 +32,20 @@ def keras() -> Any:
         with silence():
             import keras
 
+            # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
             if backend == "tensorflow":
                 import tensorflow as tf
 
                 tf.get_logger().setLevel("ERROR")
-                # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
                 tf.config.experimental.enable_tensor_float_32_execution(False)
+            elif backend == "jax":
+                import jax
+
+                jax.config.update("jax_default_matmul_precision", "highest")
+            elif backend == "torch":
+                import torch
+
+                torch.backends.cudnn.allow_tf32 = False
     except ImportError as error:
         raise CatsDogsError(
             f"Keras does not load with its {backend} backend ({error})",

@@ -26,11 +26,7 @@ class TorchEngine:
     streams = 1
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        import torch
-
         self.precision = precision
-        # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
-        torch.backends.cudnn.allow_tf32 = False
         self._model = fold(model, precision)
         self._device = self._model.variables[0].value.device
 
