@@ -30,7 +30,7 @@ def tree(root):
 
 
 def pictures_in(root):
-    return sorted(name for name in tree(root) if name.endswith(".png"))
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
 
 
 def table(root):
