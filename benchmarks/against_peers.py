@@ -4,8 +4,9 @@
 
 Each in a process of its own and in turn (A B C D, A B C D), so that a machine whose speed drifts is fair to all: only
 ratios taken together count. The recipe is timed twice in one run: as it says itself, and up to its last batch, as
-`predict` may come back many seconds after that (as long as tf.data's autotuning sleeps). Ours is `rate` in timings.json, from the first stored batch to the last, files to cache,
-random weights in the true ResNet50. Prints every figure, the medians, and the medians of the ratios of each round.
+`predict` may come back many seconds after that (as long as tf.data's autotuning sleeps). Ours is `rate` in
+timings.json, from the first stored batch to the last, files to cache, random weights in the true ResNet50. Prints every
+figure, the medians, and the medians of the ratios of each round.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from . import head
 from .artifacts import Artifacts
 from .backbone import Backbone, choose_weights, load
 from .belt import compute_all
-from .cache import read_network
+from .cache import UNKNOWN, differences, read_network
 from .computing import origin_of
 from .errors import CatsDogsError
 from .images import PIXELS, UnreadableImageError, shrink
@@ -132,9 +132,10 @@ def backbone_of(
         At once where the head is not of images as they are read here, at the call where the weights are not its own.
     """
     chosen = choose_weights(weights, where)
-    if trained.facts["pixels"] != PIXELS:
+    if (pixels := trained.facts["pixels"]) != PIXELS:
         raise CatsDogsError(
-            f"the head in {where.root} was trained on features that were not computed from images here",
+            f"the head in {where.root} was trained on features that were not computed from images here"
+            + ("" if pixels == UNKNOWN else f" but of images {differences(pixels, PIXELS)}"),
             "Compute and label new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
         )
 

@@ -193,7 +193,7 @@ def _read_facts(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
             f"Give another OUT for that of seed {wanted['seed']}, or --seed {kept.get('seed')} to go on with this one",
         )
     if other:
-        what = "other images or classes" if other in ("classes", "data") else "another version of catsdogs"
+        what = "other images or classes" if other in ("classes", "data") else "another version of catsdogs or of Pillow"
         raise CatsDogsError(
             f"{folder} holds the split of {what}, and two would mix", "Give another OUT, or delete that one"
         )

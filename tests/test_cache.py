@@ -3,6 +3,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -351,6 +352,14 @@ def test_what_something_else_made_is_kept_until_its_replacement_is_asked_for(cac
     assert len(fill(cache, images, prune=True, **other)) == 4
     assert tree(cache) == fresh(images, **other)
     assert not (cache / "features" / "test").exists()
+
+
+def test_pixels_that_differ_are_told_by_what_differs(cache):
+    fill(cache, prune=True, origin=replace(ORIGIN, pixels="RGB, squashed by one"))
+    with pytest.raises(CatsDogsError) as refused:
+        fill(cache, origin=replace(ORIGIN, pixels="RGB, squashed by another"))
+    assert re.fullmatch(r".* \(.*, squashed by one\); .* \(.*, squashed by another\) .*", refused.value.message)
+    assert "RGB" not in refused.value.message
 
 
 def test_what_belongs_to_the_user_outlasts_a_replacement(cache):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from fuzz_images import mutants, verdict
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from catsdogs import images
 from catsdogs.images import (
     FORMATS,
+    PIXELS,
     ROOM,
     SIZE,
     UnreadableImageError,
@@ -182,6 +184,16 @@ def test_an_image_is_squashed_to_the_square_by_antialiased_bicubic(draw, encode,
     pixels = decode(encode(image))
     assert pixels.shape == (SIZE, SIZE, 3)
     assert np.abs(pixels - np.clip(want, 0, 255)).max() < 1.5  # Pillow rounds after either direction
+
+
+def test_the_pixels_are_said_to_be_those_of_a_pillow_that_squashes_so(encode):
+    """A Pillow that squashes otherwise must be told apart by `PIXELS`: look, before the next one is let in here."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (290, 154, 3), np.uint8))
+    major = PIL.__version__.partition(".")[0]
+    first = {"12": (SIZE, image.height), "13": (image.width, SIZE)}[major]
+    want = image.resize(first, Image.Resampling.BICUBIC).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(decode(encode(image)), np.asarray(want))
+    assert f"Pillow {major}'s" in PIXELS
 
 
 def test_a_grey_image_has_the_pixels_of_the_same_image_in_rgb(draw, encode):

@@ -1,11 +1,16 @@
 import json
 
 import numpy as np
+import PIL
 import pytest
 
 import catsdogs
+import catsdogs.computing
+import catsdogs.labelling
 from catsdogs import CatsDogsError
 from catsdogs.terminal import info_lines, run_lines
+
+PILLOW = PIL.__version__.partition(".")[0]
 
 
 @pytest.fixture
@@ -119,6 +124,18 @@ def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_p
     catsdogs.train(tmp_path / "i")
     with pytest.raises(CatsDogsError, match="not computed from images here"):
         catsdogs.label([data / "test"], artifacts=tmp_path / "i")
+
+
+def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, monkeypatch):
+    run(data)
+    for module in (catsdogs.computing, catsdogs.labelling):
+        monkeypatch.setattr(module, "PIXELS", module.PIXELS.replace(f"Pillow {PILLOW}", "Pillow 99"))
+    with pytest.raises(CatsDogsError, match=f"Pillow {PILLOW}'s .*; .* Pillow 99's .*would replace them.*--prune"):
+        run(data)
+    with pytest.raises(CatsDogsError, match=f"but of images squashed by Pillow {PILLOW}'s"):
+        catsdogs.label([data / "test"], artifacts=tmp_path / "artifacts")
+    assert run(data, prune=True).extraction.computed == 23
+    assert len(catsdogs.label([data / "test"], artifacts=tmp_path / "artifacts")) == 3
 
 
 def test_labels_of_what_is_no_image_are_a_reason(data, run, tmp_path):

@@ -160,7 +160,7 @@ def test_another_seed_other_images_or_other_classes_do_not_mix_with_the_split_th
         prepare(data, out, seed=1)
     facts = out / "prepared.json"
     facts.write_text(facts.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(CatsDogsError, match="another version of catsdogs"):
+    with pytest.raises(CatsDogsError, match="another version of catsdogs or of Pillow"):
         prepare(data, out, seed=1)
     facts.write_bytes(expected["prepared.json"])
     assert tree(out) == expected

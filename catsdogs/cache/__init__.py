@@ -9,7 +9,7 @@ and whoever opens the cache next finishes the renames.
 
 from .duplicates import count_duplicates, group_images, kept_duplicates, load_duplicates
 from .importing import import_features
-from .manifest import Manifest, Origin
+from .manifest import UNKNOWN, Manifest, Origin, differences
 from .manifest import read as read_manifest
 from .networks import read_network, write_network
 from .npy import describe as describe_array
@@ -18,6 +18,7 @@ from .rows import WIDTH, digest
 from .writing import CacheWriter
 
 __all__ = [
+    "UNKNOWN",
     "WIDTH",
     "CacheWriter",
     "DamagedError",
@@ -26,6 +27,7 @@ __all__ = [
     "Origin",
     "count_duplicates",
     "describe_array",
+    "differences",
     "digest",
     "digests",
     "group_images",

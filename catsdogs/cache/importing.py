@@ -15,7 +15,7 @@ from ..classes import parse_classes
 from ..errors import CatsDogsError
 from ..layout import MAX_NAME
 from .duplicates import load_duplicates
-from .manifest import IMPORTED, SPLITS, Origin
+from .manifest import IMPORTED, SPLITS, UNKNOWN, Origin
 from .reading import DamagedError
 from .rows import WIDTH, digest
 from .rows import files as rows_files
@@ -81,7 +81,7 @@ def import_features(
         form=backbone,
         sha256=hashlib.sha256(f"imported:{backbone}".encode()).hexdigest(),
         fingerprint=f"imported:{backbone}",
-        pixels="unknown",
+        pixels=UNKNOWN,
         precision="float32",
         engine=IMPORTED,
     )

@@ -17,6 +17,9 @@ SPLITS = ("train", "test")
 IMPORTED = "imported"
 """The engine of features that somebody else computed."""
 
+UNKNOWN = "unknown"
+"""What their `pixels` say."""
+
 _REMEDY = "Restore it from a copy, or remove the folder it is in and run catsdogs extract"
 
 
@@ -55,6 +58,11 @@ class Origin:
     def key(self) -> list[str]:
         """What a row's value depends on besides its image and its view."""
         return [self.sha256, self.pixels, self.precision, *filter(None, [self.network])]
+
+
+def differences(pixels: str, others: str) -> str:
+    """Return what an origin says of its pixels that is not said of others."""
+    return ", ".join(part for part in pixels.split(", ") if part not in others.split(", "))
 
 
 @dataclass(frozen=True)

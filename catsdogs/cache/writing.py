@@ -15,7 +15,7 @@ from ..classes import CLASSES, Classes
 from ..errors import CatsDogsError, printable
 from . import manifest as manifests
 from . import rows
-from .manifest import IMPORTED, Manifest, Origin
+from .manifest import IMPORTED, Manifest, Origin, differences
 from .split import SplitWriter
 
 _ELSEWHERE = "another artifacts folder to keep both"
@@ -95,8 +95,8 @@ class CacheWriter:
             if same_rows:
                 made, now = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
             else:
-                now = _describe(self._origin, self._views)
-                made = f"made by {_describe(before.origin, before.views)}"
+                now = _describe(self._origin, self._views, before.origin)
+                made = f"made by {_describe(before.origin, before.views, self._origin)}"
             raise CatsDogsError(
                 f"{self._folder} holds {sum(entry['images'] for entry in before.splits.values()):,} rows {made}; "
                 f"{now} would replace them",
@@ -247,6 +247,8 @@ class CacheWriter:
         manifests.write(self._folder, manifest)
 
 
-def _describe(origin: Origin, views: Sequence[str]) -> str:
+def _describe(origin: Origin, views: Sequence[str], other: Origin) -> str:
+    """Say what made features; of the pixels, only what another says otherwise of its own."""
     precision = " ".join(filter(None, [origin.precision, origin.network[:8]]))
-    return f"{origin.form} ({origin.sha256[:8]}, {precision}, {origin.engine}, view {', '.join(views)})"
+    made_by = [origin.sha256[:8], precision, origin.engine, f"view {', '.join(views)}"]
+    return f"{origin.form} ({', '.join(filter(None, [*made_by, differences(origin.pixels, other.pixels)]))})"
