@@ -36,6 +36,7 @@ _SMALL, _EXPANSION = 64 << 20, 8
 may have been stored as 2 and compressed."""
 
 _DRAWN = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
+"""What draws a layer's kernels, in its configuration."""
 
 _RESNET50 = "keras.applications.ResNet50, include_top=False, pooling=avg"
 _WANTED = "It must hold the weights of Keras' ResNet50 (with or without top), or be a .keras model of 2048 features"
