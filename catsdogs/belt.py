@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,10 @@ THREADS = 8
 """More of them only wait for one another, as there is a part of each image that one thread at a time does: on 16 cores
 of a Xeon 16 threads handed over 1,361 photographs a second, 8 did 1,745 (nothing computed)."""
 
-TOGETHER, AHEAD = 8, 4
+HANDFUL, PIXELS, AHEAD = 8, 2 << 20, 4
 """How many images a thread reads and decodes before it hands them over, as each handing over costs the more the more
-threads there are; and how many such handfuls may wait for each thread: 5 MB of pixels for one view of 224."""
+threads there are; how many bytes their pixels may take; and how many such handfuls there are for each thread, being
+decoded or waiting: 5 MB for one view of 224."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ def decoding_threads() -> int:
 def compute_rows(
     files: Sequence[ImageFile],
     backbone: Callable[[], Backbone],
+    views: Sequence[View],
     lacks: Callable[[int, NDArray[np.uint8]], Sequence[View]],
     *,
     meter: Meter,
@@ -80,8 +83,10 @@ def compute_rows(
     files : sequence of ImageFile
     backbone : callable
         Returns the backbone; called when the first image is there to be computed, and not if there is none.
+    views : sequence of View
+        All that there are.
     lacks : callable
-        Says of a position and a digest which views are to be computed; called from several threads.
+        Says of a position and a digest which of them are to be computed; called from several threads.
     meter : Meter
         Told how long reading, decoding and computing took.
 
@@ -91,23 +96,25 @@ def compute_rows(
         From the iterator: the machine fails, its disk, its memory or a connection, rather than one image. What else
         there is to read would fare no better, and good rows are not to be taken for bad ones.
     """
+    closing = Event()
 
-    def see(start: int) -> list[_Seen]:
-        return [_see(files, lacks, meter, position) for position in range(start, min(start + TOGETHER, len(files)))]
+    def see(positions: Sequence[int]) -> list[_Seen]:
+        return [_see(files, lacks, meter, position) for position in positions if not closing.is_set()]
 
     count = decoding_threads()
     threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
-    starts = iter(range(0, len(files), TOGETHER))
-    ahead = deque(threads.submit(see, start) for start in islice(starts, AHEAD * count))
+    handfuls = iter(_handfuls(len(files), count, views))
+    ahead = deque(threads.submit(see, positions) for positions in islice(handfuls, AHEAD * count))
 
     def seen_in_order() -> Iterator[_Seen]:
         while ahead:
             yield from ahead.popleft().result()
-            ahead.extend(threads.submit(see, start) for start in islice(starts, 1))
+            ahead.extend(threads.submit(see, positions) for positions in islice(handfuls, 1))
 
     try:
         yield _computed(seen_in_order(), backbone, meter)
     finally:
+        closing.set()
         threads.shutdown(cancel_futures=True)
 
 
@@ -143,7 +150,7 @@ def compute_all(
         As for `compute_rows`.
     """
     rows: list[Row] = []
-    with compute_rows(files, backbone, lambda position, digest: views, meter=Meter()) as computed:
+    with compute_rows(files, backbone, views, lambda position, digest: views, meter=Meter()) as computed:
         for row in computed:
             rows.append(row)
             if progress:
@@ -170,6 +177,13 @@ def draw_pictures(files: Sequence[ImageFile], sizes: Sequence[int], *, count: in
         view.size: np.array([pixels[view] for pixels in found], np.uint8).reshape(-1, view.size, view.size, 3)
         for view in views
     }
+
+
+def _handfuls(files: int, threads: int, views: Sequence[View]) -> list[range]:
+    """Return the positions that a thread sees to at a time: fewer where there are few, or where each takes much."""
+    pixels = sum(3 * size**2 for size in sizes_of(views))
+    together = max(1, min(HANDFUL, files // threads, PIXELS // pixels))
+    return [range(start, min(start + together, files)) for start in range(0, files, together)]
 
 
 def _see(

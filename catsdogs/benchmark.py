@@ -114,7 +114,7 @@ def bench(
     if images < 1:
         raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
     chosen, told = choose_weights(weights, Artifacts(Path(artifacts))), progress or (lambda step, done, total: None)
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as threads:
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")
         told("reading and decoding", 0, 0)
         with Source(data) as source:

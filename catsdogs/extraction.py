@@ -157,7 +157,7 @@ def extract(
             lacking = opened.result().lacks(*places[position], digest) if manifest else by_name
             return [by_name[name] for name in lacking]
 
-        with compute_rows(files, backbone, lacks, meter=meter) as rows, _told(opened):
+        with compute_rows(files, backbone, planned.views, lacks, meter=meter) as rows, _told(opened):
             origin = planned.known or origin_of(chosen, backbone())
             with (
                 writing(where),

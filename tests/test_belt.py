@@ -1,0 +1,66 @@
+import threading
+
+import numpy as np
+import pytest
+
+from catsdogs import belt
+from catsdogs.meter import Meter
+from catsdogs.sources import Source
+from catsdogs.views import View
+
+
+@pytest.fixture
+def files(tmp_path, draw, encode, write_folder):
+    folder = write_folder(tmp_path, {f"{n}.png": encode(draw(n)) for n in range(64)})
+    with Source(folder) as source:
+        yield source.splits["test"].files
+
+
+def rows(files, lacks):
+    return belt.compute_rows(files, lambda: pytest.fail("nothing is computed"), [View()], lacks, meter=Meter())
+
+
+def test_a_few_files_are_read_by_all_threads(files, monkeypatch):
+    monkeypatch.setattr(belt, "decoding_threads", lambda: 4)
+    all_are_there = threading.Barrier(4, timeout=30)
+
+    def lacks(position, digest):
+        all_are_there.wait()
+        return []
+
+    with rows(files[:4], lacks) as computed:
+        assert [row.position for row in computed] == [0, 1, 2, 3]
+
+
+def test_who_leaves_waits_for_no_more_than_one_image_a_thread(files, monkeypatch):
+    monkeypatch.setattr(belt, "decoding_threads", lambda: 2)
+    begun, both_have_begun, go_on = [], threading.Barrier(3, timeout=30), threading.Event()
+
+    def lacks(position, digest):
+        begun.append(position)
+        both_have_begun.wait()
+        go_on.wait(30)
+        return []
+
+    with rows(files, lacks):
+        both_have_begun.wait()
+        threading.Timer(0.5, go_on.set).start()
+    assert begun == [0, 8] or begun == [8, 0]
+
+
+@pytest.mark.parametrize(
+    ("files", "threads", "sizes", "together"),
+    [(0, 2, [224], 1), (1, 8, [224], 1), (17, 4, [224], 4), (37_500, 8, [224], 8), (37_500, 8, [512, 480], 1)],
+)
+def test_handfuls_hold_each_file_once_and_little_at_once(files, threads, sizes, together):
+    handfuls = belt._handfuls(files, threads, [View(size) for size in sizes])
+    assert [position for handful in handfuls for position in handful] == list(range(files))
+    assert max(map(len, handfuls), default=1) == together
+    assert together == 1 or sum(3 * size**2 for size in sizes) * together <= belt.PIXELS
+
+
+def test_rows_come_in_order_whatever_their_number(files):
+    for count in (0, 1, 7, 8, 9, 64):
+        with rows(files[:count], lambda position, digest: []) as computed:
+            positions = [row.position for row in computed]
+        np.testing.assert_array_equal(positions, np.arange(count))
