@@ -218,7 +218,7 @@ def _bytes_needed(image: Image.Image, data: bytes, side: int) -> int:
         each = _ONE_SCAN
     else:
         each = _MODES.get(image.mode, _OTHERS)
-    # Pillow resizes in width first, all rows of it, and the squares are made one after the other. A tile of a TIFF is
+    # Pillow resizes in one direction first, at most all rows of it, and one square after the other. A tile of a TIFF is
     # decoded whole, however little of it is shown.
     tile = (
         image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
@@ -232,6 +232,8 @@ def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
     As libjpeg decides (jdinput.c, initial_setup): all components are in that scan, and it is not progressive.
     """
     end, length = image.fp.tell() if image.fp else 0, 6 + 2 * image.layers  # of the scan's header (ITU-T T.81, B.2.3)
+    if end < length:  # Pillow goes back to the start of a file of several pictures
+        return False
     whole = data[end - length : end - length + 3] == bytes([0, length, image.layers])
     return whole and "progressive" not in image.info
 

@@ -389,6 +389,15 @@ def test_a_jpeg_of_several_scans_is_known_by_the_header_of_its_first(draw, encod
             assert _has_one_scan(image, data + data) == wanted
 
 
+def test_a_file_of_several_jpegs_is_not_known_by_what_stands_at_its_end(draw, encode):
+    from catsdogs.images import _has_one_scan
+
+    data = encode(draw(1), "MPO", save_all=True, append_images=[draw(2)]) + bytes([0, 12, 3]) + bytes(9)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "MPO"
+        assert not _has_one_scan(image, data)
+
+
 LARGE = {
     "photograph of 108 million pixels": ("RGB", (12_000, 9_000), "JPEG", {"turned": 6}),
     "progressive": ("RGB", (9_400, 8_000), "JPEG", {"progressive": True, "subsampling": 0}),
