@@ -60,6 +60,30 @@ def test_a_sequential_model_folds_too():
     np.testing.assert_allclose(folded.predict(picture, verbose=0), model.predict(picture, verbose=0), atol=1e-6)
 
 
+def test_somebody_else_s_layer_keeps_what_it_says_of_its_kernel():
+    class Projection(keras().Layer):
+        """By a matrix that is drawn from a seed, and is no weight."""
+
+        def __init__(self, kernel_initializer, **named):
+            super().__init__(**named)
+            self.kernel_initializer = keras().initializers.get(kernel_initializer)
+
+        def call(self, inputs):
+            return keras().ops.matmul(inputs, self.kernel_initializer((inputs.shape[-1], 4)))
+
+        def get_config(self):
+            drawn = keras().initializers.serialize(self.kernel_initializer)
+            return super().get_config() | {"kernel_initializer": drawn}
+
+    inputs = keras().Input((8,))
+    hidden = keras().layers.Dense(6)(inputs)
+    model = keras().Model(inputs, Projection(keras().initializers.GlorotUniform(seed=3))(hidden))
+    rows = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    wanted = model.predict_on_batch(rows)
+    assert np.abs(wanted).max() > 0
+    np.testing.assert_allclose(fold(model, "float32").predict_on_batch(rows), wanted, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("activation", "how", "pools", "pads"),
     [
