@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .backbone import AUTO, INT8, Backbone, Quantized, Weights, load
-from .cache import Manifest, Origin
+from .cache import UNKNOWN, Manifest, Origin
 from .calibration import kept_network, load_calibrated
 from .errors import CatsDogsError
 from .images import PIXELS
@@ -117,9 +117,10 @@ def plan(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: 
         The views cannot be computed.
     """
     made = _made_as_asked(manifest, weights, compute)
-    network = kept_network(folder, made) if made else None
+    of_these_pixels = made and made.pixels == PIXELS
+    network = kept_network(folder, made) if made and of_these_pixels else None
     # Without the network that computed it a cache is not gone on with, unless the same comes out anew.
-    known = made if made and (network or not made.network) else None
+    known = made if made and of_these_pixels and (network or not made.network) else None
     engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
     return Plan(folder, weights, _views(manifest, compute), engine, precision, known, network)
 
@@ -140,7 +141,7 @@ def origin_of(weights: Weights, backbone: Backbone) -> Origin:
 
 def _made_as_asked(manifest: Manifest | None, weights: Weights, compute: Compute) -> Origin | None:
     """Return what made the cache that is there, if it is what is asked for: then nothing need be loaded to know it."""
-    if manifest is None or manifest.origin.fingerprint != weights.fingerprint() or manifest.origin.pixels != PIXELS:
+    if manifest is None or manifest.origin.fingerprint != weights.fingerprint():
         return None
     made = manifest.origin
     as_asked = compute.engine in (AUTO, made.engine) and compute.precision in (AUTO, made.precision)
@@ -150,6 +151,6 @@ def _made_as_asked(manifest: Manifest | None, weights: Weights, compute: Compute
 def _views(manifest: Manifest | None, compute: Compute) -> tuple[View, ...]:
     if compute.views is not None:
         return parse_views(compute.views)
-    if manifest and manifest.origin.pixels == PIXELS:
+    if manifest and manifest.origin.pixels != UNKNOWN:
         return parse_views(manifest.views)
     return (FIRST,)

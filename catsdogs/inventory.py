@@ -7,8 +7,17 @@ from typing import Any
 
 from . import head
 from .artifacts import NOTE, Artifacts, read_json
-from .cache import Manifest, count_duplicates, describe_array, kept_duplicates, labelled_splits, read_manifest
+from .cache import (
+    Manifest,
+    count_duplicates,
+    describe_array,
+    differences,
+    kept_duplicates,
+    labelled_splits,
+    read_manifest,
+)
 from .errors import CatsDogsError
+from .images import PIXELS
 from .training import why_stale
 from .verification import is_as_written, why_late
 
@@ -88,11 +97,16 @@ def _head(where: Artifacts) -> head.Head | None:
 def _find_stale(where: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None) -> Iterator[Stale]:
     """Yield what is stale, from left to right: first the features, and then what is made of them."""
     source, noted = read_json(where.source, NOTE), read_json(where.timings, NOTE).get("submit")
-    for split, entry in manifest.splits.items():
-        if not entry["complete"]:
-            data = str(source.get(split))
-            again = _command(where, "extract", data if Path(data).exists() else "DATA")
-            yield Stale(f"features/{split}", "not all of its images are computed", again)
+    data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
+    if other := differences(manifest.origin.pixels, PIXELS):
+        all_of_it = next(iter(data.values())) if len({*data.values()}) == 1 else "DATA"
+        yield Stale("features", f"of images {other}", _command(where, "extract", all_of_it, "--prune"))
+        why = why or "it is of those features"
+    else:
+        for split, entry in manifest.splits.items():
+            if not entry["complete"]:
+                again = _command(where, "extract", data[split])
+                yield Stale(f"features/{split}", "not all of its images are computed", again)
     if "train" not in manifest.splits:
         return
     if why or trained is None:

@@ -132,11 +132,16 @@ def backbone_of(
         At once where the head is not of images as they are read here, at the call where the weights are not its own.
     """
     chosen = choose_weights(weights, where)
-    if (pixels := trained.facts["pixels"]) != PIXELS:
+    if (pixels := trained.facts["pixels"]) == UNKNOWN:
         raise CatsDogsError(
-            f"the head in {where.root} was trained on features that were not computed from images here"
-            + ("" if pixels == UNKNOWN else f" but of images {differences(pixels, PIXELS)}"),
+            f"the head in {where.root} was trained on features that were not computed from images here",
             "Compute and label new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
+        )
+    if pixels != PIXELS:
+        raise CatsDogsError(
+            f"the head in {where.root} was trained on images {differences(pixels, PIXELS)}, and here they would be "
+            f"{differences(PIXELS, pixels)}",
+            "Run catsdogs run DATA --prune, which computes and trains anew, or label where that one is installed",
         )
 
     names, precision = trained.facts["views"], trained.facts["precision"]

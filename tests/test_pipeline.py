@@ -6,6 +6,7 @@ import pytest
 
 import catsdogs
 import catsdogs.computing
+import catsdogs.inventory
 import catsdogs.labelling
 from catsdogs import CatsDogsError
 from catsdogs.terminal import info_lines, run_lines
@@ -127,15 +128,27 @@ def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_p
 
 
 def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, monkeypatch):
-    run(data)
-    for module in (catsdogs.computing, catsdogs.labelling):
+    artifacts, compute = tmp_path / "artifacts", catsdogs.Compute(["224", "224m"], "tensorflow", "float32")
+    run(data, compute=compute)
+    for module in (catsdogs.computing, catsdogs.inventory, catsdogs.labelling):
         monkeypatch.setattr(module, "PIXELS", module.PIXELS.replace(f"Pillow {PILLOW}", "Pillow 99"))
     with pytest.raises(CatsDogsError, match=f"Pillow {PILLOW}'s .*; .* Pillow 99's .*would replace them.*--prune"):
         run(data)
-    with pytest.raises(CatsDogsError, match=f"but of images squashed by Pillow {PILLOW}'s"):
-        catsdogs.label([data / "test"], artifacts=tmp_path / "artifacts")
+    with pytest.raises(
+        CatsDogsError, match=f"squashed by Pillow {PILLOW}'s .* Pillow 99's .*catsdogs run DATA --prune"
+    ):
+        catsdogs.label([data / "test"], artifacts=artifacts)
+    stale = catsdogs.info(artifacts)["stale"]
+    assert [one["what"] for one in stale] == ["features", "head.json", "submission.csv"]
+    assert [one["command"][1] for one in stale] == ["extract", "train", "submit"]
+    assert stale[0]["command"][2:4] == [str(data), "--prune"]
+
     assert run(data, prune=True).extraction.computed == 23
-    assert len(catsdogs.label([data / "test"], artifacts=tmp_path / "artifacts")) == 3
+    manifest = catsdogs.info(artifacts)["features"]  # what was asked for the first time still holds
+    assert (manifest["views"], manifest["origin"]["engine"]) == (("224", "224m"), "tensorflow")
+    assert manifest["origin"]["precision"] == "float32"
+    assert catsdogs.info(artifacts)["stale"] == []
+    assert len(catsdogs.label([data / "test"], artifacts=artifacts)) == 3
 
 
 def test_labels_of_what_is_no_image_are_a_reason(data, run, tmp_path):

@@ -61,7 +61,9 @@ class Origin:
 
 
 def differences(pixels: str, others: str) -> str:
-    """Return what an origin says of its pixels that is not said of others."""
+    """Return what an origin says of its pixels that is not said of others; "" where nothing is known of either."""
+    if UNKNOWN in (pixels, others):
+        return ""
     return ", ".join(part for part in pixels.split(", ") if part not in others.split(", "))
 
 

@@ -250,5 +250,6 @@ class CacheWriter:
 def _describe(origin: Origin, views: Sequence[str], other: Origin) -> str:
     """Say what made features; of the pixels, only what another says otherwise of its own."""
     precision = " ".join(filter(None, [origin.precision, origin.network[:8]]))
-    made_by = [origin.sha256[:8], precision, origin.engine, f"view {', '.join(views)}"]
-    return f"{origin.form} ({', '.join(filter(None, [*made_by, differences(origin.pixels, other.pixels)]))})"
+    pixels = differences(origin.pixels, other.pixels)
+    made_by = [origin.sha256[:8], precision, origin.engine, f"view {', '.join(views)}", *filter(None, [pixels])]
+    return f"{origin.form} ({', '.join(made_by)})"
