@@ -39,9 +39,9 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
             yield "", "fewer images at once than usual: the device had too little memory for more"
     else:
         yield "features", f"none computed: all were cached, made with {done.backbone}"
-    yield "duplicates", duplicates_line(done.duplicates)
     if done.backbone.startswith("random"):
         yield "", "RANDOM weights: to try and to time; the predictions mean nothing"
+    yield "duplicates", duplicates_line(done.duplicates)
 
 
 def compared_line(found: Mapping[str, float]) -> str:
