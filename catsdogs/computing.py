@@ -117,10 +117,11 @@ def plan(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: 
         The views cannot be computed.
     """
     made = _made_as_asked(manifest, weights, compute)
-    of_these_pixels = made and made.pixels == PIXELS
-    network = kept_network(folder, made) if made and of_these_pixels else None
-    # Without the network that computed it a cache is not gone on with, unless the same comes out anew.
-    known = made if made and of_these_pixels and (network or not made.network) else None
+    # Of other pixels, only how they were computed still counts.
+    known = made if made and made.pixels == PIXELS else None
+    network = kept_network(folder, known) if known else None
+    if known and known.network and not network:
+        known = None  # without the network that computed it it is not gone on with, unless the same comes out anew
     engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
     return Plan(folder, weights, _views(manifest, compute), engine, precision, known, network)
 
@@ -140,7 +141,10 @@ def origin_of(weights: Weights, backbone: Backbone) -> Origin:
 
 
 def _made_as_asked(manifest: Manifest | None, weights: Weights, compute: Compute) -> Origin | None:
-    """Return what made the cache that is there, if it is what is asked for: then nothing need be loaded to know it."""
+    """Return what made the cache that is there, if that is the network, engine and precision that are asked for.
+
+    Nothing need be loaded to know it.
+    """
     if manifest is None or manifest.origin.fingerprint != weights.fingerprint():
         return None
     made = manifest.origin

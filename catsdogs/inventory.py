@@ -99,8 +99,9 @@ def _find_stale(where: Artifacts, manifest: Manifest, trained: head.Head | None,
     source, noted = read_json(where.source, NOTE), read_json(where.timings, NOTE).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
     if other := differences(manifest.origin.pixels, PIXELS):
-        all_of_it = next(iter(data.values())) if len({*data.values()}) == 1 else "DATA"
-        yield Stale("features", f"of images {other}", _command(where, "extract", all_of_it, "--prune"))
+        sources = set(data.values())
+        whole = sources.pop() if len(sources) == 1 else "DATA"  # of two, one alone would drop the other's rows
+        yield Stale("features", f"of images {other}", _command(where, "extract", whole, "--prune"))
         why = why or "it is of those features"
     else:
         for split, entry in manifest.splits.items():

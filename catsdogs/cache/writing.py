@@ -251,5 +251,5 @@ def _describe(origin: Origin, views: Sequence[str], other: Origin) -> str:
     """Say what made features; of the pixels, only what another says otherwise of its own."""
     precision = " ".join(filter(None, [origin.precision, origin.network[:8]]))
     pixels = differences(origin.pixels, other.pixels)
-    made_by = [origin.sha256[:8], precision, origin.engine, f"view {', '.join(views)}", *filter(None, [pixels])]
-    return f"{origin.form} ({', '.join(made_by)})"
+    made_by = [origin.sha256[:8], precision, origin.engine, f"view {', '.join(views)}", pixels]
+    return f"{origin.form} ({', '.join(filter(None, made_by))})"
