@@ -21,9 +21,10 @@ from pathlib import Path
 from whole_job import ROOT
 
 from catsdogs.cache import group_images, load_features
-from catsdogs.folds import draw_folds, draw_order, group_keys
+from catsdogs.cache.neighbours import group_keys
 from catsdogs.head import Examples, cross_validate
-from catsdogs.metrics import log_loss
+from catsdogs.head.folds import draw_folds, draw_order
+from catsdogs.head.metrics import log_loss
 
 
 def main() -> None:

@@ -27,9 +27,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from trial_heads import Bench, Images, Linear, Margins, Rbf, Spec, Split, losses_of
 
-from catsdogs.folds import FOLDS, draw_folds, group_keys
+from catsdogs.cache.neighbours import find_pairs, group_keys, join
 from catsdogs.head.designs import LANDMARKS
-from catsdogs.neighbours import find_pairs, join
+from catsdogs.head.folds import FOLDS, draw_folds
 
 PLAIN = Linear(1)
 

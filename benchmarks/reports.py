@@ -19,7 +19,7 @@ from import_features import load
 import catsdogs
 from catsdogs.artifacts import Artifacts, record, writing
 from catsdogs.cache import CacheWriter, Origin, digest
-from catsdogs.classes import CLASSES
+from catsdogs.sources.classes import CLASSES
 
 VIEW, RUNS = "224", 3
 

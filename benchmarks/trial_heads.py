@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from catsdogs.cache import WIDTH
-from catsdogs.folds import FOLDS, draw_order
 from catsdogs.head import designs, solver
+from catsdogs.head.folds import FOLDS, draw_order
+from catsdogs.head.threads import one_blas_thread_each
 from catsdogs.head.validation import _PATH, _START, _c, _Path
-from catsdogs.threads import one_blas_thread_each
 
 WRONG = 0.003
 """Share of labels that are taken for wrong where images are weighed."""

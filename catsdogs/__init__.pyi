@@ -1,21 +1,21 @@
 from .artifacts import hold
-from .benchmark import Benchmark, bench
 from .cache import Features, import_features, load_features
-from .computing import Compute
-from .demonstration import Demo, demo
+from .commands.benchmark import Benchmark, bench
+from .commands.demo import Demo, demo
+from .commands.evaluate import Evaluation, evaluate
+from .commands.export import Export, export
+from .commands.extract import Extraction, extract
+from .commands.info import info
+from .commands.notebook import notebook
+from .commands.predict import Labelled, label
+from .commands.prepare import Preparation, prepare
+from .commands.report import Report, report
+from .commands.run import Run, run
+from .commands.submit import Submission, submit
+from .commands.train import Training, train
+from .commands.verify import Verification, verify
 from .errors import CatsDogsError
-from .evaluation import Evaluation, evaluate
-from .exporting import Export, export
-from .extraction import Extraction, extract
-from .inventory import info
-from .labelling import Labelled, label
-from .pipeline import Run, run
-from .preparation import Preparation, prepare
-from .reporting import Report, report
-from .submission import Submission, submit
-from .training import Training, train
-from .verification import Verification, verify
-from .walkthrough import notebook
+from .inference.plan import Compute
 
 __version__: str
 

@@ -1,6 +1,6 @@
 """Starts the program, for `python -m catsdogs`."""
 
-from .cli import main
+from .cli.app import main
 
 if __name__ == "__main__":
     main()

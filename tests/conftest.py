@@ -75,7 +75,7 @@ def pictures() -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a small but real backbone: a ``.keras`` model that takes what ResNet50 takes and gives 2048 features."""
-    from catsdogs.backbone.quiet import keras
+    from catsdogs.backbone.frameworks import keras
 
     layers, path = keras().layers, tmp_path_factory.mktemp("backbone") / "tiny.keras"
     keras().utils.set_random_seed(0)
@@ -99,7 +99,7 @@ def cache_of() -> Callable[..., Path]:
 def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Path:
     from catsdogs.artifacts import Artifacts, record, writing
     from catsdogs.cache import CacheWriter, Origin, digest
-    from catsdogs.images import UnreadableImageError, decode
+    from catsdogs.images.decoding import UnreadableImageError, decode
     from catsdogs.sources import Source
 
     where = Artifacts(artifacts)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from catsdogs.images import UnreadableImageError, decode
+from catsdogs.images.decoding import UnreadableImageError, decode
 
 FORMS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "MPO")
 MODES = ("RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "I;16", "F")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catsdogs.arrangement import arrange
+from catsdogs.exporting.layout_2017 import arrange
 
 CLASSES = ("cat", "dog")
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 import catsdogs
 from catsdogs.backbone import Backbone, Weights, choose_weights, drawn_picture, load, network, openvino
-from catsdogs.backbone.quiet import keras, silence
+from catsdogs.backbone.frameworks import keras, silence
 from catsdogs.errors import CatsDogsError
-from catsdogs.images import SIZE, decode
+from catsdogs.images.decoding import SIZE, decode
 from catsdogs.sample import draw
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "kaggle" / "test"
@@ -381,13 +381,13 @@ class TestQuiet:
         assert capfd.readouterr().err == "why it failed"
 
     def test_a_process_without_standard_error_goes_on(self) -> None:
-        program = "import os; os.close(2)\nfrom catsdogs.backbone.quiet import silence\nwith silence(): print('on')"
+        program = "import os; os.close(2)\nfrom catsdogs.backbone.frameworks import silence\nwith silence(): print('on')"
         assert run_python(program).stdout == "on\n"
 
     def test_a_crash_is_not_silent(self) -> None:
-        ended = run_python("from catsdogs.backbone.quiet import silence\nimport os\nwith silence(): os.abort()")
+        ended = run_python("from catsdogs.backbone.frameworks import silence\nimport os\nwith silence(): os.abort()")
         assert "Aborted" in ended.stderr
 
     def test_another_backend_of_keras_is_refused_in_one_line(self) -> None:
-        ended = run_python("from catsdogs.backbone.quiet import keras\nkeras()", KERAS_BACKEND="torch")
+        ended = run_python("from catsdogs.backbone.frameworks import keras\nkeras()", KERAS_BACKEND="torch")
         assert "Keras does not load with its torch backend" in ended.stderr.splitlines()[-1]

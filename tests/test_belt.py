@@ -3,10 +3,10 @@ import threading
 import numpy as np
 import pytest
 
-from catsdogs import belt
-from catsdogs.meter import Meter
+from catsdogs.images.views import View
+from catsdogs.inference import batches as belt
+from catsdogs.inference.timing import Meter
 from catsdogs.sources import Source
-from catsdogs.views import View
 
 
 @pytest.fixture

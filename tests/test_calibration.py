@@ -12,9 +12,9 @@ import catsdogs
 from catsdogs import CatsDogsError, Compute, load_features
 from catsdogs.artifacts import Artifacts
 from catsdogs.backbone import choose_weights, load, quantize
-from catsdogs.backbone.quiet import keras
+from catsdogs.backbone.frameworks import keras
+from catsdogs.cli.output import extraction_lines
 from catsdogs.head import load as load_head
-from catsdogs.terminal import extraction_lines
 
 pytestmark = pytest.mark.skipif(
     find_spec("nncf") is None or find_spec("openvino") is None, reason="nncf or openvino is not installed"

@@ -7,8 +7,8 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.classes import CLASSES, parse_classes
-from catsdogs.terminal import extraction_lines, info_lines, label_lines, run_lines
+from catsdogs.cli.output import extraction_lines, info_lines, label_lines, run_lines
+from catsdogs.sources.classes import CLASSES, parse_classes
 
 
 @pytest.fixture(scope="module")

@@ -90,8 +90,8 @@ def test_a_second_run_says_that_nothing_was_computed(artifacts, data):
 
 
 def test_random_weights_are_said_to_mean_nothing(tmp_path):
-    from catsdogs.extraction import Extraction
-    from catsdogs.terminal import extraction_lines
+    from catsdogs.cli.output import extraction_lines
+    from catsdogs.commands.extract import Extraction
 
     no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "across_splits"), 0)
     done = Extraction(
@@ -225,7 +225,7 @@ def test_the_version_is_that_of_the_package(program):
 def test_every_name_of_the_api_is_documented_and_every_command_is_one_of_them():
     from typer.main import get_command
 
-    from catsdogs.cli import app
+    from catsdogs.cli.app import app
 
     for name in catsdogs.__all__:
         assert getattr(catsdogs, name).__doc__, name

@@ -7,7 +7,7 @@ from PIL import Image
 import catsdogs
 from catsdogs import import_features, load_features
 from catsdogs.cache import count_duplicates, group_images, kept_duplicates, load_duplicates
-from catsdogs.neighbours import find_pairs
+from catsdogs.cache.neighbours import find_pairs
 
 WIDTH = 2048
 

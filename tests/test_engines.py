@@ -13,10 +13,10 @@ import catsdogs
 from catsdogs import CatsDogsError, Compute, load_features
 from catsdogs.backbone import choose_weights, drawn_picture, engines, load, tensorflow
 from catsdogs.backbone.folding import fold
+from catsdogs.backbone.frameworks import keras
 from catsdogs.backbone.hardware import cpu_computes
 from catsdogs.backbone.network import plain_features
-from catsdogs.backbone.quiet import keras
-from catsdogs.extraction import extract
+from catsdogs.commands.extract import extract
 
 ENGINES = ("tensorflow", "openvino")
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError, Compute, head
+from catsdogs.cli.output import export_lines
 from catsdogs.exporting import network
 from catsdogs.head import Choice
 from catsdogs.head import validation as of_validation
-from catsdogs.terminal import export_lines
 
 SHARED = Path(__file__).parents[2] / "shared"
 

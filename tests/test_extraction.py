@@ -11,7 +11,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
-from catsdogs.terminal import extraction_lines
+from catsdogs.cli.output import extraction_lines
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_zip_that_is_cut_short_fills_what_came_says_so_and_drops_no_row(tmp_pa
 
 
 def test_features_of_other_weights_are_not_mixed_in(folder, extract, tmp_path, tiny_backbone):
-    from catsdogs.backbone.quiet import keras
+    from catsdogs.backbone.frameworks import keras
 
     extract(folder)
     model = keras().saving.load_model(tiny_backbone)

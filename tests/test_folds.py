@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from catsdogs.folds import FOLDS, draw_folds, draw_holdout, draw_order, group_keys
+from catsdogs.cache.neighbours import group_keys
+from catsdogs.head.folds import FOLDS, draw_folds, draw_holdout, draw_order
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from sklearn.pipeline import Pipeline
 
 from catsdogs import CatsDogsError, head
 from catsdogs.artifacts import Artifacts
-from catsdogs.folds import draw_folds, draw_order, group_keys
+from catsdogs.cache.neighbours import group_keys
 from catsdogs.head import Choice, Examples
 from catsdogs.head import validation as of_validation
-from catsdogs.metrics import log_loss
-from catsdogs.threads import one_blas_thread_each
+from catsdogs.head.folds import draw_folds, draw_order
+from catsdogs.head.metrics import log_loss
+from catsdogs.head.threads import one_blas_thread_each
 
 TRANSFORMS = ["identity", "sqrt", "rbf"]
 

@@ -16,7 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import catsdogs
-from catsdogs.cli import app
+from catsdogs.cli.app import app
 from catsdogs.sample import write_sample
 
 COMMANDS = get_command(app).commands

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from catsdogs import images
-from catsdogs.images import (
+from catsdogs.images import decoding as images
+from catsdogs.images.decoding import (
     FORMATS,
     PIXELS,
     ROOM,
@@ -358,7 +358,7 @@ def test_too_little_memory_is_not_taken_for_a_bad_image(tmp_path, encode):
     (tmp_path / "bomb.png").write_bytes(bomb(encode, 13_000, 13_000))
     script = """
 import pathlib, resource, sys
-from catsdogs.images import decode
+from catsdogs.images.decoding import decode
 used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 26), -1))
 try:
@@ -373,7 +373,7 @@ except MemoryError:
 
 
 def test_a_jpeg_of_several_scans_is_known_by_the_header_of_its_first(draw, encode):
-    from catsdogs.images import _has_one_scan
+    from catsdogs.images.decoding import _has_one_scan
 
     thumbnail = b"Exif\0\0" + encode(draw(2), "JPEG")
     plain = encode(draw(1, size=(640, 480)), "JPEG")
@@ -390,7 +390,7 @@ def test_a_jpeg_of_several_scans_is_known_by_the_header_of_its_first(draw, encod
 
 
 def test_a_file_of_several_jpegs_is_not_known_by_what_stands_at_its_end(draw, encode):
-    from catsdogs.images import _has_one_scan
+    from catsdogs.images.decoding import _has_one_scan
 
     data = encode(draw(1), "MPO", save_all=True, append_images=[draw(2)]) + bytes([0, 12, 3]) + bytes(9)
     with Image.open(io.BytesIO(data)) as image:
@@ -412,7 +412,7 @@ LARGE = {
 PEAK = """
 import pathlib, sys
 from concurrent.futures import ThreadPoolExecutor
-from catsdogs.images import decode_squares
+from catsdogs.images.decoding import decode_squares
 def peak():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
 def see(path):
@@ -502,7 +502,7 @@ def test_nothing_that_pillow_has_to_say_reaches_the_terminal(tmp_path, draw, enc
         path.write_bytes(data)
     script = """
 import pathlib, sys
-from catsdogs.images import UnreadableImageError, decode
+from catsdogs.images.decoding import UnreadableImageError, decode
 for path in sys.argv[1:]:
     try:
         decode(pathlib.Path(path).read_bytes())

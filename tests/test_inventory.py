@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 import catsdogs
-from catsdogs.cli import app
-from catsdogs.terminal import info_lines
+from catsdogs.cli.app import app
+from catsdogs.cli.output import info_lines
 
 
 @pytest.fixture(scope="module")

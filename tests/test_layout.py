@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catsdogs.classes import CLASSES
 from catsdogs.errors import CatsDogsError
-from catsdogs.layout import SUFFIXES, place
+from catsdogs.sources.classes import CLASSES
+from catsdogs.sources.layout import SUFFIXES, place
 
 
 def placed(*paths, **options):

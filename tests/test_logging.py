@@ -14,8 +14,8 @@ def test_the_steps_are_logged_and_no_handler_is_installed(tmp_path, draw, encode
     said = [record.name for record in caplog.records]
     assert [name for name in said if name.startswith("catsdogs")] == [
         "catsdogs.backbone",
-        "catsdogs.extraction",
-        "catsdogs.training",
-        "catsdogs.submission",
+        "catsdogs.commands.extract",
+        "catsdogs.commands.train",
+        "catsdogs.commands.submit",
     ]
     assert all(logging.getLogger(name).handlers == [] for name in names)

@@ -146,7 +146,7 @@ def test_many_threads_that_read_vast_files_take_less_than_a_gibibyte(
 def test_what_vanishes_or_changes_between_listing_and_reading_is_a_reason_or_what_it_is_now(
     tmp_path, draw, encode, write_folder, tiny_backbone
 ):
-    from catsdogs import extraction
+    from catsdogs.commands import extract as extraction
 
     data = write_folder(tmp_path / "data", {f"{n}.png": encode(draw(n)) for n in range(1, 6)})
     kept = extraction.compute_rows

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from catsdogs.metrics import best_clip, intervals, log_loss, score
+from catsdogs.head.metrics import best_clip, intervals, log_loss, score
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import PIL
 import pytest
 
 import catsdogs
-import catsdogs.computing
-import catsdogs.inventory
-import catsdogs.labelling
+import catsdogs.commands.info
+import catsdogs.commands.predict
+import catsdogs.inference.plan
 from catsdogs import CatsDogsError
-from catsdogs.terminal import info_lines, run_lines
+from catsdogs.cli.output import info_lines, run_lines
 
 PILLOW = PIL.__version__.partition(".")[0]
 
@@ -130,7 +130,7 @@ def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_p
 def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, monkeypatch):
     artifacts, compute = tmp_path / "artifacts", catsdogs.Compute(["224", "224m"], "tensorflow", "float32")
     run(data, compute=compute)
-    for module in (catsdogs.computing, catsdogs.inventory, catsdogs.labelling):
+    for module in (catsdogs.inference.plan, catsdogs.commands.info, catsdogs.commands.predict):
         monkeypatch.setattr(module, "PIXELS", module.PIXELS.replace(f"Pillow {PILLOW}", "Pillow 99"))
     with pytest.raises(CatsDogsError, match=f"Pillow {PILLOW}'s .*; .* Pillow 99's .*would replace them.*--prune"):
         run(data)
@@ -163,7 +163,7 @@ def test_labels_of_what_is_no_image_are_a_reason(data, run, tmp_path):
 
 
 def test_labels_by_other_weights_than_the_head_was_trained_with_are_refused(data, run, tmp_path, tiny_backbone):
-    from catsdogs.backbone.quiet import keras
+    from catsdogs.backbone.frameworks import keras
 
     run(data)
     model = keras().saving.load_model(tiny_backbone)

@@ -16,8 +16,8 @@ from PIL import Image
 import catsdogs
 from catsdogs import CatsDogsError, load_features, prepare
 from catsdogs.artifacts import Artifacts, writing
-from catsdogs.images import decode
-from catsdogs.terminal import preparation_lines
+from catsdogs.cli.output import preparation_lines
+from catsdogs.images.decoding import decode
 
 GOLDEN = Path(__file__).parent / "golden"
 TRAINING, TESTING = "cats-dogs-training", "cats-dogs-testing"

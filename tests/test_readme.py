@@ -6,7 +6,7 @@ import pytest
 from typer.main import get_command
 
 import catsdogs
-from catsdogs.cli import app
+from catsdogs.cli.app import app
 from catsdogs.sample import write_sample
 
 ROOT = Path(catsdogs.__file__).parent.parent

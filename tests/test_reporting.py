@@ -17,12 +17,12 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError
-from catsdogs.metrics import wilson
+from catsdogs.cli.output import report_lines
+from catsdogs.head.metrics import wilson
 from catsdogs.reporting import galleries, plots
 from catsdogs.reporting.findings import Scored, gather
 from catsdogs.reporting.page import percent, write_page
 from catsdogs.reporting.thumbnails import Thumbnail, Thumbnails, cut_thumbnails
-from catsdogs.terminal import report_lines
 
 ODD = ("<img src=x onerror=alert(1)>", "\"'&amp;", "new\nline", "\U0001f408", "\u202egnp.tac", os.fsdecode(b"\xff\xfe"))
 

@@ -21,9 +21,9 @@ import pytest
 import catsdogs
 from catsdogs import CatsDogsError
 from catsdogs.backbone import choose_weights, load
-from catsdogs.backbone.quiet import keras
+from catsdogs.backbone.frameworks import keras
 from catsdogs.errors import printable
-from catsdogs.images import SIZE
+from catsdogs.images.decoding import SIZE
 
 SECRET = b"what stands in another file" * 400
 
@@ -315,7 +315,7 @@ def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, 
 
 
 def test_square_brackets_in_a_name_are_no_markup_of_the_terminal(tmp_path):
-    from catsdogs.terminal import show, show_error
+    from catsdogs.cli.output import show, show_error
 
     with contextlib.redirect_stdout(io.StringIO()) as said:
         show([("image", "[bold red]name[/] [link=file:///etc]x[/link]")])

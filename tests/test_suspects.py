@@ -1,6 +1,6 @@
 import numpy as np
 
-from catsdogs.suspects import find_suspects
+from catsdogs.head.suspects import find_suspects
 
 
 def test_images_with_a_wrong_label_are_found_and_the_surest_come_first():

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catsdogs.labelling import Labelled
-from catsdogs.terminal import label_csv
+from catsdogs.cli.output import label_csv
+from catsdogs.commands.predict import Labelled
 
 NAMES = [
     "plain.jpg",
@@ -27,8 +27,8 @@ NAMES = [
 
 ANSWERS = f"""
 import numpy as np
-from catsdogs.labelling import Labelled
-from catsdogs.terminal import pictures_shown, show_labels
+from catsdogs.commands.predict import Labelled
+from catsdogs.cli.output import pictures_shown, show_labels
 names = {NAMES!r}
 answers = [Labelled(name, "dog", 0.75) for name in names] + [Labelled("bad.jpg", None, None, "not a JPEG [bold]")]
 pictures = [np.zeros((30, 40, 3), np.uint8) + number for number in range(9)]
@@ -162,7 +162,7 @@ def test_labels_as_csv_are_a_row_an_image_in_the_columns_of_json():
 
 
 def test_a_small_picture_has_the_image_s_own_proportions(encode):
-    from catsdogs.images import shrink
+    from catsdogs.images.decoding import shrink
 
     tall = Image.fromarray(np.full((800, 400, 3), (200, 100, 50), np.uint8))
     turned = Image.Exif()

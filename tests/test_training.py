@@ -7,7 +7,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.training import why_stale
+from catsdogs.commands.train import why_stale
 
 
 def make_features(count, seed=0):

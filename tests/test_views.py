@@ -9,8 +9,8 @@ from PIL import Image, ImageOps
 
 import catsdogs
 from catsdogs import CatsDogsError, Compute, load_features
-from catsdogs import belt as belt_module
-from catsdogs.views import View, parse_views
+from catsdogs.images.views import View, parse_views
+from catsdogs.inference import batches as belt_module
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import catsdogs
 from catsdogs import CatsDogsError, notebook
 
 ROOT = Path(catsdogs.__file__).parent.parent
-SHIPPED, IN_DOCS = ROOT / "catsdogs/walkthrough.ipynb", ROOT / "docs/walkthrough.ipynb"
+SHIPPED, IN_DOCS = ROOT / "catsdogs/commands/walkthrough.ipynb", ROOT / "docs/walkthrough.ipynb"
 
 
 def code_of(book):

@@ -110,7 +110,7 @@ class TestChoosing:
 
 class TestWhatKerasPublishes:
     def test_file_address_and_md5_are_those_of_the_installed_keras(self) -> None:
-        from catsdogs.backbone.quiet import keras
+        from catsdogs.backbone.frameworks import keras
 
         keras()
         from keras.src.applications import resnet
@@ -120,7 +120,7 @@ class TestWhatKerasPublishes:
         assert IMAGENET_FILE == "resnet50" + "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
     def test_the_place_is_keras_own(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        from catsdogs.backbone.quiet import keras
+        from catsdogs.backbone.frameworks import keras
 
         keras()
         from keras.src.backend.config import keras_home

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
-from ..images import SIZE
+from ..images.decoding import SIZE
 from ..progress import Progress
 from .engines import AUTO, ENGINES, Engine, choose_engine
-from .quantizing import INT8, Quantized, must_be_installed, quantize
+from .quantized import INT8, Quantized, must_be_installed, quantize
 from .recipe import keras_recipe
 from .weights import Weights, choose_weights, fetch_imagenet
 

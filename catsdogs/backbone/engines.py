@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
-from .quantizing import INT8
+from .quantized import INT8
 
 AUTO = "auto"
 ENGINES = ("tensorflow", "openvino", "jax", "torch")

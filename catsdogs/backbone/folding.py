@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .frameworks import keras
 from .network import to_numpy, undrawn
-from .quiet import keras
 
 FULL = "float32"
 

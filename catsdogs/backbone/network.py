@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
 from ..progress import Progress
-from .quiet import keras
+from .frameworks import keras
 from .weights import Weights, fetch_imagenet
 
 WIDTH = 2048

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import FULL, fold
+from .frameworks import openvino, silence
 from .network import MEANS_BGR
-from .quantizing import INT8, Quantized
-from .quiet import openvino, silence
+from .quantized import INT8, Quantized
 from .tensorflow import compile_graph
 
 _HINTS = {FULL: "f32", "bfloat16": "bf16", "float16": "f16", INT8: "f32"}

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from . import network
-from .quiet import keras, silence
+from .frameworks import keras, silence
 from .weights import Weights
 
 

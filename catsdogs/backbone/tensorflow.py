@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import FULL, fold
+from .frameworks import silence
 from .hardware import cpu_computes
 from .network import from_rgb
-from .quiet import silence
 
 
 class TensorFlowEngine:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, read_json, to_sealed_json, unseal, write_atomically, writing
 from ..errors import CatsDogsError
-from ..neighbours import Pairs, find_pairs, join
 from ..progress import Progress
 from .manifest import SPLITS
 from .manifest import read as read_manifest
+from .neighbours import Pairs, find_pairs, join
 from .reading import Features, digests, load_features
 from .rows import WIDTH
 

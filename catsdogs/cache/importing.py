@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..artifacts import Artifacts, writing
-from ..classes import parse_classes
 from ..errors import CatsDogsError
-from ..layout import MAX_NAME
+from ..sources.classes import parse_classes
+from ..sources.layout import MAX_NAME
 from .duplicates import load_duplicates
 from .manifest import IMPORTED, SPLITS, UNKNOWN, Origin
 from .reading import DamagedError

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..artifacts import Artifacts, read_json, sync_folder, to_sealed_json, unseal, write_atomically, writing
-from ..classes import CLASSES, Classes
 from ..errors import CatsDogsError
+from ..sources.classes import CLASSES, Classes
 
 FORMAT = 1
 """Version of the cache's format. Raise it when the program before would misread what is written now."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, must_be_at_rest, to_json
-from ..classes import Classes
 from ..errors import CatsDogsError
+from ..sources.classes import Classes
 from . import manifest as manifests
 from . import rows
 from .manifest import IMPORTED, Manifest, Origin

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import sync_folder
-from ..classes import CLASSES, Classes
 from ..errors import CatsDogsError, printable
+from ..sources.classes import CLASSES, Classes
 from . import manifest as manifests
 from . import rows
 from .manifest import IMPORTED, Manifest, Origin, differences

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import to_json
-from ..backbone.quiet import keras
+from ..backbone.frameworks import keras
 
 _METADATA = "metadata.json"
 """Where a .keras file says by which Keras it was saved, and when; what else is in there Keras does not look at."""

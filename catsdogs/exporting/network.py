@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbone.frameworks import keras
 from ..backbone.network import MEANS_BGR
-from ..backbone.quiet import keras
 from ..head.designs import IDENTITY, Scorer
-from ..views import View, sizes_of
+from ..images.views import View, sizes_of
 
 OUTPUT = "probability"
 

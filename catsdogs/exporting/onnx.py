@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone.quiet import keras, silence
+from ..backbone.frameworks import keras, silence
 from ..errors import CatsDogsError
 from .network import OUTPUT
 

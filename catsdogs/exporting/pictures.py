@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..artifacts import NOTE, Artifacts, read_json
 from ..errors import CatsDogsError
-from ..images import UnreadableImageError, decode_squares
+from ..images.decoding import UnreadableImageError, decode_squares
 from ..sample import draw
 from ..sources import ImageFile, Source
 

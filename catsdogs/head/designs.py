@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import WIDTH
-from ..threads import one_blas_thread_each
+from .threads import one_blas_thread_each
 
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
 

@@ -16,7 +16,7 @@ import numpy as np
 from joblib import cpu_count
 from numpy.typing import NDArray
 
-from ..threads import one_blas_thread_each
+from .threads import one_blas_thread_each
 
 _FORCING = 0.01
 """A step is taken when conjugate gradients have brought its own decrement down by this factor."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..folds import FOLDS
-from ..metrics import log_loss
 from ..progress import Progress
-from ..threads import one_blas_thread_each
 from .designs import IDENTITY, LANDMARKS, RBF, SQRT, Design, kernel_design, linear_design
+from .folds import FOLDS
+from .metrics import log_loss
 from .solver import Problem, Solution, minimise, start_from
+from .threads import one_blas_thread_each
 
 _START = 30.0
 """The first C of the path: of a kernel, whose diagonal is 1; of others over the number of images and the features' mean

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from .. import head
 from ..artifacts import NOTE, Artifacts, read_json, writing
 from ..cache import Manifest, kept_duplicates, load_features, read_manifest
-from ..classes import Classes
+from ..commands.train import why_stale
 from ..errors import CatsDogsError
-from ..training import why_stale
+from ..sources.classes import Classes
 
 Key = tuple[str, str]
 """A split and an id: what tells an image from all others."""

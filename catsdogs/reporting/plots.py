@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..errors import printable
-from ..metrics import BINS, bins_of, wilson
+from ..head.metrics import BINS, bins_of, wilson
 from .findings import Findings, Scored
 
 _FINE_BINS = 40

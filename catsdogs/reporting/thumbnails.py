@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..cache import digest
 from ..errors import CatsDogsError
-from ..images import UnreadableImageError, room_to_read, shrink
+from ..images.decoding import UnreadableImageError, room_to_read, shrink
 from ..progress import Progress
 from ..sources import ImageFile, Source, why_unread
 from .findings import Findings, Key

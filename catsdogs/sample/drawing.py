@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from ..artifacts import to_csv, write_atomically
-from ..classes import CLASSES
+from ..sources.classes import CLASSES
 from .brush import INK, WHITE, Brush, along, contour, mirrored, mix, smooth
 from .traits import Animal, Scene, draw_animal, draw_scene
 

@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classes import Classes
 from ..errors import CatsDogsError
-from ..layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
+from .classes import Classes
 from .files import (
     ImageFile,
     cannot_be_read,
@@ -26,6 +25,7 @@ from .files import (
     open_zip,
     why_unread,
 )
+from .layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
 from .zips import OpenZips, walk_zip
 
 __all__ = [

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ..errors import CatsDogsError
-from ..layout import is_split_name, is_zip
+from .layout import is_split_name, is_zip
 
 MAX_BYTES = 1 << 28
 """A single image's file may hold this many bytes (256 MiB); more is not read into memory."""

@@ -19,9 +19,9 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from ..errors import CatsDogsError
-from ..layout import is_image
 from .cut_zips import HEADER, IN_ZIP64, NAME_IS_UTF8, find_members
 from .files import MAX_BYTES, ImageFile, is_packed_split, must_be_the_file_s_own
+from .layout import is_image
 
 _ENCRYPTED = 0x1
 """A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""

@@ -1,0 +1,68 @@
+"""Lines of a name and a text come in; standard output shows them. Here are also the phrases that commands share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
+from pathlib import Path
+
+from ...errors import CatsDogsError, printable
+
+Line = tuple[str, str]
+"""A name, which is shown in bold, and a text."""
+
+_NAMED = 5
+
+
+def program() -> str:
+    """Return what to type for another command: in a clone that nobody installed, uv knows the name."""
+    return "uv run catsdogs" if Path(sys.argv[0]).name == "cli.py" else "catsdogs"
+
+
+def show(lines: Iterable[Line]) -> None:
+    """Write lines of a bold name and a text to standard output; lines are never broken, for those who pipe them."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for name, text in lines:
+        console.print(Text.assemble((f"{name:<12}", "bold"), printable(text)), soft_wrap=True)
+
+
+def show_error(error: CatsDogsError) -> None:
+    """Write what happened and what to do as one line to standard error."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(("error:", "bold red"), " ", str(error))
+    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+
+
+def command(name: str, artifacts: Path) -> str:
+    """Return what to type for another command on the same artifacts."""
+    return f"{program()} {name}" + ("" if artifacts == Path("artifacts") else f" --artifacts {artifacts}")
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things, one or many."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def look_at(*paths: Path) -> Iterator[Line]:
+    """Say where to look, a line a file."""
+    yield from zip(chain(["look at"], repeat("")), map(str, paths), strict=False)
+
+
+def cut_short(paths: Iterable[str]) -> Iterator[Line]:
+    """Name the zips of which the end is missing."""
+    for path in paths:
+        yield "", f"{path} is CUT SHORT: images may be missing; fetch it again"
+
+
+def named(unreadable: dict[str, str], where: str) -> Iterator[Line]:
+    """Name the first images that are unreadable, each with its reason, and say where the others are."""
+    for name, reason in list(unreadable.items())[:_NAMED]:
+        yield "", f"{name}: {reason}"
+    if len(unreadable) > _NAMED:
+        yield "", f"and {len(unreadable) - _NAMED:,} more, all {where}"

@@ -1,0 +1,249 @@
+"""A source comes in; how many of its images a second each stage does on this machine goes out, alone and together."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts import Artifacts, writing
+from ..backbone import AUTO, ENGINES, FULL, INT8, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
+from ..backbone.hardware import processor_name
+from ..cache import CacheWriter, digest, read_manifest
+from ..errors import CatsDogsError
+from ..images.decoding import UnreadableImageError, decode
+from ..images.views import FIRST
+from ..inference.batches import decoding_threads
+from ..inference.plan import Compute, origin_of, plan
+from ..progress import Progress
+from ..sources import Source
+from .extract import Extraction, extract
+
+_RECIPE_READS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Images a second of one engine in one precision.
+
+    Parameters
+    ----------
+    engine, precision, device : str
+    compute : float
+        Pixels in memory to features.
+    end_to_end : float or None
+        Files to cache, after loading; None where there was only one batch.
+    waited : dict of str to float
+        Share of that time in which the threads that read and decode, compute, and write had nothing to do.
+    """
+
+    engine: str
+    precision: str
+    device: str
+    compute: float
+    end_to_end: float | None
+    waited: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What `bench` measured, in images a second; stages alone have all cores to themselves.
+
+    Parameters
+    ----------
+    images : int
+        How many images were taken of the data.
+    weights, processor : str
+    cores : int
+    read, decode, write : float
+    recipe : float or None
+        Keras' own recipe, files to features; None where it cannot read them, or there is no TensorFlow.
+    engines : list of Rates
+    """
+
+    images: int
+    weights: str
+    processor: str
+    cores: int
+    read: float
+    decode: float
+    write: float
+    recipe: float | None
+    engines: list[Rates] = field(default_factory=list)
+
+
+def bench(
+    data: str | Path,
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    images: int = 300,
+    progress: Progress | None = None,
+) -> Benchmark:
+    """Measure each stage alone, and all of them together, for each engine and precision that the machine has.
+
+    Parameters
+    ----------
+    data : str or Path
+        As for `extract`.
+    artifacts : str or Path
+        The artifacts folder; it is only asked which weights made it.
+    weights : str, optional
+        As for `extract`.
+    images : int
+        How many of them to take, evenly spread.
+    progress : callable, optional
+        Told what is being measured.
+
+    Returns
+    -------
+    Benchmark
+
+    Raises
+    ------
+    CatsDogsError
+        The data or the weights cannot be used, or none of the images is readable.
+    """
+    if images < 1:
+        raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
+    chosen, told = choose_weights(weights, Artifacts(Path(artifacts))), progress or (lambda step, done, total: None)
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
+        folder = Path(scratch, "images")
+        told("reading and decoding", 0, 0)
+        with Source(data) as source:
+            names = _copy_some(source, folder, images)
+        contents, read = _timed(threads.map, _read, [folder / name for name in names])
+        pixels, decoded = _timed(threads.map, decode, contents)
+        rates: list[Rates] = []
+        written = 0.0
+        for engine, precision in _engines():
+            if (engine, precision) in [(known.engine, known.precision) for known in rates]:
+                continue  # it was chosen before, as the network does not take fewer bits
+            told(f"{engine} in {precision}", 0, 0)
+            artifacts, how = Path(scratch, f"{engine}-{precision}"), Compute([FIRST.name], engine, precision)
+            try:
+                done = extract(folder, artifacts=artifacts, weights=chosen.given, compute=how)
+            except CatsDogsError:
+                if precision != INT8:
+                    raise
+                continue  # it is too far from float32 for these weights
+            backbone = _backbone_of(artifacts, chosen, how)
+            features, compute = _compute(backbone, np.stack(pixels))
+            written = written or _write(Path(scratch, "written"), chosen, backbone, names, features)
+            rates.append(Rates(engine, done.precision, backbone.device, compute, done.rate, _waited(done, backbone)))
+        told("Keras' recipe", 0, 0)
+        return Benchmark(
+            images=len(names),
+            weights=chosen.name,
+            processor=processor_name(),
+            cores=os.cpu_count() or 1,
+            read=read,
+            decode=decoded,
+            write=written,
+            recipe=_recipe(chosen, folder, names),
+            engines=rates,
+        )
+
+
+def _engines() -> Iterator[tuple[str, str]]:
+    """Yield each engine that runs beside what Keras is set to, in each precision that is native to it."""
+    for name in ENGINES:
+        try:
+            engine = choose_engine(name)
+        except CatsDogsError:  # not installed, or for another backend of Keras
+            continue
+        yield from ((name, precision) for precision in ((AUTO,) if engine.native_precision() == FULL else (AUTO, FULL)))
+        if name == "openvino" and find_spec("nncf"):
+            yield name, INT8
+
+
+def _backbone_of(artifacts: Path, chosen: Weights, how: Compute) -> Backbone:
+    """Load what computed the features that are there: of int8 its very network."""
+    features = Artifacts(artifacts).features
+    made = plan(features, read_manifest(features), weights=chosen, compute=how)
+    return load(chosen, (FIRST.size,), engine=made.engine, precision=made.precision, network=made.network)
+
+
+def _copy_some(source: Source, folder: Path, images: int) -> list[str]:
+    """Copy readable images, evenly spread, into a folder of their own; return their names there."""
+    files = [file for split in source.splits.values() for file in split.files]
+    folder.mkdir()
+    names: list[str] = []
+    for place in np.unique(np.linspace(0, len(files) - 1, images).astype(int)):
+        try:
+            content = files[place].read()
+            decode(content)
+        except (OSError, UnreadableImageError):
+            continue
+        names.append(f"{len(names):06}{Path(files[place].parts[-1]).suffix.lower()}")
+        (folder / names[-1]).write_bytes(content)
+    if not names:
+        raise CatsDogsError(f"none of the images in {source.path} is readable", "Give readable images")
+    return names
+
+
+def _timed(over: Callable[..., Any], function: Callable[..., Any], items: Sequence[Any]) -> tuple[list[Any], float]:
+    start = time.perf_counter()
+    results = list(over(function, items))
+    return results, round(len(items) / (time.perf_counter() - start), 1)
+
+
+def _read(path: Path) -> bytes:
+    content = path.read_bytes()
+    digest(content)
+    return content
+
+
+def _compute(backbone: Backbone, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+    """Compute in as many threads as the belt would; the first batch is not timed."""
+    backbone.features(pixels[: backbone.batch])
+    batches = [pixels[start : start + backbone.batch] for start in range(0, len(pixels), backbone.batch)]
+    with ThreadPoolExecutor(backbone.streams) as threads:
+        start = time.perf_counter()
+        features = np.concatenate(list(threads.map(backbone.features, batches)))
+        return features, round(len(pixels) / (time.perf_counter() - start), 1)
+
+
+def _write(
+    root: Path, chosen: Weights, backbone: Backbone, names: Sequence[str], features: NDArray[np.float32]
+) -> float:
+    """Write a cache, synced to the disk."""
+    image = digest(b"")
+    start = time.perf_counter()
+    with (
+        writing(Artifacts(root)),
+        CacheWriter(
+            Artifacts(root).features,
+            origin_of(chosen, backbone),
+            (FIRST.name,),
+            {"test": (names, np.full(len(names), -1, np.int8))},
+        ) as cache,
+    ):
+        for row, of_image in enumerate(features):
+            cache.put("test", row, image, of_image[np.newaxis])
+    return round(len(names) / (time.perf_counter() - start), 1)
+
+
+def _waited(done: Extraction, backbone: Backbone) -> dict[str, float]:
+    if not done.rate:
+        return {}
+    seconds = done.computed / done.rate
+    busy = {
+        "decode": (done.stages["read"] + done.stages["decode"]) / decoding_threads(),
+        "compute": done.stages["compute"] / backbone.streams,
+        "write": done.stages["write"],
+    }
+    return {stage: round(max(0.0, 1 - of_stage / seconds), 3) for stage, of_stage in busy.items()}
+
+
+def _recipe(chosen: Weights, folder: Path, names: Sequence[str]) -> float | None:
+    if find_spec("tensorflow") is None or not all(name.endswith(_RECIPE_READS) for name in names):
+        return None
+    return keras_recipe(chosen, folder, FIRST.size)

@@ -1,0 +1,83 @@
+"""A seed comes in; out goes the whole job done on drawn pictures, without internet if need be."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..artifacts import NOTE, Artifacts, read_json
+from ..backbone import fetch_imagenet
+from ..backbone.weights import VARIABLE
+from ..errors import CatsDogsError
+from ..progress import Progress
+from ..sample import OUTER, write_sample
+from .run import Run, run
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What `demo` did.
+
+    Parameters
+    ----------
+    data : Path
+        The zip with the drawn pictures, shaped like Kaggle's.
+    run : Run
+    right : int
+        Test pictures that the submission has on the right side of one half.
+    without_imagenet : str or None
+        Why random weights had to do.
+    """
+
+    data: Path
+    run: Run
+    right: int
+    without_imagenet: str | None
+
+
+def demo(
+    artifacts: str | Path = "artifacts/demo",
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Demo:
+    """Draw a small data set, zip it the way Kaggle does, and do the whole job on it.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder; the zip goes there too.
+    weights : str, optional
+        As for `extract`. Where nobody has said which, and the ImageNet weights cannot be had, random ones are used.
+    seed : int
+        Of the drawings.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    Demo
+
+    Raises
+    ------
+    CatsDogsError
+        As `run` does.
+    """
+    where = Artifacts(Path(artifacts))
+    data, without_imagenet = where.root / OUTER, None
+    if not (weights or os.environ.get(VARIABLE)):
+        try:
+            fetch_imagenet(progress=progress)
+            weights = "imagenet"
+        except CatsDogsError as error:
+            weights, without_imagenet = "random", error.message
+    # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
+    prune = read_json(where.source, NOTE).get("train") == str(data.resolve())
+    if progress:
+        progress("drawing pictures", 0, 0)
+    labels = write_sample(data, seed=seed)
+    done = run(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
+    probabilities = np.loadtxt(where.submission, delimiter=",", skiprows=1, usecols=1)
+    return Demo(data, done, int(np.sum((probabilities > 0.5) == labels)), without_imagenet)

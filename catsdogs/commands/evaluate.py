@@ -1,0 +1,122 @@
+"""A path comes in; how good the head is on the labelled images found there goes out."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import head
+from ..artifacts import Artifacts
+from ..cache import digests, load_features
+from ..errors import CatsDogsError
+from ..head.metrics import score_with_intervals
+from ..images.views import parse_views
+from ..inference.batches import compute_all
+from ..progress import Progress
+from ..sources import Source
+from ..sources.classes import Classes
+from .predict import backbone_of
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Parameters
+    ----------
+    scores : dict
+        Log loss, accuracy and the others, as `metrics.score` has them, and their 95 % "intervals".
+    classes : pair of str
+        The probabilities that were scored are those of the second.
+    images : int
+        How many were scored.
+    seen : int or None
+        Those among them that the head was trained on, byte for byte; None where its training features are not there.
+    unlabelled : int
+        Images without a label.
+    passed_over : int
+        Files that are no images, or lie outside of the splits or classes.
+    unreadable : dict of str to str
+        Why labelled images are unreadable, by path.
+    """
+
+    scores: dict[str, Any]
+    classes: Classes
+    images: int
+    seen: int | None
+    unlabelled: int
+    passed_over: int
+    unreadable: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores, and beside them all the rest."""
+        rest = asdict(self)
+        return {**rest.pop("scores"), **rest}
+
+
+def evaluate(
+    data: str | Path,
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Say how good the head is on the labelled images of a folder or a zip; nothing is written.
+
+    Parameters
+    ----------
+    data : str or Path
+        As for `extract`; the labelled images of both splits are taken.
+    artifacts : str or Path
+        The artifacts folder, with a head in it.
+    weights : str, optional
+        As for `extract`; they must be those that the head was trained with.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    CatsDogsError
+        There is no head, it belongs to other weights, `data` holds no labelled image that can be read, or labels of
+        other classes than the head's.
+    """
+    where = Artifacts(Path(artifacts))
+    trained = head.load(where)
+    first, second = trained.facts["classes"]
+    backbone = backbone_of(trained, where, weights, progress=progress)
+    views = parse_views(trained.facts["views"])
+    with Source(data, classes=(first, second)) as source:
+        images, unlabelled = source.labelled(", the classes of the head")
+        files = images.files
+        known = _trained_on(artifacts, trained)
+        rows, features = compute_all(files, backbone, views, "evaluating", progress=progress)
+    readable = np.array([row.features is not None for row in rows])
+    unreadable = {files[row.position].where: str(row.reason) for row in rows if row.features is None}
+    if not readable.any():
+        path, reason = next(iter(unreadable.items()))
+        raise CatsDogsError(
+            f"none of the {len(files):,} labelled images in {data} can be read, {path} for one: {reason}", "Give others"
+        )
+    labels, probabilities = images.labels[readable], trained.scorer.probabilities(features[readable])
+    return Evaluation(
+        scores=score_with_intervals(labels, probabilities),
+        classes=(first, second),
+        images=len(labels),
+        seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features is not None),
+        unlabelled=unlabelled,
+        passed_over=source.passed_over,
+        unreadable=unreadable,
+    )
+
+
+def _trained_on(artifacts: str | Path, trained: head.Head) -> set[bytes] | None:
+    """Return the digests of the images that the head was trained on, where the cache still holds them and no others."""
+    if digests(artifacts).get("train") != trained.facts["features"]["train"]:
+        return None
+    features = load_features(artifacts)
+    return {of_image.tobytes() for of_image in features.digests[features.labels >= 0]}

@@ -1,0 +1,196 @@
+"""The head and its backbone come in; one file that is both goes out, checked: pixels in, probability out.
+
+`network` joins the two, `keras` and `onnx` write such a file and compute with it, `pictures` are what it is tried on.
+"""
+
+import logging
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import head
+from ..artifacts import Artifacts, write_atomically, writing
+from ..backbone.network import plain_features
+from ..errors import CatsDogsError
+from ..exporting.network import input_names, join
+from ..exporting.pictures import some_pictures
+from ..images.views import parse_views
+from ..progress import Progress
+from ..sources.classes import Classes
+from .predict import backbone_of
+
+FORMS = ("keras", "onnx")
+
+TOLERANCE = 1e-4
+"""How far a probability of the file may be from ours in float32."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export` wrote, and how well it agrees.
+
+    Parameters
+    ----------
+    path : Path
+    form : str
+        "keras" or "onnx".
+    bytes : int
+    classes : pair of str
+        The probability is that of the second.
+    inputs : dict of str to tuple of int
+        Shape of an image by the name of the input.
+    images : int
+        How many the file was checked on.
+    source : str or None
+        Where these lie; None where they were drawn.
+    apart : float
+        Largest difference of a probability from ours, all of it in float32.
+    precision : str
+        Of the features that the head was trained on, and of those that `label` computes.
+    apart_from_label : float
+        Largest difference of a probability from what `label` says.
+    seconds : float
+    """
+
+    path: Path
+    form: str
+    bytes: int
+    classes: Classes
+    inputs: dict[str, tuple[int, ...]]
+    images: int
+    source: str | None
+    apart: float
+    precision: str
+    apart_from_label: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as values that JSON can hold."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def export(
+    form: str,
+    *,
+    out: str | Path | None = None,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    progress: Progress | None = None,
+) -> Export:
+    """Write backbone and head as one network, which needs nothing of this package: pixels in, probability out.
+
+    Parameters
+    ----------
+    form : {"keras", "onnx"}
+    out : str or Path, optional
+        The file; by default ``catsdogs.keras`` or ``catsdogs.onnx`` in the artifacts folder.
+    artifacts : str or Path
+        The artifacts folder, with a head in it.
+    weights : str, optional
+        As for `extract`; they must be those that the head was trained with.
+    progress : callable, optional
+        Told what is being done.
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    CatsDogsError
+        There is no head, it belongs to other weights, a package is missing, or what was made computes something else
+        than we do: then nothing is written.
+    """
+    start, told = time.perf_counter(), progress or (lambda step, done, total: None)
+    where = Artifacts(Path(artifacts))
+    path, file_form = _place(form, out, where), _load_form(form)
+    trained = head.load(where)
+    first, second = trained.facts["classes"]
+    views = parse_views(trained.facts["views"])
+    names = input_names(views)
+    backbone = backbone_of(trained, where, weights, progress=progress)()
+    told("reading pictures to check it on", 0, 0)
+    pictures, source = some_pictures(where, (first, second), names)
+    told(f"writing {path.name}", 0, 0)
+    content = file_form.to_file(join(backbone.model, trained.scorer, views), _facts(trained))
+    told(f"checking {path.name}", 0, 0)
+    images = {name: np.stack([picture[size] for picture in pictures]) for size, name in names.items()}
+    computed = file_form.compute(content, images)
+    pixels = [np.stack([view.of(picture) for picture in pictures]) for view in views]
+    ours, labels = (
+        trained.scorer.probabilities(np.hstack([features(of_view) for of_view in pixels]))
+        for features in (partial(_plain_features, backbone.model), backbone.features)
+    )
+    apart = float(np.abs(computed - ours).max())
+    if not apart <= TOLERANCE:
+        raise CatsDogsError(
+            f"what {path} would hold gives probabilities up to {apart:.1e} from ours, more than {TOLERANCE:g}",
+            "Nothing was written. Please report it, with the versions of what is installed (pip list)",
+        )
+    with writing(where) if out is None else nullcontext():
+        write_atomically(path, content)
+    _log.info("%s, %d bytes, %.1e from our own probabilities", path, len(content), apart)
+    return Export(
+        path=path,
+        form=form,
+        bytes=len(content),
+        classes=(first, second),
+        inputs={name: (size, size, 3) for size, name in names.items()},
+        images=len(computed),
+        source=source,
+        apart=apart,
+        precision=backbone.precision,
+        apart_from_label=float(np.abs(computed - labels).max()),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _place(form: str, out: str | Path | None, where: Artifacts) -> Path:
+    if form not in FORMS:
+        raise CatsDogsError(f"there is no form {form} of a network", f"Give {' or '.join(FORMS)}")
+    path = where.exported(form) if out is None else Path(out)
+    if path.suffix != f".{form}":
+        raise CatsDogsError(
+            f"{path} does not end with .{form}, by which programs know such a file", f"Give --out FILE.{form}"
+        )
+    return path
+
+
+def _load_form(form: str) -> ModuleType:
+    if form == "onnx":
+        from ..exporting import onnx
+
+        onnx.must_be_installed()
+        return onnx
+    from ..exporting import keras
+
+    return keras
+
+
+def _plain_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    # One by one: eagerly, Keras keeps the output of every layer until the last.
+    return np.concatenate([plain_features(network, image[np.newaxis]) for image in pixels])
+
+
+def _facts(trained: head.Head) -> dict[str, Any]:
+    """Return what the file says of itself."""
+    facts = trained.facts
+    return {
+        "classes": facts["classes"],
+        "output": f"the probability of {facts['classes'][1]}, unclipped",
+        "input": "uint8 or float, 0 to 255: " + facts["pixels"],
+        "views": facts["views"],
+        "backbone": facts["backbone"],
+        "head": {name: facts[name] for name in ("transform", "C", "precision", "features")},
+        "catsdogs": version("catsdogs"),
+    }

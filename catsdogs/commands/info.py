@@ -1,0 +1,135 @@
+"""An artifacts folder comes in; what is in it, what made it, and what is to be made anew goes out."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import head
+from ..artifacts import NOTE, Artifacts, read_json
+from ..cache import (
+    Manifest,
+    count_duplicates,
+    describe_array,
+    differences,
+    kept_duplicates,
+    labelled_splits,
+    read_manifest,
+)
+from ..errors import CatsDogsError
+from ..images.decoding import PIXELS
+from .train import why_stale
+from .verify import is_as_written, why_late
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Something that is not there, or not as it should be by now.
+
+    Parameters
+    ----------
+    what : str
+        A file or folder below the artifacts.
+    why : str
+    command : list of str
+        What makes it anew, where the commands before it in the list have been run.
+    """
+
+    what: str
+    why: str
+    command: list[str]
+
+
+def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
+    """Return what the artifacts are and what made them, as values that JSON can hold.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder.
+
+    Returns
+    -------
+    dict
+        "artifacts", the folder; "features", the manifest; "duplicates", how many pairs of images are the same
+        or nearly so, empty where they must be looked for yet; "head", what made it, and as "stale" why it must be
+        trained anew, or None; "metrics", where the head is valid; "source"; "timings"; "files", each file's size in
+        bytes; "arrays", the shape and dtype of those that are arrays; "stale", what must be made anew, why, and by
+        which command, in the order in which to run them. What is not there is empty.
+
+    Raises
+    ------
+    CatsDogsError
+        There is nothing, or what is there is damaged.
+    """
+    where = Artifacts(Path(artifacts))
+    manifest = read_manifest(where.features)
+    if manifest is None:
+        raise CatsDogsError(f"there are no artifacts in {where.root}", "Run catsdogs run DATA, or catsdogs demo")
+    stale = why_stale(artifacts) if where.head_facts.exists() else None
+    trained = _head(where)
+    made = trained.facts | {"stale": stale} if trained else {"stale": stale} if stale else {}
+    duplicates = kept_duplicates(artifacts)
+    files = sorted(path for path in where.root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    names = {str(path.relative_to(where.root)): path for path in files}
+    arrays = {name: described for name, path in names.items() if (described := describe_array(path))}
+    return {
+        "artifacts": str(where.root),
+        "features": asdict(manifest),
+        "duplicates": {} if duplicates is None else count_duplicates(duplicates),
+        "head": made,
+        "metrics": {} if stale else read_json(where.metrics, head.TRAIN),
+        "source": read_json(where.source, NOTE),
+        "timings": read_json(where.timings, NOTE),
+        "files": {name: path.stat().st_size for name, path in names.items()},
+        "arrays": arrays,
+        "stale": [asdict(one) for one in _find_stale(where, manifest, trained, stale)],
+    }
+
+
+def _head(where: Artifacts) -> head.Head | None:
+    try:
+        return head.load(where)
+    except CatsDogsError:
+        return None
+
+
+def _find_stale(where: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None) -> Iterator[Stale]:
+    """Yield what is stale, from left to right: first the features, and then what is made of them."""
+    source, noted = read_json(where.source, NOTE), read_json(where.timings, NOTE).get("submit")
+    data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
+    if other := differences(manifest.origin.pixels, PIXELS):
+        sources = set(data.values())
+        whole = sources.pop() if len(sources) == 1 else "DATA"  # of two, one alone would drop the other's rows
+        yield Stale("features", f"of images {other}", _command(where, "extract", whole, "--prune"))
+        why = why or "it is of those features"
+    else:
+        for split, entry in manifest.splits.items():
+            if not entry["complete"]:
+                again = _command(where, "extract", data[split])
+                yield Stale(f"features/{split}", "not all of its images are computed", again)
+    if "train" not in manifest.splits:
+        return
+    if why or trained is None:
+        yield Stale(where.head_facts.name, why or "there is none yet", _command(where, "train"))
+    if labelled_splits(where.root).get("test") is False:
+        facts = noted if isinstance(noted, dict) else {}
+        clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
+        if late := _why_late(where, None if why else trained):
+            yield Stale(where.submission.name, late, _command(where, "submit", *clip))
+
+
+def _why_late(where: Artifacts, trained: head.Head | None) -> str | None:
+    """Return why the submission is not what `submit` would write now; `trained` is None where the head is not valid."""
+    if trained is None:
+        return "it is of a head that is not valid"
+    if not where.submission.exists():
+        return "there is none yet"
+    if not is_as_written(where):
+        return "it is not as it was written"
+    return why_late(where, trained)
+
+
+def _command(where: Artifacts, *arguments: str) -> list[str]:
+    elsewhere = [] if where.root == Path("artifacts") else ["--artifacts", str(where.root)]
+    return ["catsdogs", *arguments, *elsewhere]

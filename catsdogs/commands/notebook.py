@@ -1,0 +1,40 @@
+"""A folder comes in; a notebook that walks through the three steps of 2017 goes out into it."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from ..errors import CatsDogsError
+
+NOTEBOOK = "walkthrough.ipynb"
+
+
+def notebook(folder: str | Path = ".") -> Path:
+    """Write the walkthrough, a Jupyter notebook: shape the pictures, train, write the spreadsheet, on drawn pictures.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where it goes. The notebook itself writes into ``walkthrough/`` beside it.
+
+    Returns
+    -------
+    Path
+        The notebook.
+
+    Raises
+    ------
+    CatsDogsError
+        There is a file of its name already.
+    """
+    path = Path(folder) / NOTEBOOK
+    content = files(__package__).joinpath(NOTEBOOK).read_bytes()
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError as error:
+        raise CatsDogsError(f"{path} is there already", "Rename it, or go to another folder") from error
+    except OSError:
+        if path.exists() and path.stat().st_size < len(content):
+            path.unlink()
+        raise
+    return path

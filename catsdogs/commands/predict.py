@@ -1,0 +1,192 @@
+"""Paths of images come in; what the head says of each goes out: which class, and how sure."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache as once
+from io import BufferedIOBase
+from pathlib import Path
+
+import numpy as np
+from natsort import natsort_keygen
+from numpy.typing import NDArray
+
+from .. import head
+from ..artifacts import Artifacts
+from ..backbone import Backbone, choose_weights, load
+from ..cache import UNKNOWN, differences, read_network
+from ..errors import CatsDogsError
+from ..images.decoding import PIXELS, UnreadableImageError, shrink
+from ..images.views import parse_views, sizes_of
+from ..inference.batches import compute_all
+from ..inference.plan import origin_of
+from ..progress import Progress
+from ..sources import ImageFile, OpenZips, image_file, image_of, open_zip, walk_folder, walk_zip
+from ..sources.layout import is_passed_over, is_zip
+
+Given = str | Path | BufferedIOBase
+"""A path of an image, a folder or a zip; or an open file with one image's bytes."""
+
+_PICTURE = 320
+"""Pixels of a picture's longer side: twenty columns of a fine screen."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What the head says of one image.
+
+    Parameters
+    ----------
+    image : str
+        Its path, as it was given; "-" for an open file.
+    label : str or None
+        Name of the likelier class; None where the image is unreadable.
+    probability : float or None
+        Of the second class (dog), unclipped; None where the image is unreadable.
+    reason : str or None
+        Why the image is unreadable.
+    picture : ndarray of shape (height, width, 3), uint8, or None
+        The image, small and in its own proportions, where that was asked for.
+    """
+
+    image: str
+    label: str | None
+    probability: float | None
+    reason: str | None = None
+    picture: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def certainty(self) -> float:
+        """How far the probability is from one half; infinite where the image is unreadable, so that it sorts last."""
+        return math.inf if self.probability is None else abs(self.probability - 0.5)
+
+    def to_json(self) -> dict[str, object]:
+        """Return image, label and probability, and the reason where there is one."""
+        answer: dict[str, object] = {"image": self.image, "label": self.label, "probability": self.probability}
+        return answer if self.reason is None else answer | {"reason": self.reason}
+
+
+def label(
+    images: Given | Iterable[Given],
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    pictures: int = 0,
+    progress: Progress | None = None,
+) -> list[Labelled]:
+    """Say of each image which of the two classes it is, a cat or a dog; nothing is written.
+
+    Parameters
+    ----------
+    images : str, Path or open binary file, or several of them
+        Files, folders and zips of files; an open file holds one image's bytes.
+    artifacts : str or Path
+        The artifacts folder, with a head in it.
+    weights : str, optional
+        As for `extract`; they must be those that the head was trained with.
+    pictures : int
+        A small picture comes along with each answer, where there are no more images than this.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    list of Labelled
+        In the order given; a folder's or a zip's images in natural order. Last, zips that cannot be opened, or are
+        cut short.
+
+    Raises
+    ------
+    CatsDogsError
+        There is no head, it belongs to other weights, or a folder or a zip holds no image.
+    """
+    where = Artifacts(Path(artifacts))
+    trained = head.load(where)
+    backbone = backbone_of(trained, where, weights, progress=progress)
+    views = parse_views(trained.facts["views"])
+    given = [images] if isinstance(images, str | Path | BufferedIOBase) else images
+    with OpenZips() as open_zips:
+        broken: dict[str, str] = {}
+        files = [file for path in given for file in _files(path, open_zips, broken)]
+        rows, features = compute_all(files, backbone, views, "labelling", progress=progress)
+        shown = [_picture(file) if len(files) <= pictures else None for file in files]
+    classes, probabilities = trained.facts["classes"], trained.scorer.probabilities(features).tolist()
+    answers = [
+        Labelled(file.where, None, None, row.reason)
+        if row.features is None
+        else Labelled(file.where, classes[int(probability > 0.5)], probability, picture=picture)
+        for file, row, probability, picture in zip(files, rows, probabilities, shown, strict=True)
+    ]
+    broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
+    return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
+
+
+def backbone_of(
+    trained: head.Head, where: Artifacts, weights: str | None, *, progress: Progress | None = None
+) -> Callable[[], Backbone]:
+    """Return what loads the backbone that a head was trained with, when it is called first.
+
+    Raises
+    ------
+    CatsDogsError
+        At once where the head is not of images as they are read here, at the call where the weights are not its own.
+    """
+    chosen = choose_weights(weights, where)
+    if (pixels := trained.facts["pixels"]) == UNKNOWN:
+        raise CatsDogsError(
+            f"the head in {where.root} was trained on features that were not computed from images here",
+            "Compute and label new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
+        )
+    if pixels != PIXELS:
+        raise CatsDogsError(
+            f"the head in {where.root} was trained on images {differences(pixels, PIXELS)}, and here they would be "
+            f"{differences(PIXELS, pixels)}",
+            "Run catsdogs run DATA --prune, which computes and trains anew, or label where that one is installed",
+        )
+
+    names, precision = trained.facts["views"], trained.facts["precision"]
+    quantized = trained.facts["backbone"].get("network")
+    views = parse_views(names)
+
+    @once
+    def backbone() -> Backbone:
+        network = read_network(where.features, quantized) if quantized else None
+        # By whatever engine there is: within the precision's tolerance they agree.
+        loaded = load(chosen, sizes_of(views), precision=precision, network=network, progress=progress)
+        head.must_match(trained, origin_of(chosen, loaded), names, "Give the --weights that the head was trained with")
+        return loaded
+
+    return backbone
+
+
+def _files(given: Given, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
+    if not isinstance(given, str | Path):
+        return [image_of(given, "-")]
+    path, known = Path(given), len(broken)
+    if path.is_dir():
+        files = [replace(f, where=str(Path(given, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
+    elif is_zip(path.name):
+        files = _files_of_zip(path, open_zips, broken)
+    else:
+        return [replace(image_file(path, (path.name,)), where=str(given))]
+    images = [file for file in files if not is_passed_over(file.parts)]
+    if not images and len(broken) == known:
+        raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")
+    key = natsort_keygen()
+    return sorted(images, key=lambda file: (key("/".join(file.parts)), file.parts))
+
+
+def _files_of_zip(path: Path, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
+    files: list[ImageFile] = []
+    try:
+        files.extend(walk_zip(open_zip(path), str(path), (), open_zips))
+    except CatsDogsError as error:
+        broken[str(path)] = error.message
+    return files
+
+
+def _picture(file: ImageFile) -> NDArray[np.uint8] | None:
+    try:
+        return shrink(file.read(), _PICTURE)
+    except (OSError, UnreadableImageError):
+        return None

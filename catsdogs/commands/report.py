@@ -1,0 +1,99 @@
+"""An artifacts folder comes in; out goes one HTML page that shows how good the head is, and on which images it is not.
+
+`findings` gathers what the artifacts say, `galleries` chooses the images, `thumbnails` makes a small picture of each,
+`plots` draws, and `page` puts all of it into the template that lies here.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..artifacts import Artifacts, write_atomically, writing
+from ..progress import Progress
+from ..reporting.findings import gather
+from ..reporting.galleries import choose_galleries, choose_pairs
+from ..reporting.page import write_page
+from ..reporting.plots import draw_plots
+from ..reporting.thumbnails import cut_thumbnails
+
+__all__ = ["Report", "report"]
+
+_ROOM = 4_000_000
+"""Bytes that all pictures may take together: the page, of which they are by far the most, is to be below 5 MB."""
+
+_MOST = 60_000
+"""Bytes of one picture: more would not be seen."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `report` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    size : int
+        In bytes.
+    pictures : int
+        Images of which the page shows a picture.
+    missing : int
+        Images that it names without one, as their files are gone, changed or unreadable.
+    problems : tuple of str
+        What is wrong with the sources, if with whole ones.
+    seconds : float
+        Wall time, loading included.
+    """
+
+    path: Path
+    size: int
+    pictures: int
+    missing: int
+    problems: tuple[str, ...]
+    seconds: float
+
+
+def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Report:
+    """Write report.html: figures, plots and the pictures that are worth a look, in one file that needs nothing else.
+
+    The training images are shown by their out-of-fold predictions, those of the test split by the head's; all of
+    them unclipped. The pictures come from the images' own files; those that are gone or have changed are only named.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder, with a head in it.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    CatsDogsError
+        There is no head, it is not of the features as they are now, something is damaged, or another process is
+        writing there. The report that was there stays.
+    """
+    start = time.perf_counter()
+    where = Artifacts(Path(artifacts))
+    if progress:
+        progress("reading the artifacts", 0, 0)
+    findings = gather(artifacts)
+    shown, pairs = choose_galleries(findings), choose_pairs(findings)
+    images = [image for gallery in shown.values() for image in gallery.images]
+    images += [image for pair in pairs for image in (pair.first, pair.second)]
+    most = min(_MOST, _ROOM // max(1, len(images)))
+    thumbnails = cut_thumbnails(findings, dict.fromkeys(image.key for image in images), most=most, progress=progress)
+    if progress:
+        progress("drawing plots", 0, 0)
+    page = write_page(findings, shown, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
+    with writing(where):
+        write_atomically(where.report, page)
+    seconds = time.perf_counter() - start
+    _log.info("%s, %d bytes in %.1f s", where.report, len(page), seconds)
+    there = len(thumbnails.pictures) - thumbnails.missing
+    return Report(where.report, len(page), there, thumbnails.missing, thumbnails.problems, seconds)

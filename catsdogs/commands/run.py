@@ -1,0 +1,96 @@
+"""A folder or a zip comes in; everything goes out: features, head, metrics and, where there are test images, rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..artifacts import Artifacts, read_json
+from ..cache import labelled_splits
+from ..head import TRAIN
+from ..inference.plan import BEST, Compute
+from ..progress import Progress
+from .extract import Extraction, extract
+from .submit import Submission, must_be_a_clip, submit
+from .train import train, why_stale
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `run` did.
+
+    Parameters
+    ----------
+    extraction : Extraction
+    trained : bool
+        False where the head that was there was still valid.
+    metrics : dict
+        The content of metrics.json; empty where there are no training images, and so no head.
+    submission : Submission or None
+        None where there are no test images without labels.
+    """
+
+    extraction: Extraction
+    trained: bool
+    metrics: dict[str, Any]
+    submission: Submission | None
+
+
+def run(
+    data: str | Path,
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    compute: Compute = BEST,
+    classes: str | Sequence[str] | None = None,
+    clip: float | None = None,
+    prune: bool = False,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Do everything: extract, train, submit; and do again only what is not there yet, or not valid any more.
+
+    Parameters
+    ----------
+    data, weights, compute, classes, prune, strict
+        As for `extract`.
+    artifacts : str or Path
+        The artifacts folder.
+    clip : float, optional
+        As for `submit`.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    CatsDogsError
+        As the three steps do. What the steps before have done stays.
+    """
+    must_be_a_clip(clip)
+    extraction = extract(
+        data,
+        artifacts=artifacts,
+        weights=weights,
+        compute=compute,
+        classes=classes,
+        prune=prune,
+        strict=strict,
+        progress=progress,
+    )
+    labelled = labelled_splits(artifacts)
+    if "train" not in labelled:
+        return Run(extraction, trained=False, metrics={}, submission=None)
+    stale = why_stale(artifacts) is not None
+    metrics = (
+        train(artifacts, progress=progress).metrics if stale else read_json(Artifacts(Path(artifacts)).metrics, TRAIN)
+    )
+    return Run(
+        extraction=extraction,
+        trained=stale,
+        metrics=metrics,
+        submission=submit(artifacts, clip=clip) if labelled.get("test") is False else None,
+    )

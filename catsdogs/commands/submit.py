@@ -1,0 +1,110 @@
+"""The head and the cached test features come in; the file that Kaggle takes goes out."""
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import head
+from ..artifacts import Artifacts, record_timing, to_csv, write_atomically, writing
+from ..cache import digests, labelled_splits, load_features
+from ..errors import CatsDogsError
+from ..sources.classes import Classes
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What `submit` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    classes : pair of str
+        The probabilities are those of the second.
+    images : int
+        Rows, one for every test image.
+    clip : float
+        No probability is nearer to 0 or 1 than this.
+    unreadable : dict of str to str
+        Test images that could not be read, by id, with the reason: their row is the training share of the
+        second class.
+    stale : bool
+        Whether the training features have changed since the head was trained.
+    """
+
+    path: Path
+    classes: Classes
+    images: int
+    clip: float
+    unreadable: dict[str, str]
+    stale: bool
+
+
+def must_be_a_clip(clip: float | None) -> None:
+    """Refuse what is neither None nor in [0, 0.5).
+
+    Raises
+    ------
+    CatsDogsError
+    """
+    if clip is not None and not 0 <= clip < 0.5:
+        raise CatsDogsError(f"the clip is {clip}", "It must be at least 0 and less than 0.5, such as 0.005")
+
+
+def made_of(trained: head.Head, test: str) -> dict[str, str]:
+    """Return what a submission follows from: the SHA-256 of the head's coefficients, and the test features' digest."""
+    return {"head": trained.facts["files"]["head.npz"], "features": test}
+
+
+def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) -> Submission:
+    """Score the cached test features, and write submission.csv: ``id,label``, the probability of the second class.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder, with a head and test features in it.
+    clip : float, optional
+        Probabilities are clipped to ``[clip, 1 - clip]``; by default what the head says.
+
+    Returns
+    -------
+    Submission
+
+    Raises
+    ------
+    CatsDogsError
+        There is no head, or no test features, or they do not belong together, or `clip` is not in [0, 0.5).
+    """
+    start = time.perf_counter()
+    must_be_a_clip(clip)
+    where = Artifacts(Path(artifacts))
+    trained = head.load(where)
+    features = load_features(artifacts, "test")
+    head.must_match(trained, features.origin, features.views, "Run catsdogs train: it trains on what is cached now")
+    if labelled_splits(artifacts)["test"]:
+        raise CatsDogsError(
+            "the test images are labelled",
+            "A submission is for images without labels; see test in metrics.json",
+        )
+    asked = clip
+    if clip is None:
+        clip = trained.facts["clip"]
+    probabilities = np.where(
+        features.readable, trained.scorer.probabilities(features.features), trained.facts["positive_share"]
+    )
+    rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
+    with writing(where):
+        content = to_csv(("id", "label"), rows)
+        write_atomically(where.submission, content)
+        seconds = time.perf_counter() - start
+        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": asked}
+        record_timing(where, "submit", **facts, made_of=made_of(trained, features.digest), seconds=round(seconds, 3))
+    _log.info("%d rows in %s", len(features.ids), where.submission)
+    stale = digests(artifacts).get("train") not in (None, trained.facts["features"]["train"])
+    first, second = trained.facts["classes"]
+    return Submission(where.submission, (first, second), len(features.ids), clip, features.unreadable, stale)

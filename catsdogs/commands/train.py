@@ -1,0 +1,272 @@
+"""The cached features come in; the head, its metrics and the out-of-fold predictions go out."""
+
+import csv
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import head
+from ..artifacts import Artifacts, record_timing, to_csv, to_json, writing
+from ..cache import Features, Origin, digests, group_images, labelled_splits, load_features, read_manifest
+from ..cache.neighbours import group_keys
+from ..errors import CatsDogsError
+from ..head import Choice, Examples
+from ..head.folds import FOLDS, draw_folds, draw_holdout, draw_order
+from ..head.metrics import best_clip, log_loss, score, score_with_intervals
+from ..head.studies import hold_out, learning_curve, nest
+from ..head.suspects import find_suspects
+from ..progress import Progress
+from ..sources.classes import Classes
+
+SEED = 0
+"""Of the folds and of the order of the images."""
+
+CLIP_2017 = 0.05
+
+_FEWEST = 10
+"""Images a class."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `train` did.
+
+    Parameters
+    ----------
+    metrics : dict
+        The content of metrics.json.
+    suspects : int
+        Training images that suspects.csv lists.
+    seconds : float
+        Wall time, loading included.
+    """
+
+    metrics: dict[str, Any]
+    suspects: int
+    seconds: float
+
+
+def train(
+    artifacts: str | Path = "artifacts",
+    *,
+    partial: bool = False,
+    without: str | Path | None = None,
+    holdout: float | None = None,
+    studies: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Training:
+    """Train a head on the cached features, and say out of fold how good it is.
+
+    Writes head.npz, head.json, head.joblib, metrics.json, predictions.csv and suspects.csv. A labelled test split is
+    never trained on: it is scored, and metrics.json says under "test" how well.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder, with features in it.
+    partial : bool
+        Train on the rows that are there although the cache is not complete.
+    without : str or Path, optional
+        A CSV file with a column "id", such as suspects.csv: these images are not trained on, and scored all the same.
+    holdout : float, optional
+        Also train on all but this share of the images, with everything chosen there, and score the rest.
+    studies : collection of str
+        "nested", to cross-validate all that the folds choose; "curve", to train on fewer images as well.
+    progress : callable, optional
+        Told how far it is.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    CatsDogsError
+        The cache is missing, incomplete or damaged, there are too few images of a class, or an option is not as above.
+    """
+    start = time.perf_counter()
+    where = Artifacts(Path(artifacts))
+    if holdout is not None and not 0 < holdout < 1:
+        raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
+    features = load_features(artifacts, partial=partial)
+    rows = _usable(features)
+    ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
+    groups = group_keys(images, group_images(artifacts, features, progress=progress)[rows])
+    examples = Examples(
+        features=features.features if rows.all() else features.features[rows],
+        labels=labels,
+        folds=draw_folds(groups, labels, seed=SEED),
+        order=draw_order(images, seed=SEED),
+        trained=_without(without, ids, labels, features.classes),
+    )
+    if holdout is not None:
+        held = draw_holdout(groups, labels, holdout, seed=SEED)
+        must_have_both(labels[~held & examples.trained], "training images that are left", features.classes)
+        must_have_both(labels[held], "images held out", features.classes)
+    found = head.cross_validate(examples, start=_before(where, features.digest), progress=progress)
+    if progress:
+        progress("fitting the head", 0, 0)
+    fitted = head.fit(examples, found)
+    metrics = _metrics(examples, found, fitted) | {
+        "classes": list(features.classes),
+        "unreadable": len(features.unreadable),
+    }
+    test = _labelled_test(artifacts, partial=partial)
+    if test and test.readable.any():
+        kept = test.readable
+        metrics["test"] = {
+            **score(test.labels[kept], fitted.scorer.probabilities(test.features[kept])),
+            "images": int(kept.sum()),
+            "unreadable": len(test.unreadable),
+        }
+    if holdout is not None:
+        metrics["holdout"] = hold_out(examples, held, seed=SEED) | {"share": holdout}
+    if "nested" in studies:
+        metrics["nested"] = nest(examples, groups, seed=SEED, progress=progress)
+    if "curve" in studies:
+        metrics["curve"] = learning_curve(examples, found, seed=SEED, progress=progress)
+    with writing(where):
+        suspects = find_suspects(labels, found.probabilities)
+        table = zip(ids, labels, found.probabilities, examples.folds, strict=True)
+        listed = zip(ids[suspects], labels[suspects], found.probabilities[suspects], strict=True)
+        beside = {
+            where.predictions: to_csv(("id", "label", "probability", "fold"), table),
+            where.suspects: to_csv(("id", "label", "probability"), listed),
+            where.metrics: to_json(metrics),
+        }
+        trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
+        facts = _provenance(features.classes, features.origin, features.views, trained_on) | {
+            "transform": found.choice.transform,
+            "C": found.choice.c,
+            "clip": metrics["clip"]["chosen"],
+            "positive_share": float(labels.mean()),
+        }
+        head.save(where, fitted, facts, beside=beside)
+        seconds = time.perf_counter() - start
+        record_timing(where, "train", images=len(labels), seconds=round(seconds, 3))
+    _log.info("head, %s, on %d images: log loss %.4f", found.choice, len(labels), metrics["log_loss"])
+    return Training(metrics, len(suspects), seconds)
+
+
+def _metrics(examples: Examples, found: head.CrossValidation, fitted: head.Fit) -> dict[str, Any]:
+    labels, folds = examples.labels, examples.folds
+    clip = best_clip(labels, found.probabilities)
+    return {
+        **score_with_intervals(labels, found.probabilities, seed=SEED),
+        "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
+        "images": len(labels),
+        "left_out": int(np.sum(~examples.trained)),
+        "transform": found.choice.transform,
+        "C": found.choice.c,
+        "gradient": fitted.gradient,
+        "paths": _paths(found.paths),
+        "trials": _paths(found.trials),
+        "clip": {
+            "chosen": clip,
+            "log_loss": log_loss(labels, np.clip(found.probabilities, clip, 1 - clip)),
+            "log_loss_at_0.05": log_loss(labels, np.clip(found.probabilities, CLIP_2017, 1 - CLIP_2017)),
+        },
+        "folds": [score(labels[folds == fold], found.probabilities[folds == fold]) for fold in range(FOLDS)],
+    }
+
+
+def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list[dict[str, float]]]:
+    return {name: [{"C": c, "log_loss": loss} for c, loss in path] for name, path in paths.items()}
+
+
+def why_stale(artifacts: str | Path = "artifacts") -> str | None:
+    """Return why the head must be trained anew, or None where it and what was written with it are as they should be."""
+    where = Artifacts(Path(artifacts))
+    manifest = read_manifest(where.features)
+    try:
+        trained = head.load(where)
+    except CatsDogsError as error:
+        return error.message
+    if damaged := head.damaged_files(where, trained):
+        return f"{damaged[0]} is missing, or was changed"
+    if manifest:
+        labelled = labelled_splits(artifacts)
+        now = {split: digest for split, digest in digests(artifacts).items() if split == "train" or labelled[split]}
+        made_by = _provenance(manifest.classes, manifest.origin, manifest.views, now)
+        if all(trained.facts[name] == value for name, value in made_by.items()):
+            return None
+    return "the head is not of the features as they are now"
+
+
+def _usable(features: Features) -> NDArray[np.bool_]:
+    rows = features.readable & (features.labels >= 0)
+    must_have_both(features.labels[rows], "readable training images", features.classes)
+    return rows
+
+
+def must_have_both(labels: NDArray[np.int8], what: str, classes: Classes) -> None:
+    """Refuse too few images of a class.
+
+    Raises
+    ------
+    CatsDogsError
+    """
+    for label, name in enumerate(classes):
+        count = int(np.sum(labels == label))
+        if count < _FEWEST:
+            raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_FEWEST} of each class")
+
+
+def _without(
+    path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.int8], classes: Classes
+) -> NDArray[np.bool_]:
+    """Return which rows may be trained on."""
+    if path is None:
+        return np.ones(len(ids), bool)
+    hint = 'Give a CSV file with a column "id", such as suspects.csv'
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            listed = [row["id"] for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        reason = 'there is no column "id"' if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
+        raise CatsDogsError(f"{path} cannot be read: {reason}", hint) from error
+    if unknown := set(listed) - set(ids.tolist()):
+        raise CatsDogsError(f"{min(unknown)!a} in {path} is the id of no training image", hint)
+    trained = ~np.isin(ids, listed)
+    must_have_both(labels[trained], "training images that are left", classes)
+    return trained
+
+
+def _before(where: Artifacts, digest: str) -> Choice | None:
+    """Return what the head that is there was made with, if by other features: the path starts there."""
+    try:
+        facts = head.load(where).facts
+    except CatsDogsError:
+        return None
+    return None if facts["features"]["train"] == digest else Choice(facts["transform"], facts["C"])
+
+
+def _labelled_test(artifacts: str | Path, *, partial: bool = False) -> Features | None:
+    """Return the test split where it has labels, as in the layout of 2017."""
+    if not labelled_splits(artifacts).get("test"):
+        return None
+    return load_features(artifacts, "test", partial=partial)
+
+
+def _provenance(
+    classes: Classes, origin: Origin, views: Sequence[str], trained_on: Mapping[str, str]
+) -> dict[str, Any]:
+    network = {"network": origin.network} if origin.network else {}
+    return {
+        "classes": list(classes),
+        "backbone": {"form": origin.form, "sha256": origin.sha256, **network},
+        "pixels": origin.pixels,
+        "precision": origin.precision,
+        "views": list(views),
+        "features": dict(trained_on),
+        "versions": {"scikit-learn": version("scikit-learn")},
+    }

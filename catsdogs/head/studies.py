@@ -1,0 +1,104 @@
+"""Labelled features come in; what a head is worth where nothing was chosen, or with fewer images, goes out."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..progress import Progress
+from . import CrossValidation, Examples, cross_validate, fit
+from .folds import FOLDS, draw_folds
+from .metrics import best_clip, intervals, log_loss, score_with_intervals
+
+_FEWEST = 250
+"""Images with which the learning curve starts; each point has twice as many as the one before."""
+
+
+def hold_out(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
+    """Train on all but some of the images, with everything chosen there, and score those.
+
+    Parameters
+    ----------
+    examples : Examples
+    held : ndarray of shape (n,), bool
+    seed : int
+        Of the intervals.
+
+    Returns
+    -------
+    dict
+        As `score` does, with "intervals" and "images".
+    """
+    rest = examples.only(~held)
+    fitted = fit(rest, cross_validate(rest))
+    labels, probabilities = examples.labels[held], fitted.scorer.probabilities(examples.features[held])
+    return {**score_with_intervals(labels, probabilities, seed=seed), "images": int(held.sum())}
+
+
+def nest(
+    examples: Examples, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Score each fold by a head of which transform, C and clip were chosen on the other folds alone.
+
+    Parameters
+    ----------
+    examples : Examples
+    groups : ndarray of shape (n,)
+        Keys as `draw_folds` takes them.
+    seed : int
+        Of the inner folds and the intervals.
+    progress : callable, optional
+
+    Returns
+    -------
+    dict
+        As `score` does, with "intervals", and as "clipped" the log loss with the clips that were chosen.
+    """
+    labels, probabilities, clipped = examples.labels, np.empty(len(groups)), np.empty(len(groups))
+    for fold in range(FOLDS):
+        if progress:
+            progress("nested folds", fold, FOLDS)
+        held = examples.folds == fold
+        rest = examples.only(~held)
+        rest = replace(rest, folds=draw_folds(groups[~held], rest.labels, seed=seed + 1 + fold))
+        found = cross_validate(rest)
+        clip = best_clip(rest.labels, found.probabilities)
+        probabilities[held] = fit(rest, found).scorer.probabilities(examples.features[held])
+        clipped[held] = np.clip(probabilities[held], clip, 1 - clip)
+    return {**score_with_intervals(labels, probabilities, seed=seed), "clipped": log_loss(labels, clipped)}
+
+
+def learning_curve(
+    examples: Examples, found: CrossValidation, *, seed: int, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Train on fewer images, from 250 on, and score all of them out of fold.
+
+    Parameters
+    ----------
+    examples : Examples
+    found : CrossValidation
+        Of all of them.
+    seed : int
+    progress : callable, optional
+
+    Returns
+    -------
+    list of dict
+        "images" that each fold's head was trained on, "log_loss" and its "interval", in ascending order.
+    """
+    most = int(examples.trained.sum()) * (FOLDS - 1) // FOLDS
+    sizes = [_FEWEST * 2**k for k in range(30) if _FEWEST * 2**k < most]
+    points = []
+    for done, size in enumerate([*sizes, most]):
+        if progress:
+            progress("learning curve", done, len(sizes) + 1)
+        probabilities = (found if size == most else cross_validate(examples, size=size)).probabilities
+        points.append(
+            {
+                "images": size,
+                "log_loss": log_loss(examples.labels, probabilities),
+                "interval": intervals(examples.labels, probabilities, seed=seed)["log_loss"],
+            }
+        )
+    return points

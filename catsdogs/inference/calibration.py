@@ -1,0 +1,103 @@
+"""Image files come in; a backbone in int8 goes out, quantized on some of them and compared with float32 on others."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbone import FULL, INT8, Backbone, Quantized, Weights, choose_engine, load, must_be_installed, quantize
+from ..cache import Origin, read_network
+from ..errors import CatsDogsError
+from ..progress import Progress
+from ..sources import ImageFile
+from .batches import draw_pictures
+
+CALIBRATED_ON, COMPARED = 96, 32
+"""Images on which a network is quantized, and others on which it is compared."""
+
+NEAR = 0.99
+"""What the mean cosine of the compared features to those in float32 must be."""
+
+
+_log = logging.getLogger(__name__)
+
+
+def kept_network(folder: Path, origin: Origin) -> Quantized | None:
+    """Return the network that computed a cache; None where it was not quantized, or its network is damaged."""
+    try:
+        return read_network(folder, origin.network) if origin.network else None
+    except CatsDogsError as error:
+        _log.info("the backbone is quantized anew: %s", error)
+        return None
+
+
+def load_calibrated(
+    weights: Weights,
+    sizes: Sequence[int],
+    files: Sequence[ImageFile],
+    *,
+    engine: str,
+    network: Quantized | None,
+    progress: Progress | None = None,
+) -> Backbone:
+    """Load a backbone that computes in int8, and compare it with float32.
+
+    Parameters
+    ----------
+    weights : Weights
+    sizes : sequence of int
+        Sides of the images in pixels; the network is quantized at the first.
+    files : sequence of ImageFile
+        What it will compute: samples of it are drawn by a fixed seed.
+    engine : str
+        By name, or "auto".
+    network : Quantized or None
+        One that was made before.
+    progress : callable, optional
+        Told what the wait is for.
+
+    Returns
+    -------
+    backbone : Backbone
+        Its `compared` holds the "least" and the "mean" cosine of an image's features to those in float32, over all
+        sizes, and the number of "images".
+
+    Raises
+    ------
+    CatsDogsError
+        What int8 needs is not installed, no image is readable, or it is too far from float32.
+    """
+    if network is None:
+        must_be_installed()
+    exact = load(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FULL, progress=progress)
+    if progress:
+        progress("comparing" if network else "quantizing the backbone", 0, 0)
+    # One draw, of which the first pictures are for the one and the last for the other: where there are few, both.
+    pictures = draw_pictures(files, sizes, count=CALIBRATED_ON + COMPARED)
+    if not len(pictures[sizes[0]]):
+        raise CatsDogsError(f"none of the images is readable, and {INT8} is calibrated on them", "Give readable images")
+    expected = {size: exact.features(of_size[-COMPARED:]) for size, of_size in pictures.items()}
+    network = network or quantize(exact.model, pictures[sizes[0]][:CALIBRATED_ON])
+    del exact  # two at a time take memory
+    backbone = load(weights, sizes, precision=INT8, network=network, progress=progress)
+    found = [_cosines(backbone.features(pictures[size][-COMPARED:]), expected[size]) for size in sizes]
+    least, mean = float(np.min(found)), float(np.mean(found))
+    if not mean >= NEAR:
+        raise CatsDogsError(
+            f"{INT8} does not suit {weights.name}: the mean cosine of its features to those in float32 is {mean:.4f} "
+            f"on {len(found[0])} of the images, and must be {NEAR}",
+            "Give --precision bfloat16; what is cached stays as it is",
+        )
+    backbone.compared = {"images": len(found[0]), "least": round(least, 6), "mean": round(mean, 6)}
+    return backbone
+
+
+def _cosines(some: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosine of each row with the one in the same place."""
+    norms = np.linalg.norm(some.astype(np.float64), axis=1) * np.linalg.norm(others.astype(np.float64), axis=1)
+    # A picture can give nothing but zeros: then it is as near as can be if both are.
+    same: NDArray[np.float64] = np.all(some == others, axis=1).astype(np.float64)
+    np.divide(np.sum(some.astype(np.float64) * others, axis=1), norms, out=same, where=norms > 0)
+    return same

@@ -1,0 +1,160 @@
+"""What a user asks for and what the cache has come in; out goes how features are to be computed, and with what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, load
+from ..cache import UNKNOWN, Manifest, Origin
+from ..errors import CatsDogsError
+from ..images.decoding import PIXELS
+from ..images.views import FIRST, View, parse_views, sizes_of
+from ..progress import Progress
+from ..sources import ImageFile
+from .calibration import kept_network, load_calibrated
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How features are to be computed.
+
+    Parameters
+    ----------
+    views : sequence of str, optional
+        Names such as "224", "224m" for mirrored, "288". By default those that the artifacts have, then "224".
+    engine : str
+        "auto", "tensorflow", "openvino", "jax" or "torch".
+    precision : str
+        "auto", "float32", "bfloat16", "float16" or "int8". "auto" is what the artifacts have, then the fastest that the
+        hardware computes natively; "int8" is calibrated on a sample of the images, and never taken unless asked for.
+    """
+
+    views: Sequence[str] | None = None
+    engine: str = AUTO
+    precision: str = AUTO
+
+
+BEST = Compute()
+"""What the artifacts have, and else what this machine does best."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one run computes.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache.
+    weights : Weights
+    views : tuple of View
+    engine, precision : str
+        By name, or "auto".
+    known : Origin or None
+        What made the cache that is there, where the run goes on with it.
+    network : Quantized or None
+        The quantized network that computed it.
+    """
+
+    folder: Path
+    weights: Weights
+    views: tuple[View, ...]
+    engine: str
+    precision: str
+    known: Origin | None
+    network: Quantized | None
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether the backbone cannot be loaded before the images are listed."""
+        return self.precision == INT8
+
+    def load(self, files: Sequence[ImageFile], *, progress: Progress | None = None) -> Backbone:
+        """Load the backbone.
+
+        Parameters
+        ----------
+        files : sequence of ImageFile
+            What it will compute; looked at only where it `needs_images`.
+        progress : callable, optional
+            Told what the wait is for.
+
+        Raises
+        ------
+        CatsDogsError
+            It cannot be had, or is not the network any more that made the cache.
+        """
+        sizes = sizes_of(self.views)
+        if self.needs_images:
+            loaded = load_calibrated(
+                self.weights, sizes, files, engine=self.engine, network=self.network, progress=progress
+            )
+        else:
+            loaded = load(self.weights, sizes, engine=self.engine, precision=self.precision, progress=progress)
+        if self.known and loaded.sha256 != self.known.sha256:
+            raise CatsDogsError(
+                f"{self.weights.name} is not the network any more that {self.folder} was made with",
+                "Give --artifacts DIR for a cache of its own",
+            )
+        return loaded
+
+
+def plan(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: Compute) -> Plan:
+    """Decide how a run computes: as asked, where nothing is asked as the cache has it, else as is best.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache.
+    manifest : Manifest or None
+        What it says of itself.
+    weights : Weights
+    compute : Compute
+
+    Raises
+    ------
+    CatsDogsError
+        The views cannot be computed.
+    """
+    made = _made_as_asked(manifest, weights, compute)
+    # Of other pixels, only how they were computed still counts.
+    known = made if made and made.pixels == PIXELS else None
+    network = kept_network(folder, known) if known else None
+    if known and known.network and not network:
+        known = None  # without the network that computed it it is not gone on with, unless the same comes out anew
+    engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
+    return Plan(folder, weights, _views(manifest, compute), engine, precision, known, network)
+
+
+def origin_of(weights: Weights, backbone: Backbone) -> Origin:
+    """Return what the cache says of features that `backbone` computes."""
+    return Origin(
+        form=weights.name,
+        sha256=backbone.sha256,
+        fingerprint=weights.fingerprint(),
+        pixels=PIXELS,
+        precision=backbone.precision,
+        engine=backbone.engine,
+        versions=backbone.versions,
+        network=backbone.network.sha256 if backbone.network else "",
+    )
+
+
+def _made_as_asked(manifest: Manifest | None, weights: Weights, compute: Compute) -> Origin | None:
+    """Return what made the cache that is there, if that is the network, engine and precision that are asked for.
+
+    Nothing need be loaded to know it.
+    """
+    if manifest is None or manifest.origin.fingerprint != weights.fingerprint():
+        return None
+    made = manifest.origin
+    as_asked = compute.engine in (AUTO, made.engine) and compute.precision in (AUTO, made.precision)
+    return made if as_asked else None
+
+
+def _views(manifest: Manifest | None, compute: Compute) -> tuple[View, ...]:
+    if compute.views is not None:
+        return parse_views(compute.views)
+    if manifest and manifest.origin.pixels != UNKNOWN:
+        return parse_views(manifest.views)
+    return (FIRST,)

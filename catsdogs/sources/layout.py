@@ -1,0 +1,258 @@
+"""Paths below a source come in; out goes what they say: which is an image, its split, label, id, and place.
+
+Only names are looked at here, so the same pictures get the same ids, labels and order from a folder and a zip.
+"""
+
+import itertools
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ..errors import CatsDogsError, printable
+from .classes import CLASSES, Classes, choose_classes, class_key
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""Endings, in any case, of the files that are taken for images."""
+
+SPLITS = {
+    "train": ("train", "training", "training-set", "cats-dogs-training"),
+    "test": ("test", "test1", "testing", "test-set", "cats-dogs-testing"),
+    "validation": ("val", "valid", "validation"),
+}
+"""Names of folders and zips that say which split lies in them: Kaggle's of 2013 and 2016, those of the 2017
+project, and those of the copies of the data set that are about. A validation split is the test split of a
+source that has no other; beside one it belongs to no split."""
+
+MAX_NAME = 255
+"""A file's name may have this many characters, as on every file system; a zip can hold longer ones."""
+
+_SPLIT_NAMES = {name: split for split, names in SPLITS.items() for name in names}
+_NAMED_LIKE_A_CLASS = re.compile(r"([A-Za-z]+)\.\d+\.\w+")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What the path at `position` says: its split, its id, and its label (a position in the classes, -1 unknown)."""
+
+    position: int
+    split: str
+    id: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What the paths of a source say.
+
+    Parameters
+    ----------
+    classes : pair of str
+    images : list of Placed
+        The training images, then those for testing, each split in natural order (cat.2 before cat.10).
+    passed_over : int
+        How many paths are no images, lie beside the folders of the splits, or in folders of classes that are neither
+        of the two.
+    """
+
+    classes: Classes
+    images: list[Placed]
+    passed_over: int
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_zip(name: str) -> bool:
+    """Whether a file of this name is taken for a zip."""
+    return name.lower().endswith(".zip")
+
+
+def is_split_name(name: str) -> bool:
+    """Whether a folder or a zip's stem of this name says which split lies in it."""
+    return _split_of(name) is not None
+
+
+def is_hidden(parts: Sequence[str]) -> bool:
+    """Whether the file or folder, or one that it lies in, is hidden or a system's own."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def is_passed_over(parts: Sequence[str]) -> bool:
+    """Whether the file is hidden, no image, or within a folder that is named like an image."""
+    return not is_image(parts[-1]) or is_hidden(parts) or any(map(is_image, parts[:-1]))
+
+
+def place(
+    paths: Sequence[tuple[str, ...]], where: str, *, classes: Classes | None = None, before: Classes | None = None
+) -> Placement:
+    """Decide the classes, and split, label and id of each image.
+
+    Parameters
+    ----------
+    paths : sequence of tuple of str
+        Each file's path below the source, folder by folder.
+    where : str
+        The source's name, for messages.
+    classes : pair of str, optional
+        By default what the two class folders of the training part are named, else `before`, else cat and dog.
+    before : pair of str, optional
+        The classes of what is there already.
+
+    Returns
+    -------
+    Placement
+
+    Raises
+    ------
+    CatsDogsError
+        No image, two with one id, labels that are neither of the classes, or more than two class folders where nothing
+        says which two are meant.
+    """
+    images = [position for position, parts in enumerate(paths) if not is_passed_over(parts)]
+    if not images:
+        raise CatsDogsError(
+            f"there are no images in {where}", f"It should hold files that end in {', '.join(SUFFIXES)}"
+        )
+    splits = {p: next(filter(None, map(_split_of, paths[p][:-1])), None) for p in images}
+    named = set(splits.values())
+    splits = {
+        p: ("test" if "test" not in named else None) if split == "validation" else split for p, split in splits.items()
+    }
+    training = "train" if "train" in named else None
+    found = _find_classes([paths[p] for p in images if splits[p] == training])
+    classes = classes or choose_classes(found, where, before=before)
+    keys = {class_key(name): label for label, name in enumerate(classes)}
+    labels = {p: _label_of(paths[p], keys) for p in images}
+    folders = set(map(class_key, found))
+    others = folders - keys.keys() if folders > keys.keys() else set()
+    images = [p for p in images if labels[p][0] >= 0 or others.isdisjoint(map(class_key, paths[p][:-1]))]
+    placed: list[Placed] = []
+    for split in (None, "train", "test"):
+        members = {p: paths[p] for p in images if splits[p] == split}
+        if not members or (split is None and "train" in named):
+            continue
+        in_split = _place_split(members, split, labels, classes, where)
+        # Class folders beside test/ are what there is to train on; pictures without labels there are nothing.
+        beside = split is None and not named <= {None}
+        placed += [p for p in in_split if p.split == "train" or not beside]
+    placed.sort(key=lambda p: paths[p.position])  # else the walk's order would say which of three are named below
+    ordered = [_in_natural_order([p for p in placed if p.split == split]) for split in ("train", "test")]
+    for first, second in (pair for members in ordered for pair in itertools.pairwise(members)):
+        if first.id == second.id:
+            both = " and ".join(sorted("/".join((where, *paths[p.position])) for p in (first, second)))
+            raise CatsDogsError(f"two images have the id {first.id}: {both}", "Rename or remove one of them")
+    return Placement(classes, list(itertools.chain(*ordered)), len(paths) - len(placed))
+
+
+def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return what the class folders are named that these images lie in, in natural order; nothing without any.
+
+    They are the first folders in which the images' paths differ, those of the split and around it aside.
+    """
+    from natsort import natsort_keygen
+
+    cats_and_dogs = {class_key(name): label for label, name in enumerate(CLASSES)}
+    labels = [_label_of(parts, cats_and_dogs) for parts in paths]
+    if any(label >= 0 and not by_folder for label, by_folder in labels) or all(label >= 0 for label, _ in labels):
+        return CLASSES if paths else ()
+    within = [parts[_depth_of_split(parts) : -1] for parts in paths]
+    levels = enumerate(zip(*within, strict=False))
+    depth = next((depth for depth, names in levels if len(set(names)) > 1), min(map(len, within)))
+    folders = sorted({printable(folders[depth]) for folders in within if len(folders) > depth})
+    names = {class_key(name): name for name in reversed(folders)}.values()
+    key = natsort_keygen()
+    return tuple(sorted(names, key=lambda name: (key(name.lower()), name))) if len(names) > 1 else ()
+
+
+def _place_split(
+    paths: dict[int, tuple[str, ...]],
+    split: str | None,
+    labels: dict[int, tuple[int, bool]],
+    classes: Classes,
+    where: str,
+) -> list[Placed]:
+    unknown = [p for p in paths if labels[p][0] < 0]
+    by_folder = any(labels[p][1] for p in paths)
+    some_known = len(unknown) < len(paths)
+    # A test split's files may be named anything, "cat.jpg" too, without being labelled.
+    must_be_known = split == "train" or by_folder or (split is None and some_known)
+    if unknown and (must_be_known or (split is None and _look_labelled(paths.values()))):
+        names = sorted({"/".join(paths[p]) for p in unknown})
+        first, second = classes
+        raise CatsDogsError(
+            f"{len(unknown):,} of {len(paths):,} images in {where} are labelled neither {first} nor {second}: "
+            f"{_first(names)}",
+            f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg; images "
+            "without labels belong into test/; other classes are named by run DATA --classes A,B",
+        )
+    labelled = not unknown
+    return [
+        Placed(
+            position=p,
+            split=split or ("train" if labelled else "test"),
+            id=_id_of(paths[p], classes[labels[p][0]] if labels[p][1] else None),
+            label=labels[p][0] if labelled else -1,
+        )
+        for p in paths
+    ]
+
+
+def _in_natural_order(placed: list[Placed]) -> list[Placed]:
+    from natsort import natsort_keygen
+
+    key = natsort_keygen()
+    # The natural keys of cat.2 and cat.02 are equal: the id itself then decides, and not the walk's order.
+    return sorted(placed, key=lambda p: (key(p.id), p.id))
+
+
+def _split_of(name: str) -> str | None:
+    return _SPLIT_NAMES.get(name.lower().replace("_", "-").replace(" ", "-"))
+
+
+def _depth_of_split(parts: tuple[str, ...]) -> int:
+    """Return how many folders lead into that of the split; 0 without one."""
+    return next((depth for depth, folder in enumerate(parts[:-1], 1) if is_split_name(folder)), 0)
+
+
+def _label_of(parts: tuple[str, ...], keys: Mapping[str, int]) -> tuple[int, bool]:
+    """Return the label, and whether it is a folder that says it rather than the file's name.
+
+    The nearest folder within that of the split comes first, then the name, and last a folder around the split's.
+    """
+    split = _depth_of_split(parts)
+    *folders, named = (keys.get(class_key(name), -1) for name in (*parts[:-1], parts[-1].split(".")[0]))
+    within, around = ([label for label in part if label >= 0] for part in (folders[split:], folders[:split]))
+    if within:
+        return within[-1], True
+    if named >= 0 or not around:
+        return named, False
+    return around[-1], True
+
+
+def _look_labelled(paths: Collection[tuple[str, ...]]) -> bool:
+    """Whether unknown names still look like two classes: ants/ and bees/, or bird.1.jpg and fish.2.jpg."""
+    if all(len(parts) > 1 for parts in paths):
+        return len({parts[:-1] for parts in paths}) > 1
+    named = [_NAMED_LIKE_A_CLASS.fullmatch(parts[-1]) for parts in paths]
+    return all(named) and len({match[1].lower() for match in named if match}) > 1
+
+
+def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
+    """Return an image's id; `folder` is the class that its folder says."""
+    stem = PurePosixPath(parts[-1]).stem
+    if len(stem) > MAX_NAME:
+        raise CatsDogsError(
+            f"an image's name has {len(stem):,} characters: {stem[:40]}...",
+            f"Give it one of at most {MAX_NAME}",
+        )
+    if folder and not stem.lower().startswith(f"{folder.lower()}."):
+        stem = f"{folder}.{stem}"
+    return printable(stem)
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    more = len(names) - count
+    return ", ".join(names[:count]) + (f" and {more:,} more" if more > 0 else "")
