@@ -23,7 +23,8 @@ def progress(step, done, total):
     if step == "computing features":
         told.append(time.perf_counter())
 data, folder, weights, engine = sys.argv[1:]
-catsdogs.extract(data, artifacts=folder, weights=weights, compute=catsdogs.Compute(engine=engine), progress=progress)
+how = catsdogs.ComputeOptions(engine=engine)
+catsdogs.extract(data, artifacts=folder, weights=weights, compute=how, progress=progress)
 n = len(told)
 # The first images wait for the backbone, and what is computed comes in batches: so the first tenth begins at one.
 edges = [(n // 20, n // 20 + n // 10), (n - n // 10 - 1, n - 1)]

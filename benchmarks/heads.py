@@ -89,7 +89,7 @@ def calibrate(idea: Idea, *, temperature: bool, mixture: bool) -> Idea:
 def nested(idea: Idea, seed: int) -> Idea:
     """Let each fold of the split be scored by what was chosen and fitted on the others alone."""
 
-    def nest(bench: Bench, split: Split) -> Margins:
+    def nested_cv(bench: Bench, split: Split) -> Margins:
         out = np.empty(len(split.folds))
         for fold in range(FOLDS):
             held, inner = split.folds == fold, np.full(len(split.folds), FOLDS, np.int8)
@@ -97,7 +97,7 @@ def nested(idea: Idea, seed: int) -> Idea:
             out[held] = idea(bench, Split(inner))[held]
         return out
 
-    return nest
+    return nested_cv
 
 
 def _logit(probabilities: Margins) -> Margins:

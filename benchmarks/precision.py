@@ -1,4 +1,4 @@
-"""Labelled images and weights come in; out goes how near each engine and precision is to float32, and what it costs.
+"""Prediction images and weights come in; out goes how near each engine and precision is to float32, and what it costs.
 
     python benchmarks/precision.py ../shared/data/kaggle/train random
     python benchmarks/precision.py ../shared/data/kaggle/train ../shared/weights/standin.keras
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import catsdogs
-from catsdogs import Compute
+from catsdogs import ComputeOptions
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     print(f"{'engine':<12}{'precision':<10}{'least cosine':>13}{'mean cosine':>13}{'log loss':>10}{'images/s':>10}")
     for engine, precision in (pair.split(":") for pair in wanted):
         with tempfile.TemporaryDirectory() as folder:
-            how = Compute(engine=engine, precision=precision)
+            how = ComputeOptions(engine=engine, precision=precision)
             done = catsdogs.extract(given.data, artifacts=folder, weights=given.weights, compute=how)
             features = catsdogs.load_features(folder).features.astype(np.float64)
             loss = catsdogs.train(folder).metrics["log_loss"]

@@ -17,8 +17,8 @@ import numpy as np
 from import_features import load
 
 import catsdogs
-from catsdogs.artifacts import Artifacts, record, writing
-from catsdogs.cache import CacheWriter, Origin, digest
+from catsdogs.artifacts import Artifacts, record, write_lock
+from catsdogs.cache import CacheWriter, Provenance, digest
 from catsdogs.sources.classes import CLASSES
 
 VIEW, RUNS = "224", 3
@@ -36,9 +36,9 @@ def main() -> None:
     data, where = given.out / "data", Artifacts(given.out / "artifacts")
     data.mkdir(parents=True, exist_ok=True)
     photographs = {name: itertools.cycle(sorted(given.photographs.rglob(f"{name}.*.jpg"))) for name in CLASSES}
-    origin = Origin("imported", "0" * 64, "imported", "unknown", "float32", "imported")
+    provenance = Provenance("imported", "0" * 64, "imported", "unknown", "float32", "imported")
     wanted = {"train": (ids, np.asarray(labels, np.int8))}
-    with writing(where), CacheWriter(where.features, origin, (VIEW,), wanted) as cache:
+    with write_lock(where), CacheWriter(where.features, provenance, (VIEW,), wanted) as cache:
         for row, (name, label) in enumerate(zip(ids, labels, strict=True)):
             photograph = next(photographs[CLASSES[label]])
             content = photograph.read_bytes() + f"\n{name}".encode()

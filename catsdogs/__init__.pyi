@@ -1,13 +1,13 @@
-from .artifacts import hold
+from .artifacts import lock
 from .cache import Features, import_features, load_features
-from .commands.benchmark import Benchmark, bench
+from .commands.benchmark import Benchmark, benchmark
 from .commands.demo import Demo, demo
 from .commands.evaluate import Evaluation, evaluate
 from .commands.export import Export, export
 from .commands.extract import Extraction, extract
 from .commands.info import info
 from .commands.notebook import notebook
-from .commands.predict import Labelled, label
+from .commands.predict import Prediction, predict
 from .commands.prepare import Preparation, prepare
 from .commands.report import Report, report
 from .commands.run import Run, run
@@ -15,37 +15,37 @@ from .commands.submit import Submission, submit
 from .commands.train import Training, train
 from .commands.verify import Verification, verify
 from .errors import CatsDogsError
-from .inference.plan import Compute
+from .inference.plan import ComputeOptions
 
 __version__: str
 
 __all__ = [
     "Benchmark",
     "CatsDogsError",
-    "Compute",
+    "ComputeOptions",
     "Demo",
     "Evaluation",
     "Export",
     "Extraction",
     "Features",
-    "Labelled",
+    "Prediction",
     "Preparation",
     "Report",
     "Run",
     "Submission",
     "Training",
     "Verification",
-    "bench",
+    "benchmark",
     "demo",
     "evaluate",
     "export",
     "extract",
-    "hold",
     "import_features",
     "info",
-    "label",
     "load_features",
+    "lock",
     "notebook",
+    "predict",
     "prepare",
     "report",
     "run",

@@ -46,7 +46,7 @@ class Artifacts:
         return self.features / "duplicates.npy"
 
     @property
-    def duplicates_facts(self) -> Path:
+    def duplicates_metadata(self) -> Path:
         """Which features the pairs are of."""
         return self.features / "duplicates.json"
 
@@ -56,7 +56,7 @@ class Artifacts:
         return self.root / "head.npz"
 
     @property
-    def head_facts(self) -> Path:
+    def head_metadata(self) -> Path:
         """What made the head."""
         return self.root / "head.json"
 
@@ -105,7 +105,7 @@ class Artifacts:
         return self.root / "timings.json"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
@@ -191,7 +191,7 @@ def record(path: Path, **entries: object) -> None:
         notes = read_json(path, NOTE)
     except CatsDogsError:
         notes = {}
-    write_atomically(path, to_json(notes | entries))
+    write_atomic(path, to_json(notes | entries))
 
 
 def record_timing(artifacts: Artifacts, step: str, **facts: object) -> None:
@@ -200,7 +200,7 @@ def record_timing(artifacts: Artifacts, step: str, **facts: object) -> None:
 
 
 @contextmanager
-def writing(artifacts: Artifacts, *, instead: str = "another --artifacts DIR") -> Iterator[None]:
+def write_lock(artifacts: Artifacts, *, instead: str = "another --artifacts DIR") -> Iterator[None]:
     """Hold the folder for writing; only one process at a time can, and it may hold it more than once.
 
     Parameters
@@ -225,10 +225,10 @@ def writing(artifacts: Artifacts, *, instead: str = "another --artifacts DIR") -
 
 
 @contextmanager
-def hold(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Iterator[None]:
+def lock(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Iterator[None]:
     """Hold the artifacts for the calls within, as soon as no other process does; others have to wait as long.
 
-    Without it a call that would write ends at once where another process is writing.
+    Exclude it a call that would write ends at once where another process is writing.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ def hold(artifacts: str | Path = "artifacts", *, progress: Progress | None = Non
 
     Examples
     --------
-    >>> with catsdogs.hold("artifacts"):  # doctest: +SKIP
+    >>> with catsdogs.lock("artifacts"):  # doctest: +SKIP
     ...     catsdogs.run("photographs")
     """
 
@@ -256,7 +256,7 @@ def hold(artifacts: str | Path = "artifacts", *, progress: Progress | None = Non
         yield
 
 
-def must_be_at_rest(artifacts: Artifacts) -> None:
+def require_unlocked(artifacts: Artifacts) -> None:
     """Refuse to judge what another process is just writing.
 
     Raises

@@ -97,16 +97,21 @@ def cache_of() -> Callable[..., Path]:
 
 
 def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Path:
-    from catsdogs.artifacts import Artifacts, record, writing
-    from catsdogs.cache import CacheWriter, Origin, digest
+    from catsdogs.artifacts import Artifacts, record, write_lock
+    from catsdogs.cache import CacheWriter, Provenance, digest
     from catsdogs.images.decoding import UnreadableImageError, decode
     from catsdogs.sources import Source
 
     where = Artifacts(artifacts)
-    origin = Origin("made-up.keras", "0" * 64, "made-up", "unknown", "float32", "none", {"numpy": np.__version__})
+    provenance = Provenance(
+        "made-up.keras", "0" * 64, "made-up", "unknown", "float32", "none", {"numpy": np.__version__}
+    )
     with Source(data) as source:
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
-        with writing(where), CacheWriter(where.features, origin, ("224",), wanted, classes=source.classes) as cache:
+        with (
+            write_lock(where),
+            CacheWriter(where.features, provenance, ("224",), wanted, classes=source.classes) as cache,
+        ):
             record(where.source, **dict.fromkeys(wanted, str(data.resolve())))
             for split, images in source.splits.items():
                 for row, (name, label, file) in enumerate(zip(images.ids, images.labels, images.files, strict=True)):

@@ -15,22 +15,22 @@ import catsdogs
 from catsdogs.artifacts import (
     NOTE,
     Artifacts,
-    must_be_at_rest,
     read_json,
     record,
     record_timing,
+    require_unlocked,
     to_csv,
     to_json,
-    write_atomically,
-    writing,
+    write_atomic,
+    write_lock,
 )
 from catsdogs.errors import CatsDogsError
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from catsdogs.artifacts import Artifacts, writing
-with writing(Artifacts(Path(sys.argv[1]))):
+from catsdogs.artifacts import Artifacts, write_lock
+with write_lock(Artifacts(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -60,9 +60,9 @@ def test_asking_where_a_file_lies_creates_nothing(tmp_path):
 
 def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path):
     path = tmp_path / "a" / "b.json"
-    write_atomically(path, b"old")
+    write_atomic(path, b"old")
     with path.open("rb") as before:
-        write_atomically(path, b"new")
+        write_atomic(path, b"new")
         assert before.read() == b"old"  # another file took its place: this one was not written over
     assert path.read_bytes() == b"new"
     assert [file.name for file in path.parent.iterdir()] == ["b.json"]
@@ -70,10 +70,10 @@ def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path):
 
 def test_where_a_file_cannot_be_written_the_old_one_stays(tmp_path):
     path = tmp_path / "b.json"
-    write_atomically(path, b"old")
+    write_atomic(path, b"old")
     (tmp_path / "b.json.new").mkdir()
     with pytest.raises(OSError, match="directory"):
-        write_atomically(path, b"new")
+        write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
 
 
@@ -149,13 +149,13 @@ def holder(tmp_path):
 
 def test_only_one_process_writes_and_a_dead_one_holds_nothing(tmp_path, holder):
     claim = rf"is being written by another run, process {holder.pid} on .*\. Wait .*--wait"
-    for attempt in (lambda: writing(Artifacts(tmp_path)).__enter__(), lambda: must_be_at_rest(Artifacts(tmp_path))):
+    for attempt in (lambda: write_lock(Artifacts(tmp_path)).__enter__(), lambda: require_unlocked(Artifacts(tmp_path))):
         with pytest.raises(CatsDogsError, match=claim):
             attempt()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    must_be_at_rest(Artifacts(tmp_path))
-    with writing(Artifacts(tmp_path)):
+    require_unlocked(Artifacts(tmp_path))
+    with write_lock(Artifacts(tmp_path)):
         pass
 
 
@@ -166,19 +166,19 @@ def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_has_ended(tmp_path
         told.append(step)
         holder.send_signal(signal.SIGKILL)
 
-    with catsdogs.hold(tmp_path, progress=end_the_other), writing(Artifacts(tmp_path)):
+    with catsdogs.lock(tmp_path, progress=end_the_other), write_lock(Artifacts(tmp_path)):
         assert told == [f"waiting for process {holder.pid} on {platform.node()}"]
-    with catsdogs.hold(tmp_path, progress=end_the_other):
+    with catsdogs.lock(tmp_path, progress=end_the_other):
         assert len(told) == 1
 
 
 def test_a_folder_is_held_until_the_outermost_call_has_ended(tmp_path):
     code = (
-        "import sys, pathlib; from catsdogs.artifacts import Artifacts, writing\n"
-        "with writing(Artifacts(pathlib.Path(sys.argv[1]))): pass"
+        "import sys, pathlib; from catsdogs.artifacts import Artifacts, write_lock\n"
+        "with write_lock(Artifacts(pathlib.Path(sys.argv[1]))): pass"
     )
-    with catsdogs.hold(tmp_path):
-        with writing(Artifacts(tmp_path)):
+    with catsdogs.lock(tmp_path):
+        with write_lock(Artifacts(tmp_path)):
             pass
         other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
         assert f"process {os.getpid()} on" in other.stderr
@@ -187,9 +187,9 @@ def test_a_folder_is_held_until_the_outermost_call_has_ended(tmp_path):
 
 def test_an_error_while_writing_is_not_taken_for_one_of_the_lock(tmp_path):
     claim = r"cannot be written \(mine\)\. What is done is kept"
-    with pytest.raises(CatsDogsError, match=claim), writing(Artifacts(tmp_path)):
+    with pytest.raises(CatsDogsError, match=claim), write_lock(Artifacts(tmp_path)):
         raise PermissionError("mine")
-    with writing(Artifacts(tmp_path)):
+    with write_lock(Artifacts(tmp_path)):
         pass
 
 
@@ -198,6 +198,6 @@ def test_where_no_folder_can_be_it_is_said_in_one_line(tmp_path):
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with (
             pytest.raises(CatsDogsError, match=r"(is not a folder|cannot be written).*--artifacts"),
-            writing(Artifacts(root)),
+            write_lock(Artifacts(root)),
         ):
             pass

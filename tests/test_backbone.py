@@ -18,8 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 import catsdogs
-from catsdogs.backbone import Backbone, Weights, choose_weights, drawn_picture, load, network, openvino
-from catsdogs.backbone.frameworks import keras, silence
+from catsdogs.backbone import Backbone, Weights, choose_weights, load, network, openvino, probe_image
+from catsdogs.backbone.frameworks import keras, suppress_stderr
 from catsdogs.errors import CatsDogsError
 from catsdogs.images.decoding import SIZE, decode
 from catsdogs.sample import draw
@@ -171,7 +171,7 @@ class TestFeatures:
         assert cosines(swapped, expected).max() < 0.99999
 
     def test_the_first_values_of_a_drawn_picture_stay(self, random_resnet50: Backbone) -> None:
-        (features,) = random_resnet50.features(drawn_picture(SIZE)[np.newaxis])
+        (features,) = random_resnet50.features(probe_image(SIZE)[np.newaxis])
         # Another machine adds up in another order: 1e-4 is some hundred times what that changes.
         expected = [6219.486, 13676.773, 888.7395, 26444.107, 21281.822, 43185.066, 68720.86, 0]
         np.testing.assert_allclose(features[:8], expected, rtol=1e-4)
@@ -194,7 +194,7 @@ class TestFeatures:
 
     def test_a_model_of_mixed_precision_gives_float32(self, tmp_path: Path, make: Callable[..., Path]) -> None:
         features = load(of(make(tmp_path / "mixed.keras", dtype="mixed_bfloat16")), (SIZE,)).features(
-            drawn_picture(SIZE)[np.newaxis]
+            probe_image(SIZE)[np.newaxis]
         )
         assert features.dtype == np.float32
 
@@ -217,7 +217,7 @@ class TestIdentity:
     ) -> None:
         model, sha256 = network.build(of(files[name]), SIZE)
         assert sha256 == resnet50.sha256
-        small = drawn_picture(64)[np.newaxis]
+        small = probe_image(64)[np.newaxis]
         np.testing.assert_array_equal(network.plain_features(model, small), network.plain_features(reference, small))
 
     def test_it_is_the_same_in_another_process_that_says_nothing(
@@ -369,23 +369,29 @@ def test_what_is_no_backbone_is_refused_in_one_line_before_anything_is_written(
 
 class TestQuiet:
     def test_what_c_writes_is_dropped(self, capfd: pytest.CaptureFixture[str]) -> None:
-        with silence():
+        with suppress_stderr():
             os.write(2, b"chatter")
         os.write(2, b"talk")
         assert capfd.readouterr().err == "talk"
 
     def test_what_c_writes_is_shown_where_it_failed(self, capfd: pytest.CaptureFixture[str]) -> None:
-        with suppress(ImportError), silence():
+        with suppress(ImportError), suppress_stderr():
             os.write(2, b"why it failed")
             raise ImportError
         assert capfd.readouterr().err == "why it failed"
 
     def test_a_process_without_standard_error_goes_on(self) -> None:
-        program = "import os; os.close(2)\nfrom catsdogs.backbone.frameworks import silence\nwith silence(): print('on')"
+        program = (
+            "import os; os.close(2)\n"
+            "from catsdogs.backbone.frameworks import suppress_stderr\n"
+            "with suppress_stderr(): print('on')"
+        )
         assert run_python(program).stdout == "on\n"
 
     def test_a_crash_is_not_silent(self) -> None:
-        ended = run_python("from catsdogs.backbone.frameworks import silence\nimport os\nwith silence(): os.abort()")
+        ended = run_python(
+            "from catsdogs.backbone.frameworks import suppress_stderr\nimport os\nwith suppress_stderr(): os.abort()"
+        )
         assert "Aborted" in ended.stderr
 
     def test_another_backend_of_keras_is_refused_in_one_line(self) -> None:

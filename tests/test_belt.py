@@ -5,7 +5,7 @@ import pytest
 
 from catsdogs.images.views import View
 from catsdogs.inference import batches as belt
-from catsdogs.inference.timing import Meter
+from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import Source
 
 
@@ -16,19 +16,21 @@ def files(tmp_path, draw, encode, write_folder):
         yield source.splits["test"].files
 
 
-def rows(files, lacks):
-    return belt.compute_rows(files, lambda: pytest.fail("nothing is computed"), [View()], lacks, meter=Meter())
+def rows(files, missing_views):
+    return belt.compute_rows(
+        files, lambda: pytest.fail("nothing is computed"), [View()], missing_views, meter=StageTimer()
+    )
 
 
 def test_a_few_files_are_read_by_all_threads(files, monkeypatch):
     monkeypatch.setattr(belt, "decoding_threads", lambda: 4)
     all_are_there = threading.Barrier(4, timeout=30)
 
-    def lacks(position, digest):
+    def missing_views(position, digest):
         all_are_there.wait()
         return []
 
-    with rows(files[:4], lacks) as computed:
+    with rows(files[:4], missing_views) as computed:
         assert [row.position for row in computed] == [0, 1, 2, 3]
 
 
@@ -36,13 +38,13 @@ def test_who_leaves_waits_for_no_more_than_one_image_a_thread(files, monkeypatch
     monkeypatch.setattr(belt, "decoding_threads", lambda: 2)
     begun, both_have_begun, go_on = [], threading.Barrier(3, timeout=30), threading.Event()
 
-    def lacks(position, digest):
+    def missing_views(position, digest):
         begun.append(position)
         both_have_begun.wait()
         go_on.wait(30)
         return []
 
-    with rows(files, lacks):
+    with rows(files, missing_views):
         both_have_begun.wait()
         threading.Timer(0.5, go_on.set).start()
     assert sorted(begun) == [0, 8]
@@ -53,10 +55,10 @@ def test_who_leaves_waits_for_no_more_than_one_image_a_thread(files, monkeypatch
     [(0, 2, [224], 1), (1, 8, [224], 1), (17, 4, [224], 4), (37_500, 8, [224], 8), (37_500, 8, [512, 480], 1)],
 )
 def test_handfuls_hold_each_file_once_and_little_at_once(files, threads, sizes, together):
-    handfuls = belt._handfuls(files, threads, [View(size) for size in sizes])
-    assert [position for handful in handfuls for position in handful] == list(range(files))
-    assert max(map(len, handfuls), default=1) == together
-    assert together == 1 or sum(3 * size**2 for size in sizes) * together <= belt.BYTES
+    chunks = belt._chunks(files, threads, [View(size) for size in sizes])
+    assert [position for handful in chunks for position in handful] == list(range(files))
+    assert max(map(len, chunks), default=1) == together
+    assert together == 1 or sum(3 * size**2 for size in sizes) * together <= belt.MAX_CHUNK_BYTES
 
 
 def test_rows_come_in_order_whatever_their_number(files):

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from catsdogs.artifacts import Artifacts, writing
-from catsdogs.cache import CacheWriter, Origin, digest, labelled_splits, load_features, read_manifest
+from catsdogs.artifacts import Artifacts, write_lock
+from catsdogs.cache import CacheWriter, Provenance, digest, labelled_splits, load_features, read_manifest
 from catsdogs.cache.manifest import to_bytes
 from catsdogs.errors import CatsDogsError
 
 GOLDEN = Path(__file__).parent / "golden_cache"
-ORIGIN = Origin("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none", {"numpy": "2"})
+PROVENANCE = Provenance("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none", {"numpy": "2"})
 VIEWS = ("224", "224m")
 IDS = ("cat.1", "cat.2", "cat.10", "dog.3", "dog.20")
 """In natural order."""
@@ -48,10 +48,10 @@ def labels_of(ids):
     return np.array([name.startswith("dog") for name in ids], np.int8)
 
 
-def open_writer(root, images=IMAGES, *, labels=labels_of, origin=ORIGIN, views=VIEWS, prune=False):
+def open_writer(root, images=IMAGES, *, labels=labels_of, provenance=PROVENANCE, views=VIEWS, prune=False):
     ids = {split: sorted(of_split, key=IDS.index) for split, of_split in images.items()}
     wanted = {split: (names, labels(names)) for split, names in ids.items()}
-    return CacheWriter(root / "features", origin, views, wanted, prune=prune)
+    return CacheWriter(root / "features", provenance, views, wanted, prune=prune)
 
 
 def put_missing(writer, images=IMAGES, *, views=VIEWS, order=lambda rows: rows):
@@ -167,7 +167,7 @@ def test_the_files_are_those_that_numpy_would_save(cache):
 def test_a_row_s_checksum_covers_origin_view_id_digest_and_features(cache):
     train = cache / "features" / "train"
     for view in VIEWS:
-        covered = json.dumps([ORIGIN.sha256, ORIGIN.pixels, ORIGIN.precision, view]).encode() + b"cat.10\0"
+        covered = json.dumps([PROVENANCE.sha256, PROVENANCE.pixels, PROVENANCE.precision, view]).encode() + b"cat.10\0"
         covered += np.load(train / "digests.npy")[2].tobytes() + np.load(train / f"{view}.npy")[2].tobytes()
         expected = int.from_bytes(hashlib.blake2b(covered, digest_size=8).digest(), "little")
         assert np.load(train / f"{view}.sums.npy")[2] == expected
@@ -215,14 +215,14 @@ def test_a_cache_of_format_1_is_read_as_it_was_written():
     np.testing.assert_array_equal(
         found.features[0, :3], [0.07216209173202515, 0.027552366256713867, 0.01993352174758911]
     )
-    assert found.origin == ORIGIN
+    assert found.provenance == PROVENANCE
     assert found.digest == "ec329133f967afa0e0a17a9ce6ac0122a236df8a797e749d9614564d1cc4e840"
 
 
 def test_the_same_rows_are_written_as_format_1_was(tmp_path):
     golden = load_features(GOLDEN)
     wanted = {"train": (golden.ids.tolist(), golden.labels)}
-    with CacheWriter(tmp_path / "features", golden.origin, golden.views, wanted) as writer:
+    with CacheWriter(tmp_path / "features", golden.provenance, golden.views, wanted) as writer:
         for row in (0, 2):
             writer.put("train", row, golden.digests[row], golden.features[row][np.newaxis])
         writer.put_unreadable("train", 1, golden.digests[1], "broken, and “odd”")
@@ -232,7 +232,7 @@ def test_the_same_rows_are_written_as_format_1_was(tmp_path):
 def test_what_is_loaded_is_what_was_put(cache):
     found = load_features(cache)
     assert (found.ids.tolist(), found.labels.tolist()) == (list(TRAIN), [0, 0, 0, 1])
-    assert (found.views, found.origin) == (VIEWS, ORIGIN)
+    assert (found.views, found.provenance) == (VIEWS, PROVENANCE)
     assert found.readable.tolist() == [True, False, True, True]
     assert found.unreadable == {"cat.2": "broken"}
     assert found.features.dtype == np.float32
@@ -253,7 +253,7 @@ def test_the_digest_of_features_tells_any_that_a_head_would_notice(tmp_path):
             ({"train": TRAIN | {"dog.20": b"x"}}, {}),
             ({"train": TRAIN}, {"labels": lambda ids: 1 - labels_of(ids)}),
             ({"train": TRAIN}, {"views": ("224",)}),
-            ({"train": TRAIN}, {"origin": replace(ORIGIN, sha256="cd" * 32)}),
+            ({"train": TRAIN}, {"provenance": replace(PROVENANCE, sha256="cd" * 32)}),
         ]
     ):
         fill(tmp_path / str(number), images, **options)
@@ -338,9 +338,9 @@ def test_a_split_is_added_later_and_the_other_stays(tmp_path, whole):
 @pytest.mark.parametrize(
     "other",
     [
-        {"origin": replace(ORIGIN, sha256="cd" * 32)},
-        {"origin": replace(ORIGIN, pixels="cropped")},
-        {"origin": replace(ORIGIN, precision="bfloat16")},
+        {"provenance": replace(PROVENANCE, sha256="cd" * 32)},
+        {"provenance": replace(PROVENANCE, pixels="cropped")},
+        {"provenance": replace(PROVENANCE, precision="bfloat16")},
         {"views": ("224",)},
     ],
 )
@@ -355,9 +355,9 @@ def test_what_something_else_made_is_kept_until_its_replacement_is_asked_for(cac
 
 
 def test_pixels_that_differ_are_told_by_what_differs(cache):
-    fill(cache, prune=True, origin=replace(ORIGIN, pixels="RGB, squashed by one"))
+    fill(cache, prune=True, provenance=replace(PROVENANCE, pixels="RGB, squashed by one"))
     with pytest.raises(CatsDogsError) as refused:
-        fill(cache, origin=replace(ORIGIN, pixels="RGB, squashed by another"))
+        fill(cache, provenance=replace(PROVENANCE, pixels="RGB, squashed by another"))
     assert re.fullmatch(r".* \(.*, squashed by one\); .* \(.*, squashed by another\) .*", refused.value.message)
     assert "RGB" not in refused.value.message
 
@@ -369,7 +369,13 @@ def test_what_belongs_to_the_user_outlasts_a_replacement(cache):
 
 
 def test_the_same_weights_by_another_name_are_the_same_cache(cache, whole):
-    assert fill(cache, origin=replace(ORIGIN, form="copy.keras", fingerprint="file:2", versions={"numpy": "3"})) == []
+    assert (
+        fill(
+            cache,
+            provenance=replace(PROVENANCE, weights_name="copy.keras", fingerprint="file:2", versions={"numpy": "3"}),
+        )
+        == []
+    )
     assert tree(cache) == whole
 
 
@@ -526,8 +532,8 @@ def many(count=200):
 def fill_slowly(root):
     """Say after each row how many were written."""
     ids = list(many()["train"])
-    with writing(Artifacts(root)):
-        writer = CacheWriter(root / "features", ORIGIN, ("224",), {"train": (ids, labels_of(ids))})
+    with write_lock(Artifacts(root)):
+        writer = CacheWriter(root / "features", PROVENANCE, ("224",), {"train": (ids, labels_of(ids))})
         for row, content in enumerate(many()["train"].values()):
             if not writer.has("train", row, digest(content)):
                 writer.put("train", row, digest(content), features_of(content, ("224",)))
@@ -648,7 +654,7 @@ def test_damage_is_noticed_in_a_part_too(tmp_path):
 
 
 def test_damage_to_imported_features_is_mended_by_importing(tmp_path):
-    fill(tmp_path, origin=replace(ORIGIN, engine="imported"))
+    fill(tmp_path, provenance=replace(PROVENANCE, engine="imported"))
     flip(tmp_path / "features" / "train" / "224.npy", -1)
     with pytest.raises(
         CatsDogsError, match=r"dog\.3: they do not match their checksums\. Import the same features again"
@@ -711,7 +717,7 @@ def test_a_reader_does_not_carry_out_what_a_writer_is_carrying_out(cache, whole)
     (cache / "features" / "train" / "labels.npy").rename(beside)
     committed = replace(read_manifest(cache / "features"), renames=("train/labels.npy",))
     (cache / "features" / "manifest.json").write_bytes(to_bytes(committed))
-    held = writing(Artifacts(cache))
+    held = write_lock(Artifacts(cache))
     with ThreadPoolExecutor(1) as other:
         other.submit(held.__enter__).result()
         with pytest.raises(CatsDogsError, match="being written by another run"):
@@ -726,7 +732,7 @@ def write_again_and_again(root):
     """Fill a cache with two sets of images in turn, for as long as nobody ends it."""
     other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
     for images in itertools.cycle([IMAGES, other]):
-        with writing(Artifacts(root)):
+        with write_lock(Artifacts(root)):
             fill(root, images, prune=True)
         print("filled", flush=True)
 

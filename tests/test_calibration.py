@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import catsdogs
-from catsdogs import CatsDogsError, Compute, load_features
+from catsdogs import CatsDogsError, ComputeOptions, load_features
 from catsdogs.artifacts import Artifacts
 from catsdogs.backbone import choose_weights, load, quantize
 from catsdogs.backbone.frameworks import keras
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
     find_spec("nncf") is None or find_spec("openvino") is None, reason="nncf or openvino is not installed"
 )
 
-INT8 = Compute(precision="int8")
+INT8 = ComputeOptions(precision="int8")
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +78,11 @@ def test_a_row_is_the_same_whatever_stands_beside_it(tiny_backbone, draw):
 
 def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts):
     said = catsdogs.info(artifacts)["features"]
-    assert (said["origin"]["precision"], said["origin"]["engine"]) == ("int8", "openvino")
+    assert (said["provenance"]["precision"], said["provenance"]["engine"]) == ("int8", "openvino")
     graph, weights = (path.read_bytes() for path in reversed(network_in(artifacts)))
-    assert said["origin"]["network"] == hashlib.sha256(graph + weights).hexdigest()
-    assert said["compared"]["images"] == 26
-    assert 0.99 < said["compared"]["least"] < said["compared"]["mean"] < 1
+    assert said["provenance"]["network"] == hashlib.sha256(graph + weights).hexdigest()
+    assert said["int8_similarity"]["images"] == 26
+    assert 0.99 < said["int8_similarity"]["least"] < said["int8_similarity"]["mean"] < 1
     assert catsdogs.verify(artifacts).problems == ()
 
 
@@ -105,10 +105,10 @@ def test_what_is_added_later_is_computed_by_the_network_that_is_there(
     before, network = load_features(artifacts), contents(artifacts / "features")
     more = write_folder(tmp_path / "more", photographs | {"train/cat.77.jpg": encode(draw(77), "JPEG")})
     done = catsdogs.extract(more, artifacts=artifacts)
-    assert (done.precision, done.computed, done.compared["images"]) == ("int8", 1, 27)
+    assert (done.precision, done.computed, done.int8_similarity["images"]) == ("int8", 1, 27)
     assert any("cosine to float32" in line for _, line in extraction_lines(done, artifacts))
     now = load_features(artifacts)
-    assert now.origin == before.origin
+    assert now.provenance == before.provenance
     np.testing.assert_array_equal(now.features[now.ids != "cat.77"], before.features)
     assert {path.name: path.read_bytes() for path in network_in(artifacts)}.items() <= network.items()
 
@@ -116,10 +116,10 @@ def test_what_is_added_later_is_computed_by_the_network_that_is_there(
 def test_a_view_that_is_added_later_is_computed_by_the_network_that_is_there(artifacts, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     before = load_features(artifacts)
-    done = catsdogs.extract(folder, artifacts=artifacts, compute=Compute(views=["224", "224m", "288"]))
+    done = catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(views=["224", "224m", "288"]))
     assert (done.precision, done.computed) == ("int8", 26)
     now = load_features(artifacts)
-    assert now.origin == before.origin
+    assert now.provenance == before.provenance
     np.testing.assert_array_equal(now.features[:, :2048], before.features)
     assert not np.array_equal(now.features[:, 4096:], before.features)
 
@@ -127,7 +127,7 @@ def test_a_view_that_is_added_later_is_computed_by_the_network_that_is_there(art
 def test_label_and_evaluate_compute_what_extract_did(artifacts, folder):
     cached, head = load_features(artifacts), load_head(Artifacts(artifacts))
     expected = dict(zip(cached.ids.tolist(), head.scorer.probabilities(cached.features).tolist(), strict=True))
-    answers = catsdogs.label(folder / "train", artifacts=artifacts)
+    answers = catsdogs.predict(folder / "train", artifacts=artifacts)
     assert {Path(answer.image).stem: answer.probability for answer in answers} == expected
     probability = np.array([expected[name] for name in cached.ids.tolist()])
     loss = -np.mean(np.log(np.where(cached.labels == 1, probability, 1 - probability)))
@@ -152,7 +152,7 @@ def test_a_damaged_network_is_noticed_and_the_same_images_mend_it(suffix, damage
     assert path.name.partition(".")[0] in problem
     assert "run catsdogs extract with the same images" in problem
     with pytest.raises(CatsDogsError, match=r"int8\..*catsdogs extract with the same images"):
-        catsdogs.label(folder / "test/1.jpg", artifacts=artifacts)
+        catsdogs.predict(folder / "test/1.jpg", artifacts=artifacts)
     assert catsdogs.extract(folder, artifacts=artifacts).computed == 0
     assert features_of(contents(artifacts)) == features_of(whole)
 
@@ -174,9 +174,9 @@ def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, 
 
 def test_another_precision_takes_the_network_away_with_the_rows(artifacts, folder):
     with pytest.raises(CatsDogsError, match=r"int8 .*float32"):
-        catsdogs.extract(folder, artifacts=artifacts, compute=Compute(precision="float32"))
+        catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(precision="float32"))
     assert len(network_in(artifacts)) == 2
-    catsdogs.extract(folder, artifacts=artifacts, compute=Compute(precision="float32"), prune=True)
+    catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(precision="float32"), prune=True)
     assert not network_in(artifacts)
 
 
@@ -211,7 +211,7 @@ def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path,
 
 
 def test_other_engines_do_not_compute_in_int8(folder, tmp_path, tiny_backbone):
-    how = Compute(engine="tensorflow", precision="int8")
+    how = ComputeOptions(engine="tensorflow", precision="int8")
     with pytest.raises(CatsDogsError, match=r"tensorflow does not compute in int8\. Give --engine openvino"):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=how)
     assert not (tmp_path / "a").exists()

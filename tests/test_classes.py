@@ -7,7 +7,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.cli.output import extraction_lines, info_lines, label_lines, run_lines
+from catsdogs.cli.output import extraction_lines, info_lines, prediction_lines, run_lines
 from catsdogs.sources.classes import CLASSES, parse_classes
 
 
@@ -60,9 +60,9 @@ def test_two_class_folders_go_through_the_whole_job_and_every_name_is_theirs(tmp
     with (artifacts / "submission.csv").open() as file:
         submitted = [float(row["label"]) for row in csv.DictReader(file)]
     assert submitted[:2] == pytest.approx(np.clip(of_bees, done.submission.clip, 1 - done.submission.clip))
-    answers = catsdogs.label(data / "train", artifacts=artifacts)
+    answers = catsdogs.predict(data / "train", artifacts=artifacts)
     assert {answer.label for answer in answers} <= {"ants", "bees"}
-    said = [*run_lines(done, artifacts), *info_lines(catsdogs.info(artifacts)), *label_lines(answers)]
+    said = [*run_lines(done, artifacts), *info_lines(catsdogs.info(artifacts)), *prediction_lines(answers)]
     text = "\n".join(" ".join(line) for line in said).replace("catsdogs", "").replace(str(tmp_path), "")
     assert "ants and bees" in text
     assert "the training share of bees" in text
@@ -144,7 +144,7 @@ def test_more_than_two_class_folders_are_one_line_and_nothing_is_written(tmp_pat
         run(data)
     assert not (tmp_path / "artifacts").exists()
     done = run(data, classes="ants,bees")
-    assert (done.extraction.images["train"], done.extraction.passed_over) == (20, 1)
+    assert (done.extraction.images["train"], done.extraction.skipped) == (20, 1)
     assert run(data).extraction.classes == ("ants", "bees")  # as the artifacts were made
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import catsdogs
-from catsdogs import CatsDogsError, Compute, load_features
-from catsdogs.backbone import choose_weights, drawn_picture, engines, load, tensorflow
+from catsdogs import CatsDogsError, ComputeOptions, load_features
+from catsdogs.backbone import choose_weights, engines, load, probe_image, tensorflow
 from catsdogs.backbone.folding import fold
 from catsdogs.backbone.frameworks import keras
 from catsdogs.backbone.hardware import cpu_computes
@@ -139,7 +139,7 @@ def test_a_row_is_the_same_whatever_stands_beside_it_and_near_that_of_plain_kera
     plain = load(weights, (224, 288), engine="tensorflow", precision="float32")
     for size in (224, 288):
         pixels = np.random.default_rng(0).integers(0, 256, (backbone.batch + 3, size, size, 3), np.uint8)
-        pixels[[0, -1]] = drawn_picture(size)
+        pixels[[0, -1]] = probe_image(size)
         features = backbone.features(pixels)
         alone = backbone.features(pixels[:1])
         assert features[0].tobytes() == features[-1].tobytes() == alone[0].tobytes()
@@ -175,7 +175,7 @@ def test_a_network_that_16_bits_do_not_suit_is_computed_in_32_unless_they_are_as
 
 def test_features_of_another_engine_or_precision_are_never_mixed_in(folder, tmp_path, tiny_backbone, draw, encode):
     def run(**how):
-        return extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=Compute(**how))
+        return extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=ComputeOptions(**how))
 
     assert run(engine="tensorflow", precision="float32").computed == 12
     (folder / "train/cat.77.jpg").write_bytes(encode(draw(77), "JPEG"))
@@ -212,8 +212,8 @@ def test_a_device_with_too_little_memory_gets_half_the_batch_and_is_told_of_once
     monkeypatch.undo()
     expected = load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow", precision="float32")
     np.testing.assert_allclose(backbone.features(pixels), expected.features(pixels), rtol=1e-5)
-    assert backbone.halved
-    assert not expected.halved
+    assert backbone.batch_reduced
+    assert not expected.batch_reduced
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         "too little memory on the cpu for 32 images at once: fewer from now on"
     ]
@@ -246,7 +246,7 @@ def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precisi
     program = (
         "import sys, catsdogs, openvino_telemetry.main as main\n"
         "main.Telemetry.init = main.Telemetry.send_event = lambda *given, **named: print(given, named, flush=True)\n"
-        "how = catsdogs.Compute(engine='openvino', precision=sys.argv[4])\n"
+        "how = catsdogs.ComputeOptions(engine='openvino', precision=sys.argv[4])\n"
         "catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], compute=how)\n"
         "assert 'openvino' in sys.modules\n"
     )
@@ -262,7 +262,10 @@ def test_without_tensorflow_another_backend_of_keras_computes_the_same(
     if find_spec(engine) is None:
         pytest.skip(f"{engine} is not installed")
     expected = extract(
-        folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=Compute(None, "tensorflow", "float32")
+        folder,
+        artifacts=tmp_path / "a",
+        weights=str(tiny_backbone),
+        compute=ComputeOptions(engine="tensorflow", precision="float32"),
     )
     program = (
         "import sys; sys.modules['tensorflow'] = sys.modules['openvino'] = None\n"
@@ -296,5 +299,5 @@ def test_without_tensorflow_another_backend_of_keras_computes_the_same(
 )
 def test_what_cannot_be_computed_is_refused_in_one_line(how, message, folder, tmp_path, tiny_backbone):
     with pytest.raises(CatsDogsError, match=message):
-        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=Compute(**how))
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=ComputeOptions(**how))
     assert not (tmp_path / "a").exists()

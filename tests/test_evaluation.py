@@ -81,7 +81,7 @@ def test_what_has_no_label_or_cannot_be_read_is_counted_and_does_not_count(artif
     more = {"train/cat/bad.png": b"no image", "test/1.png": b"", "test/2.png": b"", "train/notes.txt": b""}
     data = write_folder(tmp_path / "data", files | more)
     found = catsdogs.evaluate(data, artifacts=artifacts)
-    assert (found.images, found.unlabelled, found.passed_over) == (20, 2, 1)
+    assert (found.images, found.unlabelled, found.skipped) == (20, 2, 1)
     assert list(found.unreadable) == [str(data / "train/cat/bad.png")]
     assert found.scores == catsdogs.evaluate(testing, artifacts=artifacts).scores
     said = "\n".join(text for _, text in evaluation_lines(found))
@@ -128,7 +128,7 @@ def test_a_head_of_other_classes_takes_its_own(artifacts, draw_class, tmp_path, 
     others = draw_class("bees", 1, range(20, 24)) | draw_class("ants", 0, range(20, 24))
     others |= draw_class("wasps", 0, range(20, 24))
     found = catsdogs.evaluate(write_folder(tmp_path / "others", others), artifacts=tmp_path / "own")
-    assert (found.classes, found.images, found.passed_over) == (("ants", "bees"), 8, 4)
+    assert (found.classes, found.images, found.skipped) == (("ants", "bees"), 8, 4)
     with pytest.raises(CatsDogsError, match="neither ants nor bees"):
         catsdogs.evaluate(testing, artifacts=tmp_path / "own")
 
@@ -153,4 +153,4 @@ def test_the_command_shows_the_figures_with_their_intervals_or_all_as_json(artif
         low, high = figures["intervals"][name]
         assert f"{text} {figures[name]:.4f} [{low:.4f}, {high:.4f}]" in shown.stdout
     as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=os.environ)
-    assert json.loads(as_json.stdout) == json.loads(json.dumps(found.to_json()))
+    assert json.loads(as_json.stdout) == json.loads(json.dumps(found.to_dict()))

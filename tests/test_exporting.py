@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import catsdogs
-from catsdogs import CatsDogsError, Compute, head
+from catsdogs import CatsDogsError, ComputeOptions, head
 from catsdogs.cli.output import export_lines
 from catsdogs.exporting import network
 from catsdogs.head import Choice
@@ -27,7 +27,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxruntime", "tf2onnx"))), reason="catsdogs[onnx] is not installed"
 )
-FORMS = ["keras", pytest.param("onnx", marks=needs_onnx)]
+FORMATS = ["keras", pytest.param("onnx", marks=needs_onnx)]
 
 ALONE = {
     "keras": """
@@ -72,7 +72,7 @@ def artifacts(folder, tmp_path, tiny_backbone, monkeypatch):
             return head.CrossValidation(Choice(transform, c), {}, {}, probabilities, path.design, solution)
 
         where = tmp_path / "artifacts"
-        compute = Compute(views, "auto", precision)
+        compute = ComputeOptions(views=views, precision=precision)
         catsdogs.extract(folder, artifacts=where, weights=str(tiny_backbone), compute=compute)
         monkeypatch.setattr(head, "cross_validate", choose)
         catsdogs.train(where)
@@ -98,26 +98,26 @@ def compute_alone(form, exported, images, **environment):
 
 def labelled(folder, artifacts):
     files = sorted((folder / "test").glob("*.jpg"))
-    answers = catsdogs.label(files, artifacts=artifacts)
+    answers = catsdogs.predict(files, artifacts=artifacts)
     probabilities = [answer.probability for answer in answers]
     assert np.ptp(probabilities) > 0.01  # a head that says the same of everything would prove nothing
     return files, probabilities
 
 
 @pytest.mark.parametrize(("transform", "views"), [("identity", ("224",)), ("sqrt", ("224", "224m")), ("rbf", ("224",))])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_what_is_exported_computes_what_label_says(form, transform, views, artifacts, folder):
     where = artifacts(transform, views)
     done = catsdogs.export(form, artifacts=where)
     assert done.path == where / f"catsdogs.{form}"
     assert (done.images, done.source, done.inputs) == (6, str(folder.resolve()), {"image": (224, 224, 3)})
-    assert max(done.apart, done.apart_from_label) < 1e-5
+    assert max(done.max_difference, done.max_difference_predict) < 1e-5
     files, probabilities = labelled(folder, where)
     images = {"image": squashed(files, 224)}
-    np.testing.assert_allclose(file_form(form).compute(done.path.read_bytes(), images), probabilities, atol=1e-5)
+    np.testing.assert_allclose(file_format(form).compute(done.path.read_bytes(), images), probabilities, atol=1e-5)
 
 
-def file_form(form):
+def file_format(form):
     from catsdogs.exporting import keras
 
     if form == "keras":
@@ -128,7 +128,7 @@ def file_form(form):
 
 
 @pytest.mark.parametrize("views", [("224", "224m"), ("160", "224m")])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_who_has_the_file_alone_computes_what_label_says(form, views, artifacts, folder, tmp_path):
     where = artifacts("rbf", views)
     done = catsdogs.export(form, out=tmp_path / f"elsewhere/network.{form}", artifacts=where)
@@ -165,7 +165,7 @@ def test_a_keras_network_takes_bytes_and_floats_alike_and_ends_with_the_head(art
     assert [variable.path for variable in model.trainable_variables] == ["probability/kernel", "probability/bias"]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_file_says_what_it_is(form, artifacts):
     where = artifacts("sqrt")
     done = catsdogs.export(form, artifacts=where)
@@ -186,7 +186,7 @@ def test_a_file_says_what_it_is(form, artifacts):
     assert facts["head"]["features"] == made["features"]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_network_that_computes_something_else_is_not_written_and_what_was_there_stays(form, artifacts, monkeypatch):
     where = artifacts()
     (where / f"catsdogs.{form}").write_bytes(b"an earlier one")
@@ -211,17 +211,19 @@ def test_where_the_pictures_are_gone_it_is_checked_on_drawn_ones_and_says_so(art
 def test_what_is_said_of_16_bits_is_the_difference_to_what_label_computes(artifacts):
     where = artifacts("sqrt", precision="bfloat16")
     done = catsdogs.export("keras", artifacts=where)
-    assert done.apart < 1e-5 < done.apart_from_label
+    assert done.max_difference < 1e-5 < done.max_difference_predict
     said = "\n".join(text for _, text in export_lines(done))
     assert "from our own probabilities in float32" in said
-    assert "from what label says, in bfloat16" in said
-    assert "from what label says" not in "\n".join(text for _, text in export_lines(replace(done, precision="float32")))
+    assert "from what predict says, in bfloat16" in said
+    assert "from what predict says" not in "\n".join(
+        text for _, text in export_lines(replace(done, precision="float32"))
+    )
 
 
 @pytest.mark.parametrize(
     ("form", "options", "message"),
     [
-        ("savedmodel", {}, "there is no form savedmodel of a network. Give keras or onnx"),
+        ("savedmodel", {}, "there is no format savedmodel of a network. Give keras or onnx"),
         ("keras", {"out": "network.h5"}, r"network.h5 does not end with .keras, by which .*Give --out FILE.keras"),
         ("keras", {"artifacts": "nothing"}, "there is no head in nothing. Run catsdogs train first"),
     ],
@@ -254,7 +256,7 @@ def test_without_the_extra_onnx_is_refused_before_anything_is_loaded(artifacts, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_of_real_photographs_both_forms_say_what_the_submission_says(form, tmp_path, write_folder):
     if not (SHARED / "data/kaggle").is_dir():
         pytest.skip("there are no real photographs here")
@@ -271,7 +273,7 @@ def test_of_real_photographs_both_forms_say_what_the_submission_says(form, tmp_p
     clip = catsdogs.info(where)["head"]["clip"]
     pixels = squashed([io.BytesIO(files[f"test/{number:.0f}.jpg"]) for number in ids], 224)
     parts = [{"image": pixels[start : start + 50]} for start in range(0, 300, 50)]
-    computed = np.hstack([file_form(form).compute(done.path.read_bytes(), part) for part in parts])
+    computed = np.hstack([file_format(form).compute(done.path.read_bytes(), part) for part in parts])
     computed = np.clip(computed, clip, 1 - clip)
     assert len(computed) == 300
     np.testing.assert_allclose(computed, submitted, atol=1e-4)

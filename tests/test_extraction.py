@@ -256,17 +256,17 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped_and_ends_in_the_same_byte
 
 def test_where_it_is_to_be_strict_the_first_unreadable_image_ends_it_and_what_is_done_stays(folder, extract, tmp_path):
     (folder / "train/dog.1.jpg").write_bytes(b"this is no image")
-    claim = r"train/dog\.1\.jpg is unreadable: not a JPEG.*--strict"
+    claim = r"train/dog\.1\.jpg is unreadable: not a JPEG.*--fail-fast"
     with pytest.raises(CatsDogsError, match=claim):
-        extract(folder, strict=True)
+        extract(folder, fail_fast=True)
     assert not (tmp_path / "artifacts/features").exists()
     assert extract(folder).computed == 11
     with pytest.raises(CatsDogsError, match=claim):  # also where it is known already
-        extract(folder, strict=True)
+        extract(folder, fail_fast=True)
     with pytest.raises(CatsDogsError, match=claim):
-        catsdogs.run(folder, artifacts=tmp_path / "artifacts", strict=True)
+        catsdogs.run(folder, artifacts=tmp_path / "artifacts", fail_fast=True)
     (folder / "train/dog.1.jpg").write_bytes((folder / "train/dog.2.jpg").read_bytes())
-    assert extract(folder, strict=True).computed == 1  # mended
+    assert extract(folder, fail_fast=True).computed == 1  # mended
 
 
 def test_damage_in_the_other_split_does_not_end_it_and_the_duplicates_are_left_for_later(

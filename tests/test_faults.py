@@ -27,7 +27,7 @@ from test_cache import (
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
-from catsdogs.artifacts import Artifacts, write_atomically, writing
+from catsdogs.artifacts import Artifacts, write_atomic, write_lock
 
 CHANGED = IMAGES | {"train": {"cat.1": b"x", "cat.10": b"b", "dog.20": b"!y", "dog.3": b"c"}}
 SCENARIOS = {
@@ -66,11 +66,11 @@ def must_be_old_or_new(root, allowed, contents):
         except CatsDogsError:
             continue
         for name, row, readable in zip(part.ids.tolist(), part.features, part.readable, strict=True):
-            made_of = [of_split[split].get(name, b"!") for of_split in contents]
+            inputs_digest = [of_split[split].get(name, b"!") for of_split in contents]
             if readable:
-                assert row.tobytes() in [features_of(image).tobytes() for image in made_of if image[:1] != b"!"]
+                assert row.tobytes() in [features_of(image).tobytes() for image in inputs_digest if image[:1] != b"!"]
             else:
-                assert part.unreadable[name] in [image[1:].decode() for image in made_of if image[:1] == b"!"]
+                assert part.unreadable[name] in [image[1:].decode() for image in inputs_digest if image[:1] == b"!"]
 
 
 class Outlet:
@@ -151,7 +151,7 @@ def test_a_fault_at_any_call_that_writes_is_one_line_and_leaves_the_old_cache_or
             with failing_at(number, error, for_good=for_good) as called:
                 raised = None
                 try:
-                    with writing(Artifacts(root)):
+                    with write_lock(Artifacts(root)):
                         fill(root, images, prune=True)
                 except (CatsDogsError, MemoryError) as ended:
                     raised = ended
@@ -328,7 +328,7 @@ def test_a_power_cut_that_loses_nothing_unsynced_and_one_that_loses_all_are_told
     with folder_in_memory() as root, folder_in_memory() as other:
         disk = Disk(root)
         with disk.recording():
-            write_atomically(root / "features" / "a.json", b"whole")
+            write_atomic(root / "features" / "a.json", b"whole")
         left = set()
         for step, seed in itertools.product(range(len(disk.log) + 1), range(200)):
             disk.after_a_cut(step, np.random.default_rng([step, seed]), other)
@@ -374,7 +374,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_once_there_is_room
         shutil.rmtree(small_disk / "features", ignore_errors=True)
         raised = None
         try:
-            with writing(Artifacts(small_disk)), open_writer(small_disk) as writer:
+            with write_lock(Artifacts(small_disk)), open_writer(small_disk) as writer:
                 with suppress(OSError), ballast.open("wb") as file:  # after room was looked for
                     file.write(bytes(max(0, shutil.disk_usage(small_disk).free - room)))
                 list(put_missing(writer))

@@ -140,7 +140,7 @@ def test_completion_installs_itself_into_bash_and_completes(tmp_path):
 
     try:
         assert b"catsdogs train " in typed(b"catsdogs tr\t", b"train ")
-        assert b"--curve " in typed(b"--cu\t", b"--curve ")
+        assert b"--learning-curve " in typed(b"--le\t", b"--learning-curve ")
         assert b"photographs/" in typed(b"\x15catsdogs run ph\t", b"photographs/")
     finally:
         os.write(inside, b"\x15exit\n")

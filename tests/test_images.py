@@ -20,13 +20,13 @@ from PIL import Image, ImageCms, PngImagePlugin
 from catsdogs.images import decoding as images
 from catsdogs.images.decoding import (
     FORMATS,
+    MEMORY_BUDGET,
     PIXELS,
-    ROOM,
     SIZE,
     UnreadableImageError,
     decode,
-    decode_squares,
-    room_to_read,
+    decode_resized,
+    reserve_memory,
     shrink,
 )
 
@@ -111,7 +111,7 @@ COLOURS = {
     "floats, not a number": (array((np.nan, np.float32)), "TIFF", {}, (0, 0, 0)),
     "floats, infinite": (array((np.inf, np.float32)), "TIFF", {}, (255, 255, 255)),
     "floats, far below": (array((-3e38, np.float32)), "TIFF", {}, (0, 0, 0)),
-    # Without a profile, red is (255 - cyan) * (255 - black) / 255, and so on.
+    # Exclude a profile, red is (255 - cyan) * (255 - black) / 255, and so on.
     "cmyk jpeg": (one_colour("CMYK", (51, 102, 255, 0)), "JPEG", {"quality": 100}, (204, 153, 0)),
     "cmyk tiff": (one_colour("CMYK", (51, 102, 255, 51)), "TIFF", {}, (163, 122, 0)),
     "cmyk with profile": (
@@ -318,7 +318,9 @@ def bomb(encode, width, height):
     return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
-@pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (ROOM, 1), (1, ROOM // 4 // SIZE + 1)])
+@pytest.mark.parametrize(
+    "size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (MEMORY_BUDGET, 1), (1, MEMORY_BUDGET // 4 // SIZE + 1)]
+)
 def test_a_decompression_bomb_is_unreadable(encode, size):
     with pytest.raises(
         UnreadableImageError, match=r"pixels|would take [\d,]+ bytes to decode, more than 1,006,632,960"
@@ -328,18 +330,18 @@ def test_a_decompression_bomb_is_unreadable(encode, size):
 
 def test_squares_of_one_decoding_are_those_of_one_each(draw, encode):
     data = encode(draw(1, size=(300, 200)).convert("RGBA"))
-    squares = decode_squares(data, (160, SIZE, 512))
+    squares = decode_resized(data, (160, SIZE, 512))
     assert {size: square.tobytes() for size, square in squares.items()} == {
         size: decode(data, size).tobytes() for size in (160, SIZE, 512)
     }
 
 
 def test_the_largest_of_several_squares_decides_whether_there_is_room(draw, encode, monkeypatch):
-    monkeypatch.setattr(images, "ROOM", 2 << 20)
+    monkeypatch.setattr(images, "MEMORY_BUDGET", 2 << 20)
     data = encode(draw(1, size=(1, 2_000)).convert("L"))
-    assert decode_squares(data, (160, SIZE)).keys() == {160, SIZE}
+    assert decode_resized(data, (160, SIZE)).keys() == {160, SIZE}
     with pytest.raises(UnreadableImageError, match=r"1x2000 would take 4,\d+,\d+ bytes to decode, more than 2,097,152"):
-        decode_squares(data, (512, 160))
+        decode_resized(data, (512, 160))
 
 
 def test_a_limit_of_pixels_that_a_user_lifted_for_pillow_is_kept_here(encode, monkeypatch):
@@ -412,11 +414,11 @@ LARGE = {
 PEAK = """
 import pathlib, sys
 from concurrent.futures import ThreadPoolExecutor
-from catsdogs.images.decoding import decode_squares
+from catsdogs.images.decoding import decode_resized
 def peak():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
 def see(path):
-    return decode_squares(pathlib.Path(path).read_bytes(), (160, 224))[224].shape
+    return decode_resized(pathlib.Path(path).read_bytes(), (160, 224))[224].shape
 before = peak()
 with ThreadPoolExecutor(4) as threads:
     assert set(threads.map(see, sys.argv[1:])) == {(224, 224, 3)}
@@ -445,7 +447,7 @@ def test_heavy_files_that_take_most_of_the_room_do_not_wait_for_each_other_for_e
     light = encode(draw(1))
 
     def see(data):
-        with room_to_read(len(data)) as counted:
+        with reserve_memory(len(data)) as counted:
             return decode(data, 5, counted=counted).tobytes()
 
     threads = ThreadPoolExecutor(8)
@@ -515,7 +517,7 @@ for path in sys.argv[1:]:
 
 
 def test_those_remarks_are_there_to_be_kept_away(tmp_path, draw, encode):
-    """Without this, the test above might try files of which there is nothing to say."""
+    """Exclude this, the test above might try files of which there is nothing to say."""
     script = """
 import io, pathlib, sys
 from PIL import Image

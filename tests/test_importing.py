@@ -38,7 +38,7 @@ def test_what_was_given_is_what_is_loaded_in_natural_order(tmp_path):
     assert found.labels.tolist() == [0, 0, 1]
     assert found.views == ("224", "224m")
     assert found.readable.all()
-    assert (found.origin.form, found.origin.engine) == ("resnet50", "imported")
+    assert (found.provenance.weights_name, found.provenance.engine) == ("resnet50", "imported")
     np.testing.assert_array_equal(found.features, np.hstack(list(VIEWS.values()))[ORDER])
 
 

@@ -96,7 +96,7 @@ def test_what_is_missing_or_changed_is_named_and_its_command_makes_the_same_anew
 
 def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
     (here / "without.csv").write_text("id\ncat.0\n")
-    catsdogs.train(without="without.csv")
+    catsdogs.train(exclude="without.csv")
     assert stale() == [("submission.csv", "it is of another head, or of other features")]
     refresh()
     assert stale() == []
@@ -104,7 +104,7 @@ def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
 
 def test_a_submission_of_which_an_older_version_noted_less_is_not_called_stale(here):
     timings = json.loads((here / "artifacts/timings.json").read_text())
-    del timings["submit"]["made_of"], timings["submit"]["clip"]
+    del timings["submit"]["inputs_digest"], timings["submit"]["clip"]
     (here / "artifacts/timings.json").write_text(json.dumps(timings))
     assert stale() == []
 

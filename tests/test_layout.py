@@ -12,7 +12,7 @@ from catsdogs.sources.layout import SUFFIXES, place
 def placed(*paths, **options):
     """Return {path: (split, id, label)} and how many were passed over."""
     found = place([tuple(path.split("/")) for path in paths], "the source", **options)
-    return {paths[p.position]: (p.split, p.id, p.label) for p in found.images}, found.passed_over
+    return {paths[p.position]: (p.split, p.id, p.label) for p in found.images}, found.skipped
 
 
 @pytest.mark.parametrize(
@@ -79,18 +79,18 @@ def test_every_kind_of_image_is_taken_in_any_case(suffix):
     ],
 )
 def test_what_is_hidden_or_no_image_is_passed_over_and_counted(path):
-    found, passed_over = placed(path, "cat.0.jpg", "dog.0.jpg")
-    assert (sorted(found), passed_over) == (["cat.0.jpg", "dog.0.jpg"], 1)
+    found, skipped = placed(path, "cat.0.jpg", "dog.0.jpg")
+    assert (sorted(found), skipped) == (["cat.0.jpg", "dog.0.jpg"], 1)
 
 
 def test_what_lies_beside_train_and_test_is_passed_over_and_counted():
-    found, passed_over = placed("train/cat.1.jpg", "train/dog.1.jpg", "test/1.jpg", "cat.7.jpg", "docs/logo.png")
-    assert (len(found), passed_over) == (3, 2)
+    found, skipped = placed("train/cat.1.jpg", "train/dog.1.jpg", "test/1.jpg", "cat.7.jpg", "docs/logo.png")
+    assert (len(found), skipped) == (3, 2)
 
 
 def test_class_folders_beside_a_test_folder_are_the_training_split():
-    found, passed_over = placed("cat/1.jpg", "dog/1.jpg", "test/1.jpg", "test/2.jpg")
-    assert passed_over == 0
+    found, skipped = placed("cat/1.jpg", "dog/1.jpg", "test/1.jpg", "test/2.jpg")
+    assert skipped == 0
     assert [found[path][0] for path in ("cat/1.jpg", "dog/1.jpg", "test/1.jpg")] == ["train", "train", "test"]
 
 
@@ -99,10 +99,10 @@ def test_pictures_without_labels_beside_a_test_folder_are_passed_over():
 
 
 def test_a_validation_folder_is_the_test_split_only_where_there_is_no_other():
-    found, passed_over = placed("train/cat.1.jpg", "train/dog.1.jpg", "validation/cats/1.jpg")
-    assert (found["validation/cats/1.jpg"], passed_over) == (("test", "cat.1", 0), 0)
-    found, passed_over = placed("train/cat.1.jpg", "train/dog.1.jpg", "valid/cats/1.jpg", "test1/1.jpg")
-    assert ("valid/cats/1.jpg" in found, passed_over) == (False, 1)
+    found, skipped = placed("train/cat.1.jpg", "train/dog.1.jpg", "validation/cats/1.jpg")
+    assert (found["validation/cats/1.jpg"], skipped) == (("test", "cat.1", 0), 0)
+    found, skipped = placed("train/cat.1.jpg", "train/dog.1.jpg", "valid/cats/1.jpg", "test1/1.jpg")
+    assert ("valid/cats/1.jpg" in found, skipped) == (False, 1)
     found, _ = placed("valid/cat.1.jpg", "valid/dog.1.jpg", "test/1.jpg")
     assert found["valid/cat.1.jpg"] == ("train", "cat.1", 0)
 
@@ -221,8 +221,8 @@ def test_two_class_folders_of_the_training_part_are_the_classes(paths, classes):
 
 
 def test_ids_and_labels_follow_the_classes_that_the_folders_name():
-    found, passed_over = placed("bees/1.jpg", "ants/1.jpg", "ants/ants.2.jpg", "notes.txt")
-    assert passed_over == 1
+    found, skipped = placed("bees/1.jpg", "ants/1.jpg", "ants/ants.2.jpg", "notes.txt")
+    assert skipped == 1
     assert found == {
         "ants/1.jpg": ("train", "ants.1", 0),
         "ants/ants.2.jpg": ("train", "ants.2", 0),
@@ -244,8 +244,8 @@ def test_more_than_two_class_folders_are_named_and_two_can_be_picked():
     paths = ("wasps/1.jpg", "ants/1.jpg", "bees/1.jpg", "bees/2.jpg", "test/wasps/1.jpg", "test/ants/2.jpg")
     with pytest.raises(CatsDogsError, match=r"3 folders that may be classes: ants, bees, wasps.*--classes ants,bees"):
         placed(*paths)
-    found, passed_over = placed(*paths, classes=("bee", "wasp"))
-    assert passed_over == 2
+    found, skipped = placed(*paths, classes=("bee", "wasp"))
+    assert skipped == 2
     assert sorted(found.values()) == [
         ("test", "wasp.1", 1),
         ("train", "bee.1", 0),
@@ -268,4 +268,4 @@ def test_more_than_two_class_folders_are_named_and_two_can_be_picked():
     ],
 )
 def test_the_classes_of_before_count_where_the_folders_name_no_others(paths, classes):
-    assert classes_of(*paths, before=("bees", "ants")) == classes
+    assert classes_of(*paths, default_classes=("bees", "ants")) == classes

@@ -86,7 +86,7 @@ def test_unlabelled_images_alone_have_their_features_kept_and_are_told_what_is_m
 
 def test_labels_say_what_the_head_says(data, run, tmp_path, tiny_backbone):
     done = run(data, clip=0)
-    answers = catsdogs.label([data / "test", data / "test/2.jpg"], artifacts=tmp_path / "artifacts")
+    answers = catsdogs.predict([data / "test", data / "test/2.jpg"], artifacts=tmp_path / "artifacts")
     assert [answer.image for answer in answers] == [
         str(data / "test" / name) for name in ("1.jpg", "2.jpg", "3.jpg", "2.jpg")
     ]
@@ -99,22 +99,22 @@ def test_a_label_names_the_image_as_it_was_given(data, run, tmp_path, monkeypatc
     run(data)
     monkeypatch.chdir(data)
     for given in ("./test/1.jpg", "test//1.jpg"):
-        assert [answer.image for answer in catsdogs.label(given, artifacts=tmp_path / "artifacts")] == [given]
+        assert [answer.image for answer in catsdogs.predict(given, artifacts=tmp_path / "artifacts")] == [given]
 
 
 def test_open_files_paths_that_come_one_by_one_and_zips_are_labelled_alike(data, run, tmp_path, zipped):
     run(data)
     (tmp_path / "some.zip").write_bytes(zipped({"a/1.jpg": (data / "test/1.jpg").read_bytes()}))
     with (data / "test/1.jpg").open("rb") as file:
-        (opened,) = catsdogs.label(file, artifacts=tmp_path / "artifacts")
-    (path,) = catsdogs.label((data / "test").glob("1.jpg"), artifacts=tmp_path / "artifacts", pictures=1)
-    (member,) = catsdogs.label(tmp_path / "some.zip", artifacts=tmp_path / "artifacts")
+        (opened,) = catsdogs.predict(file, artifacts=tmp_path / "artifacts")
+    (path,) = catsdogs.predict((data / "test").glob("1.jpg"), artifacts=tmp_path / "artifacts", pictures=1)
+    (member,) = catsdogs.predict(tmp_path / "some.zip", artifacts=tmp_path / "artifacts")
     assert (opened.image, member.image) == ("-", f"{tmp_path}/some.zip/a/1.jpg")
     assert opened.probability == path.probability == member.probability
     assert (opened.picture, path.picture.shape) == (None, (30, 40, 3))
     (tmp_path / "none.zip").write_bytes(zipped({"a/1.txt": b"text"}))
     with pytest.raises(CatsDogsError, match=r"no images in .*none\.zip"):
-        catsdogs.label(tmp_path / "none.zip", artifacts=tmp_path / "artifacts")
+        catsdogs.predict(tmp_path / "none.zip", artifacts=tmp_path / "artifacts")
 
 
 def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_path):
@@ -124,11 +124,14 @@ def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_p
     )
     catsdogs.train(tmp_path / "i")
     with pytest.raises(CatsDogsError, match="not computed from images here"):
-        catsdogs.label([data / "test"], artifacts=tmp_path / "i")
+        catsdogs.predict([data / "test"], artifacts=tmp_path / "i")
 
 
 def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, monkeypatch):
-    artifacts, compute = tmp_path / "artifacts", catsdogs.Compute(["224", "224m"], "tensorflow", "float32")
+    artifacts, compute = (
+        tmp_path / "artifacts",
+        catsdogs.ComputeOptions(views=["224", "224m"], engine="tensorflow", precision="float32"),
+    )
     run(data, compute=compute)
     for module in (catsdogs.inference.plan, catsdogs.commands.info, catsdogs.commands.predict):
         monkeypatch.setattr(module, "PIXELS", module.PIXELS.replace(f"Pillow {PILLOW}", "Pillow 99"))
@@ -137,7 +140,7 @@ def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, mo
     with pytest.raises(
         CatsDogsError, match=f"squashed by Pillow {PILLOW}'s .* Pillow 99's .*catsdogs run DATA --prune"
     ):
-        catsdogs.label([data / "test"], artifacts=artifacts)
+        catsdogs.predict([data / "test"], artifacts=artifacts)
     stale = catsdogs.info(artifacts)["stale"]
     assert [one["what"] for one in stale] == ["features", "head.json", "submission.csv"]
     assert [one["command"][1] for one in stale] == ["extract", "train", "submit"]
@@ -145,16 +148,16 @@ def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, mo
 
     assert run(data, prune=True).extraction.computed == 23
     manifest = catsdogs.info(artifacts)["features"]  # what was asked for the first time still holds
-    assert (manifest["views"], manifest["origin"]["engine"]) == (("224", "224m"), "tensorflow")
-    assert manifest["origin"]["precision"] == "float32"
+    assert (manifest["views"], manifest["provenance"]["engine"]) == (("224", "224m"), "tensorflow")
+    assert manifest["provenance"]["precision"] == "float32"
     assert catsdogs.info(artifacts)["stale"] == []
-    assert len(catsdogs.label([data / "test"], artifacts=artifacts)) == 3
+    assert len(catsdogs.predict([data / "test"], artifacts=artifacts)) == 3
 
 
 def test_labels_of_what_is_no_image_are_a_reason(data, run, tmp_path):
     run(data)
     (tmp_path / "text.jpg").write_text("no image")
-    answers = catsdogs.label(
+    answers = catsdogs.predict(
         [tmp_path / "text.jpg", tmp_path / "nowhere.jpg", data / "test/1.jpg"], artifacts=tmp_path / "artifacts"
     )
     assert [answer.label is None for answer in answers] == [True, True, False]
@@ -170,13 +173,13 @@ def test_labels_by_other_weights_than_the_head_was_trained_with_are_refused(data
     model.layers[-2].set_weights([weight + 1 for weight in model.layers[-2].get_weights()])
     model.save(tmp_path / "other.keras")
     with pytest.raises(CatsDogsError, match=r"head was trained on features of tiny.keras.*these are of other.keras"):
-        catsdogs.label([data / "test"], artifacts=tmp_path / "artifacts", weights=str(tmp_path / "other.keras"))
+        catsdogs.predict([data / "test"], artifacts=tmp_path / "artifacts", weights=str(tmp_path / "other.keras"))
 
 
 def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_features(data, run, tmp_path, draw, encode):
     run(data)
     found = catsdogs.info(tmp_path / "artifacts")
-    assert found["features"]["origin"]["form"] == "tiny.keras"
+    assert found["features"]["provenance"]["weights_name"] == "tiny.keras"
     assert found["features"]["splits"]["train"]["images"] == 20
     assert found["head"]["stale"] is None
     assert found["files"]["submission.csv"] == (tmp_path / "artifacts/submission.csv").stat().st_size
@@ -216,7 +219,7 @@ def test_a_zip_that_is_cut_short_is_a_reason_and_the_images_before_the_cut_are_l
     image = (data / "test/1.jpg").read_bytes()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/test.zip").write_bytes(zipped({"1.jpg": image, "2.jpg": image})[: len(image) * 3 // 2])
-    answers = catsdogs.label(tmp_path / "mine", artifacts=tmp_path / "artifacts")
+    answers = catsdogs.predict(tmp_path / "mine", artifacts=tmp_path / "artifacts")
     assert [answer.label is None for answer in answers] == [False, True, True]
     assert [answer.reason for answer in answers[1:]] == [
         "it cannot be read: the zip is cut short within it",
@@ -227,7 +230,7 @@ def test_a_zip_that_is_cut_short_is_a_reason_and_the_images_before_the_cut_are_l
 def test_a_broken_zip_in_a_folder_is_a_reason_and_the_images_beside_it_are_labelled(data, run, tmp_path):
     run(data)
     (data / "test/train.zip").write_bytes(b"no zip")
-    answers = catsdogs.label(data / "test", artifacts=tmp_path / "artifacts")
+    answers = catsdogs.predict(data / "test", artifacts=tmp_path / "artifacts")
     assert [answer.label is None for answer in answers] == [False, False, False, True]
     assert answers[-1].image == str(data / "test/train.zip")
     assert "is not a zip, or is cut short" in answers[-1].reason

@@ -15,7 +15,7 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features, prepare
-from catsdogs.artifacts import Artifacts, writing
+from catsdogs.artifacts import Artifacts, write_lock
 from catsdogs.cli.output import preparation_lines
 from catsdogs.images.decoding import decode
 
@@ -57,7 +57,7 @@ def data(tmp_path, kaggle, write_folder):
 def test_the_folders_are_those_of_2017_and_the_numbers_those_of_the_originals(data, tmp_path):
     done = prepare(data, tmp_path / "out")
     assert (done.images, done.written, done.renumbered) == ({"train": 34, "test": 6}, 40, 0)
-    assert (done.unlabelled, done.passed_over, done.unreadable, done.classes) == (2, 0, {}, ("cat", "dog"))
+    assert (done.unlabelled, done.skipped, done.unreadable, done.classes) == (2, 0, {}, ("cat", "dog"))
     found = [path.split("/") for path in pictures_in(tmp_path / "out")]
     assert [sum(folder == of for folder, _, _ in found) for of in (TRAINING, TESTING)] == [34, 6]
     for kind in ("cat", "dog"):
@@ -212,7 +212,7 @@ def test_other_classes_keep_their_own_names(tmp_path, draw, encode, write_folder
     with pytest.raises(CatsDogsError, match="Name two of them"):
         prepare(data, tmp_path / "out")
     done = prepare(data, tmp_path / "out", classes="Ants,Bees")
-    assert (done.classes, done.images, done.passed_over) == (("Ants", "Bees"), {"train": 24, "test": 4}, 1)
+    assert (done.classes, done.images, done.skipped) == (("Ants", "Bees"), {"train": 24, "test": 4}, 1)
     assert {name.split("/")[1] for name in pictures_in(tmp_path / "out")} == {"Ants", "Bees"}
     ran = catsdogs.run(tmp_path / "out", artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
     assert (ran.extraction.classes, ran.metrics["test"]["images"]) == (("Ants", "Bees"), 4)
@@ -268,7 +268,7 @@ def test_what_cannot_be_prepared_is_said_and_nothing_is_written(data, tmp_path):
 
 def test_who_comes_second_is_told_to_wait_or_to_give_another_folder(data, tmp_path):
     code = "import sys, catsdogs; catsdogs.prepare(*sys.argv[1:])"
-    with writing(Artifacts(tmp_path / "out")):
+    with write_lock(Artifacts(tmp_path / "out")):
         command = [sys.executable, "-c", code, data, tmp_path / "out"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert f"is being written by another run, process {os.getpid()}" in done.stderr

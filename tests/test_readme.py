@@ -34,7 +34,7 @@ def test_the_python_examples_run_and_print_what_they_say(newcomer, capsys):
             catsdogs.export(form)
         exec(elsewhere, {})
         said = [float(number) for number in re.findall(r"\[\[(\S+?)\]\]", capsys.readouterr().out)]
-        (answer,) = catsdogs.label("test/1.jpg")
+        (answer,) = catsdogs.predict("test/1.jpg")
         assert said == pytest.approx([answer.probability] * 2, abs=0.01)  # which was computed in 16 bits, perhaps
     exec(look, {})
     said = capsys.readouterr().out

@@ -42,7 +42,7 @@ def artifacts(tmp_path_factory, draw, encode, write_folder, cache_of):
     data = write_folder(tmp_path_factory.mktemp("data"), images)
     mistaken = {f"cat.{name}" for name in (*NAMES[:3], r"new\x0aline", "\U0001f408", r"\xe2\x80\xaegnp.tac")}
     folder = cache_of(data, tmp_path_factory.mktemp("artifacts"), mistaken)
-    catsdogs.train(folder, studies=("curve",))
+    catsdogs.train(folder, studies=("learning_curve",))
     catsdogs.submit(folder)
     (data / "train/cat.\U0001f408.jpg").unlink()
     assert catsdogs.report(folder).missing == 1
@@ -202,7 +202,7 @@ def test_plots_are_to_be_seen_in_the_light_in_the_dark_and_on_paper(look, tmp_pa
     for scheme, media in (("light", "screen"), ("dark", "screen"), ("dark", "print")):
         page = look(scheme)
         page.emulate_media(media=media)
-        for name in ("histogram", "reliability", "roc", "path", "curve", "test"):
+        for name in ("histogram", "reliability", "roc", "path", "learning_curve", "test"):
             path = tmp_path / f"{scheme}-{media}-{name}.png"
             page.locator(f"#plot-{name} svg").screenshot(path=path)
             pixels = np.asarray(Image.open(path).convert("L"), float)

@@ -340,7 +340,7 @@ def test_what_train_was_asked_for_besides_is_shown_too(findings):
     names = ("log_loss", "accuracy", "auc", "brier", "calibration_error")
     scores = {name: 0.1 + n for n, name in enumerate(names)} | {"intervals": {name: [0.05, 9] for name in names}}
     curve = [{"images": n, "log_loss": 100 / n, "interval": [90 / n, 110 / n]} for n in (250, 500, 560)]
-    extra = {"nested": scores, "holdout": scores | {"log_loss": 0.2, "images": 1234}, "curve": curve}
+    extra = {"nested": scores, "holdout": scores | {"log_loss": 0.2, "images": 1234}, "learning_curve": curve}
     page = Page(page_of(replace(findings, metrics=findings.metrics | extra)))
     text = " ".join(page.text.split())
     assert "nested: all chosen without the fold 0.1000 0.0500 to 9.0000 1.1000" in text

@@ -142,7 +142,7 @@ def test_microsofts_pet_images_are_read_and_what_else_lies_there_is_counted(tmp_
         assert source.splits["train"].ids == ("cat.0", "cat.11", "cat.666", "dog.0", "dog.11", "dog.666")
         assert source.splits["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
         assert source.splits["train"].labels.dtype == "int8"
-        assert source.passed_over == len(others)
+        assert source.skipped == len(others)
 
 
 def test_the_layout_of_2017_has_a_labelled_test_split(tmp_path, pictures, write_folder):

@@ -269,7 +269,7 @@ def test_no_command_unpickles_anything(evil):
         ["submit"],
         ["train"],
         ["report"],
-        ["label", "data/test"],
+        ["predict", "data/test"],
         ["extract", "data"],
         ["run", "data"],
     ]

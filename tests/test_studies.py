@@ -25,14 +25,14 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def studied(made):
-    return catsdogs.train(made, holdout=0.15, studies=("nested", "curve"))
+    return catsdogs.train(made, holdout=0.15, studies=("nested", "learning_curve"))
 
 
 def test_the_studies_are_in_the_metrics_and_change_nothing_else(made, studied):
     metrics = json.loads((made / "metrics.json").read_text())
     assert metrics == studied.metrics
     plain = catsdogs.train(made).metrics
-    extra = {"holdout", "nested", "curve"}
+    extra = {"holdout", "nested", "learning_curve"}
     assert {name: value for name, value in metrics.items() if name not in extra} == plain
 
 
@@ -53,7 +53,7 @@ def test_a_stratified_share_is_held_out(studied):
 
 
 def test_more_images_make_a_better_head_and_the_last_point_is_all_of_them(studied):
-    curve = studied.metrics["curve"]
+    curve = studied.metrics["learning_curve"]
     assert [point["images"] for point in curve] == [250, 500, 560]
     assert curve[0]["log_loss"] > curve[-1]["log_loss"] == pytest.approx(studied.metrics["log_loss"])
     assert all(low < point["log_loss"] < high for point in curve for low, high in [point["interval"]])
@@ -73,8 +73,8 @@ def test_suspects_are_the_images_with_a_wrong_label_and_can_be_left_out(made):
     assert len(wrong & set(suspects)) >= 5
     assert len(set(suspects) - wrong) <= 2
     before = np.load(made / "head.npz")["coefficients"]
-    metrics = catsdogs.train(made, without=made / "suspects.csv").metrics
-    assert (metrics["images"], metrics["left_out"]) == (700, len(suspects))
+    metrics = catsdogs.train(made, exclude=made / "suspects.csv").metrics
+    assert (metrics["images"], metrics["excluded"]) == (700, len(suspects))
     after = np.load(made / "head.npz")["coefficients"]
     assert before.shape != after.shape or not np.allclose(before, after, rtol=0.01)
     with (made / "predictions.csv").open(newline="") as file:
@@ -87,7 +87,7 @@ def test_suspects_are_the_images_with_a_wrong_label_and_can_be_left_out(made):
         ({"holdout": 1.5}, "the share to hold out is 1.5"),
         ({"holdout": 0.99}, "training images that are left of the class cat: 4"),
         ({"holdout": 0.01}, "images held out of the class cat: 4"),
-        ({"without": "nowhere.csv"}, "nowhere.csv cannot be read: No such file"),
+        ({"exclude": "nowhere.csv"}, "nowhere.csv cannot be read: No such file"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_written(made, options, said):
@@ -104,4 +104,4 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(made, options, said)
 def test_a_list_of_what_to_leave_out_must_name_training_images(made, tmp_path, content, said):
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(CatsDogsError, match=said):
-        catsdogs.train(made, without=tmp_path / "list.csv")
+        catsdogs.train(made, exclude=tmp_path / "list.csv")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catsdogs.cli.output import label_csv
-from catsdogs.commands.predict import Labelled
+from catsdogs.cli.output import predictions_csv
+from catsdogs.commands.predict import Prediction
 
 NAMES = [
     "plain.jpg",
@@ -27,10 +27,10 @@ NAMES = [
 
 ANSWERS = f"""
 import numpy as np
-from catsdogs.commands.predict import Labelled
-from catsdogs.cli.output import pictures_shown, show_labels
+from catsdogs.commands.predict import Prediction
+from catsdogs.cli.output import previews_shown, show_predictions
 names = {NAMES!r}
-answers = [Labelled(name, "dog", 0.75) for name in names] + [Labelled("bad.jpg", None, None, "not a JPEG [bold]")]
+answers = [Prediction(name, "dog", 0.75) for name in names] + [Prediction("bad.jpg", None, None, "not a JPEG [bold]")]
 pictures = [np.zeros((30, 40, 3), np.uint8) + number for number in range(9)]
 """
 
@@ -71,7 +71,7 @@ def lines(said):
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_a_table_of_labels_fits_the_terminal_and_loses_nothing_of_any_name(columns):
-    said = in_terminal(columns, ANSWERS + "show_labels(answers)")
+    said = in_terminal(columns, ANSWERS + "show_predictions(answers)")
     shown = lines(said)
     assert max(line.cell_len for line in shown) <= columns
     assert all(line.plain.isprintable() for line in shown)
@@ -90,7 +90,7 @@ def test_a_table_of_labels_fits_the_terminal_and_loses_nothing_of_any_name(colum
 
 
 def test_without_colours_a_table_is_the_same_text_and_has_no_pictures():
-    code = ANSWERS + "show_labels(answers)\nprint(pictures_shown())"
+    code = ANSWERS + "show_predictions(answers)\nprint(previews_shown())"
     coloured, plain = (in_terminal(80, code, **environment) for environment in ({}, {"NO_COLOR": "1"}))
     assert "\x1b[1;31m" in coloured
     assert "\x1b[1;31m" not in plain
@@ -110,7 +110,10 @@ red_over_blue = np.zeros((240, 320, 3), np.uint8)
 red_over_blue[:120] = 255, 0, 0
 red_over_blue[120:] = 0, 0, 255
 thin = np.zeros((1, 320, 3), np.uint8)
-show_labels([Labelled("a.jpg", "cat", 0.1, picture=red_over_blue), Labelled("b.jpg", "cat", 0.1, picture=thin)])
+show_predictions([
+    Prediction("a.jpg", "cat", 0.1, picture=red_over_blue),
+    Prediction("b.jpg", "cat", 0.1, picture=thin),
+])
 """
 )
 
@@ -152,8 +155,8 @@ def test_a_terminal_that_cannot_show_pixels_is_not_asked():
 
 
 def test_labels_as_csv_are_a_row_an_image_in_the_columns_of_json():
-    answers = [Labelled(NAMES[2], "dog", 0.75), Labelled('=a,"b"\n', None, None, "not a JPEG, or damaged")]
-    rows = list(csv.reader(io.StringIO(label_csv(answers).decode())))
+    answers = [Prediction(NAMES[2], "dog", 0.75), Prediction('=a,"b"\n', None, None, "not a JPEG, or damaged")]
+    rows = list(csv.reader(io.StringIO(predictions_csv(answers).decode())))
     assert rows == [
         ["image", "label", "probability", "reason"],
         [r"\x1b[31mred\x1b]0;title\x07\xc2\x9b2J\xe2\x80\xaegpj.jpg", "dog", "0.75", ""],
@@ -182,17 +185,17 @@ import catsdogs
 from catsdogs.cli import main
 os.chdir({str(tmp_path)!r})
 catsdogs.run(".", weights={str(tiny_backbone)!r})
-def label(*arguments):
-    sys.argv = ["catsdogs", "label", *arguments]
+def predict(*arguments):
+    sys.argv = ["catsdogs", "predict", *arguments]
     try:
         main()
     except SystemExit as ended:
         print("ended with", ended.code)
 with open(os.devnull, "w") as sys.stderr:  # the bar is not looked at here
-    label("cat.0.jpg")
-    label("cat.0.jpg", "--no-preview")
+    predict("cat.0.jpg")
+    predict("cat.0.jpg", "--no-preview")
 sys.stderr = sys.stdout
-label("-")
+predict("-")
 """
     shown, hidden, told = in_terminal(80, code).split("ended with")[:3]
     assert "▀" in shown

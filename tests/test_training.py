@@ -7,7 +7,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.commands.train import why_stale
+from catsdogs.commands.train import head_staleness
 
 
 def make_features(count, seed=0):
@@ -76,14 +76,14 @@ def test_training_again_gives_the_same_bytes(artifacts):
 
 
 def test_a_head_is_current_until_the_features_change(artifacts):
-    assert why_stale(artifacts)
+    assert head_staleness(artifacts)
     catsdogs.train(artifacts)
-    assert why_stale(artifacts) is None
+    assert head_staleness(artifacts) is None
     ids, labels, features = make_features(210)
     import_features(ids, labels, {"224": features}, artifacts=artifacts)
-    assert why_stale(artifacts)
+    assert head_staleness(artifacts)
     catsdogs.train(artifacts)
-    assert why_stale(artifacts) is None
+    assert head_staleness(artifacts) is None
 
 
 def test_the_estimator_works_in_peoples_own_code_and_the_arrays_open_with_numpy(artifacts):
@@ -106,7 +106,7 @@ def test_a_labelled_test_split_is_scored_and_not_trained_on(artifacts):
     coefficients = np.load(artifacts / "head.npz")["coefficients"]
     ids, labels, features = make_features(80, seed=1)
     import_features(ids, labels, {"224": features}, artifacts=artifacts, split="test")
-    assert why_stale(artifacts)
+    assert head_staleness(artifacts)
     with_test = catsdogs.train(artifacts).metrics
     assert np.array_equal(np.load(artifacts / "head.npz")["coefficients"], coefficients)
     test = with_test.pop("test")
@@ -152,10 +152,10 @@ def test_a_head_is_not_valid_when_a_file_that_was_written_with_it_is_not_what_it
         (artifacts / name).unlink()
     else:
         (artifacts / name).write_bytes(b"" if damage == "empty" else whole.replace(b"0", b"1"))
-    assert why_stale(artifacts)
+    assert head_staleness(artifacts)
     catsdogs.train(artifacts)
     assert (artifacts / name).read_bytes() == whole
-    assert why_stale(artifacts) is None
+    assert head_staleness(artifacts) is None
 
 
 @pytest.mark.parametrize(("text", "other"), [("positive", "negative"), ('"cat"', '"cow"'), ("precision", "prediction")])

@@ -74,7 +74,7 @@ def test_verifying_writes_nothing_but_the_lock(artifacts):
 
 def test_a_submission_of_another_head_is_not_well_until_it_is_written_anew(artifacts, tmp_path):
     (tmp_path / "without.csv").write_text("id\ncat.2\n")
-    catsdogs.train(artifacts, without=tmp_path / "without.csv")
+    catsdogs.train(artifacts, exclude=tmp_path / "without.csv")
     found = catsdogs.verify(artifacts)
     (problem,) = found.problems
     assert "submission.csv is stale: it is of another head, or of other features. Run catsdogs submit" in problem
@@ -202,30 +202,30 @@ def test_a_head_of_other_features_and_a_note_that_is_none_are_not_well(artifacts
 
 def test_a_cache_that_is_not_complete_is_not_well(artifacts, whole):
     ids = [f"cat.{n}" for n in range(3)]
-    origin = catsdogs.load_features(artifacts).origin
+    provenance = catsdogs.load_features(artifacts).provenance
     from catsdogs.cache import CacheWriter, digest
 
     other = artifacts / "other"
-    writer = CacheWriter(other / "features", origin, ("224",), {"train": (ids, np.zeros(3, np.int8))})
+    writer = CacheWriter(other / "features", provenance, ("224",), {"train": (ids, np.zeros(3, np.int8))})
     writer.put("train", 0, digest(b"a"), np.zeros((1, 2048), np.float32))
     (problem,) = catsdogs.verify(other).problems
     assert "not complete" in problem
 
 
 def test_checking_25_000_rows_takes_half_a_second():
-    from catsdogs.cache import Origin, rows
+    from catsdogs.cache import Provenance, rows
 
     n = 25_000
     features = np.zeros((n, 2048), np.float32)
     features[:, 0] = np.arange(n)
-    origin = Origin("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none")
+    provenance = Provenance("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none")
     ids = np.array([f"cat.{row}" for row in range(n)])
     digests = np.zeros((n, 16), np.uint8)
-    sums = np.fromiter(rows.sums(origin, "224", ids.tolist(), digests, features), np.uint64, n)
+    sums = np.fromiter(rows.sums(provenance, "224", ids.tolist(), digests, features), np.uint64, n)
     stored = rows.Rows(ids, np.zeros(n, np.int8), digests, {"224": features}, {"224": sums}, {}, [])
     taken = []
     for _ in range(5):
         start = time.thread_time()
-        assert rows.check(stored, origin).all()
+        assert rows.check(stored, provenance).all()
         taken.append(time.thread_time() - start)
     assert min(taken) < 0.5  # processor time, so that a busy machine fails no test

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import catsdogs
-from catsdogs import CatsDogsError, Compute, load_features
+from catsdogs import CatsDogsError, ComputeOptions, load_features
 from catsdogs.images.views import View, parse_views
 from catsdogs.inference import batches as belt_module
 
@@ -25,7 +25,7 @@ def extract(tmp_path, tiny_backbone):
             data,
             artifacts=tmp_path / artifacts,
             weights=str(tiny_backbone),
-            compute=Compute(views or None),
+            compute=ComputeOptions(views=views or None),
             **options,
         )
 
@@ -59,13 +59,13 @@ def test_each_view_is_what_the_first_would_be_of_an_image_so_changed(folder, ext
 
 def test_a_view_added_later_is_all_that_is_computed_and_ends_in_the_same_bytes(folder, extract, tmp_path, monkeypatch):
     decoded = []
-    decode = belt_module.decode_squares
+    decode = belt_module.decode_resized
 
     def noted(data, sizes, *, counted=0):
         decoded.append(sorted(sizes))
         return decode(data, sizes, counted=counted)
 
-    monkeypatch.setattr(belt_module, "decode_squares", noted)
+    monkeypatch.setattr(belt_module, "decode_resized", noted)
     (folder / "train/dog.1.jpg").write_bytes(b"this is no image")
     extract(folder)
     assert decoded == [[224]] * 12
@@ -125,7 +125,7 @@ def test_a_head_of_several_views_labels_images_by_all_of_them(folder, extract, t
         (folder / name).write_bytes(encode(draw(number), "JPEG"))
     extract(folder, "224", "224m")
     catsdogs.train(tmp_path / "artifacts")
-    answers = catsdogs.label(folder / "train", artifacts=tmp_path / "artifacts")
+    answers = catsdogs.predict(folder / "train", artifacts=tmp_path / "artifacts")
     from catsdogs.artifacts import Artifacts
     from catsdogs.head import load
 

@@ -16,7 +16,7 @@ from ..errors import CatsDogsError
 from ..images.decoding import SIZE
 from ..progress import Progress
 from .engines import AUTO, ENGINES, Engine, choose_engine
-from .quantized import INT8, Quantized, must_be_installed, quantize
+from .quantized import INT8, Quantized, check_installed, quantize
 from .recipe import keras_recipe
 from .weights import Weights, choose_weights, fetch_imagenet
 
@@ -28,18 +28,18 @@ __all__ = [
     "Backbone",
     "Quantized",
     "Weights",
+    "check_installed",
     "choose_engine",
     "choose_weights",
-    "drawn_picture",
     "fetch_imagenet",
     "keras_recipe",
     "load",
-    "must_be_installed",
+    "probe_image",
     "quantize",
 ]
 
 FULL, WIDTH = "float32", 2048
-_TAKE_PART = {
+_PACKAGES = {
     "tensorflow": ("tensorflow",),
     "openvino": ("openvino", "tensorflow"),
     "jax": ("jax", "jaxlib"),
@@ -53,7 +53,7 @@ TOLERANCES = {"float32": 1e-3, "bfloat16": 0.045, "float16": 0.045, INT8: np.inf
 
 Of the difference and not of the angle, as all features of random weights point almost the same way; 0.045 is a cosine
 of 0.999. ResNet50 is 3e-7 away at float32 and 3e-3 at bfloat16; with the channels swapped it is 0.5 (random:0,
-`drawn_picture`, 2 cores of an AMD EPYC with AVX-512 bf16). A network that 16 bits do not suit is computed in 32. In 8
+`probe_image`, 2 cores of an AMD EPYC with AVX-512 bf16). A network that 16 bits do not suit is computed in 32. In 8
 bits it is made for pictures like the user's, and far off on one that is drawn: `calibration` compares it on theirs."""
 
 
@@ -85,9 +85,9 @@ class Backbone:
     streams : int
         How many calls may run at the same time.
     precision, engine, device : str
-    compared : dict of str to float
+    int8_similarity : dict of str to float
         How near to float32 it was found to be; empty where nobody has looked.
-    halved : bool
+    batch_reduced : bool
         Whether the device had too little memory for the usual batch.
 
     Raises
@@ -113,13 +113,13 @@ class Backbone:
 
         self.model, self.sha256 = build(weights, sizes[0], progress=progress)
         self.network = network
-        self.compared: dict[str, float] = {}
+        self.int8_similarity: dict[str, float] = {}
         self.engine, self.device = self._kind.name, self._kind.device()
         self.precision = self._kind.native_precision() if precision == AUTO else precision
         usual = self._kind.batches[self.device]
         self._batches = {size: _batch_of(size, usual) for size in sizes}
         self._engines: dict[int, Engine] = {}
-        self.batch, self.halved, self._lock = max(self._batches.values()), False, threading.Lock()
+        self.batch, self.batch_reduced, self._lock = max(self._batches.values()), False, threading.Lock()
         for size in sizes:
             plain = self._plain(weights, size)
             try:
@@ -169,7 +169,7 @@ class Backbone:
     @property
     def versions(self) -> dict[str, str]:
         """Of the packages that take part, by name."""
-        return {name: version(name) for name in (*_TAKE_PART[self.engine], "keras", "numpy", "pillow")}
+        return {name: version(name) for name in (*_PACKAGES[self.engine], "keras", "numpy", "pillow")}
 
     def _halve(self, size: int, batch: int, error: MemoryError) -> None:
         """Go on with half the batch that did not fit, unless another thread has seen to that."""
@@ -181,9 +181,9 @@ class Backbone:
                     f"the {self.device} has not the memory for one image of {size} x {size}",
                     "Free some, or give --engine another",
                 ) from error
-            if not self.halved:
+            if not self.batch_reduced:
                 _log.warning("too little memory on the %s for %d images at once: fewer from now on", self.device, batch)
-            self.halved = True
+            self.batch_reduced = True
             self._engines[size] = self._engine((batch // 2, size, size, 3))
             self._batches[size] = batch // 2
 
@@ -191,9 +191,9 @@ class Backbone:
         from . import network
 
         try:
-            (plain,) = network.plain_features(self.model, drawn_picture(size)[np.newaxis])
+            (plain,) = network.plain_features(self.model, probe_image(size)[np.newaxis])
         except Exception as error:
-            raise _fails(weights, size, error) from error
+            raise _compute_error(weights, size, error) from error
         if not 0 < np.linalg.norm(plain.astype(np.float64)) < np.inf:
             raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Give other weights")
         return np.asarray(plain)
@@ -206,12 +206,12 @@ class Backbone:
         shape = (self._batches[size], size, size, 3)
         try:
             self._engines[size] = self._engine(shape)
-            (computed,) = self.features(drawn_picture(size)[None])
+            (computed,) = self.features(probe_image(size)[None])
         except CatsDogsError:
             raise
         except Exception as error:
-            raise _fails(weights, size, error) from error
-        _must_agree(plain, computed, weights, self.precision)
+            raise _compute_error(weights, size, error) from error
+        _check_agreement(plain, computed, weights, self.precision)
 
 
 def load(
@@ -238,7 +238,7 @@ def load(
     return backbone
 
 
-def drawn_picture(size: int) -> NDArray[np.uint8]:
+def probe_image(size: int) -> NDArray[np.uint8]:
     """Draw a picture of shape (size, size, 3), uint8, whose channels differ: what a new backbone is tried on."""
     rows, columns = np.mgrid[0:size, 0:size] / size
     waves = np.sin(12 * rows * columns) * np.cos(9 * rows)
@@ -251,16 +251,18 @@ def _batch_of(size: int, usual: int) -> int:
     return max(1, 1 << int(np.log2(usual * SIZE**2 / size**2)))
 
 
-def _fails(weights: Weights, size: int, error: Exception) -> CatsDogsError:
+def _compute_error(weights: Weights, size: int, error: Exception) -> CatsDogsError:
     from . import network
 
     return CatsDogsError(
-        f"{weights.name} fails on a picture of {size} x {size}: {network.gist(error)}",
+        f"{weights.name} fails on a picture of {size} x {size}: {network.summarize_error(error)}",
         "Give weights that compute images of that size on this machine",
     )
 
 
-def _must_agree(plain: NDArray[np.float32], computed: NDArray[np.float32], weights: Weights, precision: str) -> None:
+def _check_agreement(
+    plain: NDArray[np.float32], computed: NDArray[np.float32], weights: Weights, precision: str
+) -> None:
     apart = float(np.linalg.norm(computed.astype(np.float64) - plain) / np.linalg.norm(plain.astype(np.float64)))
     _log.debug("%s in %s is %.1e of the features' norm away from plain Keras", weights.name, precision, apart)
     if not apart <= TOLERANCES[precision]:

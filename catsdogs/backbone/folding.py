@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .frameworks import keras
-from .network import to_numpy, undrawn
+from .network import to_numpy, zero_init_config
 
 FULL = "float32"
 
@@ -41,7 +41,7 @@ def fold(model: Any, precision: str) -> Any:
     passed_by: list[Any] = []
 
     def clone(layer: Any) -> Any:
-        config = undrawn(layer)
+        config = zero_init_config(layer)
         if not isinstance(layer, keras().Layer):  # a bare operation, such as x / 255: no weights, its input's precision
             return type(layer).from_config(config)
         if precision != FULL:

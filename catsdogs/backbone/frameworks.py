@@ -29,7 +29,7 @@ def keras() -> Any:
     # What keras.json says is meant for the user's own work.
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        with silence():
+        with suppress_stderr():
             import keras
 
             # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
@@ -69,7 +69,7 @@ def keras() -> Any:
 @cache
 def openvino() -> Any:
     """Import OpenVINO."""
-    with _untold():
+    with without_telemetry():
         import openvino
     return openvino
 
@@ -79,7 +79,7 @@ def nncf() -> Any:
     """Import NNCF, and keep it from logging, and from changing how others log."""
     loggers = logging.getLoggerClass()
     try:
-        with _untold():
+        with without_telemetry():
             import nncf
     finally:
         logging.setLoggerClass(loggers)
@@ -88,7 +88,7 @@ def nncf() -> Any:
 
 
 @contextmanager
-def _untold() -> Iterator[None]:
+def without_telemetry() -> Iterator[None]:
     """Keep Intel's packages from telling Google Analytics that they are used, as they do at their import and later.
 
     They do without the package that sends it where that is not installed.
@@ -105,7 +105,7 @@ def _untold() -> Iterator[None]:
 
 
 @contextmanager
-def silence() -> Iterator[None]:
+def suppress_stderr() -> Iterator[None]:
     """Keep from standard error what C++ code writes there, however it was asked not to; show it if the block fails.
 
     TensorFlow logs to file descriptor 2 before it has read any of its own settings.

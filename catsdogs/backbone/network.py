@@ -97,10 +97,12 @@ def _resnet50(classes: int | None = None) -> Any:
             pooling="avg" if classes is None else None,
             classes=classes or 1000,
         )
-    return keras().models.clone_model(model, clone_function=lambda layer: type(layer).from_config(undrawn(layer)))
+    return keras().models.clone_model(
+        model, clone_function=lambda layer: type(layer).from_config(zero_init_config(layer))
+    )
 
 
-def undrawn(layer: Any) -> dict[str, Any]:
+def zero_init_config(layer: Any) -> dict[str, Any]:
     """Return the configuration of a layer like this one whose kernels, where it is one of Keras' own, are zeros.
 
     Others are to come, and to draw some first takes JAX, which compiles that for each shape, seconds.
@@ -137,12 +139,12 @@ def _from_weights_file(path: Path) -> Any:
             # The older format must be taken whole, of the newer what the architecture has a place for.
             classes = _classes_of(file) if older else None
         model = _resnet50(classes)
-        with tempfile.TemporaryDirectory() as folder, _without_remarks():
+        with tempfile.TemporaryDirectory() as folder, _ignore_warnings():
             named = Path(folder, "resnet50.h5" if older else "resnet50.weights.h5")
             named.symlink_to(path.resolve())
             model.load_weights(named)
     except Exception as error:
-        raise CatsDogsError(f"{path} holds no weights of Keras' ResNet50: {gist(error)}", _WANTED) from error
+        raise CatsDogsError(f"{path} holds no weights of Keras' ResNet50: {summarize_error(error)}", _WANTED) from error
     if classes is None:
         return model
     bare = _resnet50()
@@ -169,11 +171,11 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             given = json.loads(archive.read("config.json"))
-        config = json.dumps(_nameless(given["config"]), sort_keys=True)
-        with _without_remarks(), _safe_mode():
-            _must_hold_its_weights(path, given)
+        config = json.dumps(_normalized_config(given["config"]), sort_keys=True)
+        with _ignore_warnings(), _safe_mode():
+            _check_declared_weights(path, given)
             model = keras().saving.load_model(path, compile=False, safe_mode=True)
-        _must_fit(path, model.inputs, model.outputs, size)
+        _check_signature(path, model.inputs, model.outputs, size)
     except CatsDogsError:
         raise
     except Exception as error:
@@ -182,7 +184,7 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
                 f"{path} holds code of its own, such as a Lambda layer, and that is never run",
                 "Build those layers from Keras' own and save the model again",
             ) from error
-        raise CatsDogsError(f"{path} does not load as a Keras model: {gist(error)}", _WANTED) from error
+        raise CatsDogsError(f"{path} does not load as a Keras model: {summarize_error(error)}", _WANTED) from error
     (output,) = model.outputs
     if len(output.shape) == 4:
         output = keras().layers.GlobalAveragePooling2D()(output)
@@ -190,7 +192,7 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
     return keras().Model(model.inputs[0], output), config
 
 
-def _must_hold_its_weights(path: Path, config: Any) -> None:
+def _check_declared_weights(path: Path, config: Any) -> None:
     """Refuse a model that declares far more weights than lie in its file, before room is made for them."""
     with _without_weights():
         model = keras().saving.deserialize_keras_object(config)
@@ -218,7 +220,7 @@ def _without_weights() -> Iterator[None]:
         del waiting[before:]  # else Keras would make room for them at the end of its next such scope
 
 
-def _must_fit(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
+def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
     taken: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in inputs]
     given: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in outputs]
     if len(taken) != 1 or len(taken[0]) != 4 or taken[0][3] != 3 or "float" not in inputs[0].dtype:
@@ -234,20 +236,22 @@ def _must_fit(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> N
         raise CatsDogsError(f"{path} does not give {WIDTH} features, but {what}", _WANTED)
 
 
-def _nameless(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
+def _normalized_config(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
     """Return a model's configuration without what tells one saving of the same network from another.
 
     Keras counts layers' names up in a process, so their places stand for them; and it numbers objects by address.
     """
     if isinstance(config, list):
-        return [places.get(item, item) if isinstance(item, str) else _nameless(item, places) for item in config]
+        return [
+            places.get(item, item) if isinstance(item, str) else _normalized_config(item, places) for item in config
+        ]
     if not isinstance(config, dict):
         return config
     if "layers" in config:
         places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
         config = config | {"name": None}
     return {
-        key: places[value] if key == "name" and value in places else _nameless(value, places)
+        key: places[value] if key == "name" and value in places else _normalized_config(value, places)
         for key, value in config.items()
         if key != "shared_object_id"
     }
@@ -296,7 +300,7 @@ def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
 
 def to_numpy(tensor: Any) -> NDArray[Any]:
     """Return what a tensor or a variable of any backend holds."""
-    with _without_remarks():  # Keras does it in a way that NumPy has deprecated
+    with _ignore_warnings():  # Keras does it in a way that NumPy has deprecated
         return np.asarray(keras().ops.convert_to_numpy(tensor))
 
 
@@ -313,14 +317,14 @@ def _safe_mode() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _without_remarks() -> Iterator[None]:
+def _ignore_warnings() -> Iterator[None]:
     """Keep Keras from warning of what it finds in a file: what matters is raised."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def gist(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
     """Return the part of Keras' or HDF5's message that says what is wrong, on one line."""
     said = re.sub(r"\{\{.*?\}\} |\x1b\[\d+m", "", str(error).rpartition("Exception encountered: ")[2])
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("Exception encountered")]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import FULL, fold
-from .frameworks import openvino, silence
+from .frameworks import openvino, suppress_stderr
 from .network import MEANS_BGR
 from .quantized import INT8, Quantized
 from .tensorflow import compile_graph
@@ -41,7 +41,7 @@ class OpenVINOEngine:
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         self.precision = precision
-        with silence():
+        with suppress_stderr():
             core = openvino().Core()
             if isinstance(model, Quantized):
                 network = core.read_model(model.graph, model.weights)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
-from .frameworks import nncf, openvino, silence
+from .frameworks import nncf, openvino, suppress_stderr
 
 INT8 = "int8"
 
@@ -41,7 +41,7 @@ class Quantized:
         return hashlib.sha256(self.graph + self.weights).hexdigest()
 
 
-def must_be_installed() -> None:
+def check_installed() -> None:
     """Refuse to quantize where what that needs is not there.
 
     Raises
@@ -76,7 +76,7 @@ def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
 
     # One by one, as NNCF keeps what lies between all layers: of eight ResNet50 takes 2.2 GiB, of one 1.4.
     singles = np.split(pictures, len(pictures))
-    with silence():
+    with suppress_stderr():
         network = converted(model, (None, *model.inputs[0].shape[1:]))
     # NNCF draws bars, whatever it is told of logging.
     with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from . import network
-from .frameworks import keras, silence
+from .frameworks import keras, suppress_stderr
 from .weights import Weights
 
 
@@ -24,7 +24,7 @@ def keras_recipe(weights: Weights, folder: Path, size: int) -> float | None:
 
     model, _ = network.build(weights, size)
     try:
-        with silence():
+        with suppress_stderr():
             images = keras().utils.image_dataset_from_directory(
                 folder, labels=None, image_size=(size, size), batch_size=32, shuffle=False, verbose=False
             )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import FULL, fold
-from .frameworks import silence
+from .frameworks import suppress_stderr
 from .hardware import cpu_computes
 from .network import from_rgb
 
@@ -33,7 +33,7 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         self.precision = precision
-        with silence():
+        with suppress_stderr():
             self._graph = compile_graph(fold(model, precision), shape)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -53,7 +53,7 @@ class TensorFlowEngine:
     @staticmethod
     def device() -> str:
         """Return "gpu" or "cpu"."""
-        with silence():
+        with suppress_stderr():
             return "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
 
     @staticmethod

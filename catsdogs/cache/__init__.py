@@ -9,7 +9,7 @@ and whoever opens the cache next finishes the renames.
 
 from .duplicates import count_duplicates, group_images, kept_duplicates, load_duplicates
 from .importing import import_features
-from .manifest import UNKNOWN, Manifest, Origin, differences
+from .manifest import UNKNOWN, Manifest, Provenance, differences
 from .manifest import read as read_manifest
 from .networks import read_network, write_network
 from .npy import describe as describe_array
@@ -24,7 +24,7 @@ __all__ = [
     "DamagedError",
     "Features",
     "Manifest",
-    "Origin",
+    "Provenance",
     "count_duplicates",
     "describe_array",
     "differences",

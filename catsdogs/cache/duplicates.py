@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, read_json, to_sealed_json, unseal, write_atomically, writing
+from ..artifacts import Artifacts, read_json, to_sealed_json, unseal, write_atomic, write_lock
 from ..errors import CatsDogsError
 from ..progress import Progress
 from .manifest import SPLITS
@@ -52,14 +52,14 @@ def load_duplicates(artifacts: str | Path = "artifacts", *, progress: Progress |
     kept = kept_duplicates(artifacts)
     if kept is not None:
         return kept
-    with writing(where):
+    with write_lock(where):
         of = digests(artifacts)
         pairs = _find(artifacts, [split for split in SPLITS if split in of], progress)
         file = io.BytesIO()
         np.save(file, pairs, allow_pickle=False)
-        write_atomically(where.duplicates, file.getvalue())
-        facts = {"method": _METHOD, "of": of, "duplicates.npy": hashlib.sha256(file.getvalue()).hexdigest()}
-        write_atomically(where.duplicates_facts, to_sealed_json(facts))
+        write_atomic(where.duplicates, file.getvalue())
+        metadata = {"method": _METHOD, "of": of, "duplicates.npy": hashlib.sha256(file.getvalue()).hexdigest()}
+        write_atomic(where.duplicates_metadata, to_sealed_json(metadata))
     return pairs
 
 
@@ -67,11 +67,11 @@ def kept_duplicates(artifacts: str | Path = "artifacts") -> NDArray[Any] | None:
     """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
     where = Artifacts(Path(artifacts))
     try:
-        facts, content = read_json(where.duplicates_facts, ""), where.duplicates.read_bytes()
+        metadata, content = read_json(where.duplicates_metadata, ""), where.duplicates.read_bytes()
     except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
         return None
     now = {"method": _METHOD, "of": digests(artifacts), "duplicates.npy": hashlib.sha256(content).hexdigest()}
-    if not unseal(facts) or facts != now:
+    if not unseal(metadata) or metadata != now:
         return None
     pairs: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     return pairs

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..artifacts import Artifacts, writing
+from ..artifacts import Artifacts, write_lock
 from ..errors import CatsDogsError
 from ..sources.classes import parse_classes
 from ..sources.layout import MAX_NAME
 from .duplicates import load_duplicates
-from .manifest import IMPORTED, SPLITS, UNKNOWN, Origin
+from .manifest import IMPORTED, SPLITS, UNKNOWN, Provenance
 from .reading import DamagedError
 from .rows import WIDTH, digest
 from .rows import files as rows_files
@@ -77,8 +77,8 @@ def import_features(
         )
     key = natsort_keygen()
     order = sorted(range(len(names)), key=lambda row: (key(names[row]), names[row]))
-    origin = Origin(
-        form=backbone,
+    provenance = Provenance(
+        weights_name=backbone,
         sha256=hashlib.sha256(f"imported:{backbone}".encode()).hexdigest(),
         fingerprint=f"imported:{backbone}",
         pixels=UNKNOWN,
@@ -88,7 +88,7 @@ def import_features(
     wanted = {split: ([names[row] for row in order], of_rows[order].astype(np.int8))}
     ordered = tuple(natsorted(arrays))
     where = Artifacts(Path(artifacts))
-    with writing(where), CacheWriter(where.features, origin, ordered, wanted, classes=pair) as writer:
+    with write_lock(where), CacheWriter(where.features, provenance, ordered, wanted, classes=pair) as writer:
         for place, row in enumerate(order):
             features = np.array([arrays[view][row] for view in ordered], np.float32)
             # The image is not at hand; its features stand for it, so equal images still get equal digests.

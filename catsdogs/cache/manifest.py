@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifacts, read_json, sync_folder, to_sealed_json, unseal, write_atomically, writing
+from ..artifacts import Artifacts, read_json, sync_folder, to_sealed_json, unseal, write_atomic, write_lock
 from ..errors import CatsDogsError
 from ..sources.classes import CLASSES, Classes
 
@@ -24,12 +24,12 @@ _REMEDY = "Restore it from a copy, or remove the folder it is in and run catsdog
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """What made a cache's features.
 
     Parameters
     ----------
-    form : str
+    weights_name : str
         The backbone's weights as they were asked for, without folders: "imagenet", "random:0", "mine.keras".
     sha256 : str
         Identity of the backbone: SHA-256 of its weights and its configuration.
@@ -45,7 +45,7 @@ class Origin:
         SHA-256 of the quantized network that lies beside the features; empty where nothing is quantized.
     """
 
-    form: str
+    weights_name: str
     sha256: str
     fingerprint: str
     pixels: str
@@ -61,7 +61,7 @@ class Origin:
 
 
 def differences(pixels: str, others: str) -> str:
-    """Return what an origin says of its pixels that is not said of others; "" where nothing is known of either."""
+    """Return what an provenance says of its pixels that is not said of others; "" where nothing is known of either."""
     if UNKNOWN in (pixels, others):
         return ""
     return ", ".join(part for part in pixels.split(", ") if part not in others.split(", "))
@@ -73,7 +73,7 @@ class Manifest:
 
     Parameters
     ----------
-    origin : Origin
+    provenance : Provenance
     views : tuple of str
         Names of the views, each of them a file in every split.
     splits : dict of str to dict
@@ -86,18 +86,18 @@ class Manifest:
         Files that go by this manifest.
     classes : pair of str
         What the labels 0 and 1 are called.
-    compared : dict of str to float
+    int8_similarity : dict of str to float
         Of int8: cosine to float32 of a sample's features, the "least" and the "mean", and how many "images" it has;
         empty while rows are being written.
     """
 
-    origin: Origin
+    provenance: Provenance
     views: tuple[str, ...]
     splits: dict[str, dict[str, Any]]
     renames: tuple[str, ...] = ()
     removals: tuple[str, ...] = ()
     classes: Classes = CLASSES
-    compared: dict[str, float] = field(default_factory=dict)
+    int8_similarity: dict[str, float] = field(default_factory=dict)
 
     @property
     def has_labels(self) -> bool:
@@ -115,7 +115,7 @@ def read(folder: Path) -> Manifest | None:
     """
     manifest = _parse(folder / "manifest.json")
     if manifest and (manifest.renames or manifest.removals):
-        with writing(Artifacts(folder.parent)):
+        with write_lock(Artifacts(folder.parent)):
             return roll_forward(folder)
     return manifest
 
@@ -131,7 +131,7 @@ def roll_forward(folder: Path) -> Manifest | None:
     for split in SPLITS:
         for stray in [*(folder / split).glob("*.npy.new"), *(folder / split).glob("*.csv.new")]:
             stray.unlink()
-    kept = network_files(manifest.origin.network) if manifest else ()
+    kept = network_files(manifest.provenance.network) if manifest else ()
     for stray in set(folder.glob("int8.*")) - {folder / name for name in kept}:
         stray.unlink()
     (folder / "manifest.json.new").unlink(missing_ok=True)
@@ -145,21 +145,21 @@ def network_files(sha256: str) -> tuple[str, ...]:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Commit a manifest, then carry out what it says and take that off it."""
-    write_atomically(folder / "manifest.json", to_bytes(manifest))
+    write_atomic(folder / "manifest.json", to_bytes(manifest))
     if manifest.renames or manifest.removals:
         _carry_out(folder, manifest)
 
 
 def to_bytes(manifest: Manifest) -> bytes:
     """Return the content of `manifest.json`, its own SHA-256 last."""
-    made = asdict(manifest.origin)
+    made = asdict(manifest.provenance)
     network = made.pop("network")
     content = {
         "format": FORMAT,
         "classes": list(manifest.classes),
-        "backbone": {name: made.pop(name) for name in ("form", "sha256", "fingerprint")},
+        "backbone": {"form": made.pop("weights_name")} | {name: made.pop(name) for name in ("sha256", "fingerprint")},
         **made,
-        **({"int8": {"network": network, "compared": manifest.compared}} if network else {}),
+        **({"int8": {"network": network, "compared": manifest.int8_similarity}} if network else {}),
         "views": list(manifest.views),
         "splits": {split: manifest.splits[split] for split in SPLITS if split in manifest.splits},
         "renames": list(manifest.renames),
@@ -183,9 +183,10 @@ def _parse(path: Path) -> Manifest | None:
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
     first, second = content.get("classes", CLASSES)
     int8 = content.get("int8", {"network": "", "compared": {}})
+    backbone = content["backbone"]
     made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
     return Manifest(
-        Origin(**content["backbone"], **made, network=int8["network"]),
+        Provenance(backbone["form"], backbone["sha256"], backbone["fingerprint"], **made, network=int8["network"]),
         tuple(content["views"]),
         content["splits"],
         tuple(content["renames"]),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..artifacts import write_atomically
+from ..artifacts import write_atomic
 from ..backbone import Quantized
 from ..errors import CatsDogsError
 from .manifest import network_files
@@ -17,8 +17,8 @@ def write_network(folder: Path, network: Quantized) -> None:
     """
     graph, weights = (folder / name for name in network_files(network.sha256))
     if not _is_there(graph, network.graph) or not _is_there(weights, network.weights):
-        write_atomically(weights, network.weights)
-        write_atomically(graph, network.graph)
+        write_atomic(weights, network.weights)
+        write_atomic(graph, network.graph)
 
 
 def read_network(folder: Path, sha256: str) -> Quantized:

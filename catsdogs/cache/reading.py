@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, must_be_at_rest, to_json
+from ..artifacts import Artifacts, require_unlocked, to_json
 from ..errors import CatsDogsError
 from ..sources.classes import Classes
 from . import manifest as manifests
 from . import rows
-from .manifest import IMPORTED, Manifest, Origin
+from .manifest import IMPORTED, Manifest, Provenance
 
 _MEND = "Run catsdogs extract with the same images: it computes again what is damaged, and only that"
 _GO_ON = "Run catsdogs extract with the same images: it goes on where it stopped"
@@ -38,7 +38,7 @@ class Features:
     unreadable : dict of str to str
         Why an image is unreadable, by id.
     views : tuple of str
-    origin : Origin
+    provenance : Provenance
         What made them.
     digest : str
         SHA-256 of what made them and of all that the split holds; changes when anything of that does.
@@ -53,7 +53,7 @@ class Features:
     features: NDArray[np.float32]
     unreadable: dict[str, str]
     views: tuple[str, ...]
-    origin: Origin
+    provenance: Provenance
     digest: str
     classes: Classes
 
@@ -103,7 +103,7 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
         return _load(folder, manifest, split, partial=partial)
     except DamagedError:
         # Not damaged, if it is another run that has changed it since the manifest was read.
-        must_be_at_rest(Artifacts(Path(artifacts)))
+        require_unlocked(Artifacts(Path(artifacts)))
         if manifests.read(folder) != manifest:
             return load_features(artifacts, split, partial=partial)
         raise
@@ -114,7 +114,7 @@ class DamagedError(CatsDogsError):
 
 
 def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool) -> Features:
-    imported = manifest is not None and manifest.origin.engine == IMPORTED
+    imported = manifest is not None and manifest.provenance.engine == IMPORTED
     if manifest is None or split not in manifest.splits:
         raise CatsDogsError(
             f"there are no {split} features in {folder}",
@@ -131,7 +131,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
     arrays = list(stored.features.values())
     features = np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
     of_views = np.split(features, len(manifest.views), axis=1)
-    status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.origin)
+    status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.provenance)
     keep = np.flatnonzero(status)
     if not partial and len(keep) < len(status):
         raise DamagedError(
@@ -151,11 +151,11 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
         features=features if len(keep) == len(status) else features[keep],
         unreadable={name: stored.reasons[name] for name in ids[status[keep] == rows.UNREADABLE].tolist()},
         views=manifest.views,
-        origin=manifest.origin,
+        provenance=manifest.provenance,
         digest=digest.hexdigest(),
         classes=manifest.classes,
     )
 
 
 def _digest(manifest: Manifest, entry: Mapping[str, Any]) -> "hashlib._Hash":
-    return hashlib.sha256(to_json([manifest.origin.key, manifest.views, entry["sha256"]]))
+    return hashlib.sha256(to_json([manifest.provenance.key, manifest.views, entry["sha256"]]))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import npy
-from .manifest import Origin
+from .manifest import Provenance
 
 WIDTH = 2048
 """Features of one view of one image."""
@@ -117,42 +117,42 @@ def read(folder: Path, entry: Mapping[str, Any], views: Sequence[str], *, ids: N
     )
 
 
-def check(rows: Rows, origin: Origin) -> NDArray[np.uint8]:
+def check(rows: Rows, provenance: Provenance) -> NDArray[np.uint8]:
     """Return what each row is found to be, of shape (n,), uint8: what `status.npy` should say.
 
     A row that does not match its checksum in every view is UNSEEN, and so is an unreadable image without a reason:
     the checksum does not cover that. An unreadable image's features are NaN, so nothing else need tell it.
     """
-    return status_of(rows, sound(rows, origin))
+    return status_of(rows, valid(rows, provenance))
 
 
-def sound(rows: Rows, origin: Origin) -> dict[str, NDArray[np.bool_]]:
+def valid(rows: Rows, provenance: Provenance) -> dict[str, NDArray[np.bool_]]:
     """Return by view which rows, of shape (n,), match their checksums and, where they are NaN, have a reason."""
     ids = rows.ids.tolist()
     found = {}
     for view, features in rows.features.items():
-        wanted = np.fromiter(sums(origin, view, ids, rows.digests, features), np.uint64, len(ids))
+        wanted = np.fromiter(sums(provenance, view, ids, rows.digests, features), np.uint64, len(ids))
         found[view] = wanted == rows.sums[view]
         for row in np.flatnonzero(np.isnan(features[:, 0])):
             found[view][row] &= ids[row] in rows.reasons
     return found
 
 
-def status_of(rows: Rows, sound: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
-    """Return the same as `check`, where `sound` is known."""
+def status_of(rows: Rows, valid: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Return the same as `check`, where `valid` is known."""
     nan = np.any([np.isnan(features[:, 0]) for features in rows.features.values()], axis=0)
-    return np.where(np.all(list(sound.values()), axis=0), np.where(nan, UNREADABLE, READABLE), UNSEEN).astype(np.uint8)
+    return np.where(np.all(list(valid.values()), axis=0), np.where(nan, UNREADABLE, READABLE), UNSEEN).astype(np.uint8)
 
 
 def sums(
-    origin: Origin,
+    provenance: Provenance,
     view: str,
     ids: Iterable[str],
     digests: Iterable[NDArray[np.uint8]],
     features: Iterable[NDArray[np.float32]],
 ) -> Iterator[int]:
-    """Yield the BLAKE2b-64 of each row: origin, view, id, digest and the features' bytes."""
-    start = hashlib.blake2b(json.dumps([*origin.key, view]).encode(), digest_size=8)
+    """Yield the BLAKE2b-64 of each row: provenance, view, id, digest and the features' bytes."""
+    start = hashlib.blake2b(json.dumps([*provenance.key, view]).encode(), digest_size=8)
     for name, image, row in zip(ids, digests, features, strict=True):
         state = start.copy()
         state.update(name.encode() + b"\0" + image.tobytes())

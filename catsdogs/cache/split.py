@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import sync_folder, to_csv, write_atomically
+from ..artifacts import sync_folder, to_csv, write_atomic
 from . import npy, rows
-from .manifest import Origin
+from .manifest import Provenance
 
 _BLOCK = 4096
 """Bytes of which file systems give out no less."""
@@ -27,8 +27,8 @@ class SplitWriter:
     Attributes
     ----------
     status : ndarray of shape (n,), uint8
-        UNSEEN where a row is not there, or not sound, in any view.
-    sound : dict of str to ndarray of shape (n,), bool
+        UNSEEN where a row is not there, or not valid, in any view.
+    valid : dict of str to ndarray of shape (n,), bool
         By view, where its row is there.
     dropped : int
         Sound rows that the cache had and that are not wanted any more.
@@ -43,15 +43,15 @@ class SplitWriter:
         folder: Path,
         ids: Sequence[str],
         labels: NDArray[np.int8],
-        origin: Origin,
+        provenance: Provenance,
         views: tuple[str, ...],
     ) -> None:
         n = len(ids)
-        self._folder, self._origin, self._views = folder, origin, views
+        self._folder, self._provenance, self._views = folder, provenance, views
         self.ids, self.labels = np.array(ids, np.str_), np.asarray(labels, np.int8)
         self.status, self.digests = np.zeros(n, np.uint8), np.zeros((n, 16), np.uint8)
         self.sums = {view: np.zeros(n, np.uint64) for view in views}
-        self.sound = {view: np.zeros(n, bool) for view in views}
+        self.valid = {view: np.zeros(n, bool) for view in views}
         self.reasons: dict[str, str] = {}
         self.dropped = 0
         self.changed = True
@@ -59,15 +59,15 @@ class SplitWriter:
         self._from = np.full(n, -1)
         self._open: dict[str, npy.RowFile] = {}
 
-    def carry_over(self, entry: Mapping[str, Any]) -> None:
-        """Take over the sound rows that lie on the disk, by id."""
+    def reuse_rows(self, entry: Mapping[str, Any]) -> None:
+        """Take over the valid rows that lie on the disk, by id."""
         stored = rows.read(self._folder, entry, self._views, ids=self.ids)
-        sound = rows.sound(stored, self._origin)
-        found = rows.status_of(stored, sound)
-        for view, of_view in sound.items():
+        valid = rows.valid(stored, self._provenance)
+        found = rows.status_of(stored, valid)
+        for view, of_view in valid.items():
             # An image that was unreadable for the views that were there is tried again for a new one.
             of_view &= (found != rows.UNSEEN) | ~np.isnan(stored.features[view][:, 0])
-        somewhere = np.any(list(sound.values()), axis=0)
+        somewhere = np.any(list(valid.values()), axis=0)
         place = {name: row for row, name in enumerate(self.ids.tolist())}
         for old, name in enumerate(stored.ids.tolist()):
             if not somewhere[old]:
@@ -80,8 +80,8 @@ class SplitWriter:
         there = self._from[here]
         self.status[here], self.digests[here] = found[there], stored.digests[there]
         for view in self._views:
-            self.sound[view][here] = sound[view][there]
-            self.sums[view][here] = np.where(self.sound[view][here], stored.sums[view][there], 0)
+            self.valid[view][here] = valid[view][there]
+            self.sums[view][here] = np.where(self.valid[view][here], stored.sums[view][there], 0)
         self.reasons = {name: stored.reasons[name] for name in self.ids[self.status == rows.UNREADABLE].tolist()}
         same = np.array_equal(stored.ids, self.ids) and np.array_equal(stored.labels, self.labels)
         self.changed = bool(stored.damaged) or not same
@@ -100,7 +100,7 @@ class SplitWriter:
             npy.create(path, (len(self.ids), rows.WIDTH), np.float32)
             with closing(npy.RowFile(path, (rows.WIDTH,), np.float32)) as file:
                 if self._stored is not None:
-                    for row in np.flatnonzero(self.sound[view]).tolist():
+                    for row in np.flatnonzero(self.valid[view]).tolist():
                         file.write(row, self._stored.features[view][self._from[row]])
                 file.sync()
         sync_folder(self._folder)
@@ -132,11 +132,11 @@ class SplitWriter:
         if status != rows.UNREADABLE:
             self.reasons.pop(name, None)
         for view, of_view in features.items():
-            self.sound[view][row] = False
-            (self.sums[view][row],) = rows.sums(self._origin, view, [name], [digest], [of_view])
+            self.valid[view][row] = False
+            (self.sums[view][row],) = rows.sums(self._provenance, view, [name], [digest], [of_view])
             self._open[f"{view}.npy"].write(row, of_view)
             self._open[f"{view}.sums.npy"].write(row, self.sums[view][row])
-            self.sound[view][row] = True
+            self.valid[view][row] = True
         self._open["digests.npy"].write(row, digest)
         self._open["status.npy"].write(row, status)
         self.digests[row], self.status[row] = digest, status
@@ -158,7 +158,7 @@ class SplitWriter:
         self.close()
         for name, content in self._contents().items():
             if _bytes(self._folder / name) != content:
-                write_atomically(self._folder / name, content)
+                write_atomic(self._folder / name, content)
         return self.entry()
 
     def is_settled(self, entry: Mapping[str, Any] | None) -> bool:
@@ -174,12 +174,12 @@ class SplitWriter:
             "images": len(self.ids),
             "labelled": int(np.sum(self.labels >= 0)),
             "complete": done == len(self.ids),
-            "done": {view: int(np.count_nonzero(self.sound[view])) for view in self._views},
+            "done": {view: int(np.count_nonzero(self.valid[view])) for view in self._views},
             "unreadable": int(np.sum(self.status == rows.UNREADABLE)),
             "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in self._contents().items()},
         }
 
-    def entry_meanwhile(self) -> dict[str, Any]:
+    def entry_in_progress(self) -> dict[str, Any]:
         """Return what the manifest says while rows are written, each of which vouches for itself."""
         entry = self.entry()
         return entry | {"complete": False, "sha256": {name: entry["sha256"][name] for name in _FIXED}}

@@ -15,7 +15,7 @@ from ..errors import CatsDogsError, printable
 from ..sources.classes import CLASSES, Classes
 from . import manifest as manifests
 from . import rows
-from .manifest import IMPORTED, Manifest, Origin, differences
+from .manifest import IMPORTED, Manifest, Provenance, differences
 from .split import SplitWriter
 
 _ELSEWHERE = "another artifacts folder to keep both"
@@ -30,7 +30,7 @@ class CacheWriter:
     ----------
     folder : Path
         The cache: ``artifacts/features``.
-    origin : Origin
+    provenance : Provenance
         What makes the features.
     views : tuple of str
     wanted : dict of str to (ids, labels)
@@ -42,7 +42,7 @@ class CacheWriter:
 
     Attributes
     ----------
-    compared : dict of str to float
+    int8_similarity : dict of str to float
         What the manifest says of how near to float32 the features are; emptied once something is written.
 
     Raises
@@ -54,57 +54,59 @@ class CacheWriter:
     def __init__(
         self,
         folder: Path,
-        origin: Origin,
+        provenance: Provenance,
         views: tuple[str, ...],
         wanted: Mapping[str, tuple[Sequence[str], NDArray[np.int8]]],
         *,
         prune: bool = False,
         classes: Classes | None = None,
     ) -> None:
-        self._folder, self._views, self._origin = folder, views, origin
+        self._folder, self._views, self._provenance = folder, views, provenance
         self._entries: dict[str, dict[str, Any]] = {}
         self._replaced: Manifest | None = None
         before = manifests.roll_forward(folder)
         self._classes = classes or (before.classes if before else CLASSES)
-        self.compared: dict[str, float] = {}
+        self.int8_similarity: dict[str, float] = {}
         if before:
             self._take_over(before, wanted, prune=prune)
         self.splits = {
-            split: SplitWriter(folder / split, ids, labels, self._origin, views)
+            split: SplitWriter(folder / split, ids, labels, self._provenance, views)
             for split, (ids, labels) in wanted.items()
         }
         for split, writer in self.splits.items():
             if split in self._entries:
-                writer.carry_over(self._entries[split])
+                writer.reuse_rows(self._entries[split])
         dropped = {split: writer.dropped for split, writer in self.splits.items() if writer.dropped}
         if dropped and not prune:
             counts = " and ".join(f"{count:,} of the {split} split" for split, count in dropped.items())
             raise CatsDogsError(
                 f"{folder} holds images that are not among those given and would be dropped: {counts}",
-                f"Give those too, or {'' if origin.engine == IMPORTED else '--prune, or '}{_ELSEWHERE}",
+                f"Give those too, or {'' if provenance.engine == IMPORTED else '--prune, or '}{_ELSEWHERE}",
             )
-        self._must_have_room()
+        self._check_disk_space()
         self._begun = False
 
     def _take_over(self, before: Manifest, wanted: Collection[str], *, prune: bool) -> None:
-        """Take over what the cache has of the same origin, views and classes; the rest goes, if it may."""
-        same_origin = before.origin.key == self._origin.key and before.origin.engine == self._origin.engine
+        """Take over what the cache has of the same provenance, views and classes; the rest goes, if it may."""
+        same_origin = (
+            before.provenance.key == self._provenance.key and before.provenance.engine == self._provenance.engine
+        )
         same_rows = same_origin and set(before.views) <= set(self._views)
         same_labels = before.classes == self._classes or not before.has_labels
         if not prune and not (same_rows and same_labels):
             if same_rows:
                 made, now = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
             else:
-                now = _describe(self._origin, self._views, before.origin)
-                made = f"made by {_describe(before.origin, before.views, self._origin)}"
+                now = _describe(self._provenance, self._views, before.provenance)
+                made = f"made by {_describe(before.provenance, before.views, self._provenance)}"
             raise CatsDogsError(
                 f"{self._folder} holds {sum(entry['images'] for entry in before.splits.values()):,} rows {made}; "
                 f"{now} would replace them",
-                f"Give {'' if self._origin.engine == IMPORTED else '--prune to replace them, or '}{_ELSEWHERE}",
+                f"Give {'' if self._provenance.engine == IMPORTED else '--prune to replace them, or '}{_ELSEWHERE}",
             )
         if same_rows:
             # What it says of versions stays what made the first row.
-            self._origin, self.compared = before.origin, before.compared
+            self._provenance, self.int8_similarity = before.provenance, before.int8_similarity
             # Labels that stay as they are would be taken for those of the other classes.
             kept = [name for name, of in before.splits.items() if same_labels or name in wanted or not of["labelled"]]
             self._entries = {name: before.splits[name] for name in kept}
@@ -139,15 +141,15 @@ class CacheWriter:
         return {split: dict(writer.reasons) for split, writer in self.splits.items()}
 
     def has(self, split: str, row: int, digest: NDArray[np.uint8]) -> bool:
-        """Whether this row is there, sound, and made from an image of these bytes."""
-        return not self.lacks(split, row, digest)
+        """Whether this row is there, valid, and made from an image of these bytes."""
+        return not self.missing_views(split, row, digest)
 
-    def lacks(self, split: str, row: int, digest: NDArray[np.uint8]) -> tuple[str, ...]:
-        """Return the views in which this row is not there, or not sound, or not of an image of these bytes."""
+    def missing_views(self, split: str, row: int, digest: NDArray[np.uint8]) -> tuple[str, ...]:
+        """Return the views in which this row is not there, or not valid, or not of an image of these bytes."""
         writer = self.splits[split]
         if not np.array_equal(writer.digests[row], digest):
             return self._views
-        return tuple(view for view in self._views if not writer.sound[view][row])
+        return tuple(view for view in self._views if not writer.valid[view][row])
 
     def reason(self, split: str, row: int) -> str | None:
         """Why the image of this row is unreadable, or None where it is not known to be."""
@@ -168,7 +170,7 @@ class CacheWriter:
                 f"the features of {writer.ids[row]} are not finite", "Try other --weights: these overflow on it"
             )
         self._begin()
-        views = self._views if len(features) == len(self._views) else self.lacks(split, row, digest)
+        views = self._views if len(features) == len(self._views) else self.missing_views(split, row, digest)
         of_views = dict(zip(views, features, strict=True))
         writer.write(row, digest, of_views, rows.READABLE)
 
@@ -196,7 +198,7 @@ class CacheWriter:
         if self._begun:
             self._end({split: writer.finish() for split, writer in self.splits.items()})
 
-    def _must_have_room(self) -> None:
+    def _check_disk_space(self) -> None:
         there = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
         needed, free = sum(writer.bytes_needed() for writer in self.splits.values()), shutil.disk_usage(there).free
         if needed > free:
@@ -213,8 +215,8 @@ class CacheWriter:
         sync_folder(self._folder.parent)
         renames = [name for writer in self.splits.values() if writer.changed for name in writer.write_new()]
         removals = self._removals(self._replaced) if self._replaced else ()
-        self.compared = {}
-        self._commit({split: writer.entry_meanwhile() for split, writer in self.splits.items()}, renames, removals)
+        self.int8_similarity = {}
+        self._commit({split: writer.entry_in_progress() for split, writer in self.splits.items()}, renames, removals)
         self._replaced = None
         for writer in self.splits.values():
             writer.open()
@@ -227,29 +229,29 @@ class CacheWriter:
     def _removals(self, before: Manifest) -> list[str]:
         """Return the files that the manifest no longer speaks of, and only those that it spoke of."""
         spoken_of = {f"{split}/{name}" for split in before.splits for name in (*rows.files(before.views), rows.REASONS)}
-        spoken_of |= set(manifests.network_files(before.origin.network))
+        spoken_of |= set(manifests.network_files(before.provenance.network))
         kept = {f"{split}/{name}" for split in self.splits for name in rows.files(self._views)}
-        return sorted(spoken_of - kept - set(manifests.network_files(self._origin.network)))
+        return sorted(spoken_of - kept - set(manifests.network_files(self._provenance.network)))
 
     def _commit(
         self, entries: Mapping[str, dict[str, Any]], renames: Sequence[str] = (), removals: Sequence[str] = ()
     ) -> None:
         self._entries |= entries
         manifest = Manifest(
-            self._origin,
+            self._provenance,
             self._views,
             self._entries,
             tuple(renames),
             tuple(removals),
             classes=self._classes,
-            compared=self.compared,
+            int8_similarity=self.int8_similarity,
         )
         manifests.write(self._folder, manifest)
 
 
-def _describe(origin: Origin, views: Sequence[str], other: Origin) -> str:
+def _describe(provenance: Provenance, views: Sequence[str], other: Provenance) -> str:
     """Say what made features; of the pixels, only what another says otherwise of its own."""
-    precision = " ".join(filter(None, [origin.precision, origin.network[:8]]))
-    pixels = differences(origin.pixels, other.pixels)
-    made_by = [origin.sha256[:8], precision, origin.engine, f"view {', '.join(views)}", pixels]
-    return f"{origin.form} ({', '.join(filter(None, made_by))})"
+    precision = " ".join(filter(None, [provenance.precision, provenance.network[:8]]))
+    pixels = differences(provenance.pixels, other.pixels)
+    made_by = [provenance.sha256[:8], precision, provenance.engine, f"view {', '.join(views)}", pixels]
+    return f"{provenance.weights_name} ({', '.join(filter(None, made_by))})"

@@ -21,20 +21,20 @@ from catsdogs.cli.options import (
     Classes,
     Clip,
     Csv,
-    Curve,
     Data,
     Engine,
+    Exclude,
+    FailFast,
     Holdout,
     Json,
+    LearningCurve,
     Nested,
     Partial,
     Precision,
     Prune,
-    Strict,
     Views,
     Wait,
     Weights,
-    Without,
 )
 from catsdogs.errors import CatsDogsError
 from catsdogs.progress import Progress
@@ -63,7 +63,7 @@ def _version(asked: bool) -> None:
 
 
 def _held(artifacts: Path, wait: bool, progress: Progress) -> AbstractContextManager[None]:
-    return catsdogs.hold(artifacts, progress=progress) if wait else nullcontext()
+    return catsdogs.lock(artifacts, progress=progress) if wait else nullcontext()
 
 
 @app.callback()
@@ -86,7 +86,7 @@ def run(
     classes: Classes = None,
     clip: Clip = None,
     prune: Prune = False,
-    strict: Strict = False,
+    fail_fast: FailFast = False,
     wait: Wait = False,
 ) -> None:
     """Do everything: extract features, train the head, write the submission.
@@ -102,7 +102,7 @@ def run(
             classes=classes,
             clip=clip,
             prune=prune,
-            strict=strict,
+            fail_fast=fail_fast,
             progress=progress,
         )
     terminal.show(terminal.run_lines(done, artifacts))
@@ -118,7 +118,7 @@ def extract(
     precision: Precision = "auto",
     classes: Classes = None,
     prune: Prune = False,
-    strict: Strict = False,
+    fail_fast: FailFast = False,
     wait: Wait = False,
 ) -> None:
     """Compute the features of every image that is not cached yet."""
@@ -130,31 +130,33 @@ def extract(
             compute=_compute(views, engine, precision),
             classes=classes,
             prune=prune,
-            strict=strict,
+            fail_fast=fail_fast,
             progress=progress,
         )
     terminal.show(terminal.extraction_lines(done, artifacts))
 
 
-def _compute(views: str | None, engine: str, precision: str) -> "catsdogs.Compute":
-    return catsdogs.Compute(views.split(",") if views is not None else None, engine, precision)
+def _compute(views: str | None, engine: str, precision: str) -> "catsdogs.ComputeOptions":
+    return catsdogs.ComputeOptions(
+        views=None if views is None else views.split(","), engine=engine, precision=precision
+    )
 
 
-@app.command(epilog="Example: catsdogs train --curve")
+@app.command(epilog="Example: catsdogs train --learning-curve")
 def train(
     artifacts: Artifacts = HERE,
-    without: Without = None,
+    exclude: Exclude = None,
     holdout: Holdout = None,
     nested: Nested = False,
-    curve: Curve = False,
+    learning_curve: LearningCurve = False,
     partial: Partial = False,
     wait: Wait = False,
 ) -> None:
     """Train the head on the cached features, and say how good it is."""
-    studies = [name for name, wanted in (("nested", nested), ("curve", curve)) if wanted]
+    studies = [name for name, wanted in (("nested", nested), ("learning_curve", learning_curve)) if wanted]
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.train(
-            artifacts, partial=partial, without=without, holdout=holdout, studies=studies, progress=progress
+            artifacts, partial=partial, exclude=exclude, holdout=holdout, studies=studies, progress=progress
         )
     terminal.show(terminal.training_lines(done, artifacts))
 
@@ -175,8 +177,8 @@ def report(artifacts: Artifacts = HERE, wait: Wait = False) -> None:
     terminal.show(terminal.report_lines(done, artifacts))
 
 
-@app.command(epilog="Example: catsdogs label cat.jpg dogs/ --sort")
-def label(
+@app.command(epilog="Example: catsdogs predict cat.jpg dogs/ --sort")
+def predict(
     images: Annotated[
         list[str],
         typer.Argument(
@@ -196,19 +198,19 @@ def label(
     if as_json and as_csv:
         raise CatsDogsError("--json and --csv cannot both be", "Give one of them")
     if "-" in images and os.isatty(0):
-        raise CatsDogsError("- is standard input, and nothing is piped there", "Try catsdogs label - < cat.jpg")
+        raise CatsDogsError("- is standard input, and nothing is piped there", "Try catsdogs predict - < cat.jpg")
     given = [os.fdopen(0, "rb", closefd=False) if image == "-" else image for image in images]
-    pictures = 0 if no_preview or as_json or as_csv else terminal.pictures_shown()
+    pictures = 0 if no_preview or as_json or as_csv else terminal.previews_shown()
     with terminal.progress_bar() as progress:
-        answers = catsdogs.label(given, artifacts=artifacts, weights=weights, pictures=pictures, progress=progress)
+        answers = catsdogs.predict(given, artifacts=artifacts, weights=weights, pictures=pictures, progress=progress)
     if sort:
         answers.sort(key=lambda answer: answer.certainty)
     if as_json:
-        print(json.dumps([answer.to_json() for answer in answers], indent=2))
+        print(json.dumps([answer.to_dict() for answer in answers], indent=2))
     elif as_csv:
-        sys.stdout.buffer.write(terminal.label_csv(answers))
+        sys.stdout.buffer.write(terminal.predictions_csv(answers))
     else:
-        terminal.show_labels(answers)
+        terminal.show_predictions(answers)
     if any(answer.reason for answer in answers):
         raise typer.Exit(1)
 
@@ -219,7 +221,7 @@ def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, a
     with terminal.progress_bar() as progress:
         done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
     if as_json:
-        print(json.dumps(done.to_json(), indent=2))
+        print(json.dumps(done.to_dict(), indent=2))
     else:
         terminal.show(terminal.evaluation_lines(done))
 
@@ -245,7 +247,7 @@ def export(
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.export(form, out=out, artifacts=artifacts, weights=weights, progress=progress)
     if as_json:
-        print(json.dumps(done.to_json(), indent=2))
+        print(json.dumps(done.to_dict(), indent=2))
     else:
         terminal.show(terminal.export_lines(done))
 
@@ -303,7 +305,7 @@ def bench(
 ) -> None:
     """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe."""
     with terminal.progress_bar() as progress:
-        done = catsdogs.bench(data, artifacts=artifacts, weights=weights, images=images, progress=progress)
+        done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, progress=progress)
     if as_json:
         print(json.dumps(asdict(done), indent=2))
     else:

@@ -41,7 +41,7 @@ Prune = Annotated[
     bool,
     typer.Option("--prune", help="Drop cached rows that DATA or the weights no longer make.", rich_help_panel=FEATURES),
 ]
-Without = Annotated[
+Exclude = Annotated[
     Path | None,
     typer.Option(
         metavar="CSV",
@@ -63,12 +63,14 @@ Nested = Annotated[
     bool,
     typer.Option("--nested", help="Also choose everything without each fold, and score it.", rich_help_panel=TRAINING),
 ]
-Curve = Annotated[
+LearningCurve = Annotated[
     bool,
-    typer.Option("--curve", help="Also train on fewer images: would more pictures help?", rich_help_panel=TRAINING),
+    typer.Option(
+        "--learning-curve", help="Also train on fewer images: would more pictures help?", rich_help_panel=TRAINING
+    ),
 ]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="End at the first image that cannot be read.", rich_help_panel=FEATURES)
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast", help="End at the first image that cannot be read.", rich_help_panel=FEATURES)
 ]
 Wait = Annotated[
     bool,

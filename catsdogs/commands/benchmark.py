@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, writing
+from ..artifacts import Artifacts, write_lock
 from ..backbone import AUTO, ENGINES, FULL, INT8, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
 from ..backbone.hardware import processor_name
 from ..cache import CacheWriter, digest, read_manifest
@@ -21,7 +21,7 @@ from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import FIRST
 from ..inference.batches import decoding_threads
-from ..inference.plan import Compute, origin_of, plan
+from ..inference.plan import ComputeOptions, provenance_of, resolve
 from ..progress import Progress
 from ..sources import Source
 from .extract import Extraction, extract
@@ -54,7 +54,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What `bench` measured, in images a second; stages alone have all cores to themselves.
+    """What `benchmark` measured, in images a second; stages alone have all cores to themselves.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Benchmark:
     engines: list[Rates] = field(default_factory=list)
 
 
-def bench(
+def benchmark(
     data: str | Path,
     *,
     artifacts: str | Path = "artifacts",
@@ -127,7 +127,10 @@ def bench(
             if (engine, precision) in [(known.engine, known.precision) for known in rates]:
                 continue  # it was chosen before, as the network does not take fewer bits
             told(f"{engine} in {precision}", 0, 0)
-            artifacts, how = Path(scratch, f"{engine}-{precision}"), Compute([FIRST.name], engine, precision)
+            artifacts, how = (
+                Path(scratch, f"{engine}-{precision}"),
+                ComputeOptions(views=[FIRST.name], engine=engine, precision=precision),
+            )
             try:
                 done = extract(folder, artifacts=artifacts, weights=chosen.given, compute=how)
             except CatsDogsError:
@@ -164,10 +167,10 @@ def _engines() -> Iterator[tuple[str, str]]:
             yield name, INT8
 
 
-def _backbone_of(artifacts: Path, chosen: Weights, how: Compute) -> Backbone:
+def _backbone_of(artifacts: Path, chosen: Weights, how: ComputeOptions) -> Backbone:
     """Load what computed the features that are there: of int8 its very network."""
     features = Artifacts(artifacts).features
-    made = plan(features, read_manifest(features), weights=chosen, compute=how)
+    made = resolve(features, read_manifest(features), weights=chosen, compute=how)
     return load(chosen, (FIRST.size,), engine=made.engine, precision=made.precision, network=made.network)
 
 
@@ -218,10 +221,10 @@ def _write(
     image = digest(b"")
     start = time.perf_counter()
     with (
-        writing(Artifacts(root)),
+        write_lock(Artifacts(root)),
         CacheWriter(
             Artifacts(root).features,
-            origin_of(chosen, backbone),
+            provenance_of(chosen, backbone),
             (FIRST.name,),
             {"test": (names, np.full(len(names), -1, np.int8))},
         ) as cache,

@@ -16,7 +16,7 @@ from ..inference.batches import compute_all
 from ..progress import Progress
 from ..sources import Source
 from ..sources.classes import Classes
-from .predict import backbone_of
+from .predict import load_head_backbone
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Evaluation:
         Those among them that the head was trained on, byte for byte; None where its training features are not there.
     unlabelled : int
         Images without a label.
-    passed_over : int
+    skipped : int
         Files that are no images, or lie outside of the splits or classes.
     unreadable : dict of str to str
         Why labelled images are unreadable, by path.
@@ -46,10 +46,10 @@ class Evaluation:
     images: int
     seen: int | None
     unlabelled: int
-    passed_over: int
+    skipped: int
     unreadable: dict[str, str]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the scores, and beside them all the rest."""
         rest = asdict(self)
         return {**rest.pop("scores"), **rest}
@@ -87,9 +87,9 @@ def evaluate(
     """
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
-    first, second = trained.facts["classes"]
-    backbone = backbone_of(trained, where, weights, progress=progress)
-    views = parse_views(trained.facts["views"])
+    first, second = trained.metadata["classes"]
+    backbone = load_head_backbone(trained, where, weights, progress=progress)
+    views = parse_views(trained.metadata["views"])
     with Source(data, classes=(first, second)) as source:
         images, unlabelled = source.labelled(", the classes of the head")
         files = images.files
@@ -109,14 +109,14 @@ def evaluate(
         images=len(labels),
         seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features is not None),
         unlabelled=unlabelled,
-        passed_over=source.passed_over,
+        skipped=source.skipped,
         unreadable=unreadable,
     )
 
 
 def _trained_on(artifacts: str | Path, trained: head.Head) -> set[bytes] | None:
     """Return the digests of the images that the head was trained on, where the cache still holds them and no others."""
-    if digests(artifacts).get("train") != trained.facts["features"]["train"]:
+    if digests(artifacts).get("train") != trained.metadata["features"]["train"]:
         return None
     features = load_features(artifacts)
     return {of_image.tobytes() for of_image in features.digests[features.labels >= 0]}

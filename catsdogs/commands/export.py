@@ -17,17 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts, write_atomically, writing
+from ..artifacts import Artifacts, write_atomic, write_lock
 from ..backbone.network import plain_features
 from ..errors import CatsDogsError
 from ..exporting.network import input_names, join
-from ..exporting.pictures import some_pictures
+from ..exporting.pictures import check_images
 from ..images.views import parse_views
 from ..progress import Progress
 from ..sources.classes import Classes
-from .predict import backbone_of
+from .predict import load_head_backbone
 
-FORMS = ("keras", "onnx")
+FORMATS = ("keras", "onnx")
 
 TOLERANCE = 1e-4
 """How far a probability of the file may be from ours in float32."""
@@ -42,7 +42,7 @@ class Export:
     Parameters
     ----------
     path : Path
-    form : str
+    format : str
         "keras" or "onnx".
     bytes : int
     classes : pair of str
@@ -53,34 +53,34 @@ class Export:
         How many the file was checked on.
     source : str or None
         Where these lie; None where they were drawn.
-    apart : float
+    max_difference : float
         Largest difference of a probability from ours, all of it in float32.
     precision : str
         Of the features that the head was trained on, and of those that `label` computes.
-    apart_from_label : float
+    max_difference_predict : float
         Largest difference of a probability from what `label` says.
     seconds : float
     """
 
     path: Path
-    form: str
+    format: str
     bytes: int
     classes: Classes
     inputs: dict[str, tuple[int, ...]]
     images: int
     source: str | None
-    apart: float
+    max_difference: float
     precision: str
-    apart_from_label: float
+    max_difference_predict: float
     seconds: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all of it as values that JSON can hold."""
         return asdict(self) | {"path": str(self.path)}
 
 
 def export(
-    form: str,
+    format: str,
     *,
     out: str | Path | None = None,
     artifacts: str | Path = "artifacts",
@@ -91,7 +91,7 @@ def export(
 
     Parameters
     ----------
-    form : {"keras", "onnx"}
+    format : {"keras", "onnx"}
     out : str or Path, optional
         The file; by default ``catsdogs.keras`` or ``catsdogs.onnx`` in the artifacts folder.
     artifacts : str or Path
@@ -113,64 +113,64 @@ def export(
     """
     start, told = time.perf_counter(), progress or (lambda step, done, total: None)
     where = Artifacts(Path(artifacts))
-    path, file_form = _place(form, out, where), _load_form(form)
+    path, writer = _place(format, out, where), _load_writer(format)
     trained = head.load(where)
-    first, second = trained.facts["classes"]
-    views = parse_views(trained.facts["views"])
+    first, second = trained.metadata["classes"]
+    views = parse_views(trained.metadata["views"])
     names = input_names(views)
-    backbone = backbone_of(trained, where, weights, progress=progress)()
+    backbone = load_head_backbone(trained, where, weights, progress=progress)()
     told("reading pictures to check it on", 0, 0)
-    pictures, source = some_pictures(where, (first, second), names)
+    pictures, source = check_images(where, (first, second), names)
     told(f"writing {path.name}", 0, 0)
-    content = file_form.to_file(join(backbone.model, trained.scorer, views), _facts(trained))
+    content = writer.to_file(join(backbone.model, trained.scorer, views), _metadata(trained))
     told(f"checking {path.name}", 0, 0)
     images = {name: np.stack([picture[size] for picture in pictures]) for size, name in names.items()}
-    computed = file_form.compute(content, images)
+    computed = writer.compute(content, images)
     pixels = [np.stack([view.of(picture) for picture in pictures]) for view in views]
     ours, labels = (
         trained.scorer.probabilities(np.hstack([features(of_view) for of_view in pixels]))
         for features in (partial(_plain_features, backbone.model), backbone.features)
     )
-    apart = float(np.abs(computed - ours).max())
-    if not apart <= TOLERANCE:
+    max_difference = float(np.abs(computed - ours).max())
+    if not max_difference <= TOLERANCE:
         raise CatsDogsError(
-            f"what {path} would hold gives probabilities up to {apart:.1e} from ours, more than {TOLERANCE:g}",
+            f"what {path} would hold gives probabilities up to {max_difference:.1e} from ours, more than {TOLERANCE:g}",
             "Nothing was written. Please report it, with the versions of what is installed (pip list)",
         )
-    with writing(where) if out is None else nullcontext():
-        write_atomically(path, content)
-    _log.info("%s, %d bytes, %.1e from our own probabilities", path, len(content), apart)
+    with write_lock(where) if out is None else nullcontext():
+        write_atomic(path, content)
+    _log.info("%s, %d bytes, %.1e from our own probabilities", path, len(content), max_difference)
     return Export(
         path=path,
-        form=form,
+        format=format,
         bytes=len(content),
         classes=(first, second),
         inputs={name: (size, size, 3) for size, name in names.items()},
         images=len(computed),
         source=source,
-        apart=apart,
+        max_difference=max_difference,
         precision=backbone.precision,
-        apart_from_label=float(np.abs(computed - labels).max()),
+        max_difference_predict=float(np.abs(computed - labels).max()),
         seconds=time.perf_counter() - start,
     )
 
 
-def _place(form: str, out: str | Path | None, where: Artifacts) -> Path:
-    if form not in FORMS:
-        raise CatsDogsError(f"there is no form {form} of a network", f"Give {' or '.join(FORMS)}")
-    path = where.exported(form) if out is None else Path(out)
-    if path.suffix != f".{form}":
+def _place(format: str, out: str | Path | None, where: Artifacts) -> Path:
+    if format not in FORMATS:
+        raise CatsDogsError(f"there is no format {format} of a network", f"Give {' or '.join(FORMATS)}")
+    path = where.exported(format) if out is None else Path(out)
+    if path.suffix != f".{format}":
         raise CatsDogsError(
-            f"{path} does not end with .{form}, by which programs know such a file", f"Give --out FILE.{form}"
+            f"{path} does not end with .{format}, by which programs know such a file", f"Give --out FILE.{format}"
         )
     return path
 
 
-def _load_form(form: str) -> ModuleType:
-    if form == "onnx":
+def _load_writer(format: str) -> ModuleType:
+    if format == "onnx":
         from ..exporting import onnx
 
-        onnx.must_be_installed()
+        onnx.check_installed()
         return onnx
     from ..exporting import keras
 
@@ -182,15 +182,15 @@ def _plain_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float
     return np.concatenate([plain_features(network, image[np.newaxis]) for image in pixels])
 
 
-def _facts(trained: head.Head) -> dict[str, Any]:
+def _metadata(trained: head.Head) -> dict[str, Any]:
     """Return what the file says of itself."""
-    facts = trained.facts
+    metadata = trained.metadata
     return {
-        "classes": facts["classes"],
-        "output": f"the probability of {facts['classes'][1]}, unclipped",
-        "input": "uint8 or float, 0 to 255: " + facts["pixels"],
-        "views": facts["views"],
-        "backbone": facts["backbone"],
-        "head": {name: facts[name] for name in ("transform", "C", "precision", "features")},
+        "classes": metadata["classes"],
+        "output": f"the probability of {metadata['classes'][1]}, unclipped",
+        "input": "uint8 or float, 0 to 255: " + metadata["pixels"],
+        "views": metadata["views"],
+        "backbone": metadata["backbone"],
+        "head": {name: metadata[name] for name in ("transform", "C", "precision", "features")},
         "catsdogs": version("catsdogs"),
     }

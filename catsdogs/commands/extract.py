@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, record, record_timing, writing
+from ..artifacts import Artifacts, record, record_timing, write_lock
 from ..backbone import Backbone, choose_weights
 from ..cache import CacheWriter, DamagedError, count_duplicates, load_duplicates, read_manifest, write_network
 from ..errors import CatsDogsError, printable
 from ..images.views import View
 from ..inference.batches import Row, compute_rows
-from ..inference.plan import BEST, Compute, origin_of, plan
-from ..inference.timing import Meter
+from ..inference.plan import ComputeOptions, provenance_of, resolve
+from ..inference.timing import StageTimer
 from ..progress import Progress
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
@@ -42,7 +42,7 @@ class Extraction:
         Why images are unreadable, by split and id.
     computed : int
         Images whose features were computed; the others were in the cache, or are unreadable.
-    passed_over : int
+    skipped : int
         Files of the source that are no images, or lie outside of both splits.
     duplicates : dict of str to int
         Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them; empty where they must be
@@ -53,7 +53,7 @@ class Extraction:
         Its weights as they were asked for.
     engine, precision : str
         What computed the features, and in what precision.
-    fewer_at_once : bool
+    batch_reduced : bool
         Whether the device had too little memory for the usual batch, and took fewer images at once.
     seconds : float
         Wall time, loading included.
@@ -63,25 +63,25 @@ class Extraction:
         Seconds of work in reading, decoding, computing and writing, those of all threads together.
     cut_short : tuple of str
         Zips of which the end is missing: there may have been more images in them.
-    compared : dict of str to float
-        Of int8, as `calibration.load_calibrated` has it: how near to float32 it was on a sample.
+    int8_similarity : dict of str to float
+        Of int8, as `calibration.load_int8` has it: how near to float32 it was on a sample.
     """
 
     images: dict[str, int]
     unreadable: dict[str, dict[str, str]]
     computed: int
-    passed_over: int
+    skipped: int
     duplicates: dict[str, int]
     classes: Classes
     backbone: str
     engine: str
     precision: str
-    fewer_at_once: bool
+    batch_reduced: bool
     seconds: float
     rate: float | None
     stages: dict[str, float] = field(default_factory=dict)
     cut_short: tuple[str, ...] = ()
-    compared: dict[str, float] = field(default_factory=dict)
+    int8_similarity: dict[str, float] = field(default_factory=dict)
 
 
 def extract(
@@ -89,10 +89,10 @@ def extract(
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
-    compute: Compute = BEST,
+    compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
     prune: bool = False,
-    strict: bool = False,
+    fail_fast: bool = False,
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the features of every image that is not cached yet.
@@ -106,7 +106,7 @@ def extract(
     weights : str, optional
         "imagenet", "random", "random:SEED", or a path that ends in .h5, .weights.h5 or .keras. By default the
         variable CATSDOGS_WEIGHTS, then what the artifacts were made with, then "imagenet".
-    compute : Compute
+    compute : ComputeOptions
         Views, engine and precision. By default those that the artifacts were made with.
     classes : str or two str, optional
         Names of the two classes, "ants,bees" or a sequence; a label, and what a probability is of, is the position. By
@@ -114,7 +114,7 @@ def extract(
         what the artifacts were made with, or cat and dog. With more than two class folders the others are passed over.
     prune : bool
         Drop rows of images that are not in `data` any more, of other classes, or features that other weights made.
-    strict : bool
+    fail_fast : bool
         End at the first image that cannot be read, with an error that says why.
     progress : callable, optional
         Told how far it is.
@@ -127,22 +127,22 @@ def extract(
     ------
     CatsDogsError
         The data, the weights or the engine cannot be used, rows would be dropped and `prune` is not set, there is not
-        room enough for the features, or, where `strict` is set, an image cannot be read. What is done stays.
+        room enough for the features, or, where `fail_fast` is set, an image cannot be read. What is done stays.
     """
     start = time.perf_counter()
     where = Artifacts(Path(artifacts))
     asked = None if classes is None else parse_classes(classes)
     chosen = choose_weights(weights, where)
     manifest = read_manifest(where.features)
-    planned = plan(where.features, manifest, weights=chosen, compute=compute)
+    planned = resolve(where.features, manifest, weights=chosen, compute=compute)
     by_name = {view.name: view for view in planned.views}
-    labels_before = manifest.classes if manifest and manifest.has_labels else None
+    default_classes = manifest.classes if manifest and manifest.has_labels else None
     files: list[ImageFile] = []
     # Where nothing is known yet, it is needed in any case: it loads while the source is listed, if it needs no images.
     at_once = planned.known is None and not planned.needs_images and Path(data).expanduser().exists()
     with (
         _in_background(lambda: planned.load(files, progress=progress), at_once=at_once) as backbone,
-        Source(data, classes=asked, before=labels_before) as source,
+        Source(data, classes=asked, default_classes=default_classes) as source,
     ):
         for path in source.cut_short:
             _log.info("%s is cut short: images may be missing", printable(path))
@@ -150,52 +150,52 @@ def extract(
         places = [(split, row) for split, (ids, _) in wanted.items() for row in range(len(ids))]
         files += [file for images in source.splits.values() for file in images.files]
         opened: Future[CacheWriter] = Future()
-        meter = Meter()
+        meter = StageTimer()
 
-        def lacks(position: int, digest: NDArray[np.uint8]) -> Sequence[View]:
+        def missing_views(position: int, digest: NDArray[np.uint8]) -> Sequence[View]:
             # Where there is no cache, decoding need not wait for it to be opened.
-            lacking = opened.result().lacks(*places[position], digest) if manifest else by_name
+            lacking = opened.result().missing_views(*places[position], digest) if manifest else by_name
             return [by_name[name] for name in lacking]
 
-        with compute_rows(files, backbone, planned.views, lacks, meter=meter) as rows, _told(opened):
-            origin = planned.known or origin_of(chosen, backbone())
+        with compute_rows(files, backbone, planned.views, missing_views, meter=meter) as rows, _told(opened):
+            provenance = planned.known or provenance_of(chosen, backbone())
             with (
-                writing(where),
+                write_lock(where),
                 CacheWriter(
-                    where.features, origin, tuple(by_name), wanted, prune=prune, classes=source.classes
+                    where.features, provenance, tuple(by_name), wanted, prune=prune, classes=source.classes
                 ) as cache,
             ):
                 opened.set_result(cache)
                 if planned.known is None and (new := backbone().network):
                     write_network(where.features, new)
                 record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
-                if strict:
-                    rows = _strictly(rows, cache, places, files)
+                if fail_fast:
+                    rows = _raise_on_unreadable(rows, cache, places, files)
                 stored = _fill(cache, places, rows, meter, progress)
-                if origin.network and (stored or not cache.compared):
-                    cache.compared = backbone().compared
+                if provenance.network and (stored or not cache.int8_similarity):
+                    cache.int8_similarity = backbone().int8_similarity
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=cache.unreadable,
             computed=len(stored),
-            passed_over=source.passed_over,
+            skipped=source.skipped,
             duplicates={},
             classes=source.classes,
-            backbone=origin.form,
-            engine=origin.engine,
-            precision=origin.precision,
-            fewer_at_once=bool(stored) and backbone().halved,
+            backbone=provenance.weights_name,
+            engine=provenance.engine,
+            precision=provenance.precision,
+            batch_reduced=bool(stored) and backbone().batch_reduced,
             seconds=0.0,
             rate=_rate(stored, backbone().batch * backbone().streams) if stored else None,
             stages=meter.seconds,
             cut_short=source.cut_short,
-            compared=cache.compared,
+            int8_similarity=cache.int8_similarity,
         )
         device = backbone().device if stored else ""
     duplicates = _look_for_duplicates(artifacts, progress)
     done = replace(done, duplicates=duplicates, seconds=time.perf_counter() - start)
     if done.computed:
-        with writing(where):
+        with write_lock(where):
             record_timing(where, "extract", **_timing(done), device=device)
     _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
     return done
@@ -225,7 +225,7 @@ def _told(opened: Future[CacheWriter]) -> Iterator[None]:
         opened.cancel()
 
 
-def _strictly(
+def _raise_on_unreadable(
     rows: Iterator[Row], cache: CacheWriter, places: Sequence[tuple[str, int]], files: Sequence[ImageFile]
 ) -> Iterator[Row]:
     """Pass rows on up to the first image that cannot be read, known already or not."""
@@ -233,7 +233,7 @@ def _strictly(
         if row.features is None and (reason := row.reason or cache.reason(*places[row.position])):
             raise CatsDogsError(
                 f"{files[row.position].where} is unreadable: {reason}",
-                "Mend it, take it away, or leave out --strict; what is done is kept",
+                "Mend it, take it away, or leave out --fail-fast; what is done is kept",
             )
         yield row
 
@@ -242,7 +242,7 @@ def _fill(
     cache: CacheWriter,
     places: Sequence[tuple[str, int]],
     rows: Iterator[Row],
-    meter: Meter,
+    meter: StageTimer,
     progress: Progress | None,
 ) -> list[float]:
     """Store what the cache lacks; return the moment at which each computed row was stored, in seconds."""

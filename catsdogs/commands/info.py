@@ -18,8 +18,8 @@ from ..cache import (
 )
 from ..errors import CatsDogsError
 from ..images.decoding import PIXELS
-from .train import why_stale
-from .verify import is_as_written, why_late
+from .train import head_staleness
+from .verify import is_as_written, submission_staleness
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
     manifest = read_manifest(where.features)
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {where.root}", "Run catsdogs run DATA, or catsdogs demo")
-    stale = why_stale(artifacts) if where.head_facts.exists() else None
+    stale = head_staleness(artifacts) if where.head_metadata.exists() else None
     trained = _head(where)
-    made = trained.facts | {"stale": stale} if trained else {"stale": stale} if stale else {}
+    made = trained.metadata | {"stale": stale} if trained else {"stale": stale} if stale else {}
     duplicates = kept_duplicates(artifacts)
     files = sorted(path for path in where.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     names = {str(path.relative_to(where.root)): path for path in files}
@@ -98,7 +98,7 @@ def _find_stale(where: Artifacts, manifest: Manifest, trained: head.Head | None,
     """Yield what is stale, from left to right: first the features, and then what is made of them."""
     source, noted = read_json(where.source, NOTE), read_json(where.timings, NOTE).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
-    if other := differences(manifest.origin.pixels, PIXELS):
+    if other := differences(manifest.provenance.pixels, PIXELS):
         sources = set(data.values())
         whole = sources.pop() if len(sources) == 1 else "DATA"  # of two, one alone would drop the other's rows
         yield Stale("features", f"of images {other}", _command(where, "extract", whole, "--prune"))
@@ -111,15 +111,15 @@ def _find_stale(where: Artifacts, manifest: Manifest, trained: head.Head | None,
     if "train" not in manifest.splits:
         return
     if why or trained is None:
-        yield Stale(where.head_facts.name, why or "there is none yet", _command(where, "train"))
+        yield Stale(where.head_metadata.name, why or "there is none yet", _command(where, "train"))
     if labelled_splits(where.root).get("test") is False:
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
-        if late := _why_late(where, None if why else trained):
+        if late := _submission_staleness(where, None if why else trained):
             yield Stale(where.submission.name, late, _command(where, "submit", *clip))
 
 
-def _why_late(where: Artifacts, trained: head.Head | None) -> str | None:
+def _submission_staleness(where: Artifacts, trained: head.Head | None) -> str | None:
     """Return why the submission is not what `submit` would write now; `trained` is None where the head is not valid."""
     if trained is None:
         return "it is of a head that is not valid"
@@ -127,7 +127,7 @@ def _why_late(where: Artifacts, trained: head.Head | None) -> str | None:
         return "there is none yet"
     if not is_as_written(where):
         return "it is not as it was written"
-    return why_late(where, trained)
+    return submission_staleness(where, trained)
 
 
 def _command(where: Artifacts, *arguments: str) -> list[str]:

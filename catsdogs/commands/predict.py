@@ -19,10 +19,10 @@ from ..errors import CatsDogsError
 from ..images.decoding import PIXELS, UnreadableImageError, shrink
 from ..images.views import parse_views, sizes_of
 from ..inference.batches import compute_all
-from ..inference.plan import origin_of
+from ..inference.plan import provenance_of
 from ..progress import Progress
-from ..sources import ImageFile, OpenZips, image_file, image_of, open_zip, walk_folder, walk_zip
-from ..sources.layout import is_passed_over, is_zip
+from ..sources import ImageFile, OpenZips, image_file, image_from_stream, open_zip, walk_folder, walk_zip
+from ..sources.layout import is_skipped, is_zip
 
 Given = str | Path | BufferedIOBase
 """A path of an image, a folder or a zip; or an open file with one image's bytes."""
@@ -32,7 +32,7 @@ _PICTURE = 320
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Prediction:
     """What the head says of one image.
 
     Parameters
@@ -60,20 +60,20 @@ class Labelled:
         """How far the probability is from one half; infinite where the image is unreadable, so that it sorts last."""
         return math.inf if self.probability is None else abs(self.probability - 0.5)
 
-    def to_json(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """Return image, label and probability, and the reason where there is one."""
         answer: dict[str, object] = {"image": self.image, "label": self.label, "probability": self.probability}
         return answer if self.reason is None else answer | {"reason": self.reason}
 
 
-def label(
+def predict(
     images: Given | Iterable[Given],
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
     pictures: int = 0,
     progress: Progress | None = None,
-) -> list[Labelled]:
+) -> list[Prediction]:
     """Say of each image which of the two classes it is, a cat or a dog; nothing is written.
 
     Parameters
@@ -91,7 +91,7 @@ def label(
 
     Returns
     -------
-    list of Labelled
+    list of Prediction
         In the order given; a folder's or a zip's images in natural order. Last, zips that cannot be opened, or are
         cut short.
 
@@ -102,26 +102,26 @@ def label(
     """
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
-    backbone = backbone_of(trained, where, weights, progress=progress)
-    views = parse_views(trained.facts["views"])
+    backbone = load_head_backbone(trained, where, weights, progress=progress)
+    views = parse_views(trained.metadata["views"])
     given = [images] if isinstance(images, str | Path | BufferedIOBase) else images
     with OpenZips() as open_zips:
         broken: dict[str, str] = {}
         files = [file for path in given for file in _files(path, open_zips, broken)]
-        rows, features = compute_all(files, backbone, views, "labelling", progress=progress)
+        rows, features = compute_all(files, backbone, views, "predicting", progress=progress)
         shown = [_picture(file) if len(files) <= pictures else None for file in files]
-    classes, probabilities = trained.facts["classes"], trained.scorer.probabilities(features).tolist()
+    classes, probabilities = trained.metadata["classes"], trained.scorer.probabilities(features).tolist()
     answers = [
-        Labelled(file.where, None, None, row.reason)
+        Prediction(file.where, None, None, row.reason)
         if row.features is None
-        else Labelled(file.where, classes[int(probability > 0.5)], probability, picture=picture)
+        else Prediction(file.where, classes[int(probability > 0.5)], probability, picture=picture)
         for file, row, probability, picture in zip(files, rows, probabilities, shown, strict=True)
     ]
     broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
-    return answers + [Labelled(path, None, None, reason) for path, reason in broken.items()]
+    return answers + [Prediction(path, None, None, reason) for path, reason in broken.items()]
 
 
-def backbone_of(
+def load_head_backbone(
     trained: head.Head, where: Artifacts, weights: str | None, *, progress: Progress | None = None
 ) -> Callable[[], Backbone]:
     """Return what loads the backbone that a head was trained with, when it is called first.
@@ -132,20 +132,20 @@ def backbone_of(
         At once where the head is not of images as they are read here, at the call where the weights are not its own.
     """
     chosen = choose_weights(weights, where)
-    if (pixels := trained.facts["pixels"]) == UNKNOWN:
+    if (pixels := trained.metadata["pixels"]) == UNKNOWN:
         raise CatsDogsError(
             f"the head in {where.root} was trained on features that were not computed from images here",
-            "Compute and label new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
+            "Compute and predict new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
         )
     if pixels != PIXELS:
         raise CatsDogsError(
             f"the head in {where.root} was trained on images {differences(pixels, PIXELS)}, and here they would be "
             f"{differences(PIXELS, pixels)}",
-            "Run catsdogs run DATA --prune, which computes and trains anew, or label where that one is installed",
+            "Run catsdogs run DATA --prune, which computes and trains anew, or predict where that one is installed",
         )
 
-    names, precision = trained.facts["views"], trained.facts["precision"]
-    quantized = trained.facts["backbone"].get("network")
+    names, precision = trained.metadata["views"], trained.metadata["precision"]
+    quantized = trained.metadata["backbone"].get("network")
     views = parse_views(names)
 
     @once
@@ -153,7 +153,9 @@ def backbone_of(
         network = read_network(where.features, quantized) if quantized else None
         # By whatever engine there is: within the precision's tolerance they agree.
         loaded = load(chosen, sizes_of(views), precision=precision, network=network, progress=progress)
-        head.must_match(trained, origin_of(chosen, loaded), names, "Give the --weights that the head was trained with")
+        head.check_compatible(
+            trained, provenance_of(chosen, loaded), names, "Give the --weights that the head was trained with"
+        )
         return loaded
 
     return backbone
@@ -161,7 +163,7 @@ def backbone_of(
 
 def _files(given: Given, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
     if not isinstance(given, str | Path):
-        return [image_of(given, "-")]
+        return [image_from_stream(given, "-")]
     path, known = Path(given), len(broken)
     if path.is_dir():
         files = [replace(f, where=str(Path(given, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
@@ -169,7 +171,7 @@ def _files(given: Given, open_zips: OpenZips, broken: dict[str, str]) -> list[Im
         files = _files_of_zip(path, open_zips, broken)
     else:
         return [replace(image_file(path, (path.name,)), where=str(given))]
-    images = [file for file in files if not is_passed_over(file.parts)]
+    images = [file for file in files if not is_skipped(file.parts)]
     if not images and len(broken) == known:
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")
     key = natsort_keygen()

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..artifacts import Artifacts, read_json, to_csv, to_json, write_atomically, writing
+from ..artifacts import Artifacts, read_json, to_csv, to_json, write_atomic, write_lock
 from ..cache import digest
 from ..errors import CatsDogsError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
 from ..images import png
-from ..images.decoding import PIXELS, SIZE, UnreadableImageError, decode, room_to_read
+from ..images.decoding import PIXELS, SIZE, UnreadableImageError, decode, reserve_memory
 from ..progress import Progress
-from ..sources import ImageFile, Source, must_be_the_file_s_own, why_unread
+from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason
 from ..sources.classes import Classes, parse_classes
 
 FACTS, TABLE = "prepared.json", "prepared.csv"
@@ -56,7 +56,7 @@ class Preparation:
         Why originals are unreadable, by path.
     unlabelled : int
         Images without a label, of which no pictures are made.
-    passed_over : int
+    skipped : int
         Files that are no images, or lie outside of the splits or classes.
     seconds : float
         Wall time.
@@ -72,7 +72,7 @@ class Preparation:
     renumbered: int
     unreadable: dict[str, str]
     unlabelled: int
-    passed_over: int
+    skipped: int
     seconds: float
     cut_short: tuple[str, ...] = ()
 
@@ -131,7 +131,7 @@ def prepare(
     folder = Path(out)
     if seed < 0:
         raise CatsDogsError(f"the seed is {seed}", "It must be 0 or more")
-    _must_lie_outside(folder, Path(data))
+    _check_outside(folder, Path(data))
     drawn = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": PIXELS}
     _read_facts(folder, drawn)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:
@@ -139,14 +139,14 @@ def prepare(
         originals = [_Picture(*of) for of in zip(images.files, images.ids, images.labels.tolist(), strict=True)]
         pictures, renumbered = _place(_in_threads(_look, originals, "reading pictures", progress), source.classes, seed)
         facts = drawn | {"classes": list(source.classes), "data": _identity(pictures)}
-        with writing(Artifacts(folder), instead="another OUT"):
+        with write_lock(Artifacts(folder), instead="another OUT"):
             if not _read_facts(folder, facts):
-                write_atomically(folder / FACTS, to_json(facts))
+                write_atomic(folder / FACTS, to_json(facts))
             for parents in itertools.product((TRAINING, TESTING), source.classes):
                 folder.joinpath(*parents).mkdir(parents=True, exist_ok=True)
             made = _in_threads(partial(_make, folder), pictures, "writing pictures", progress)
             table = [("" if of.reason else of.name, printable("/".join(of.file.parts)), of.reason) for of in made]
-            write_atomically(folder / TABLE, to_csv(("picture", "original", "unreadable"), table))
+            write_atomic(folder / TABLE, to_csv(("picture", "original", "unreadable"), table))
     there = [picture.name for picture in made if not picture.reason]
     done = Preparation(
         folder=folder,
@@ -160,7 +160,7 @@ def prepare(
         renumbered=renumbered,
         unreadable={picture.file.where: picture.reason for picture in made if picture.reason},
         unlabelled=unlabelled,
-        passed_over=source.passed_over,
+        skipped=source.skipped,
         seconds=time.perf_counter() - start,
         cut_short=source.cut_short,
     )
@@ -168,7 +168,7 @@ def prepare(
     return done
 
 
-def _must_lie_outside(folder: Path, data: Path) -> None:
+def _check_outside(folder: Path, data: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise CatsDogsError(f"{folder} is not a folder", "Give the folder where the pictures go")
     out, originals = Path(os.path.realpath(folder)), Path(os.path.realpath(data.expanduser()))
@@ -203,10 +203,10 @@ def _read_facts(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 def _look(picture: _Picture) -> _Picture:
     """Find the digest of an original."""
     try:
-        with room_to_read(picture.file.size()):
+        with reserve_memory(picture.file.size()):
             return picture._replace(digest=digest(picture.file.read()).tobytes())
     except OSError as error:
-        return picture._replace(reason=why_unread(error))
+        return picture._replace(reason=unreadable_reason(error))
 
 
 def _place(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tuple[list[_Picture], int]:
@@ -233,20 +233,20 @@ def _identity(pictures: Sequence[_Picture]) -> str:
 def _make(folder: Path, picture: _Picture) -> _Picture:
     """Put the picture into its place, unless it is there and whole."""
     path = folder / picture.name
-    if picture.reason or png.is_whole(path, SIZE):
+    if picture.reason or png.is_intact(path, SIZE):
         return picture
-    with room_to_read(picture.file.size()) as counted:
+    with reserve_memory(picture.file.size()) as counted:
         try:
             data = picture.file.read()
             if digest(data).tobytes() != picture.digest:
                 return picture._replace(reason="it has changed while it was read")
             pixels = decode(data, counted=counted)
         except OSError as error:
-            return picture._replace(reason=why_unread(error))
+            return picture._replace(reason=unreadable_reason(error))
         except UnreadableImageError as error:
             return picture._replace(reason=str(error))
         except MemoryError as error:
-            must_be_the_file_s_own(error, picture.file.where)
+            raise_if_system_error(error, picture.file.where)
             raise
     _write(path, png.encode(pixels))
     return picture._replace(new=True)

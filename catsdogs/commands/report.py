@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifacts import Artifacts, write_atomically, writing
+from ..artifacts import Artifacts, write_atomic, write_lock
 from ..progress import Progress
 from ..reporting.findings import gather
 from ..reporting.galleries import choose_galleries, choose_pairs
@@ -91,8 +91,8 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
     if progress:
         progress("drawing plots", 0, 0)
     page = write_page(findings, shown, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
-    with writing(where):
-        write_atomically(where.report, page)
+    with write_lock(where):
+        write_atomic(where.report, page)
     seconds = time.perf_counter() - start
     _log.info("%s, %d bytes in %.1f s", where.report, len(page), seconds)
     there = len(thumbnails.pictures) - thumbnails.missing

@@ -8,11 +8,11 @@ from typing import Any
 from ..artifacts import Artifacts, read_json
 from ..cache import labelled_splits
 from ..head import TRAIN
-from ..inference.plan import BEST, Compute
+from ..inference.plan import ComputeOptions
 from ..progress import Progress
 from .extract import Extraction, extract
-from .submit import Submission, must_be_a_clip, submit
-from .train import train, why_stale
+from .submit import Submission, check_clip, submit
+from .train import head_staleness, train
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ def run(
     *,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
-    compute: Compute = BEST,
+    compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
     clip: float | None = None,
     prune: bool = False,
-    strict: bool = False,
+    fail_fast: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Do everything: extract, train, submit; and do again only what is not there yet, or not valid any more.
 
     Parameters
     ----------
-    data, weights, compute, classes, prune, strict
+    data, weights, compute, classes, prune, fail_fast
         As for `extract`.
     artifacts : str or Path
         The artifacts folder.
@@ -70,7 +70,7 @@ def run(
     CatsDogsError
         As the three steps do. What the steps before have done stays.
     """
-    must_be_a_clip(clip)
+    check_clip(clip)
     extraction = extract(
         data,
         artifacts=artifacts,
@@ -78,13 +78,13 @@ def run(
         compute=compute,
         classes=classes,
         prune=prune,
-        strict=strict,
+        fail_fast=fail_fast,
         progress=progress,
     )
     labelled = labelled_splits(artifacts)
     if "train" not in labelled:
         return Run(extraction, trained=False, metrics={}, submission=None)
-    stale = why_stale(artifacts) is not None
+    stale = head_staleness(artifacts) is not None
     metrics = (
         train(artifacts, progress=progress).metrics if stale else read_json(Artifacts(Path(artifacts)).metrics, TRAIN)
     )

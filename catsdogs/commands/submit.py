@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import head
-from ..artifacts import Artifacts, record_timing, to_csv, write_atomically, writing
+from ..artifacts import Artifacts, record_timing, to_csv, write_atomic, write_lock
 from ..cache import digests, labelled_splits, load_features
 from ..errors import CatsDogsError
 from ..sources.classes import Classes
@@ -45,7 +45,7 @@ class Submission:
     stale: bool
 
 
-def must_be_a_clip(clip: float | None) -> None:
+def check_clip(clip: float | None) -> None:
     """Refuse what is neither None nor in [0, 0.5).
 
     Raises
@@ -56,9 +56,9 @@ def must_be_a_clip(clip: float | None) -> None:
         raise CatsDogsError(f"the clip is {clip}", "It must be at least 0 and less than 0.5, such as 0.005")
 
 
-def made_of(trained: head.Head, test: str) -> dict[str, str]:
+def inputs_digest(trained: head.Head, test: str) -> dict[str, str]:
     """Return what a submission follows from: the SHA-256 of the head's coefficients, and the test features' digest."""
-    return {"head": trained.facts["files"]["head.npz"], "features": test}
+    return {"head": trained.metadata["files"]["head.npz"], "features": test}
 
 
 def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) -> Submission:
@@ -81,11 +81,13 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
         There is no head, or no test features, or they do not belong together, or `clip` is not in [0, 0.5).
     """
     start = time.perf_counter()
-    must_be_a_clip(clip)
+    check_clip(clip)
     where = Artifacts(Path(artifacts))
     trained = head.load(where)
     features = load_features(artifacts, "test")
-    head.must_match(trained, features.origin, features.views, "Run catsdogs train: it trains on what is cached now")
+    head.check_compatible(
+        trained, features.provenance, features.views, "Run catsdogs train: it trains on what is cached now"
+    )
     if labelled_splits(artifacts)["test"]:
         raise CatsDogsError(
             "the test images are labelled",
@@ -93,18 +95,20 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
         )
     asked = clip
     if clip is None:
-        clip = trained.facts["clip"]
+        clip = trained.metadata["clip"]
     probabilities = np.where(
-        features.readable, trained.scorer.probabilities(features.features), trained.facts["positive_share"]
+        features.readable, trained.scorer.probabilities(features.features), trained.metadata["positive_share"]
     )
     rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
-    with writing(where):
+    with write_lock(where):
         content = to_csv(("id", "label"), rows)
-        write_atomically(where.submission, content)
+        write_atomic(where.submission, content)
         seconds = time.perf_counter() - start
         facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": asked}
-        record_timing(where, "submit", **facts, made_of=made_of(trained, features.digest), seconds=round(seconds, 3))
+        record_timing(
+            where, "submit", **facts, inputs_digest=inputs_digest(trained, features.digest), seconds=round(seconds, 3)
+        )
     _log.info("%d rows in %s", len(features.ids), where.submission)
-    stale = digests(artifacts).get("train") not in (None, trained.facts["features"]["train"])
-    first, second = trained.facts["classes"]
+    stale = digests(artifacts).get("train") not in (None, trained.metadata["features"]["train"])
+    first, second = trained.metadata["classes"]
     return Submission(where.submission, (first, second), len(features.ids), clip, features.unreadable, stale)

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts, record_timing, to_csv, to_json, writing
-from ..cache import Features, Origin, digests, group_images, labelled_splits, load_features, read_manifest
+from ..artifacts import Artifacts, record_timing, to_csv, to_json, write_lock
+from ..cache import Features, Provenance, digests, group_images, labelled_splits, load_features, read_manifest
 from ..cache.neighbours import group_keys
 from ..errors import CatsDogsError
 from ..head import Choice, Examples
 from ..head.folds import FOLDS, draw_folds, draw_holdout, draw_order
 from ..head.metrics import best_clip, log_loss, score, score_with_intervals
-from ..head.studies import hold_out, learning_curve, nest
+from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
 from ..progress import Progress
 from ..sources.classes import Classes
@@ -59,7 +59,7 @@ def train(
     artifacts: str | Path = "artifacts",
     *,
     partial: bool = False,
-    without: str | Path | None = None,
+    exclude: str | Path | None = None,
     holdout: float | None = None,
     studies: Collection[str] = (),
     progress: Progress | None = None,
@@ -75,12 +75,12 @@ def train(
         The artifacts folder, with features in it.
     partial : bool
         Train on the rows that are there although the cache is not complete.
-    without : str or Path, optional
+    exclude : str or Path, optional
         A CSV file with a column "id", such as suspects.csv: these images are not trained on, and scored all the same.
     holdout : float, optional
         Also train on all but this share of the images, with everything chosen there, and score the rest.
     studies : collection of str
-        "nested", to cross-validate all that the folds choose; "curve", to train on fewer images as well.
+        "nested", to cross-validate all that the folds choose; "learning_curve", to train on fewer images as well.
     progress : callable, optional
         Told how far it is.
 
@@ -106,12 +106,12 @@ def train(
         labels=labels,
         folds=draw_folds(groups, labels, seed=SEED),
         order=draw_order(images, seed=SEED),
-        trained=_without(without, ids, labels, features.classes),
+        trained=_load_excluded(exclude, ids, labels, features.classes),
     )
     if holdout is not None:
         held = draw_holdout(groups, labels, holdout, seed=SEED)
-        must_have_both(labels[~held & examples.trained], "training images that are left", features.classes)
-        must_have_both(labels[held], "images held out", features.classes)
+        require_both_classes(labels[~held & examples.trained], "training images that are left", features.classes)
+        require_both_classes(labels[held], "images held out", features.classes)
     found = head.cross_validate(examples, start=_before(where, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
@@ -129,12 +129,12 @@ def train(
             "unreadable": len(test.unreadable),
         }
     if holdout is not None:
-        metrics["holdout"] = hold_out(examples, held, seed=SEED) | {"share": holdout}
+        metrics["holdout"] = score_holdout(examples, held, seed=SEED) | {"share": holdout}
     if "nested" in studies:
-        metrics["nested"] = nest(examples, groups, seed=SEED, progress=progress)
-    if "curve" in studies:
-        metrics["curve"] = learning_curve(examples, found, seed=SEED, progress=progress)
-    with writing(where):
+        metrics["nested"] = nested_cv(examples, groups, seed=SEED, progress=progress)
+    if "learning_curve" in studies:
+        metrics["learning_curve"] = learning_curve(examples, found, seed=SEED, progress=progress)
+    with write_lock(where):
         suspects = find_suspects(labels, found.probabilities)
         table = zip(ids, labels, found.probabilities, examples.folds, strict=True)
         listed = zip(ids[suspects], labels[suspects], found.probabilities[suspects], strict=True)
@@ -144,13 +144,13 @@ def train(
             where.metrics: to_json(metrics),
         }
         trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
-        facts = _provenance(features.classes, features.origin, features.views, trained_on) | {
+        metadata = _provenance(features.classes, features.provenance, features.views, trained_on) | {
             "transform": found.choice.transform,
             "C": found.choice.c,
             "clip": metrics["clip"]["chosen"],
             "positive_share": float(labels.mean()),
         }
-        head.save(where, fitted, facts, beside=beside)
+        head.save(where, fitted, metadata, beside=beside)
         seconds = time.perf_counter() - start
         record_timing(where, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, on %d images: log loss %.4f", found.choice, len(labels), metrics["log_loss"])
@@ -164,7 +164,7 @@ def _metrics(examples: Examples, found: head.CrossValidation, fitted: head.Fit) 
         **score_with_intervals(labels, found.probabilities, seed=SEED),
         "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
         "images": len(labels),
-        "left_out": int(np.sum(~examples.trained)),
+        "excluded": int(np.sum(~examples.trained)),
         "transform": found.choice.transform,
         "C": found.choice.c,
         "gradient": fitted.gradient,
@@ -183,7 +183,7 @@ def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list
     return {name: [{"C": c, "log_loss": loss} for c, loss in path] for name, path in paths.items()}
 
 
-def why_stale(artifacts: str | Path = "artifacts") -> str | None:
+def head_staleness(artifacts: str | Path = "artifacts") -> str | None:
     """Return why the head must be trained anew, or None where it and what was written with it are as they should be."""
     where = Artifacts(Path(artifacts))
     manifest = read_manifest(where.features)
@@ -196,19 +196,19 @@ def why_stale(artifacts: str | Path = "artifacts") -> str | None:
     if manifest:
         labelled = labelled_splits(artifacts)
         now = {split: digest for split, digest in digests(artifacts).items() if split == "train" or labelled[split]}
-        made_by = _provenance(manifest.classes, manifest.origin, manifest.views, now)
-        if all(trained.facts[name] == value for name, value in made_by.items()):
+        made_by = _provenance(manifest.classes, manifest.provenance, manifest.views, now)
+        if all(trained.metadata[name] == value for name, value in made_by.items()):
             return None
     return "the head is not of the features as they are now"
 
 
 def _usable(features: Features) -> NDArray[np.bool_]:
     rows = features.readable & (features.labels >= 0)
-    must_have_both(features.labels[rows], "readable training images", features.classes)
+    require_both_classes(features.labels[rows], "readable training images", features.classes)
     return rows
 
 
-def must_have_both(labels: NDArray[np.int8], what: str, classes: Classes) -> None:
+def require_both_classes(labels: NDArray[np.int8], what: str, classes: Classes) -> None:
     """Refuse too few images of a class.
 
     Raises
@@ -221,7 +221,7 @@ def must_have_both(labels: NDArray[np.int8], what: str, classes: Classes) -> Non
             raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_FEWEST} of each class")
 
 
-def _without(
+def _load_excluded(
     path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.int8], classes: Classes
 ) -> NDArray[np.bool_]:
     """Return which rows may be trained on."""
@@ -237,17 +237,17 @@ def _without(
     if unknown := set(listed) - set(ids.tolist()):
         raise CatsDogsError(f"{min(unknown)!a} in {path} is the id of no training image", hint)
     trained = ~np.isin(ids, listed)
-    must_have_both(labels[trained], "training images that are left", classes)
+    require_both_classes(labels[trained], "training images that are left", classes)
     return trained
 
 
 def _before(where: Artifacts, digest: str) -> Choice | None:
     """Return what the head that is there was made with, if by other features: the path starts there."""
     try:
-        facts = head.load(where).facts
+        metadata = head.load(where).metadata
     except CatsDogsError:
         return None
-    return None if facts["features"]["train"] == digest else Choice(facts["transform"], facts["C"])
+    return None if metadata["features"]["train"] == digest else Choice(metadata["transform"], metadata["C"])
 
 
 def _labelled_test(artifacts: str | Path, *, partial: bool = False) -> Features | None:
@@ -258,14 +258,14 @@ def _labelled_test(artifacts: str | Path, *, partial: bool = False) -> Features 
 
 
 def _provenance(
-    classes: Classes, origin: Origin, views: Sequence[str], trained_on: Mapping[str, str]
+    classes: Classes, provenance: Provenance, views: Sequence[str], trained_on: Mapping[str, str]
 ) -> dict[str, Any]:
-    network = {"network": origin.network} if origin.network else {}
+    network = {"network": provenance.network} if provenance.network else {}
     return {
         "classes": list(classes),
-        "backbone": {"form": origin.form, "sha256": origin.sha256, **network},
-        "pixels": origin.pixels,
-        "precision": origin.precision,
+        "backbone": {"weights_name": provenance.weights_name, "sha256": provenance.sha256, **network},
+        "pixels": provenance.pixels,
+        "precision": provenance.precision,
         "views": list(views),
         "features": dict(trained_on),
         "versions": {"scikit-learn": version("scikit-learn")},

@@ -4,12 +4,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifacts import NOTE, Artifacts, must_be_at_rest, read_json
+from ..artifacts import NOTE, Artifacts, read_json, require_unlocked
 from ..cache import digests, kept_duplicates, load_features, read_manifest, read_network
 from ..errors import CatsDogsError
 from ..head import TRAIN, Head, load
-from .submit import made_of
-from .train import why_stale
+from .submit import inputs_digest
+from .train import head_staleness
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
         There is nothing to verify, or another process is writing it.
     """
     where = Artifacts(Path(artifacts))
-    must_be_at_rest(where)
+    require_unlocked(where)
     images: dict[str, int] = {}
     problems: list[CatsDogsError] = []
     try:
@@ -68,14 +68,14 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
             images[split] = len(load_features(artifacts, split).ids)
         except CatsDogsError as error:
             problems.append(error)
-    if manifest and manifest.origin.network:
+    if manifest and manifest.provenance.network:
         try:
-            read_network(where.features, manifest.origin.network)
+            read_network(where.features, manifest.provenance.network)
         except CatsDogsError as error:
             problems.append(error)
-    head = manifest is not None and (where.head_facts.exists() or where.head.exists())
+    head = manifest is not None and (where.head_metadata.exists() or where.head.exists())
     submission = where.submission.exists()
-    if head and (stale := why_stale(artifacts)):
+    if head and (stale := head_staleness(artifacts)):
         problems.append(CatsDogsError(stale, TRAIN))
         head = False
     if manifest and all(entry["complete"] for entry in manifest.splits.values()) and kept_duplicates(artifacts) is None:
@@ -90,17 +90,17 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
             CatsDogsError(f"{where.submission} is not as it was written", "Run catsdogs submit: it writes it anew")
         )
         submission = False
-    elif submission and head and (late := why_late(where, load(where))):
+    elif submission and head and (late := submission_staleness(where, load(where))):
         problems.append(CatsDogsError(f"{where.submission} is stale: {late}", "Run catsdogs submit: it writes it anew"))
         submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))
 
 
-def why_late(where: Artifacts, trained: Head) -> str | None:
+def submission_staleness(where: Artifacts, trained: Head) -> str | None:
     """Return why the submission that is there is not what `submit` would write now; older ones have no note of that."""
     noted = read_json(where.timings, NOTE).get("submit")
-    made = noted.get("made_of") if isinstance(noted, dict) else None
-    now = made_of(trained, digests(where.root).get("test", ""))
+    made = noted.get("inputs_digest") if isinstance(noted, dict) else None
+    now = inputs_digest(trained, digests(where.root).get("test", ""))
     return None if made in (None, now) else "it is of another head, or of other features"
 
 

@@ -22,8 +22,8 @@ _BATCH = 8
 """Images at once: what lies between their layers takes memory."""
 
 
-def to_file(model: Any, facts: Mapping[str, Any]) -> bytes:
-    """Return the content of a .keras file, with the facts under "catsdogs" in its metadata.json."""
+def to_file(model: Any, metadata: Mapping[str, Any]) -> bytes:
+    """Return the content of a .keras file, with the metadata under "catsdogs" in its metadata.json."""
     content = BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
@@ -32,7 +32,7 @@ def to_file(model: Any, facts: Mapping[str, Any]) -> bytes:
             for name in saved.namelist():
                 member = saved.read(name)
                 if name == _METADATA:
-                    member = to_json(json.loads(member) | {"catsdogs": facts})
+                    member = to_json(json.loads(member) | {"catsdogs": metadata})
                 archive.writestr(name, member)
     return content.getvalue()
 

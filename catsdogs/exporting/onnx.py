@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone.frameworks import keras, silence
+from ..backbone.frameworks import keras, suppress_stderr
 from ..errors import CatsDogsError
 from .network import OUTPUT
 
@@ -23,7 +23,7 @@ _BATCH = 4
 """Images at once: what lies between their layers takes memory."""
 
 
-def must_be_installed() -> None:
+def check_installed() -> None:
     """Refuse to begin what could not be ended.
 
     Raises
@@ -37,15 +37,15 @@ def must_be_installed() -> None:
         raise CatsDogsError(f"export onnx needs TensorFlow, and KERAS_BACKEND is {backend}", "Unset KERAS_BACKEND")
 
 
-def to_file(model: Any, facts: Mapping[str, Any]) -> bytes:
+def to_file(model: Any, metadata: Mapping[str, Any]) -> bytes:
     """Return the content of an .onnx file.
 
     It takes ``uint8[n, size, size, 3]`` by the names of the model's inputs, gives ``float32[n, 1]``, "probability", and
-    has each of the facts in its metadata, what is no text as JSON.
+    has each of the metadata in its metadata, what is no text as JSON.
     """
     # Else tf2onnx copies the graph, weights and all, before each of its many steps, to go on where one fails.
     os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "false")
-    with silence():
+    with suppress_stderr():
         import tensorflow as tf
         import tf2onnx
 
@@ -59,7 +59,7 @@ def to_file(model: Any, facts: Mapping[str, Any]) -> bytes:
         graph, _ = tf2onnx.convert.from_function(probability, taken)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
-    for name, fact in facts.items():
+    for name, fact in metadata.items():
         graph.metadata_props.add(key=name, value=fact if isinstance(fact, str) else json.dumps(fact))
     return bytes(graph.SerializeToString())
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..artifacts import NOTE, Artifacts, read_json
 from ..errors import CatsDogsError
-from ..images.decoding import UnreadableImageError, decode_squares
+from ..images.decoding import UnreadableImageError, decode_resized
 from ..sample import draw
 from ..sources import ImageFile, Source
 
@@ -16,11 +16,13 @@ COUNT = 16
 """How many are enough to notice a graph that computes something else."""
 
 
-Squares = dict[int, NDArray[np.uint8]]
+ResizedImage = dict[int, NDArray[np.uint8]]
 """One decoded picture, of shape (size, size, 3), RGB, by size."""
 
 
-def some_pictures(where: Artifacts, classes: Sequence[str], sizes: Collection[int]) -> tuple[list[Squares], str | None]:
+def check_images(
+    where: Artifacts, classes: Sequence[str], sizes: Collection[int]
+) -> tuple[list[ResizedImage], str | None]:
     """Return pictures of the test split, else of the training split, evenly spread; drawn ones where both are gone.
 
     Parameters
@@ -43,7 +45,7 @@ def some_pictures(where: Artifacts, classes: Sequence[str], sizes: Collection[in
     return list(_drawn(sizes)), None
 
 
-def _of_split(path: str, split: str, classes: Sequence[str], sizes: Collection[int]) -> list[Squares]:
+def _of_split(path: str, split: str, classes: Sequence[str], sizes: Collection[int]) -> list[ResizedImage]:
     first, second = classes
     try:
         with Source(path, classes=(first, second)) as source:
@@ -54,16 +56,16 @@ def _of_split(path: str, split: str, classes: Sequence[str], sizes: Collection[i
         return []
 
 
-def _decoded(files: Sequence[ImageFile], sizes: Collection[int]) -> Iterator[Squares]:
+def _decoded(files: Sequence[ImageFile], sizes: Collection[int]) -> Iterator[ResizedImage]:
     for file in files:
         try:
-            yield decode_squares(file.read(), sizes)
+            yield decode_resized(file.read(), sizes)
         except (OSError, UnreadableImageError):
             continue
 
 
-def _drawn(sizes: Collection[int]) -> Iterator[Squares]:
+def _drawn(sizes: Collection[int]) -> Iterator[ResizedImage]:
     for seed in range(COUNT):
         file = io.BytesIO()
         draw(seed % 2, np.random.default_rng(seed)).save(file, "PNG")
-        yield decode_squares(file.getvalue(), sizes)
+        yield decode_resized(file.getvalue(), sizes)

@@ -6,7 +6,7 @@ reads it.
 """
 
 from .designs import Scorer
-from .files import FORMAT, TRAIN, Head, damaged_files, load, must_match, save
+from .files import FORMAT, TRAIN, Head, check_compatible, damaged_files, load, save
 from .fitting import Fit, fit
 from .validation import Choice, CrossValidation, Examples, cross_validate
 
@@ -19,10 +19,10 @@ __all__ = [
     "Fit",
     "Head",
     "Scorer",
+    "check_compatible",
     "cross_validate",
     "damaged_files",
     "fit",
     "load",
-    "must_match",
     "save",
 ]

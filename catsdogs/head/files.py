@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..artifacts import Artifacts, must_be_at_rest, read_json, to_sealed_json, unseal, write_atomically
-from ..cache import Origin
+from ..artifacts import Artifacts, read_json, require_unlocked, to_sealed_json, unseal, write_atomic
+from ..cache import Provenance
 from ..errors import CatsDogsError
 from .designs import Kernel, Scorer
 from .fitting import Fit
 
-FORMAT = 2
+FORMAT = 3
 """Version of head.npz and head.json. Raise it when the program before would misread what is written now."""
 
 TRAIN = "Run catsdogs train: it writes the head anew"
@@ -29,16 +29,16 @@ class Head:
     ----------
     scorer : Scorer
         What it computes.
-    facts : dict
+    metadata : dict
         What made it: the content of head.json.
     """
 
     scorer: Scorer
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def save(
-    artifacts: Artifacts, fitted: Fit, facts: dict[str, Any], *, beside: Mapping[Path, bytes] | None = None
+    artifacts: Artifacts, fitted: Fit, metadata: dict[str, Any], *, beside: Mapping[Path, bytes] | None = None
 ) -> None:
     """Write head.npz, head.joblib and the files `beside` them, and last head.json, which vouches for all of them."""
     import joblib
@@ -48,10 +48,10 @@ def save(
     joblib.dump(fitted.estimator, pickled)
     files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(beside or {})}
     for path, content in files.items():
-        write_atomically(path, content)
+        write_atomic(path, content)
     sums = {path.name: _sha256(content) for path, content in files.items()}
-    facts = {"format": FORMAT, **facts, "files": sums}
-    write_atomically(artifacts.head_facts, to_sealed_json(facts))
+    metadata = {"format": FORMAT, **metadata, "files": sums}
+    write_atomic(artifacts.head_metadata, to_sealed_json(metadata))
 
 
 def load(artifacts: Artifacts) -> Head:
@@ -62,25 +62,25 @@ def load(artifacts: Artifacts) -> Head:
     CatsDogsError
         There is none, or it is damaged.
     """
-    facts = read_json(artifacts.head_facts, TRAIN)
-    if not facts and not artifacts.head_facts.exists():
+    metadata = read_json(artifacts.head_metadata, TRAIN)
+    if not metadata and not artifacts.head_metadata.exists():
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
-    if "format" in facts and facts["format"] != FORMAT:
+    if "format" in metadata and metadata["format"] != FORMAT:
         raise CatsDogsError(
-            f"{artifacts.head_facts} is of format {facts['format']}, and this version reads {FORMAT}", TRAIN
+            f"{artifacts.head_metadata} is of format {metadata['format']}, and this version reads {FORMAT}", TRAIN
         )
-    if not unseal(facts) or "files" not in facts:
-        raise CatsDogsError(f"{artifacts.head_facts} is damaged: it does not match its own SHA-256", TRAIN)
+    if not unseal(metadata) or "files" not in metadata:
+        raise CatsDogsError(f"{artifacts.head_metadata} is damaged: it does not match its own SHA-256", TRAIN)
     content = _read(artifacts.head)
-    if _sha256(content) != facts["files"][artifacts.head.name]:
-        must_be_at_rest(artifacts)
-        if read_json(artifacts.head_facts, TRAIN).get("files") != facts["files"]:
+    if _sha256(content) != metadata["files"][artifacts.head.name]:
+        require_unlocked(artifacts)
+        if read_json(artifacts.head_metadata, TRAIN).get("files") != metadata["files"]:
             return load(artifacts)  # another run has written it since head.json was read
         raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
         scorer = Scorer(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
-    return Head(scorer, facts)
+    return Head(scorer, metadata)
 
 
 def _arrays(scorer: Scorer) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _arrays(scorer: Scorer) -> dict[str, Any]:
 
 def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
     """Return which of the files that were written with the head are missing, or are not what they were."""
-    sums = head.facts["files"].items()
+    sums = head.metadata["files"].items()
     return [name for name, expected in sums if _sha256(_read(artifacts.root / name)) != expected]
 
 
@@ -107,7 +107,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def must_match(head: Head, origin: Origin, views: Sequence[str], hint: str) -> None:
+def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], hint: str) -> None:
     """Refuse a head that was trained on features of another kind.
 
     Raises
@@ -115,12 +115,18 @@ def must_match(head: Head, origin: Origin, views: Sequence[str], hint: str) -> N
     CatsDogsError
         Backbone, pixels, precision or views differ; `hint` says what to do.
     """
-    facts = head.facts
-    backbone = facts["backbone"]
-    trained_on = (backbone["sha256"], facts["pixels"], facts["precision"], backbone.get("network", ""), facts["views"])
-    if trained_on != (origin.sha256, origin.pixels, origin.precision, origin.network, list(views)):
+    metadata = head.metadata
+    backbone = metadata["backbone"]
+    trained_on = (
+        backbone["sha256"],
+        metadata["pixels"],
+        metadata["precision"],
+        backbone.get("network", ""),
+        metadata["views"],
+    )
+    if trained_on != (provenance.sha256, provenance.pixels, provenance.precision, provenance.network, list(views)):
         raise CatsDogsError(
-            f"the head was trained on features of {facts['backbone']['form']}, view {', '.join(facts['views'])}; "
-            f"these are of {origin.form}, view {', '.join(views)}, and of another kind",
+            f"the head was trained on features of {backbone['weights_name']}, view {', '.join(metadata['views'])}; "
+            f"these are of {provenance.weights_name}, view {', '.join(views)}, and of another kind",
             hint,
         )

@@ -1,4 +1,4 @@
-"""Labelled features, a transform and a C come in; a fitted scikit-learn estimator goes out."""
+"""Prediction features, a transform and a C come in; a fitted scikit-learn estimator goes out."""
 
 from dataclasses import dataclass, replace
 from typing import Any

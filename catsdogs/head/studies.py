@@ -1,4 +1,4 @@
-"""Labelled features come in; what a head is worth where nothing was chosen, or with fewer images, goes out."""
+"""Prediction features come in; what a head is worth where nothing was chosen, or with fewer images, goes out."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ _FEWEST = 250
 """Images with which the learning curve starts; each point has twice as many as the one before."""
 
 
-def hold_out(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
+def score_holdout(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
     """Train on all but some of the images, with everything chosen there, and score those.
 
     Parameters
@@ -36,7 +36,7 @@ def hold_out(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> dict[
     return {**score_with_intervals(labels, probabilities, seed=seed), "images": int(held.sum())}
 
 
-def nest(
+def nested_cv(
     examples: Examples, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Score each fold by a head of which transform, C and clip were chosen on the other folds alone.

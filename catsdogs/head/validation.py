@@ -1,4 +1,4 @@
-"""Labelled features and their folds come in; the transform and the C of the lowest out-of-fold log loss go out."""
+"""Prediction features and their folds come in; the transform and the C of the lowest out-of-fold log loss go out."""
 
 from dataclasses import dataclass, replace
 

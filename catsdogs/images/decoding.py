@@ -49,7 +49,7 @@ last, and a tenth of Kaggle's photographs came out other than before, by up to 1
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """The only decoders that are let near a file. JPEG covers MPO, in which cameras put a second picture."""
 
-ROOM = 960 << 20
+MEMORY_BUDGET = 960 << 20
 """Bytes that all threads together may take to decode: an image that alone would take more is taken for a bomb."""
 
 _MODES = {"L": 4.0, "P": 7.0, "1": 7.0}
@@ -73,14 +73,14 @@ _UPRIGHT = {
 }
 """What undoes each orientation of the EXIF standard (CIPA DC-008, tag 0x0112)."""
 
-_REMARKS_OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """An entry of `warnings.filters`, in the form that `warnings.filterwarnings` gives it."""
 
 _LARGE = 64 << 20
 """Bytes from which on it is worth some milliseconds to give them back to the system."""
 
 _HEAVY = 32 << 20
-"""Bytes from which on files are read and decoded one at a time, and count for `ROOM` from the start."""
+"""Bytes from which on files are read and decoded one at a time, and count for `MEMORY_BUDGET` from the start."""
 
 _Resized = TypeVar("_Resized")
 
@@ -89,11 +89,11 @@ _filters = threading.Lock()
 
 _waiting = threading.Condition()
 _taken: list[int] = []
-"""Of `ROOM`, by the images that are being decoded: memory is the process's, whoever decodes."""
+"""Of `MEMORY_BUDGET`, by the images that are being decoded: memory is the process's, whoever decodes."""
 
 _heavy = threading.Lock()
 
-# Without a handler, Python would print the few errors that Pillow logs.
+# Exclude a handler, Python would print the few errors that Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Pillow's libtiff prints what it finds wrong to file descriptor 2 by itself, unless it is told otherwise.
@@ -108,25 +108,25 @@ class UnreadableImageError(Exception):
 
 
 @contextmanager
-def room_to_read(size: int) -> Iterator[int]:
-    """Wait until a file that takes so many bytes may be read; tell how many of them `decode_squares` need not count.
+def reserve_memory(size: int) -> Iterator[int]:
+    """Wait until a file that takes so many bytes may be read; tell how many of them `decode_resized` need not count.
 
     Only one file waits for more room while it has some, and those that decode wait for none: all come to an end.
     """
     if size < _HEAVY:
         yield 0
         return
-    size = min(size, ROOM)
+    size = min(size, MEMORY_BUDGET)
     with _heavy, _room(size):
         yield size
 
 
 def decode(data: bytes, size: int = SIZE, *, counted: int = 0) -> NDArray[np.uint8]:
-    """Decode an image and squash it to a square of `size` pixels, as `decode_squares` does to several."""
-    return decode_squares(data, (size,), counted=counted)[size]
+    """Decode an image and squash it to a square of `size` pixels, as `decode_resized` does to several."""
+    return decode_resized(data, (size,), counted=counted)[size]
 
 
-def decode_squares(data: bytes, sizes: Collection[int], *, counted: int = 0) -> dict[int, NDArray[np.uint8]]:
+def decode_resized(data: bytes, sizes: Collection[int], *, counted: int = 0) -> dict[int, NDArray[np.uint8]]:
     """Decode an image once and squash it to squares.
 
     Parameters
@@ -136,7 +136,7 @@ def decode_squares(data: bytes, sizes: Collection[int], *, counted: int = 0) -> 
     sizes : collection of int
         Sides of the squares in pixels.
     counted : int
-        Bytes that `room_to_read` has counted already.
+        Bytes that `reserve_memory` has counted already.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def decode_squares(data: bytes, sizes: Collection[int], *, counted: int = 0) -> 
     MemoryError
         There is less than the bytes that an image may take.
     """
-    return _decode(data, lambda image: _squashed(image, sizes), max(sizes), counted=counted)
+    return _decode(data, lambda image: _resize_all(image, sizes), max(sizes), counted=counted)
 
 
 def shrink(data: bytes, side: int, *, counted: int = 0) -> NDArray[np.uint8]:
@@ -159,7 +159,7 @@ def shrink(data: bytes, side: int, *, counted: int = 0) -> NDArray[np.uint8]:
     Parameters
     ----------
     data, counted
-        As for `decode_squares`.
+        As for `decode_resized`.
     side : int
         Its longer side in pixels; an image that is smaller stays as it is.
 
@@ -171,22 +171,22 @@ def shrink(data: bytes, side: int, *, counted: int = 0) -> NDArray[np.uint8]:
     Raises
     ------
     UnreadableImageError, MemoryError
-        As for `decode_squares`.
+        As for `decode_resized`.
     """
-    return _decode(data, lambda image: _shrunk(image, side), side, counted=counted)
+    return _decode(data, lambda image: _shrink(image, side), side, counted=counted)
 
 
 def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *, counted: int) -> _Resized:
     """Decode an image, and return what `resize` makes of it; `side` is the longest that it makes."""
     if not data:
         raise UnreadableImageError("the file is empty")
-    _hush_pillow()
+    _ignore_pillow_warnings()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            needed = _bytes_needed(image, data, side)
-            if needed > ROOM:
+            needed = _estimate_memory(image, data, side)
+            if needed > MEMORY_BUDGET:
                 raise UnreadableImageError(
-                    f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {ROOM:,}"
+                    f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {MEMORY_BUDGET:,}"
                 )
             with _room(max(0, needed - counted)), closing(image):  # its memory is free before the room is
                 return resize(_rgb(_upright(image)))
@@ -199,18 +199,18 @@ def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *
         raise UnreadableImageError(f"it does not decode: {reason}") from error
 
 
-def _squashed(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+def _resize_all(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
     """Return the squares; nobody holds the image any more when they are there."""
     return {size: np.asarray(image.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")) for size in sizes}
 
 
-def _shrunk(image: Image.Image, side: int) -> NDArray[np.uint8]:
+def _shrink(image: Image.Image, side: int) -> NDArray[np.uint8]:
     scale = min(1, side / max(image.size))
     size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def _bytes_needed(image: Image.Image, data: bytes, side: int) -> int:
+def _estimate_memory(image: Image.Image, data: bytes, side: int) -> int:
     """Return how many bytes decoding will take at most, from what the header says."""
     if image.format == "WEBP":
         each = _WEBP
@@ -240,9 +240,9 @@ def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
 
 @contextmanager
 def _room(needed: int) -> Iterator[None]:
-    """Wait until so many bytes of `ROOM` are free, and take them."""
+    """Wait until so many bytes of `MEMORY_BUDGET` are free, and take them."""
     with _waiting:
-        _waiting.wait_for(lambda: sum(_taken) + needed <= ROOM)
+        _waiting.wait_for(lambda: sum(_taken) + needed <= MEMORY_BUDGET)
         _taken.append(needed)
     try:
         yield
@@ -254,14 +254,14 @@ def _room(needed: int) -> Iterator[None]:
             _waiting.notify_all()
 
 
-def _hush_pillow() -> None:
+def _ignore_pillow_warnings() -> None:
     """Have Pillow's warnings ignored, in all threads.
 
     They would reach the terminal; or be errors, where a user wants that of warnings, and decide what decodes.
     `warnings.catch_warnings` is not for threads, and undoes this where it ends in another: so look each time.
     """
     with _filters:
-        if warnings.filters[:1] != [_REMARKS_OF_PILLOW]:
+        if warnings.filters[:1] != [_PILLOW_WARNINGS]:
             warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

@@ -28,7 +28,7 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
     return content.getvalue()
 
 
-def is_whole(path: Path, size: int) -> bool:
+def is_intact(path: Path, size: int) -> bool:
     """Whether a PNG of this many pixels a side is at `path`, each of its chunks matching its checksum."""
     try:
         content = path.read_bytes()

@@ -1,1 +1,1 @@
-"""Compute feature rows from image files: which backbone, how images are loaded, and in which batches."""
+"""ComputeOptions feature rows from image files: which backbone, how images are loaded, and in which batches."""

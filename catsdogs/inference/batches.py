@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 
 from ..backbone import Backbone
 from ..cache import WIDTH, digest
-from ..images.decoding import UnreadableImageError, decode_squares, room_to_read
+from ..images.decoding import UnreadableImageError, decode_resized, reserve_memory
 from ..images.views import View, sizes_of
 from ..progress import Progress
-from ..sources import ImageFile, must_be_the_file_s_own, why_unread
-from .timing import Meter
+from ..sources import ImageFile, raise_if_system_error, unreadable_reason
+from .timing import StageTimer
 
 THREADS = 8
 """More of them only wait for one another, as there is a part of each image that one thread at a time does: on 16 cores
 of a Xeon 16 threads handed over 1,361 photographs a second, 8 did 1,745 (nothing computed)."""
 
-HANDFUL, BYTES, AHEAD = 8, 2 << 20, 4
+CHUNK_SIZE, MAX_CHUNK_BYTES, PREFETCH = 8, 2 << 20, 4
 """How many images a thread reads and decodes before it hands them over, as each handing over costs the more the more
-threads there are; how many bytes their pixels may take; and how many such handfuls there are for each thread, being
+threads there are; how many bytes their pixels may take; and how many such chunks there are for each thread, being
 decoded or waiting: 5 MB for one view of 224."""
 
 
@@ -56,7 +56,7 @@ class Row:
     reason: str | None = None
 
 
-_Seen = tuple[Row, dict[View, NDArray[np.uint8]]]
+LoadedImage = tuple[Row, dict[View, NDArray[np.uint8]]]
 """A row without features, and the pixels of the views that it lacks."""
 
 
@@ -72,9 +72,9 @@ def compute_rows(
     files: Sequence[ImageFile],
     backbone: Callable[[], Backbone],
     views: Sequence[View],
-    lacks: Callable[[int, NDArray[np.uint8]], Sequence[View]],
+    missing_views: Callable[[int, NDArray[np.uint8]], Sequence[View]],
     *,
-    meter: Meter,
+    meter: StageTimer,
 ) -> Iterator[Iterator[Row]]:
     """Start reading and decoding; give an iterator of a row for each file, those that are computed in batches.
 
@@ -85,9 +85,9 @@ def compute_rows(
         Returns the backbone; called when the first image is there to be computed, and not if there is none.
     views : sequence of View
         All that there are.
-    lacks : callable
+    missing_views : callable
         Says of a position and a digest which of them are to be computed; called from several threads.
-    meter : Meter
+    meter : StageTimer
         Told how long reading, decoding and computing took.
 
     Raises
@@ -98,18 +98,18 @@ def compute_rows(
     """
     closing = Event()
 
-    def see(positions: Sequence[int]) -> list[_Seen]:
-        return [_see(files, lacks, meter, position) for position in positions if not closing.is_set()]
+    def see(positions: Sequence[int]) -> list[LoadedImage]:
+        return [load_image(files, missing_views, meter, position) for position in positions if not closing.is_set()]
 
     count = decoding_threads()
     threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
-    handfuls = iter(_handfuls(len(files), count, views))
-    ahead = deque(threads.submit(see, positions) for positions in islice(handfuls, AHEAD * count))
+    chunks = iter(_chunks(len(files), count, views))
+    ahead = deque(threads.submit(see, positions) for positions in islice(chunks, PREFETCH * count))
 
-    def seen_in_order() -> Iterator[_Seen]:
+    def seen_in_order() -> Iterator[LoadedImage]:
         while ahead:
             yield from ahead.popleft().result()
-            ahead.extend(threads.submit(see, positions) for positions in islice(handfuls, 1))
+            ahead.extend(threads.submit(see, positions) for positions in islice(chunks, 1))
 
     try:
         yield _computed(seen_in_order(), backbone, meter)
@@ -150,7 +150,7 @@ def compute_all(
         As for `compute_rows`.
     """
     rows: list[Row] = []
-    with compute_rows(files, backbone, views, lambda position, digest: views, meter=Meter()) as computed:
+    with compute_rows(files, backbone, views, lambda position, digest: views, meter=StageTimer()) as computed:
         for row in computed:
             rows.append(row)
             if progress:
@@ -161,7 +161,7 @@ def compute_all(
     return rows, np.reshape(np.array(features, np.float32), (len(rows), len(views) * WIDTH))
 
 
-def draw_pictures(files: Sequence[ImageFile], sizes: Sequence[int], *, count: int) -> dict[int, NDArray[np.uint8]]:
+def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: int) -> dict[int, NDArray[np.uint8]]:
     """Decode some of the files that can be read, drawn by a fixed seed: the same whatever the machine.
 
     Returns
@@ -171,7 +171,7 @@ def draw_pictures(files: Sequence[ImageFile], sizes: Sequence[int], *, count: in
     """
     views = [View(size) for size in sizes]
     drawn = np.random.default_rng(0).permutation(len(files)).tolist()
-    seen = (_see(files, lambda position, digest: views, Meter(), position) for position in drawn)
+    seen = (load_image(files, lambda position, digest: views, StageTimer(), position) for position in drawn)
     found = list(islice((pixels for _, pixels in seen if pixels), count))
     return {
         view.size: np.array([pixels[view] for pixels in found], np.uint8).reshape(-1, view.size, view.size, 3)
@@ -179,44 +179,44 @@ def draw_pictures(files: Sequence[ImageFile], sizes: Sequence[int], *, count: in
     }
 
 
-def _handfuls(files: int, threads: int, views: Sequence[View]) -> list[range]:
+def _chunks(files: int, threads: int, views: Sequence[View]) -> list[range]:
     """Return the positions that a thread sees to at a time: fewer where there are few, or where each takes much."""
     pixels = sum(3 * size**2 for size in sizes_of(views))
-    together = max(1, min(HANDFUL, files // threads, BYTES // pixels))
+    together = max(1, min(CHUNK_SIZE, files // threads, MAX_CHUNK_BYTES // pixels))
     return [range(start, min(start + together, files)) for start in range(0, files, together)]
 
 
-def _see(
+def load_image(
     files: Sequence[ImageFile],
-    lacks: Callable[[int, NDArray[np.uint8]], Sequence[View]],
-    meter: Meter,
+    missing_views: Callable[[int, NDArray[np.uint8]], Sequence[View]],
+    meter: StageTimer,
     position: int,
-) -> _Seen:
+) -> LoadedImage:
     """Read and digest a file, and decode it once for all the views that it lacks."""
-    with room_to_read(files[position].size()) as counted:
+    with reserve_memory(files[position].size()) as counted:
         try:
             with meter.time("read"):
                 data = files[position].read()
                 row = Row(position, digest(data))
         except OSError as error:
-            return Row(position, np.zeros(16, np.uint8), reason=why_unread(error)), {}
-        views = lacks(position, row.digest)
+            return Row(position, np.zeros(16, np.uint8), reason=unreadable_reason(error)), {}
+        views = missing_views(position, row.digest)
         if not views:
             return row, {}
         try:
             with meter.time("decode"):
-                squares = decode_squares(data, sizes_of(views), counted=counted)
+                squares = decode_resized(data, sizes_of(views), counted=counted)
         except UnreadableImageError as error:
             return replace(row, reason=str(error)), {}
         except MemoryError as error:
-            must_be_the_file_s_own(error, files[position].where)
+            raise_if_system_error(error, files[position].where)
             raise
     return row, {view: view.of(squares) for view in views}
 
 
-def _computed(seen: Iterator[_Seen], backbone: Callable[[], Backbone], meter: Meter) -> Iterator[Row]:
+def _computed(seen: Iterator[LoadedImage], backbone: Callable[[], Backbone], meter: StageTimer) -> Iterator[Row]:
     """Gather batches, and keep as many of them computing as the backbone takes, and one more ready."""
-    batch: list[_Seen] = []
+    batch: list[LoadedImage] = []
     computing: deque[Future[list[Row]]] = deque()
     threads: ThreadPoolExecutor | None = None
     try:
@@ -241,7 +241,7 @@ def _computed(seen: Iterator[_Seen], backbone: Callable[[], Backbone], meter: Me
             threads.shutdown(cancel_futures=True)
 
 
-def _compute(batch: Sequence[_Seen], backbone: Backbone, meter: Meter) -> list[Row]:
+def _compute(batch: Sequence[LoadedImage], backbone: Backbone, meter: StageTimer) -> list[Row]:
     """Compute each view of those images of a batch that lack it."""
     with meter.time("compute"):
         features: list[dict[View, NDArray[np.float32]]] = [{} for _ in batch]

@@ -7,33 +7,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import FULL, INT8, Backbone, Quantized, Weights, choose_engine, load, must_be_installed, quantize
-from ..cache import Origin, read_network
+from ..backbone import FULL, INT8, Backbone, Quantized, Weights, check_installed, choose_engine, load, quantize
+from ..cache import Provenance, read_network
 from ..errors import CatsDogsError
 from ..progress import Progress
 from ..sources import ImageFile
-from .batches import draw_pictures
+from .batches import sample_images
 
-CALIBRATED_ON, COMPARED = 96, 32
+CALIBRATION_IMAGES, COMPARISON_IMAGES = 96, 32
 """Images on which a network is quantized, and others on which it is compared."""
 
-NEAR = 0.99
+MIN_COSINE = 0.99
 """What the mean cosine of the compared features to those in float32 must be."""
 
 
 _log = logging.getLogger(__name__)
 
 
-def kept_network(folder: Path, origin: Origin) -> Quantized | None:
+def stored_network(folder: Path, provenance: Provenance) -> Quantized | None:
     """Return the network that computed a cache; None where it was not quantized, or its network is damaged."""
     try:
-        return read_network(folder, origin.network) if origin.network else None
+        return read_network(folder, provenance.network) if provenance.network else None
     except CatsDogsError as error:
         _log.info("the backbone is quantized anew: %s", error)
         return None
 
 
-def load_calibrated(
+def load_int8(
     weights: Weights,
     sizes: Sequence[int],
     files: Sequence[ImageFile],
@@ -61,8 +61,8 @@ def load_calibrated(
     Returns
     -------
     backbone : Backbone
-        Its `compared` holds the "least" and the "mean" cosine of an image's features to those in float32, over all
-        sizes, and the number of "images".
+        Its `int8_similarity` holds the "least" and the "mean" cosine of an image's features to those in float32, over
+        all sizes, and the number of "images".
 
     Raises
     ------
@@ -70,27 +70,27 @@ def load_calibrated(
         What int8 needs is not installed, no image is readable, or it is too far from float32.
     """
     if network is None:
-        must_be_installed()
+        check_installed()
     exact = load(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FULL, progress=progress)
     if progress:
         progress("comparing" if network else "quantizing the backbone", 0, 0)
     # One draw, of which the first pictures are for the one and the last for the other: where there are few, both.
-    pictures = draw_pictures(files, sizes, count=CALIBRATED_ON + COMPARED)
+    pictures = sample_images(files, sizes, count=CALIBRATION_IMAGES + COMPARISON_IMAGES)
     if not len(pictures[sizes[0]]):
         raise CatsDogsError(f"none of the images is readable, and {INT8} is calibrated on them", "Give readable images")
-    expected = {size: exact.features(of_size[-COMPARED:]) for size, of_size in pictures.items()}
-    network = network or quantize(exact.model, pictures[sizes[0]][:CALIBRATED_ON])
+    expected = {size: exact.features(of_size[-COMPARISON_IMAGES:]) for size, of_size in pictures.items()}
+    network = network or quantize(exact.model, pictures[sizes[0]][:CALIBRATION_IMAGES])
     del exact  # two at a time take memory
     backbone = load(weights, sizes, precision=INT8, network=network, progress=progress)
-    found = [_cosines(backbone.features(pictures[size][-COMPARED:]), expected[size]) for size in sizes]
+    found = [_cosines(backbone.features(pictures[size][-COMPARISON_IMAGES:]), expected[size]) for size in sizes]
     least, mean = float(np.min(found)), float(np.mean(found))
-    if not mean >= NEAR:
+    if not mean >= MIN_COSINE:
         raise CatsDogsError(
             f"{INT8} does not suit {weights.name}: the mean cosine of its features to those in float32 is {mean:.4f} "
-            f"on {len(found[0])} of the images, and must be {NEAR}",
+            f"on {len(found[0])} of the images, and must be {MIN_COSINE}",
             "Give --precision bfloat16; what is cached stays as it is",
         )
-    backbone.compared = {"images": len(found[0]), "least": round(least, 6), "mean": round(mean, 6)}
+    backbone.int8_similarity = {"images": len(found[0]), "least": round(least, 6), "mean": round(mean, 6)}
     return backbone
 
 

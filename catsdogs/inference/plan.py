@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, load
-from ..cache import UNKNOWN, Manifest, Origin
+from ..cache import UNKNOWN, Manifest, Provenance
 from ..errors import CatsDogsError
 from ..images.decoding import PIXELS
 from ..images.views import FIRST, View, parse_views, sizes_of
 from ..progress import Progress
 from ..sources import ImageFile
-from .calibration import kept_network, load_calibrated
+from .calibration import load_int8, stored_network
 
 
-@dataclass(frozen=True)
-class Compute:
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
     """How features are to be computed.
 
     Parameters
@@ -34,10 +34,6 @@ class Compute:
     precision: str = AUTO
 
 
-BEST = Compute()
-"""What the artifacts have, and else what this machine does best."""
-
-
 @dataclass(frozen=True)
 class Plan:
     """How one run computes.
@@ -50,7 +46,7 @@ class Plan:
     views : tuple of View
     engine, precision : str
         By name, or "auto".
-    known : Origin or None
+    known : Provenance or None
         What made the cache that is there, where the run goes on with it.
     network : Quantized or None
         The quantized network that computed it.
@@ -61,7 +57,7 @@ class Plan:
     views: tuple[View, ...]
     engine: str
     precision: str
-    known: Origin | None
+    known: Provenance | None
     network: Quantized | None
 
     @property
@@ -86,9 +82,7 @@ class Plan:
         """
         sizes = sizes_of(self.views)
         if self.needs_images:
-            loaded = load_calibrated(
-                self.weights, sizes, files, engine=self.engine, network=self.network, progress=progress
-            )
+            loaded = load_int8(self.weights, sizes, files, engine=self.engine, network=self.network, progress=progress)
         else:
             loaded = load(self.weights, sizes, engine=self.engine, precision=self.precision, progress=progress)
         if self.known and loaded.sha256 != self.known.sha256:
@@ -99,7 +93,7 @@ class Plan:
         return loaded
 
 
-def plan(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: Compute) -> Plan:
+def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: ComputeOptions) -> Plan:
     """Decide how a run computes: as asked, where nothing is asked as the cache has it, else as is best.
 
     Parameters
@@ -109,7 +103,7 @@ def plan(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: 
     manifest : Manifest or None
         What it says of itself.
     weights : Weights
-    compute : Compute
+    compute : ComputeOptions
 
     Raises
     ------
@@ -119,17 +113,17 @@ def plan(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: 
     made = _made_as_asked(manifest, weights, compute)
     # Of other pixels, only how they were computed still counts.
     known = made if made and made.pixels == PIXELS else None
-    network = kept_network(folder, known) if known else None
+    network = stored_network(folder, known) if known else None
     if known and known.network and not network:
         known = None  # without the network that computed it it is not gone on with, unless the same comes out anew
     engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
     return Plan(folder, weights, _views(manifest, compute), engine, precision, known, network)
 
 
-def origin_of(weights: Weights, backbone: Backbone) -> Origin:
+def provenance_of(weights: Weights, backbone: Backbone) -> Provenance:
     """Return what the cache says of features that `backbone` computes."""
-    return Origin(
-        form=weights.name,
+    return Provenance(
+        weights_name=weights.name,
         sha256=backbone.sha256,
         fingerprint=weights.fingerprint(),
         pixels=PIXELS,
@@ -140,21 +134,21 @@ def origin_of(weights: Weights, backbone: Backbone) -> Origin:
     )
 
 
-def _made_as_asked(manifest: Manifest | None, weights: Weights, compute: Compute) -> Origin | None:
+def _made_as_asked(manifest: Manifest | None, weights: Weights, compute: ComputeOptions) -> Provenance | None:
     """Return what made the cache that is there, if that is the network, engine and precision that are asked for.
 
     Nothing need be loaded to know it.
     """
-    if manifest is None or manifest.origin.fingerprint != weights.fingerprint():
+    if manifest is None or manifest.provenance.fingerprint != weights.fingerprint():
         return None
-    made = manifest.origin
+    made = manifest.provenance
     as_asked = compute.engine in (AUTO, made.engine) and compute.precision in (AUTO, made.precision)
     return made if as_asked else None
 
 
-def _views(manifest: Manifest | None, compute: Compute) -> tuple[View, ...]:
+def _views(manifest: Manifest | None, compute: ComputeOptions) -> tuple[View, ...]:
     if compute.views is not None:
         return parse_views(compute.views)
-    if manifest and manifest.origin.pixels != UNKNOWN:
+    if manifest and manifest.provenance.pixels != UNKNOWN:
         return parse_views(manifest.views)
     return (FIRST,)

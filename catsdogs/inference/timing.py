@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Meter:
+class StageTimer:
     """Seconds of work by stage, those of all its threads together.
 
     Attributes

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import NOTE, Artifacts, read_json, writing
+from ..artifacts import NOTE, Artifacts, read_json, write_lock
 from ..cache import Manifest, kept_duplicates, load_features, read_manifest
-from ..commands.train import why_stale
+from ..commands.train import head_staleness
 from ..errors import CatsDogsError
 from ..sources.classes import Classes
 
@@ -71,7 +71,7 @@ class Findings:
     digests : dict of (split, id) to bytes
         BLAKE2b-128 of every cached image's bytes.
     manifest : Manifest
-    facts, metrics, timings, source : dict
+    metadata, metrics, timings, source : dict
         The contents of head.json, metrics.json, timings.json and source.json.
     """
 
@@ -83,7 +83,7 @@ class Findings:
     unreadable: dict[str, dict[str, str]]
     digests: dict[Key, bytes]
     manifest: Manifest
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     metrics: dict[str, Any]
     timings: dict[str, Any]
     source: dict[str, Any]
@@ -107,13 +107,13 @@ def gather(artifacts: str | Path) -> Findings:
     manifest = read_manifest(where.features)
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {where.root}", "Run catsdogs run DATA, or catsdogs demo")
-    with writing(where):  # or the head could be another one before its predictions are read
+    with write_lock(where):  # or the head could be another one before its predictions are read
         return _read(where, manifest)
 
 
 def _read(where: Artifacts, manifest: Manifest) -> Findings:
     trained = head.load(where)
-    if stale := why_stale(where.root):
+    if stale := head_staleness(where.root):
         raise CatsDogsError(stale, head.TRAIN)
     test = None
     unreadable: dict[str, dict[str, str]] = {}
@@ -135,7 +135,7 @@ def _read(where: Artifacts, manifest: Manifest) -> Findings:
         unreadable=unreadable,
         digests=digests,
         manifest=manifest,
-        facts=trained.facts,
+        metadata=trained.metadata,
         metrics=read_json(where.metrics, head.TRAIN),
         timings=read_json(where.timings, NOTE),
         source=read_json(where.source, NOTE),

@@ -134,17 +134,17 @@ def _share(value: float) -> str:
 
 def _made(findings: Findings) -> dict[str, str]:
     """Return what made the features and the head, a name and a text each."""
-    origin, metrics = findings.manifest.origin, findings.metrics
-    left_out = f", {metrics['left_out']:,} left out" if metrics["left_out"] else ""
+    provenance, metrics = findings.manifest.provenance, findings.metrics
+    excluded = f", {metrics['excluded']:,} left out" if metrics["excluded"] else ""
     return {
-        "weights": f"{origin.form}, SHA-256 {origin.sha256}",
-        "engine": f"{origin.engine} at {origin.precision}",
-        "pixels": f"{origin.pixels}; view {', '.join(findings.manifest.views)}",
-        "head": f"logistic regression on {metrics['images']:,} images{left_out}, transform {metrics['transform']}, "
+        "weights": f"{provenance.weights_name}, SHA-256 {provenance.sha256}",
+        "engine": f"{provenance.engine} at {provenance.precision}",
+        "pixels": f"{provenance.pixels}; view {', '.join(findings.manifest.views)}",
+        "head": f"logistic regression on {metrics['images']:,} images{excluded}, transform {metrics['transform']}, "
         f"C {metrics['C']:.3g}",
         "folds": f"{FOLDS}, drawn with seed {SEED}; transform and C were chosen by the same folds",
         "versions": ", ".join(
-            f"{name} {value}" for name, value in (origin.versions | findings.facts["versions"]).items()
+            f"{name} {value}" for name, value in (provenance.versions | findings.metadata["versions"]).items()
         ),
     }
 

@@ -64,7 +64,7 @@ _STYLE = {
     "figure.constrained_layout.use": True,
 }
 
-# Without a handler, Python would print what Matplotlib logs, such as that it keeps its list of fonts elsewhere.
+# Exclude a handler, Python would print what Matplotlib logs, such as that it keeps its list of fonts elsewhere.
 logging.getLogger("matplotlib").addHandler(logging.NullHandler())
 
 
@@ -94,8 +94,8 @@ def draw_plots(findings: Findings) -> dict[str, Plot]:
     Returns
     -------
     dict of str to Plot
-        "reliability", "histogram", "roc" and "path", of the training images out of fold; where there is one, "curve";
-        and where there are test images, "test".
+        "reliability", "histogram", "roc" and "path", of the training images out of fold; where there is one,
+        "learning_curve"; and where there are test images, "test".
     """
     train, metrics = findings.train, findings.metrics
     first, second = (_short(name) for name in findings.classes)
@@ -105,8 +105,8 @@ def draw_plots(findings: Findings) -> dict[str, Plot]:
         "roc": _plot("roc", lambda axes: _roc(axes, train, (first, second), metrics["auc"])),
         "path": _plot("path", lambda axes: _path(axes, metrics)),
     }
-    if curve := metrics.get("curve"):
-        plots["curve"] = _plot("curve", lambda axes: _curve(axes, curve))
+    if curve := metrics.get("learning_curve"):
+        plots["learning_curve"] = _plot("learning_curve", lambda axes: _curve(axes, curve))
     if test := findings.test:
         plots["test"] = _plot("test", lambda axes: _histogram(axes, test, (first, second)))
     return plots
@@ -234,7 +234,7 @@ def _style(salt: str) -> Iterator[None]:
     from matplotlib import style
 
     with warnings.catch_warnings(), style.context(["default", _STYLE | {"svg.hashsalt": salt}]):
-        # A class's name may have letters that the font which is measured here lacks. The browser has others.
+        # A class's name may have letters that the font which is measured here missing_views. The browser has others.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 

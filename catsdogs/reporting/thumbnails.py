@@ -12,9 +12,9 @@ from PIL import Image
 
 from ..cache import digest
 from ..errors import CatsDogsError
-from ..images.decoding import UnreadableImageError, room_to_read, shrink
+from ..images.decoding import UnreadableImageError, reserve_memory, shrink
 from ..progress import Progress
-from ..sources import ImageFile, Source, why_unread
+from ..sources import ImageFile, Source, unreadable_reason
 from .findings import Findings, Key
 
 SIDE = 320
@@ -116,7 +116,7 @@ def _find(
 
 def _cut(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
     try:
-        with room_to_read(file.size()) as counted:
+        with reserve_memory(file.size()) as counted:
             data = file.read()
             if digest(data).tobytes() != expected:
                 return Thumbnail(reason="its file has changed since")
@@ -126,7 +126,7 @@ def _cut(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
     except CatsDogsError as error:
         return Thumbnail(reason=error.message)
     except OSError as error:
-        return Thumbnail(reason=why_unread(error))
+        return Thumbnail(reason=unreadable_reason(error))
     return _encode(Image.fromarray(pixels), most)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..artifacts import to_csv, write_atomically
+from ..artifacts import to_csv, write_atomic
 from ..sources.classes import CLASSES
 from .brush import INK, WHITE, Brush, along, contour, mirrored, mix, smooth
 from .traits import Animal, Scene, draw_animal, draw_scene
@@ -112,7 +112,7 @@ def write_sample(path: Path, *, seed: int = 0, train: int = 200, test: int = 40)
         "test.zip": _zip((f"test/{n}.jpg", _jpeg(label, [seed, 3, n])) for n, label in enumerate(labels, start=1)),
         "train.zip": _zip((f"train/{CLASSES[label]}.{n}.jpg", _jpeg(label, [seed, label, n])) for label, n in trained),
     }
-    write_atomically(path, _zip(members.items()))
+    write_atomic(path, _zip(members.items()))
     return np.array(labels, dtype=np.int8)
 
 

@@ -17,15 +17,15 @@ from ..errors import CatsDogsError
 from .classes import Classes
 from .files import (
     ImageFile,
-    cannot_be_read,
     image_file,
-    image_of,
-    is_packed_split,
-    must_be_the_file_s_own,
+    image_from_stream,
+    is_split_zip,
     open_zip,
-    why_unread,
+    raise_if_system_error,
+    read_error,
+    unreadable_reason,
 )
-from .layout import Placed, is_hidden, is_image, is_passed_over, is_zip, place
+from .layout import Placed, is_hidden, is_image, is_skipped, is_zip, place
 from .zips import OpenZips, walk_zip
 
 __all__ = [
@@ -34,12 +34,12 @@ __all__ = [
     "Source",
     "Split",
     "image_file",
-    "image_of",
-    "must_be_the_file_s_own",
+    "image_from_stream",
     "open_zip",
+    "raise_if_system_error",
+    "unreadable_reason",
     "walk_folder",
     "walk_zip",
-    "why_unread",
 ]
 
 
@@ -67,7 +67,7 @@ class Source:
     ----------
     path : str or Path
         A folder or a zip, in any of the layouts that `catsdogs.layout` knows.
-    classes, before : pair of str, optional
+    classes, default_classes : pair of str, optional
         As for `layout.place`.
 
     Attributes
@@ -76,7 +76,7 @@ class Source:
         Names of the labels 0 and 1.
     splits : dict of str to Split
         "train" and "test", those that are there.
-    passed_over : int
+    skipped : int
         Files that are no images, or lie outside of both splits or classes.
     cut_short : tuple of str
         Zips of which the end is missing: there may have been more images in them.
@@ -87,13 +87,15 @@ class Source:
         Nothing there, no image in it, two images with one id, labels that are no class, or too many classes.
     """
 
-    def __init__(self, path: str | Path, *, classes: Classes | None = None, before: Classes | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
+    ) -> None:
         self.path, self._given = Path(path).expanduser(), str(path)
         self._open_zips = OpenZips()
         try:
             files = list(self._walk())
-            found = place([file.parts for file in files], self._given, classes=classes, before=before)
-            self.classes, self.passed_over = found.classes, found.passed_over
+            found = place([file.parts for file in files], self._given, classes=classes, default_classes=default_classes)
+            self.classes, self.skipped = found.classes, found.skipped
             self.splits = {
                 split: _split([(p, files[p.position]) for p in members])
                 for split, members in itertools.groupby(found.images, lambda p: p.split)
@@ -138,12 +140,12 @@ class Source:
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise CatsDogsError(f"there is no {self.path}", "Give the path of a folder or a zip of images") from error
         except OSError as error:
-            raise cannot_be_read(self.path, error) from error
+            raise read_error(self.path, error) from error
         if stat.S_ISDIR(mode):
             yield from self._walk_folder_or_its_zip()
         elif is_image(self.path.name):
             raise CatsDogsError(
-                f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs label"
+                f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs predict"
             )
         else:
             yield from walk_zip(open_zip(self.path), str(self.path), (), self._open_zips)
@@ -151,7 +153,7 @@ class Source:
     def _walk_folder_or_its_zip(self) -> Iterator[ImageFile]:
         files = list(walk_folder(self.path, self._open_zips))
         zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
-        if len(zips) == 1 and all(is_passed_over(file.parts) for file in files):
+        if len(zips) == 1 and all(is_skipped(file.parts) for file in files):
             # A folder into which Kaggle's download went and nothing else.
             path = self.path / zips[0]
             yield from walk_zip(open_zip(path), str(path), (), self._open_zips)
@@ -174,7 +176,7 @@ def walk_folder(folder: Path, open_zips: OpenZips, *, broken: dict[str, str] | N
         except OSError as error:
             if is_hidden(parts):
                 continue
-            raise cannot_be_read(folder, error) from error
+            raise read_error(folder, error) from error
         here = (status.st_dev, status.st_ino)
         if here in above:
             continue  # a link that leads back to a folder above
@@ -184,7 +186,7 @@ def walk_folder(folder: Path, open_zips: OpenZips, *, broken: dict[str, str] | N
             # A folder that is named like an image is no folder of images, but an image that cannot be read.
             if not is_image(name) and os.path.isdir(path):  # noqa: PTH112 - Path's raises where access is denied
                 waiting.append((path, (*parts, name), above | {here}))
-            elif is_packed_split(PurePosixPath(name), folders):
+            elif is_split_zip(PurePosixPath(name), folders):
                 try:
                     yield from walk_zip(open_zip(path), str(path), (*parts, path.stem), open_zips)
                 except CatsDogsError as error:

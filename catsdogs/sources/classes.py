@@ -31,7 +31,7 @@ def parse_classes(given: str | Sequence[str]) -> Classes:
     )
 
 
-def choose_classes(found: Sequence[str], where: str, *, before: Classes | None = None) -> Classes:
+def choose_classes(found: Sequence[str], where: str, *, default_classes: Classes | None = None) -> Classes:
     """Return the two classes of a source of which nobody said them.
 
     Parameters
@@ -40,7 +40,7 @@ def choose_classes(found: Sequence[str], where: str, *, before: Classes | None =
         What its class folders are named, in order; empty where there are none.
     where : str
         The source's name, for messages.
-    before : pair of str, optional
+    default_classes : pair of str, optional
         The classes of what is there already. They count where the folders say nothing else.
 
     Raises
@@ -48,8 +48,8 @@ def choose_classes(found: Sequence[str], where: str, *, before: Classes | None =
     CatsDogsError
         There are more than two, and nothing says which two of them.
     """
-    if before and (not found or set(map(class_key, before)) <= set(map(class_key, found))):
-        return before
+    if default_classes and (not found or set(map(class_key, default_classes)) <= set(map(class_key, found))):
+        return default_classes
     if not found:
         return CLASSES
     if len(found) > 2:

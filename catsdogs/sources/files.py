@@ -52,7 +52,7 @@ def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
     return ImageFile(parts, str(path), partial(read_file, path), partial(_size, path))
 
 
-def image_of(content: BufferedIOBase, where: str) -> ImageFile:
+def image_from_stream(content: BufferedIOBase, where: str) -> ImageFile:
     """Return what an open file still holds as an image that is called `where`; it is read at once, as pipes are."""
     data = content.read(MAX_BYTES + 1)
 
@@ -81,16 +81,16 @@ def read_file(path: Path) -> bytes:
                 raise OSError(f"it holds {size:,} bytes, more than {MAX_BYTES:,}")
             return file.read()
     except (OSError, MemoryError) as error:
-        must_be_the_file_s_own(error, str(path))
+        raise_if_system_error(error, str(path))
         raise OSError(getattr(error, "strerror", None) or str(error)) from error
 
 
-def why_unread(error: OSError) -> str:
+def unreadable_reason(error: OSError) -> str:
     """Return the reason that an image has which the system does not let us read."""
     return f"it cannot be read: {error.strerror or error}"
 
 
-def must_be_the_file_s_own(error: BaseException, where: str) -> None:
+def raise_if_system_error(error: BaseException, where: str) -> None:
     """Refuse to take for a bad image what a failing machine makes of a good one: it may pass.
 
     Raises
@@ -126,16 +126,16 @@ def open_zip(path: Path) -> BinaryIO:
     try:
         return open_regular(path)
     except OSError as error:
-        raise cannot_be_read(path, error) from error
+        raise read_error(path, error) from error
 
 
-def cannot_be_read(path: Path, error: OSError) -> CatsDogsError:
+def read_error(path: Path, error: OSError) -> CatsDogsError:
     """Return the error for a file or folder that the system does not let us read."""
     return CatsDogsError(
         f"{path} cannot be read ({error.strerror or error})", "Check its permissions, or move it elsewhere"
     )
 
 
-def is_packed_split(path: PurePosixPath, folders: Collection[str]) -> bool:
+def is_split_zip(path: PurePosixPath, folders: Collection[str]) -> bool:
     """Whether it is a zip such as ``train.zip`` with no folder of that name, in lower case, in `folders`."""
     return is_zip(path.name) and is_split_name(path.stem) and str(path.with_suffix("")).lower() not in folders

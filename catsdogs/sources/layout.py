@@ -50,14 +50,14 @@ class Placement:
     classes : pair of str
     images : list of Placed
         The training images, then those for testing, each split in natural order (cat.2 before cat.10).
-    passed_over : int
+    skipped : int
         How many paths are no images, lie beside the folders of the splits, or in folders of classes that are neither
         of the two.
     """
 
     classes: Classes
     images: list[Placed]
-    passed_over: int
+    skipped: int
 
 
 def is_image(name: str) -> bool:
@@ -80,13 +80,17 @@ def is_hidden(parts: Sequence[str]) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def is_passed_over(parts: Sequence[str]) -> bool:
+def is_skipped(parts: Sequence[str]) -> bool:
     """Whether the file is hidden, no image, or within a folder that is named like an image."""
     return not is_image(parts[-1]) or is_hidden(parts) or any(map(is_image, parts[:-1]))
 
 
 def place(
-    paths: Sequence[tuple[str, ...]], where: str, *, classes: Classes | None = None, before: Classes | None = None
+    paths: Sequence[tuple[str, ...]],
+    where: str,
+    *,
+    classes: Classes | None = None,
+    default_classes: Classes | None = None,
 ) -> Placement:
     """Decide the classes, and split, label and id of each image.
 
@@ -97,8 +101,8 @@ def place(
     where : str
         The source's name, for messages.
     classes : pair of str, optional
-        By default what the two class folders of the training part are named, else `before`, else cat and dog.
-    before : pair of str, optional
+        By default what the two class folders of the training part are named, else `default_classes`, else cat and dog.
+    default_classes : pair of str, optional
         The classes of what is there already.
 
     Returns
@@ -111,7 +115,7 @@ def place(
         No image, two with one id, labels that are neither of the classes, or more than two class folders where nothing
         says which two are meant.
     """
-    images = [position for position, parts in enumerate(paths) if not is_passed_over(parts)]
+    images = [position for position, parts in enumerate(paths) if not is_skipped(parts)]
     if not images:
         raise CatsDogsError(
             f"there are no images in {where}", f"It should hold files that end in {', '.join(SUFFIXES)}"
@@ -123,7 +127,7 @@ def place(
     }
     training = "train" if "train" in named else None
     found = _find_classes([paths[p] for p in images if splits[p] == training])
-    classes = classes or choose_classes(found, where, before=before)
+    classes = classes or choose_classes(found, where, default_classes=default_classes)
     keys = {class_key(name): label for label, name in enumerate(classes)}
     labels = {p: _label_of(paths[p], keys) for p in images}
     folders = set(map(class_key, found))

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from ..errors import CatsDogsError
 from .cut_zips import HEADER, IN_ZIP64, NAME_IS_UTF8, find_members
-from .files import MAX_BYTES, ImageFile, is_packed_split, must_be_the_file_s_own
+from .files import MAX_BYTES, ImageFile, is_split_zip, raise_if_system_error
 from .layout import is_image
 
 _ENCRYPTED = 0x1
@@ -90,7 +90,7 @@ def walk_zip(
         inside = (*parts, *path.parts)
         if not inside or (_is_folder(member) and not is_image(path.name)):
             continue
-        if depth == 0 and is_packed_split(path, folders):
+        if depth == 0 and is_split_zip(path, folders):
             inner = _open_inner(file, archive, member, cut=member is lost)
             try:
                 yield from walk_zip(inner, f"{where}/{path}", (*inside[:-1], path.stem), open_zips, depth=1)
@@ -108,7 +108,7 @@ def _open_archive(file: BinaryIO, where: str, open_zips: OpenZips) -> tuple[zipf
         archive = open_zips.enter_context(zipfile.ZipFile(file))
         _must_be_its_own_table(file, archive)
     except _UNREADABLE as error:
-        must_be_the_file_s_own(error, where)
+        raise_if_system_error(error, where)
         members, lost = find_members(file)
         if not members:
             raise CatsDogsError(
@@ -157,7 +157,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, 
     try:
         return archive.read(member)
     except _UNREADABLE as error:
-        must_be_the_file_s_own(error, where)
+        raise_if_system_error(error, where)
         raise OSError(f"the zip is damaged here: {error}") from error
 
 
@@ -222,10 +222,10 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if origin + offset < 0:
+        provenance = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if provenance + offset < 0:
             raise OSError("a seek before the start")
-        self._position = origin + offset
+        self._position = provenance + offset
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no length

@@ -12,7 +12,7 @@ from .evaluation import evaluation_lines
 from .exporting import export_lines
 from .extraction import extraction_lines
 from .inventory import info_lines
-from .labelling import label_csv, label_lines, pictures_shown, show_labels
+from .labelling import prediction_lines, predictions_csv, previews_shown, show_predictions
 from .pipeline import run_lines
 from .preparation import preparation_lines
 from .reporting import report_lines
@@ -28,18 +28,18 @@ __all__ = [
     "export_lines",
     "extraction_lines",
     "info_lines",
-    "label_csv",
-    "label_lines",
     "notebook_lines",
-    "pictures_shown",
+    "prediction_lines",
+    "predictions_csv",
     "preparation_lines",
+    "previews_shown",
     "program",
     "progress_bar",
     "report_lines",
     "run_lines",
     "show",
     "show_error",
-    "show_labels",
+    "show_predictions",
     "submission_lines",
     "training_lines",
     "verification_lines",

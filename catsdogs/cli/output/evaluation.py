@@ -17,7 +17,7 @@ def evaluation_lines(done: Evaluation) -> Iterator[Line]:
     yield from score_lines("head", done.scores, f"{done.images:,} labelled images, {' and '.join(done.classes)}")
     if done.seen:
         yield "", f"{done.seen:,} of them were TRAINED on, and flatter these figures"
-    yield "passed over", f"{done.unlabelled:,} images without a label, {counted(done.passed_over, 'other file')}"
+    yield "passed over", f"{done.unlabelled:,} images without a label, {counted(done.skipped, 'other file')}"
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, which do not count:"
         yield from named(done.unreadable, "by --json")

@@ -22,7 +22,7 @@ def export_lines(done: Export) -> Iterator[Line]:
         "checked",
         f"on {done.images} images {f'of {done.source}' if done.source else 'that were drawn: yours are gone'}",
     )
-    yield "", f"at most {done.apart:.1e} from our own probabilities in float32"
+    yield "", f"at most {done.max_difference:.1e} from our own probabilities in float32"
     if done.precision != "float32":
-        yield "", f"at most {done.apart_from_label:.1e} from what label says, in {done.precision}"
+        yield "", f"at most {done.max_difference_predict:.1e} from what predict says, in {done.precision}"
     yield from look_at(done.path)

@@ -27,15 +27,15 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
     yield from named(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
     yield "classes", " and ".join(done.classes)
-    yield "", f"{counted(done.passed_over, 'other file')} passed over"
+    yield "", f"{counted(done.skipped, 'other file')} passed over"
     yield from cut_short(done.cut_short)
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
         yield "", f"by {done.engine} in {done.precision}"
-        if done.compared:
-            yield "", compared_line(done.compared)
-        if done.fewer_at_once:
+        if done.int8_similarity:
+            yield "", int8_similarity_line(done.int8_similarity)
+        if done.batch_reduced:
             yield "", "fewer images at once than usual: the device had too little memory for more"
     else:
         yield "features", f"none computed: all were cached, made with {done.backbone}"
@@ -44,7 +44,7 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield "duplicates", duplicates_line(done.duplicates)
 
 
-def compared_line(found: Mapping[str, float]) -> str:
+def int8_similarity_line(found: Mapping[str, float]) -> str:
     """Say how near features of 8 bits are to those of float32."""
     return f"cosine to float32 {found['mean']:.4f}, at least {found['least']:.4f}, of {found['images']} images"
 

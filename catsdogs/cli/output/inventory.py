@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from .console import Line, program
-from .extraction import compared_line, duplicates_line
+from .extraction import duplicates_line, int8_similarity_line
 from .training import metrics_lines
 
 _WIDTH = 68
@@ -19,7 +19,7 @@ _WIDTH = 68
 def info_lines(found: dict[str, Any]) -> Iterator[Line]:
     """Say what the artifacts are, what made them, and last what is to be made anew, and how."""
     features, head = found["features"], found["head"]
-    origin = features["origin"]
+    provenance = features["provenance"]
     yield "artifacts", found["artifacts"]
     for split, entry in features["splits"].items():
         state = f"{entry['unreadable']:,} unreadable" if entry["complete"] else "NOT complete"
@@ -27,13 +27,13 @@ def info_lines(found: dict[str, Any]) -> Iterator[Line]:
     yield "classes", " and ".join(features["classes"])
     if found["duplicates"]:
         yield "duplicates", duplicates_line(found["duplicates"])
-    yield "backbone", f"{origin['form']}, SHA-256 {origin['sha256'][:16]}..."
-    yield "", f"{origin['engine']} at {origin['precision']}"
-    if features["compared"]:
-        yield "", compared_line(features["compared"])
-    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
+    yield "backbone", f"{provenance['weights_name']}, SHA-256 {provenance['sha256'][:16]}..."
+    yield "", f"{provenance['engine']} at {provenance['precision']}"
+    if features["int8_similarity"]:
+        yield "", int8_similarity_line(features["int8_similarity"])
+    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     yield from _below("", textwrap.wrap(versions, _WIDTH))
-    yield from _below("pixels", textwrap.wrap(origin["pixels"], _WIDTH))
+    yield from _below("pixels", textwrap.wrap(provenance["pixels"], _WIDTH))
     if not head:
         yield "head", "none yet"
     elif head["stale"]:

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 from ...artifacts import to_csv
 from ...errors import printable
 from .console import Line, counted, show
-from .pictures import how_many, show_picture
+from .pictures import preview_limit, show_picture
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ...commands.predict import Labelled
+    from ...commands.predict import Prediction
 
 
-def pictures_shown() -> int:
+def previews_shown() -> int:
     """Return how many images may be shown with their pictures."""
     from rich.console import Console
 
-    return how_many(Console())
+    return preview_limit(Console())
 
 
-def show_labels(answers: Sequence[Labelled]) -> None:
+def show_predictions(answers: Sequence[Prediction]) -> None:
     """Write what each image is, and how sure that is, to standard output."""
     if not sys.stdout.isatty():
-        show(label_lines(answers))
+        show(prediction_lines(answers))
         return
     from rich.console import Console
     from rich.text import Text
@@ -39,7 +39,7 @@ def show_labels(answers: Sequence[Labelled]) -> None:
     console.print(Text(_summary(answers)))
 
 
-def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:
+def prediction_lines(answers: Sequence[Prediction]) -> Iterator[Line]:
     """Say of each image what it is, and how sure that is."""
     for answer in answers:
         if answer.label is None:
@@ -48,14 +48,14 @@ def label_lines(answers: Sequence[Labelled]) -> Iterator[Line]:
             yield answer.label, f"{_sure(answer)}  {answer.image}"
 
 
-def label_csv(answers: Sequence[Labelled]) -> bytes:
+def predictions_csv(answers: Sequence[Prediction]) -> bytes:
     """Return the same four columns that JSON has, the probability that of the second class."""
     columns = ("image", "label", "probability", "reason")
     rows = ((printable(answer.image), answer.label, answer.probability, answer.reason) for answer in answers)
     return to_csv(columns, rows)
 
 
-def _table(answers: Sequence[Labelled], console: Console) -> Table:
+def _table(answers: Sequence[Prediction], console: Console) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -79,13 +79,13 @@ def _table(answers: Sequence[Labelled], console: Console) -> Table:
     return table
 
 
-def _sure(answer: Labelled) -> str:
+def _sure(answer: Prediction) -> str:
     if answer.probability is None:
         return ""
     return f"{max(answer.probability, 1 - answer.probability):7.2%}"
 
 
-def _summary(answers: Sequence[Labelled]) -> str:
+def _summary(answers: Sequence[Prediction]) -> str:
     """Say how many images are what."""
     counts = Counter(answer.label or "unreadable" for answer in answers)
     each = ", ".join(f"{count:,} {printable(name)}" for name, count in sorted(counts.items()))

@@ -33,7 +33,7 @@ _GRAPHIC = (
 """Variables of terminals that may show pixels. Only those are asked, as others may never answer, or too late."""
 
 
-def how_many(console: Console) -> int:
+def preview_limit(console: Console) -> int:
     """Return how many pictures may be shown: none where nobody looks, or colours or room are lacking."""
     colourful = console.color_system in ("256", "truecolor") and not console.no_color
     seen = sys.stdout.isatty() and colourful and console.encoding.startswith("utf") and console.width >= _NARROW

@@ -23,7 +23,7 @@ def preparation_lines(done: Preparation) -> Iterator[Line]:
         yield "", f"{done.renumbered:,} with a new number, as theirs was taken, or they had none:"
         yield "", f"in {done.folder / 'prepared.csv'}"
     yield "classes", " and ".join(done.classes)
-    yield "passed over", f"{done.unlabelled:,} images without a label, {counted(done.passed_over, 'other file')}"
+    yield "passed over", f"{done.unlabelled:,} images without a label, {counted(done.skipped, 'other file')}"
     yield from cut_short(done.cut_short)
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, of which there are no pictures:"

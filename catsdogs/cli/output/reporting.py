@@ -23,4 +23,4 @@ def report_lines(done: Report, artifacts: Path) -> Iterator[Line]:
     for problem in done.problems:
         yield "", problem
     yield from look_at(done.path)
-    yield "next", command("label IMAGE...", artifacts)
+    yield "next", command("predict IMAGE...", artifacts)

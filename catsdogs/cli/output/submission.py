@@ -38,4 +38,4 @@ def after_submission(done: Submission | None, artifacts: Path) -> str:
     """Return the command that comes next: Kaggle's own, where the file has the rows that Kaggle takes."""
     if done and done.images == KAGGLE_ROWS:
         return f"kaggle competitions submit -c {KAGGLE} -f {done.path} -m catsdogs"
-    return command("label IMAGE...", artifacts)
+    return command("predict IMAGE...", artifacts)

@@ -23,15 +23,15 @@ def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
     yield from look_at(where.metrics, where.predictions)
     yield "next", command("submit", artifacts)
     yield "", command("report", artifacts)
-    yield "", command("label IMAGE...", artifacts)
+    yield "", command("predict IMAGE...", artifacts)
 
 
 def metrics_lines(metrics: dict[str, Any]) -> Iterator[Line]:
     """Say how good the head is, by the content of metrics.json."""
     yield from score_lines("head", metrics, "out of fold")
-    left_out = f", {metrics['left_out']:,} left out" if metrics["left_out"] else ""
+    excluded = f", {metrics['excluded']:,} left out" if metrics["excluded"] else ""
     fitted = f"{metrics['transform']}, C {metrics['C']:.3g}"
-    yield "", f"logistic regression on {metrics['images']:,} images{left_out}, {fitted}"
+    yield "", f"logistic regression on {metrics['images']:,} images{excluded}, {fitted}"
     clip = metrics["clip"]
     yield "", f"clipped at {clip['chosen']:g} {clip['log_loss']:.4f}, at 0.05 as in 2017 {clip['log_loss_at_0.05']:.4f}"
     if nested := metrics.get("nested"):
@@ -40,7 +40,7 @@ def metrics_lines(metrics: dict[str, Any]) -> Iterator[Line]:
         yield from score_lines("holdout", holdout, f"{holdout['images']:,} held out")
     if test := metrics.get("test"):
         yield from score_lines("test", test, f"{test['images']:,} labelled images, not trained on")
-    for name, point in zip(chain(["curve"], repeat("")), metrics.get("curve", []), strict=False):
+    for name, point in zip(chain(["curve"], repeat("")), metrics.get("learning_curve", []), strict=False):
         low, high = point["interval"]
         yield name, f"{point['images']:>7,} images  log loss {point['log_loss']:.4f}  [{low:.4f}, {high:.4f}]"
 
