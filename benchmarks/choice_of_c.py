@@ -4,7 +4,7 @@
     python benchmarks/choice_of_c.py OUT
     python benchmarks/choice_of_c.py OUT --peer ../shared/bench/peers.py --runs 5
 
-Exclude a peer: one choice, timed without loading, as a line of JSON like the peer's. With one: the peer, the choice and
+Without a peer: one choice, timed without loading, as a line of JSON like the peer's. With one: the peer, the choice and
 `catsdogs train` in turn, each a process of its own, of `train` all its time; then the median, least and most seconds,
 the median over the peer's, the peak memory of the largest process, and the machine's load before and after.
 """

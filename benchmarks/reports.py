@@ -17,9 +17,11 @@ import numpy as np
 from import_features import load
 
 import catsdogs
-from catsdogs.artifacts import Artifacts, record, write_lock
+from catsdogs.artifacts import Artifacts
 from catsdogs.cache import CacheWriter, Provenance, digest
+from catsdogs.locks import write_lock
 from catsdogs.sources.classes import CLASSES
+from catsdogs.storage import record
 
 VIEW, RUNS = "224", 3
 

@@ -1,4 +1,3 @@
-from .artifacts import lock
 from .cache import Features, import_features, load_features
 from .commands.benchmark import Benchmark, benchmark
 from .commands.demo import Demo, demo
@@ -16,6 +15,7 @@ from .commands.train import Training, train
 from .commands.verify import Verification, verify
 from .errors import CatsDogsError
 from .inference.plan import ComputeOptions
+from .locks import lock
 
 __version__: str
 

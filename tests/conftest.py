@@ -97,10 +97,12 @@ def cache_of() -> Callable[..., Path]:
 
 
 def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Path:
-    from catsdogs.artifacts import Artifacts, record, write_lock
+    from catsdogs.artifacts import Artifacts
     from catsdogs.cache import CacheWriter, Provenance, digest
     from catsdogs.images.decoding import UnreadableImageError, decode
+    from catsdogs.locks import write_lock
     from catsdogs.sources import Source
+    from catsdogs.storage import record
 
     where = Artifacts(artifacts)
     provenance = Provenance(

@@ -12,19 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import catsdogs
-from catsdogs.artifacts import (
-    NOTE,
-    Artifacts,
-    read_json,
-    record,
-    record_timing,
-    require_unlocked,
-    to_csv,
-    to_json,
-    write_atomic,
-    write_lock,
-)
+from catsdogs.artifacts import Artifacts
 from catsdogs.errors import CatsDogsError
+from catsdogs.locks import require_unlocked, write_lock
+from catsdogs.storage import NOTE, read_json, record, record_timing, to_csv, to_json, write_atomic
 
 HOLDER = """
 import sys, time
@@ -174,7 +165,7 @@ def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_has_ended(tmp_path
 
 def test_a_folder_is_held_until_the_outermost_call_has_ended(tmp_path):
     code = (
-        "import sys, pathlib; from catsdogs.artifacts import Artifacts, write_lock\n"
+        "import sys, pathlib; from catsdogs.artifacts import Artifacts; from catsdogs.locks import write_lock\n"
         "with write_lock(Artifacts(pathlib.Path(sys.argv[1]))): pass"
     )
     with catsdogs.lock(tmp_path):

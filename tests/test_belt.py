@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from catsdogs.images.views import View
-from catsdogs.inference import batches as belt
+from catsdogs.inference import batches, loading
 from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import Source
 
@@ -17,13 +17,13 @@ def files(tmp_path, draw, encode, write_folder):
 
 
 def rows(files, missing_views):
-    return belt.compute_rows(
+    return batches.compute_rows(
         files, lambda: pytest.fail("nothing is computed"), [View()], missing_views, meter=StageTimer()
     )
 
 
 def test_a_few_files_are_read_by_all_threads(files, monkeypatch):
-    monkeypatch.setattr(belt, "decoding_threads", lambda: 4)
+    monkeypatch.setattr(batches, "decoding_threads", lambda: 4)
     all_are_there = threading.Barrier(4, timeout=30)
 
     def missing_views(position, digest):
@@ -35,7 +35,7 @@ def test_a_few_files_are_read_by_all_threads(files, monkeypatch):
 
 
 def test_who_leaves_waits_for_no_more_than_one_image_a_thread(files, monkeypatch):
-    monkeypatch.setattr(belt, "decoding_threads", lambda: 2)
+    monkeypatch.setattr(batches, "decoding_threads", lambda: 2)
     begun, both_have_begun, go_on = [], threading.Barrier(3, timeout=30), threading.Event()
 
     def missing_views(position, digest):
@@ -55,10 +55,10 @@ def test_who_leaves_waits_for_no_more_than_one_image_a_thread(files, monkeypatch
     [(0, 2, [224], 1), (1, 8, [224], 1), (17, 4, [224], 4), (37_500, 8, [224], 8), (37_500, 8, [512, 480], 1)],
 )
 def test_handfuls_hold_each_file_once_and_little_at_once(files, threads, sizes, together):
-    chunks = belt._chunks(files, threads, [View(size) for size in sizes])
+    chunks = loading.chunk_positions(files, threads, [View(size) for size in sizes])
     assert [position for handful in chunks for position in handful] == list(range(files))
     assert max(map(len, chunks), default=1) == together
-    assert together == 1 or sum(3 * size**2 for size in sizes) * together <= belt.MAX_CHUNK_BYTES
+    assert together == 1 or sum(3 * size**2 for size in sizes) * together <= loading.MAX_CHUNK_BYTES
 
 
 def test_rows_come_in_order_whatever_their_number(files):

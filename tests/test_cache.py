@@ -19,10 +19,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from catsdogs.artifacts import Artifacts, write_lock
+from catsdogs.artifacts import Artifacts
 from catsdogs.cache import CacheWriter, Provenance, digest, labelled_splits, load_features, read_manifest
 from catsdogs.cache.manifest import to_bytes
 from catsdogs.errors import CatsDogsError
+from catsdogs.locks import write_lock
 
 GOLDEN = Path(__file__).parent / "golden_cache"
 PROVENANCE = Provenance("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none", {"numpy": "2"})

@@ -168,7 +168,7 @@ def test_a_class_with_too_few_images_is_named(tmp_path):
 
 
 def test_a_cache_that_does_not_say_its_classes_is_of_cats_and_dogs(tmp_path, insects, write_folder, tiny_backbone):
-    from catsdogs.artifacts import to_sealed_json, unseal
+    from catsdogs.storage import to_sealed_json, unseal
 
     cats = {name.replace("ants", "cat").replace("bees", "dog"): content for name, content in insects.items()}
     data = write_folder(tmp_path / "data", cats)

@@ -27,7 +27,9 @@ from test_cache import (
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
-from catsdogs.artifacts import Artifacts, write_atomic, write_lock
+from catsdogs.artifacts import Artifacts
+from catsdogs.locks import write_lock
+from catsdogs.storage import write_atomic
 
 CHANGED = IMAGES | {"train": {"cat.1": b"x", "cat.10": b"b", "dog.20": b"!y", "dog.3": b"c"}}
 SCENARIOS = {

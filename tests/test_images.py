@@ -111,7 +111,7 @@ COLOURS = {
     "floats, not a number": (array((np.nan, np.float32)), "TIFF", {}, (0, 0, 0)),
     "floats, infinite": (array((np.inf, np.float32)), "TIFF", {}, (255, 255, 255)),
     "floats, far below": (array((-3e38, np.float32)), "TIFF", {}, (0, 0, 0)),
-    # Exclude a profile, red is (255 - cyan) * (255 - black) / 255, and so on.
+    # Without a profile, red is (255 - cyan) * (255 - black) / 255, and so on.
     "cmyk jpeg": (one_colour("CMYK", (51, 102, 255, 0)), "JPEG", {"quality": 100}, (204, 153, 0)),
     "cmyk tiff": (one_colour("CMYK", (51, 102, 255, 51)), "TIFF", {}, (163, 122, 0)),
     "cmyk with profile": (
@@ -517,7 +517,7 @@ for path in sys.argv[1:]:
 
 
 def test_those_remarks_are_there_to_be_kept_away(tmp_path, draw, encode):
-    """Exclude this, the test above might try files of which there is nothing to say."""
+    """Without this, the test above might try files of which there is nothing to say."""
     script = """
 import io, pathlib, sys
 from PIL import Image

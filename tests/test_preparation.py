@@ -15,9 +15,10 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features, prepare
-from catsdogs.artifacts import Artifacts, write_lock
+from catsdogs.artifacts import Artifacts
 from catsdogs.cli.output import preparation_lines
 from catsdogs.images.decoding import decode
+from catsdogs.locks import write_lock
 
 GOLDEN = Path(__file__).parent / "golden"
 TRAINING, TESTING = "cats-dogs-training", "cats-dogs-testing"

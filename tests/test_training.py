@@ -7,7 +7,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.commands.train import head_staleness
+from catsdogs.head.staleness import head_staleness
 
 
 def make_features(count, seed=0):

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from catsdogs.artifacts import Artifacts, record
+from catsdogs.artifacts import Artifacts
 from catsdogs.backbone import Weights, choose_weights, fetch_imagenet, weights
 from catsdogs.backbone.download import MOST
 from catsdogs.backbone.weights import IMAGENET_FILE, IMAGENET_MD5, IMAGENET_URL, imagenet_path
 from catsdogs.errors import CatsDogsError
+from catsdogs.storage import record
 
 CONTENT = os.urandom(300_000)
 

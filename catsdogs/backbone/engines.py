@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
-from .quantized import INT8
+from .precisions import INT8, PRECISIONS
 
 AUTO = "auto"
 ENGINES = ("tensorflow", "openvino", "jax", "torch")
 _BACKENDS = ("tensorflow", "jax", "torch")
-PRECISIONS = ("float32", "bfloat16", "float16", INT8)
 
 
 class Engine(Protocol):

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from .frameworks import keras
 from .network import to_numpy, zero_init_config
-
-FULL = "float32"
+from .precisions import FLOAT32
 
 
 def fold(model: Any, precision: str) -> Any:
@@ -44,7 +43,7 @@ def fold(model: Any, precision: str) -> Any:
         config = zero_init_config(layer)
         if not isinstance(layer, keras().Layer):  # a bare operation, such as x / 255: no weights, its input's precision
             return type(layer).from_config(config)
-        if precision != FULL:
+        if precision != FLOAT32:
             config["dtype"] = _policy(layer, precision)
         if id(layer) in norms:
             config["use_bias"] = True
@@ -74,7 +73,7 @@ def _policy(layer: Any, precision: str) -> str:
     """
     layers = keras().layers
     if isinstance(layer, layers.GlobalAveragePooling2D | layers.Rescaling | layers.Normalization):
-        return FULL
+        return FLOAT32
     return precision if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D) else f"mixed_{precision}"
 
 

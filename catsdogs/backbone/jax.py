@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .folding import FULL, fold
+from .folding import fold
 from .network import from_rgb
+from .precisions import FLOAT32
 
 
 class JaxEngine:
@@ -35,8 +36,8 @@ class JaxEngine:
         self._weights += [[variable.value for variable in folded.non_trainable_variables]]
 
         def features(weights: Any, rgb: Any) -> Any:
-            outputs, _ = folded.stateless_call(*weights, from_rgb(rgb.astype(FULL)), training=False)
-            return outputs.astype(FULL)
+            outputs, _ = folded.stateless_call(*weights, from_rgb(rgb.astype(FLOAT32)), training=False)
+            return outputs.astype(FLOAT32)
 
         pixels = jax.ShapeDtypeStruct(shape, np.uint8)
         self._compiled = jax.jit(features).lower(self._weights, pixels).compile()
@@ -68,4 +69,4 @@ class JaxEngine:
     @staticmethod
     def native_precision() -> str:
         """Return the fastest precision that the device computes without emulating it; XLA emulates on CPUs."""
-        return FULL if JaxEngine.device() == "cpu" else "bfloat16"
+        return FLOAT32 if JaxEngine.device() == "cpu" else "bfloat16"

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
+from .conversion import to_openvino
 from .frameworks import nncf, openvino, suppress_stderr
-
-INT8 = "int8"
+from .precisions import INT8
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,10 @@ def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
     network : Quantized
         Takes any number of images, of any size that the model takes.
     """
-    from .openvino import converted
-
     # One by one, as NNCF keeps what lies between all layers: of eight ResNet50 takes 2.2 GiB, of one 1.4.
     singles = np.split(pictures, len(pictures))
     with suppress_stderr():
-        network = converted(model, (None, *model.inputs[0].shape[1:]))
+        network = to_openvino(model, (None, *model.inputs[0].shape[1:]))
     # NNCF draws bars, whatever it is told of logging.
     with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
         quantized = nncf().quantize(

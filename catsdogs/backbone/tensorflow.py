@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .folding import FULL, fold
+from .folding import fold
 from .frameworks import suppress_stderr
 from .hardware import cpu_computes
 from .network import from_rgb
+from .precisions import FLOAT32
 
 
 class TensorFlowEngine:
@@ -60,11 +61,11 @@ class TensorFlowEngine:
     def native_precision() -> str:
         """Return the fastest precision that the device computes without emulating it."""
         if TensorFlowEngine.device() == "cpu":
-            return "bfloat16" if cpu_computes("bfloat16") else FULL
+            return "bfloat16" if cpu_computes("bfloat16") else FLOAT32
         gpu = _tf().config.list_physical_devices("GPU")[0]
         capability = _tf().config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
         # Tensor cores came with Volta (7.0), and take bfloat16 from Ampere (8.0) on.
-        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FULL
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FLOAT32
 
 
 def compile_graph(model: Any, shape: tuple[int | None, ...], *, prepared: bool = False) -> Any:

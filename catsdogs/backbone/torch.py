@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .folding import FULL, fold
+from .folding import fold
 from .network import from_rgb
+from .precisions import FLOAT32
 
 
 class TorchEngine:
@@ -59,4 +60,4 @@ class TorchEngine:
         """Return the fastest precision that the device computes without emulating it."""
         import torch
 
-        return "bfloat16" if TorchEngine.device() == "gpu" and torch.cuda.is_bf16_supported(False) else FULL
+        return "bfloat16" if TorchEngine.device() == "gpu" and torch.cuda.is_bf16_supported(False) else FLOAT32

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..artifacts import NOTE, Artifacts, read_json, sync_folder
+from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..progress import Progress
+from ..storage import NOTE, read_json, sync_folder
 from .download import download
 
 IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"

@@ -7,17 +7,17 @@ and of itself: what does not agree is looked for anew.
 import hashlib
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, read_json, to_sealed_json, unseal, write_atomic, write_lock
+from ..artifacts import Artifacts, ArtifactsPath
 from ..errors import CatsDogsError
+from ..locks import write_lock
 from ..progress import Progress
+from ..storage import read_json, to_sealed_json, unseal, write_atomic
 from .manifest import SPLITS
-from .manifest import read as read_manifest
 from .neighbours import Pairs, find_pairs, join
 from .reading import Features, digests, load_features
 from .rows import WIDTH
@@ -26,7 +26,7 @@ _METHOD = 1
 """How pairs are found. Raise it when the program would find others, and those that are kept are looked for anew."""
 
 
-def load_duplicates(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> NDArray[Any]:
+def load_duplicates(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None = None) -> NDArray[Any]:
     """Load the pairs of a cache; where they are not there, or not of its features, look for them and keep them.
 
     Parameters
@@ -48,26 +48,26 @@ def load_duplicates(artifacts: str | Path = "artifacts", *, progress: Progress |
     CatsDogsError
         Features that have to be read are damaged, or the folder cannot be written.
     """
-    where = Artifacts(Path(artifacts))
+    artifacts = Artifacts.at(artifacts)
     kept = kept_duplicates(artifacts)
     if kept is not None:
         return kept
-    with write_lock(where):
+    with write_lock(artifacts):
         of = digests(artifacts)
         pairs = _find(artifacts, [split for split in SPLITS if split in of], progress)
         file = io.BytesIO()
         np.save(file, pairs, allow_pickle=False)
-        write_atomic(where.duplicates, file.getvalue())
+        write_atomic(artifacts.duplicates, file.getvalue())
         metadata = {"method": _METHOD, "of": of, "duplicates.npy": hashlib.sha256(file.getvalue()).hexdigest()}
-        write_atomic(where.duplicates_metadata, to_sealed_json(metadata))
+        write_atomic(artifacts.duplicates_metadata, to_sealed_json(metadata))
     return pairs
 
 
-def kept_duplicates(artifacts: str | Path = "artifacts") -> NDArray[Any] | None:
+def kept_duplicates(artifacts: ArtifactsPath = "artifacts") -> NDArray[Any] | None:
     """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
-    where = Artifacts(Path(artifacts))
+    artifacts = Artifacts.at(artifacts)
     try:
-        metadata, content = read_json(where.duplicates_metadata, ""), where.duplicates.read_bytes()
+        metadata, content = read_json(artifacts.duplicates_metadata, ""), artifacts.duplicates.read_bytes()
     except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
         return None
     now = {"method": _METHOD, "of": digests(artifacts), "duplicates.npy": hashlib.sha256(content).hexdigest()}
@@ -89,7 +89,7 @@ def count_duplicates(pairs: NDArray[Any]) -> dict[str, int]:
 
 
 def group_images(
-    artifacts: str | Path, features: Features, *, split: str = "train", progress: Progress | None = None
+    artifacts: ArtifactsPath, features: Features, *, split: str = "train", progress: Progress | None = None
 ) -> NDArray[np.int64]:
     """Return a number for each image of a split; those that are the same, or nearly so, share one.
 
@@ -98,7 +98,7 @@ def group_images(
     artifacts : str or Path
         The artifacts folder.
     features : Features
-        What `load_features` gave for the split. Where it is not the whole of it, its pairs are looked for and not
+        What `load_features` gave for the split. Where the cache has changed since, its pairs are found anew and not
         kept.
     split : str
         "train" or "test".
@@ -115,9 +115,7 @@ def group_images(
     CatsDogsError
         As `load_duplicates`.
     """
-    manifest = read_manifest(Artifacts(Path(artifacts)).features)
-    whole = manifest is not None and manifest.splits[split]["images"] == len(features.ids)
-    if whole and digests(artifacts).get(split) == features.digest:
+    if digests(artifacts).get(split) == features.digest:
         pairs = load_duplicates(artifacts, progress=progress)
         pairs = pairs[(pairs["split"] == split) & (pairs["other_split"] == split)]
         row = {name: number for number, name in enumerate(features.ids.tolist())}
@@ -146,7 +144,7 @@ class _Stacked:
         return taken
 
 
-def _find(artifacts: str | Path, splits: list[str], progress: Progress | None) -> NDArray[Any]:
+def _find(artifacts: ArtifactsPath, splits: list[str], progress: Progress | None) -> NDArray[Any]:
     loaded = {split: load_features(artifacts, split) for split in splits}
     names = [
         (split, name, label)

@@ -4,14 +4,14 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..artifacts import Artifacts, write_lock
+from ..artifacts import Artifacts, ArtifactsPath
 from ..errors import CatsDogsError
+from ..locks import write_lock
 from ..sources.classes import parse_classes
 from ..sources.layout import MAX_NAME
 from .duplicates import load_duplicates
@@ -30,7 +30,7 @@ def import_features(
     labels: ArrayLike | None,
     views: Mapping[str, ArrayLike],
     *,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsPath = "artifacts",
     split: str = "train",
     backbone: str = "imported",
     classes: Sequence[str] | None = None,
@@ -87,8 +87,8 @@ def import_features(
     )
     wanted = {split: ([names[row] for row in order], of_rows[order].astype(np.int8))}
     ordered = tuple(natsorted(arrays))
-    where = Artifacts(Path(artifacts))
-    with write_lock(where), CacheWriter(where.features, provenance, ordered, wanted, classes=pair) as writer:
+    artifacts = Artifacts.at(artifacts)
+    with write_lock(artifacts), CacheWriter(artifacts.features, provenance, ordered, wanted, classes=pair) as writer:
         for place, row in enumerate(order):
             features = np.array([arrays[view][row] for view in ordered], np.float32)
             # The image is not at hand; its features stand for it, so equal images still get equal digests.

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifacts, read_json, sync_folder, to_sealed_json, unseal, write_atomic, write_lock
+from ..artifacts import Artifacts
 from ..errors import CatsDogsError
+from ..locks import write_lock
 from ..sources.classes import CLASSES, Classes
+from ..storage import read_json, sync_folder, to_sealed_json, unseal, write_atomic
 
 FORMAT = 1
 """Version of the cache's format. Raise it when the program before would misread what is written now."""

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..artifacts import write_atomic
 from ..backbone import Quantized
 from ..errors import CatsDogsError
+from ..storage import write_atomic
 from .manifest import network_files
 
 _MEND = "Restore both from a copy, or run catsdogs extract with the same images and --precision int8: it makes it anew"

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, require_unlocked, to_json
+from ..artifacts import Artifacts, ArtifactsPath
 from ..errors import CatsDogsError
+from ..locks import require_unlocked
 from ..sources.classes import Classes
+from ..storage import to_json
 from . import manifest as manifests
 from . import rows
 from .manifest import IMPORTED, Manifest, Provenance
@@ -58,25 +60,21 @@ class Features:
     classes: Classes
 
 
-def digests(artifacts: str | Path = "artifacts") -> dict[str, str]:
+def digests(artifacts: ArtifactsPath = "artifacts") -> dict[str, str]:
     """Return the `Features.digest` of each complete split, without reading the features."""
-    manifest = manifests.read(Path(artifacts) / "features")
+    manifest = manifests.read(Artifacts.at(artifacts).features)
     entries = manifest.splits if manifest else {}
-    return {
-        split: _digest(manifest, entry).hexdigest()
-        for split, entry in entries.items()
-        if manifest and entry["complete"]
-    }
+    return {split: _digest(manifest, entry) for split, entry in entries.items() if manifest and entry["complete"]}
 
 
-def labelled_splits(artifacts: str | Path = "artifacts") -> dict[str, bool]:
+def labelled_splits(artifacts: ArtifactsPath = "artifacts") -> dict[str, bool]:
     """Return which of "train" and "test" the cache holds, and whether all images of it have labels."""
-    manifest = manifests.read(Path(artifacts) / "features")
+    manifest = manifests.read(Artifacts.at(artifacts).features)
     entries = manifest.splits if manifest else {}
     return {split: entry["labelled"] == entry["images"] for split, entry in entries.items()}
 
 
-def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, partial: bool = False) -> Features:
+def load_features(artifacts: ArtifactsPath = "artifacts", split: str = "train") -> Features:
     """Load one split of the cache, every row checked against its checksum.
 
     Parameters
@@ -85,8 +83,6 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
         The artifacts folder.
     split : str
         "train" or "test".
-    partial : bool
-        Take the rows that are there from a cache that is not complete.
 
     Returns
     -------
@@ -97,15 +93,15 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train", *, 
     CatsDogsError
         There is no such split, it is not complete, or something in it is damaged (`DamagedError`).
     """
-    folder = Path(artifacts) / "features"
+    folder = Artifacts.at(artifacts).features
     manifest = manifests.read(folder)
     try:
-        return _load(folder, manifest, split, partial=partial)
+        return _load(folder, manifest, split)
     except DamagedError:
         # Not damaged, if it is another run that has changed it since the manifest was read.
-        require_unlocked(Artifacts(Path(artifacts)))
+        require_unlocked(Artifacts.at(artifacts))
         if manifests.read(folder) != manifest:
-            return load_features(artifacts, split, partial=partial)
+            return load_features(artifacts, split)
         raise
 
 
@@ -113,7 +109,7 @@ class DamagedError(CatsDogsError):
     """Files do not match the manifest."""
 
 
-def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool) -> Features:
+def _load(folder: Path, manifest: Manifest | None, split: str) -> Features:
     imported = manifest is not None and manifest.provenance.engine == IMPORTED
     if manifest is None or split not in manifest.splits:
         raise CatsDogsError(
@@ -121,7 +117,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
             f'Call import_features(..., split="{split}") first' if imported else "Run catsdogs extract DATA first",
         )
     entry = manifest.splits[split]
-    if not entry["complete"] and not partial:
+    if not entry["complete"]:
         raise CatsDogsError(f"the {split} features in {folder} are not complete", _IMPORT if imported else _GO_ON)
     mend = _IMPORT if imported else _MEND
     stored = rows.read(folder / split, entry, manifest.views)
@@ -132,30 +128,25 @@ def _load(folder: Path, manifest: Manifest | None, split: str, *, partial: bool)
     features = np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
     of_views = np.split(features, len(manifest.views), axis=1)
     status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.provenance)
-    keep = np.flatnonzero(status)
-    if not partial and len(keep) < len(status):
+    if damaged := int(np.sum(status == rows.UNSEEN)):
         raise DamagedError(
-            f"{len(status) - len(keep):,} of {len(status):,} rows in {folder / split} are damaged, the first of them "
+            f"{damaged:,} of {len(status):,} rows in {folder / split} are damaged, the first of them "
             f"{stored.ids[status.argmin()]}: they do not match their checksums",
             mend,
         )
-    ids = stored.ids[keep]
-    digest = _digest(manifest, entry)
-    if not entry["complete"]:  # its manifest does not vouch for the rows yet
-        digest.update(b"".join(sums[keep].tobytes() for sums in stored.sums.values()))
     return Features(
-        ids=ids,
-        labels=stored.labels[keep],
-        digests=stored.digests[keep],
-        readable=status[keep] == rows.READABLE,
-        features=features if len(keep) == len(status) else features[keep],
-        unreadable={name: stored.reasons[name] for name in ids[status[keep] == rows.UNREADABLE].tolist()},
+        ids=stored.ids,
+        labels=stored.labels,
+        digests=stored.digests,
+        readable=status == rows.READABLE,
+        features=features,
+        unreadable={name: stored.reasons[name] for name in stored.ids[status == rows.UNREADABLE].tolist()},
         views=manifest.views,
         provenance=manifest.provenance,
-        digest=digest.hexdigest(),
+        digest=_digest(manifest, entry),
         classes=manifest.classes,
     )
 
 
-def _digest(manifest: Manifest, entry: Mapping[str, Any]) -> "hashlib._Hash":
-    return hashlib.sha256(to_json([manifest.provenance.key, manifest.views, entry["sha256"]]))
+def _digest(manifest: Manifest, entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json([manifest.provenance.key, manifest.views, entry["sha256"]])).hexdigest()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import sync_folder, to_csv, write_atomic
+from ..storage import sync_folder, to_csv, write_atomic
 from . import npy, rows
 from .manifest import Provenance
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import sync_folder
 from ..errors import CatsDogsError, printable
 from ..sources.classes import CLASSES, Classes
+from ..storage import sync_folder
 from . import manifest as manifests
 from . import rows
 from .manifest import IMPORTED, Manifest, Provenance, differences

@@ -29,7 +29,6 @@ from catsdogs.cli.options import (
     Json,
     LearningCurve,
     Nested,
-    Partial,
     Precision,
     Prune,
     Views,
@@ -149,15 +148,12 @@ def train(
     holdout: Holdout = None,
     nested: Nested = False,
     learning_curve: LearningCurve = False,
-    partial: Partial = False,
     wait: Wait = False,
 ) -> None:
     """Train the head on the cached features, and say how good it is."""
     studies = [name for name, wanted in (("nested", nested), ("learning_curve", learning_curve)) if wanted]
     with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
-        done = catsdogs.train(
-            artifacts, partial=partial, exclude=exclude, holdout=holdout, studies=studies, progress=progress
-        )
+        done = catsdogs.train(artifacts, exclude=exclude, holdout=holdout, studies=studies, progress=progress)
     terminal.show(terminal.training_lines(done, artifacts))
 
 

@@ -92,9 +92,6 @@ Precision = Annotated[
         help="auto, float32, bfloat16, float16, or int8, which is never taken by itself.", rich_help_panel=FEATURES
     ),
 ]
-Partial = Annotated[
-    bool, typer.Option("--partial", help="Train although not all features are there yet.", rich_help_panel=TRAINING)
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]
 

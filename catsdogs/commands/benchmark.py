@@ -13,15 +13,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, write_lock
-from ..backbone import AUTO, ENGINES, FULL, INT8, Backbone, Weights, choose_engine, choose_weights, keras_recipe, load
+from ..artifacts import Artifacts, ArtifactsPath
+from ..backbone import (
+    AUTO,
+    ENGINES,
+    FLOAT32,
+    INT8,
+    Backbone,
+    Weights,
+    choose_engine,
+    choose_weights,
+    keras_recipe,
+    load,
+)
 from ..backbone.hardware import processor_name
 from ..cache import CacheWriter, digest, read_manifest
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import FIRST
-from ..inference.batches import decoding_threads
+from ..inference.loading import decoding_threads
 from ..inference.plan import ComputeOptions, provenance_of, resolve
+from ..locks import write_lock
 from ..progress import Progress
 from ..sources import Source
 from .extract import Extraction, extract
@@ -82,7 +94,7 @@ class Benchmark:
 def benchmark(
     data: str | Path,
     *,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsPath = "artifacts",
     weights: str | None = None,
     images: int = 300,
     progress: Progress | None = None,
@@ -113,7 +125,7 @@ def benchmark(
     """
     if images < 1:
         raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
-    chosen, told = choose_weights(weights, Artifacts(Path(artifacts))), progress or (lambda step, done, total: None)
+    chosen, told = choose_weights(weights, Artifacts.at(artifacts)), progress or (lambda step, done, total: None)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")
         told("reading and decoding", 0, 0)
@@ -162,7 +174,9 @@ def _engines() -> Iterator[tuple[str, str]]:
             engine = choose_engine(name)
         except CatsDogsError:  # not installed, or for another backend of Keras
             continue
-        yield from ((name, precision) for precision in ((AUTO,) if engine.native_precision() == FULL else (AUTO, FULL)))
+        yield from (
+            (name, precision) for precision in ((AUTO,) if engine.native_precision() == FLOAT32 else (AUTO, FLOAT32))
+        )
         if name == "openvino" and find_spec("nncf"):
             yield name, INT8
 

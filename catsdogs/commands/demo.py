@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifacts import NOTE, Artifacts, read_json
+from ..artifacts import Artifacts, ArtifactsPath
 from ..backbone import fetch_imagenet
 from ..backbone.weights import VARIABLE
 from ..errors import CatsDogsError
 from ..progress import Progress
 from ..sample import OUTER, write_sample
+from ..storage import NOTE, read_json
 from .run import Run, run
 
 
@@ -37,7 +38,7 @@ class Demo:
 
 
 def demo(
-    artifacts: str | Path = "artifacts/demo",
+    artifacts: ArtifactsPath = "artifacts/demo",
     *,
     weights: str | None = None,
     seed: int = 0,
@@ -65,8 +66,8 @@ def demo(
     CatsDogsError
         As `run` does.
     """
-    where = Artifacts(Path(artifacts))
-    data, without_imagenet = where.root / OUTER, None
+    artifacts = Artifacts.at(artifacts)
+    data, without_imagenet = artifacts.root / OUTER, None
     if not (weights or os.environ.get(VARIABLE)):
         try:
             fetch_imagenet(progress=progress)
@@ -74,10 +75,10 @@ def demo(
         except CatsDogsError as error:
             weights, without_imagenet = "random", error.message
     # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
-    prune = read_json(where.source, NOTE).get("train") == str(data.resolve())
+    prune = read_json(artifacts.source, NOTE).get("train") == str(data.resolve())
     if progress:
         progress("drawing pictures", 0, 0)
     labels = write_sample(data, seed=seed)
     done = run(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
-    probabilities = np.loadtxt(where.submission, delimiter=",", skiprows=1, usecols=1)
+    probabilities = np.loadtxt(artifacts.submission, delimiter=",", skiprows=1, usecols=1)
     return Demo(data, done, int(np.sum((probabilities > 0.5) == labels)), without_imagenet)

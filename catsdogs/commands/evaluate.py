@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from .. import head
-from ..artifacts import Artifacts
+from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import digests, load_features
 from ..errors import CatsDogsError
 from ..head.metrics import score_with_intervals
 from ..images.views import parse_views
 from ..inference.batches import compute_all
+from ..inference.plan import load_head_backbone
 from ..progress import Progress
 from ..sources import Source
 from ..sources.classes import Classes
-from .predict import load_head_backbone
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Evaluation:
 def evaluate(
     data: str | Path,
     *,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsPath = "artifacts",
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -85,10 +85,10 @@ def evaluate(
         There is no head, it belongs to other weights, `data` holds no labelled image that can be read, or labels of
         other classes than the head's.
     """
-    where = Artifacts(Path(artifacts))
-    trained = head.load(where)
+    artifacts = Artifacts.at(artifacts)
+    trained = head.load(artifacts)
     first, second = trained.metadata["classes"]
-    backbone = load_head_backbone(trained, where, weights, progress=progress)
+    backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
     views = parse_views(trained.metadata["views"])
     with Source(data, classes=(first, second)) as source:
         images, unlabelled = source.labelled(", the classes of the head")
@@ -114,7 +114,7 @@ def evaluate(
     )
 
 
-def _trained_on(artifacts: str | Path, trained: head.Head) -> set[bytes] | None:
+def _trained_on(artifacts: ArtifactsPath, trained: head.Head) -> set[bytes] | None:
     """Return the digests of the images that the head was trained on, where the cache still holds them and no others."""
     if digests(artifacts).get("train") != trained.metadata["features"]["train"]:
         return None

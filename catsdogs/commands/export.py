@@ -17,15 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts, write_atomic, write_lock
+from ..artifacts import Artifacts, ArtifactsPath
 from ..backbone.network import plain_features
 from ..errors import CatsDogsError
 from ..exporting.network import input_names, join
 from ..exporting.pictures import check_images
 from ..images.views import parse_views
+from ..inference.plan import load_head_backbone
+from ..locks import write_lock
 from ..progress import Progress
 from ..sources.classes import Classes
-from .predict import load_head_backbone
+from ..storage import write_atomic
 
 FORMATS = ("keras", "onnx")
 
@@ -83,7 +85,7 @@ def export(
     format: str,
     *,
     out: str | Path | None = None,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsPath = "artifacts",
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> Export:
@@ -112,15 +114,15 @@ def export(
         than we do: then nothing is written.
     """
     start, told = time.perf_counter(), progress or (lambda step, done, total: None)
-    where = Artifacts(Path(artifacts))
-    path, writer = _place(format, out, where), _load_writer(format)
-    trained = head.load(where)
+    artifacts = Artifacts.at(artifacts)
+    path, writer = _place(format, out, artifacts), _load_writer(format)
+    trained = head.load(artifacts)
     first, second = trained.metadata["classes"]
     views = parse_views(trained.metadata["views"])
     names = input_names(views)
-    backbone = load_head_backbone(trained, where, weights, progress=progress)()
+    backbone = load_head_backbone(trained, artifacts, weights, progress=progress)()
     told("reading pictures to check it on", 0, 0)
-    pictures, source = check_images(where, (first, second), names)
+    pictures, source = check_images(artifacts, (first, second), names)
     told(f"writing {path.name}", 0, 0)
     content = writer.to_file(join(backbone.model, trained.scorer, views), _metadata(trained))
     told(f"checking {path.name}", 0, 0)
@@ -137,7 +139,7 @@ def export(
             f"what {path} would hold gives probabilities up to {max_difference:.1e} from ours, more than {TOLERANCE:g}",
             "Nothing was written. Please report it, with the versions of what is installed (pip list)",
         )
-    with write_lock(where) if out is None else nullcontext():
+    with write_lock(artifacts) if out is None else nullcontext():
         write_atomic(path, content)
     _log.info("%s, %d bytes, %.1e from our own probabilities", path, len(content), max_difference)
     return Export(
@@ -155,10 +157,10 @@ def export(
     )
 
 
-def _place(format: str, out: str | Path | None, where: Artifacts) -> Path:
+def _place(format: str, out: str | Path | None, artifacts: Artifacts) -> Path:
     if format not in FORMATS:
         raise CatsDogsError(f"there is no format {format} of a network", f"Give {' or '.join(FORMATS)}")
-    path = where.exported(format) if out is None else Path(out)
+    path = artifacts.exported(format) if out is None else Path(out)
     if path.suffix != f".{format}":
         raise CatsDogsError(
             f"{path} does not end with .{format}, by which programs know such a file", f"Give --out FILE.{format}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, record, record_timing, write_lock
+from ..artifacts import Artifacts, ArtifactsPath
 from ..backbone import Backbone, choose_weights
 from ..cache import CacheWriter, DamagedError, count_duplicates, load_duplicates, read_manifest, write_network
 from ..errors import CatsDogsError, printable
@@ -21,9 +21,11 @@ from ..images.views import View
 from ..inference.batches import Row, compute_rows
 from ..inference.plan import ComputeOptions, provenance_of, resolve
 from ..inference.timing import StageTimer
+from ..locks import write_lock
 from ..progress import Progress
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
+from ..storage import record, record_timing
 
 _SYNC_SECONDS = 5.0
 
@@ -87,7 +89,7 @@ class Extraction:
 def extract(
     data: str | Path,
     *,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsPath = "artifacts",
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
@@ -130,11 +132,11 @@ def extract(
         room enough for the features, or, where `fail_fast` is set, an image cannot be read. What is done stays.
     """
     start = time.perf_counter()
-    where = Artifacts(Path(artifacts))
+    artifacts = Artifacts.at(artifacts)
     asked = None if classes is None else parse_classes(classes)
-    chosen = choose_weights(weights, where)
-    manifest = read_manifest(where.features)
-    planned = resolve(where.features, manifest, weights=chosen, compute=compute)
+    chosen = choose_weights(weights, artifacts)
+    manifest = read_manifest(artifacts.features)
+    planned = resolve(artifacts.features, manifest, weights=chosen, compute=compute)
     by_name = {view.name: view for view in planned.views}
     default_classes = manifest.classes if manifest and manifest.has_labels else None
     files: list[ImageFile] = []
@@ -160,15 +162,15 @@ def extract(
         with compute_rows(files, backbone, planned.views, missing_views, meter=meter) as rows, _told(opened):
             provenance = planned.known or provenance_of(chosen, backbone())
             with (
-                write_lock(where),
+                write_lock(artifacts),
                 CacheWriter(
-                    where.features, provenance, tuple(by_name), wanted, prune=prune, classes=source.classes
+                    artifacts.features, provenance, tuple(by_name), wanted, prune=prune, classes=source.classes
                 ) as cache,
             ):
                 opened.set_result(cache)
                 if planned.known is None and (new := backbone().network):
-                    write_network(where.features, new)
-                record(where.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
+                    write_network(artifacts.features, new)
+                record(artifacts.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
                 if fail_fast:
                     rows = _raise_on_unreadable(rows, cache, places, files)
                 stored = _fill(cache, places, rows, meter, progress)
@@ -195,8 +197,8 @@ def extract(
     duplicates = _look_for_duplicates(artifacts, progress)
     done = replace(done, duplicates=duplicates, seconds=time.perf_counter() - start)
     if done.computed:
-        with write_lock(where):
-            record_timing(where, "extract", **_timing(done), device=device)
+        with write_lock(artifacts):
+            record_timing(artifacts, "extract", **_timing(done), device=device)
     _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
     return done
 
@@ -263,7 +265,7 @@ def _fill(
     return stored
 
 
-def _look_for_duplicates(artifacts: str | Path, progress: Progress | None) -> dict[str, int]:
+def _look_for_duplicates(artifacts: ArtifactsPath, progress: Progress | None) -> dict[str, int]:
     try:
         return count_duplicates(load_duplicates(artifacts, progress=progress))
     except DamagedError as error:

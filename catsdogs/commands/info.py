@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import head
-from ..artifacts import NOTE, Artifacts, read_json
+from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import (
     Manifest,
     count_duplicates,
@@ -17,9 +17,9 @@ from ..cache import (
     read_manifest,
 )
 from ..errors import CatsDogsError
+from ..head.staleness import head_staleness, submission_staleness
 from ..images.decoding import PIXELS
-from .train import head_staleness
-from .verify import is_as_written, submission_staleness
+from ..storage import NOTE, read_json
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stale:
     command: list[str]
 
 
-def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
+def info(artifacts: ArtifactsPath = "artifacts") -> dict[str, Any]:
     """Return what the artifacts are and what made them, as values that JSON can hold.
 
     Parameters
@@ -62,74 +62,65 @@ def info(artifacts: str | Path = "artifacts") -> dict[str, Any]:
     CatsDogsError
         There is nothing, or what is there is damaged.
     """
-    where = Artifacts(Path(artifacts))
-    manifest = read_manifest(where.features)
+    artifacts = Artifacts.at(artifacts)
+    manifest = read_manifest(artifacts.features)
     if manifest is None:
-        raise CatsDogsError(f"there are no artifacts in {where.root}", "Run catsdogs run DATA, or catsdogs demo")
-    stale = head_staleness(artifacts) if where.head_metadata.exists() else None
-    trained = _head(where)
+        raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
+    stale = head_staleness(artifacts) if artifacts.head_metadata.exists() else None
+    trained = _head(artifacts)
     made = trained.metadata | {"stale": stale} if trained else {"stale": stale} if stale else {}
     duplicates = kept_duplicates(artifacts)
-    files = sorted(path for path in where.root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    names = {str(path.relative_to(where.root)): path for path in files}
+    files = sorted(path for path in artifacts.root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    names = {str(path.relative_to(artifacts.root)): path for path in files}
     arrays = {name: described for name, path in names.items() if (described := describe_array(path))}
     return {
-        "artifacts": str(where.root),
+        "artifacts": str(artifacts.root),
         "features": asdict(manifest),
         "duplicates": {} if duplicates is None else count_duplicates(duplicates),
         "head": made,
-        "metrics": {} if stale else read_json(where.metrics, head.TRAIN),
-        "source": read_json(where.source, NOTE),
-        "timings": read_json(where.timings, NOTE),
+        "metrics": {} if stale else read_json(artifacts.metrics, head.TRAIN),
+        "source": read_json(artifacts.source, NOTE),
+        "timings": read_json(artifacts.timings, NOTE),
         "files": {name: path.stat().st_size for name, path in names.items()},
         "arrays": arrays,
-        "stale": [asdict(one) for one in _find_stale(where, manifest, trained, stale)],
+        "stale": [asdict(one) for one in _find_stale(artifacts, manifest, trained, stale)],
     }
 
 
-def _head(where: Artifacts) -> head.Head | None:
+def _head(artifacts: Artifacts) -> head.Head | None:
     try:
-        return head.load(where)
+        return head.load(artifacts)
     except CatsDogsError:
         return None
 
 
-def _find_stale(where: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None) -> Iterator[Stale]:
+def _find_stale(
+    artifacts: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None
+) -> Iterator[Stale]:
     """Yield what is stale, from left to right: first the features, and then what is made of them."""
-    source, noted = read_json(where.source, NOTE), read_json(where.timings, NOTE).get("submit")
+    source, noted = read_json(artifacts.source, NOTE), read_json(artifacts.timings, NOTE).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
     if other := differences(manifest.provenance.pixels, PIXELS):
         sources = set(data.values())
         whole = sources.pop() if len(sources) == 1 else "DATA"  # of two, one alone would drop the other's rows
-        yield Stale("features", f"of images {other}", _command(where, "extract", whole, "--prune"))
+        yield Stale("features", f"of images {other}", _command(artifacts, "extract", whole, "--prune"))
         why = why or "it is of those features"
     else:
         for split, entry in manifest.splits.items():
             if not entry["complete"]:
-                again = _command(where, "extract", data[split])
+                again = _command(artifacts, "extract", data[split])
                 yield Stale(f"features/{split}", "not all of its images are computed", again)
     if "train" not in manifest.splits:
         return
     if why or trained is None:
-        yield Stale(where.head_metadata.name, why or "there is none yet", _command(where, "train"))
-    if labelled_splits(where.root).get("test") is False:
+        yield Stale(artifacts.head_metadata.name, why or "there is none yet", _command(artifacts, "train"))
+    if labelled_splits(artifacts).get("test") is False:
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
-        if late := _submission_staleness(where, None if why else trained):
-            yield Stale(where.submission.name, late, _command(where, "submit", *clip))
+        if late := submission_staleness(artifacts, None if why else trained):
+            yield Stale(artifacts.submission.name, late, _command(artifacts, "submit", *clip))
 
 
-def _submission_staleness(where: Artifacts, trained: head.Head | None) -> str | None:
-    """Return why the submission is not what `submit` would write now; `trained` is None where the head is not valid."""
-    if trained is None:
-        return "it is of a head that is not valid"
-    if not where.submission.exists():
-        return "there is none yet"
-    if not is_as_written(where):
-        return "it is not as it was written"
-    return submission_staleness(where, trained)
-
-
-def _command(where: Artifacts, *arguments: str) -> list[str]:
-    elsewhere = [] if where.root == Path("artifacts") else ["--artifacts", str(where.root)]
+def _command(artifacts: Artifacts, *arguments: str) -> list[str]:
+    elsewhere = [] if artifacts.root == Path("artifacts") else ["--artifacts", str(artifacts.root)]
     return ["catsdogs", *arguments, *elsewhere]

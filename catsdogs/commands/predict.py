@@ -1,9 +1,8 @@
 """Paths of images come in; what the head says of each goes out: which class, and how sure."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache as once
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -12,14 +11,12 @@ from natsort import natsort_keygen
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts
-from ..backbone import Backbone, choose_weights, load
-from ..cache import UNKNOWN, differences, read_network
+from ..artifacts import Artifacts, ArtifactsPath
 from ..errors import CatsDogsError
-from ..images.decoding import PIXELS, UnreadableImageError, shrink
-from ..images.views import parse_views, sizes_of
+from ..images.decoding import UnreadableImageError, shrink
+from ..images.views import parse_views
 from ..inference.batches import compute_all
-from ..inference.plan import provenance_of
+from ..inference.plan import load_head_backbone
 from ..progress import Progress
 from ..sources import ImageFile, OpenZips, image_file, image_from_stream, open_zip, walk_folder, walk_zip
 from ..sources.layout import is_skipped, is_zip
@@ -69,7 +66,7 @@ class Prediction:
 def predict(
     images: Given | Iterable[Given],
     *,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsPath = "artifacts",
     weights: str | None = None,
     pictures: int = 0,
     progress: Progress | None = None,
@@ -100,9 +97,9 @@ def predict(
     CatsDogsError
         There is no head, it belongs to other weights, or a folder or a zip holds no image.
     """
-    where = Artifacts(Path(artifacts))
-    trained = head.load(where)
-    backbone = load_head_backbone(trained, where, weights, progress=progress)
+    artifacts = Artifacts.at(artifacts)
+    trained = head.load(artifacts)
+    backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
     views = parse_views(trained.metadata["views"])
     given = [images] if isinstance(images, str | Path | BufferedIOBase) else images
     with OpenZips() as open_zips:
@@ -119,46 +116,6 @@ def predict(
     ]
     broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
     return answers + [Prediction(path, None, None, reason) for path, reason in broken.items()]
-
-
-def load_head_backbone(
-    trained: head.Head, where: Artifacts, weights: str | None, *, progress: Progress | None = None
-) -> Callable[[], Backbone]:
-    """Return what loads the backbone that a head was trained with, when it is called first.
-
-    Raises
-    ------
-    CatsDogsError
-        At once where the head is not of images as they are read here, at the call where the weights are not its own.
-    """
-    chosen = choose_weights(weights, where)
-    if (pixels := trained.metadata["pixels"]) == UNKNOWN:
-        raise CatsDogsError(
-            f"the head in {where.root} was trained on features that were not computed from images here",
-            "Compute and predict new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
-        )
-    if pixels != PIXELS:
-        raise CatsDogsError(
-            f"the head in {where.root} was trained on images {differences(pixels, PIXELS)}, and here they would be "
-            f"{differences(PIXELS, pixels)}",
-            "Run catsdogs run DATA --prune, which computes and trains anew, or predict where that one is installed",
-        )
-
-    names, precision = trained.metadata["views"], trained.metadata["precision"]
-    quantized = trained.metadata["backbone"].get("network")
-    views = parse_views(names)
-
-    @once
-    def backbone() -> Backbone:
-        network = read_network(where.features, quantized) if quantized else None
-        # By whatever engine there is: within the precision's tolerance they agree.
-        loaded = load(chosen, sizes_of(views), precision=precision, network=network, progress=progress)
-        head.check_compatible(
-            trained, provenance_of(chosen, loaded), names, "Give the --weights that the head was trained with"
-        )
-        return loaded
-
-    return backbone
 
 
 def _files(given: Given, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:

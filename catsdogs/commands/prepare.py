@@ -19,15 +19,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..artifacts import Artifacts, read_json, to_csv, to_json, write_atomic, write_lock
+from ..artifacts import Artifacts
 from ..cache import digest
 from ..errors import CatsDogsError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
 from ..images import png
 from ..images.decoding import PIXELS, SIZE, UnreadableImageError, decode, reserve_memory
+from ..locks import write_lock
 from ..progress import Progress
 from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason
 from ..sources.classes import Classes, parse_classes
+from ..storage import read_json, to_csv, to_json, write_atomic
 
 FACTS, TABLE = "prepared.json", "prepared.csv"
 """What fixes the split, and which picture was made of which original."""

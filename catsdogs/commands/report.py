@@ -9,13 +9,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifacts import Artifacts, write_atomic, write_lock
+from ..artifacts import Artifacts, ArtifactsPath
+from ..locks import write_lock
 from ..progress import Progress
 from ..reporting.findings import gather
 from ..reporting.galleries import choose_galleries, choose_pairs
 from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
 from ..reporting.thumbnails import cut_thumbnails
+from ..storage import write_atomic
 
 __all__ = ["Report", "report"]
 
@@ -55,7 +57,7 @@ class Report:
     seconds: float
 
 
-def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Report:
+def report(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None = None) -> Report:
     """Write report.html: figures, plots and the pictures that are worth a look, in one file that needs nothing else.
 
     The training images are shown by their out-of-fold predictions, those of the test split by the head's; all of
@@ -79,7 +81,7 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         writing there. The report that was there stays.
     """
     start = time.perf_counter()
-    where = Artifacts(Path(artifacts))
+    artifacts = Artifacts.at(artifacts)
     if progress:
         progress("reading the artifacts", 0, 0)
     findings = gather(artifacts)
@@ -91,9 +93,9 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
     if progress:
         progress("drawing plots", 0, 0)
     page = write_page(findings, shown, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
-    with write_lock(where):
-        write_atomic(where.report, page)
+    with write_lock(artifacts):
+        write_atomic(artifacts.report, page)
     seconds = time.perf_counter() - start
-    _log.info("%s, %d bytes in %.1f s", where.report, len(page), seconds)
+    _log.info("%s, %d bytes in %.1f s", artifacts.report, len(page), seconds)
     there = len(thumbnails.pictures) - thumbnails.missing
-    return Report(where.report, len(page), there, thumbnails.missing, thumbnails.problems, seconds)
+    return Report(artifacts.report, len(page), there, thumbnails.missing, thumbnails.problems, seconds)

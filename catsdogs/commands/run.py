@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifacts, read_json
+from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import labelled_splits
 from ..head import TRAIN
+from ..head.staleness import head_staleness
 from ..inference.plan import ComputeOptions
 from ..progress import Progress
+from ..storage import read_json
 from .extract import Extraction, extract
 from .submit import Submission, check_clip, submit
-from .train import head_staleness, train
+from .train import train
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Run:
 def run(
     data: str | Path,
     *,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsPath = "artifacts",
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
@@ -84,9 +86,9 @@ def run(
     labelled = labelled_splits(artifacts)
     if "train" not in labelled:
         return Run(extraction, trained=False, metrics={}, submission=None)
-    stale = head_staleness(artifacts) is not None
+    stale = head_staleness(Artifacts.at(artifacts)) is not None
     metrics = (
-        train(artifacts, progress=progress).metrics if stale else read_json(Artifacts(Path(artifacts)).metrics, TRAIN)
+        train(artifacts, progress=progress).metrics if stale else read_json(Artifacts.at(artifacts).metrics, TRAIN)
     )
     return Run(
         extraction=extraction,

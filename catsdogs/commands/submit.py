@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from .. import head
-from ..artifacts import Artifacts, record_timing, to_csv, write_atomic, write_lock
+from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import digests, labelled_splits, load_features
 from ..errors import CatsDogsError
+from ..head.staleness import inputs_digest
+from ..locks import write_lock
 from ..sources.classes import Classes
+from ..storage import record_timing, to_csv, write_atomic
 
 _log = logging.getLogger(__name__)
 
@@ -56,12 +59,7 @@ def check_clip(clip: float | None) -> None:
         raise CatsDogsError(f"the clip is {clip}", "It must be at least 0 and less than 0.5, such as 0.005")
 
 
-def inputs_digest(trained: head.Head, test: str) -> dict[str, str]:
-    """Return what a submission follows from: the SHA-256 of the head's coefficients, and the test features' digest."""
-    return {"head": trained.metadata["files"]["head.npz"], "features": test}
-
-
-def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) -> Submission:
+def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None) -> Submission:
     """Score the cached test features, and write submission.csv: ``id,label``, the probability of the second class.
 
     Parameters
@@ -82,8 +80,8 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
     """
     start = time.perf_counter()
     check_clip(clip)
-    where = Artifacts(Path(artifacts))
-    trained = head.load(where)
+    artifacts = Artifacts.at(artifacts)
+    trained = head.load(artifacts)
     features = load_features(artifacts, "test")
     head.check_compatible(
         trained, features.provenance, features.views, "Run catsdogs train: it trains on what is cached now"
@@ -100,15 +98,19 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
         features.readable, trained.scorer.probabilities(features.features), trained.metadata["positive_share"]
     )
     rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
-    with write_lock(where):
+    with write_lock(artifacts):
         content = to_csv(("id", "label"), rows)
-        write_atomic(where.submission, content)
+        write_atomic(artifacts.submission, content)
         seconds = time.perf_counter() - start
         facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": asked}
         record_timing(
-            where, "submit", **facts, inputs_digest=inputs_digest(trained, features.digest), seconds=round(seconds, 3)
+            artifacts,
+            "submit",
+            **facts,
+            inputs_digest=inputs_digest(trained, features.digest),
+            seconds=round(seconds, 3),
         )
-    _log.info("%d rows in %s", len(features.ids), where.submission)
+    _log.info("%d rows in %s", len(features.ids), artifacts.submission)
     stale = digests(artifacts).get("train") not in (None, trained.metadata["features"]["train"])
     first, second = trained.metadata["classes"]
-    return Submission(where.submission, (first, second), len(features.ids), clip, features.unreadable, stale)
+    return Submission(artifacts.submission, (first, second), len(features.ids), clip, features.unreadable, stale)

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts, record_timing, to_csv, to_json, write_lock
-from ..cache import Features, Provenance, digests, group_images, labelled_splits, load_features, read_manifest
+from ..artifacts import Artifacts, ArtifactsPath
+from ..cache import Features, group_images, labelled_splits, load_features
 from ..cache.neighbours import group_keys
 from ..errors import CatsDogsError
 from ..head import Choice, Examples
 from ..head.folds import FOLDS, draw_folds, draw_holdout, draw_order
 from ..head.metrics import best_clip, log_loss, score, score_with_intervals
+from ..head.staleness import head_inputs
 from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
+from ..locks import write_lock
 from ..progress import Progress
 from ..sources.classes import Classes
+from ..storage import record_timing, to_csv, to_json
 
 SEED = 0
 """Of the folds and of the order of the images."""
@@ -56,9 +58,8 @@ class Training:
 
 
 def train(
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsPath = "artifacts",
     *,
-    partial: bool = False,
     exclude: str | Path | None = None,
     holdout: float | None = None,
     studies: Collection[str] = (),
@@ -73,8 +74,6 @@ def train(
     ----------
     artifacts : str or Path
         The artifacts folder, with features in it.
-    partial : bool
-        Train on the rows that are there although the cache is not complete.
     exclude : str or Path, optional
         A CSV file with a column "id", such as suspects.csv: these images are not trained on, and scored all the same.
     holdout : float, optional
@@ -94,10 +93,10 @@ def train(
         The cache is missing, incomplete or damaged, there are too few images of a class, or an option is not as above.
     """
     start = time.perf_counter()
-    where = Artifacts(Path(artifacts))
+    artifacts = Artifacts.at(artifacts)
     if holdout is not None and not 0 < holdout < 1:
         raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
-    features = load_features(artifacts, partial=partial)
+    features = load_features(artifacts)
     rows = _usable(features)
     ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
     groups = group_keys(images, group_images(artifacts, features, progress=progress)[rows])
@@ -112,7 +111,7 @@ def train(
         held = draw_holdout(groups, labels, holdout, seed=SEED)
         require_both_classes(labels[~held & examples.trained], "training images that are left", features.classes)
         require_both_classes(labels[held], "images held out", features.classes)
-    found = head.cross_validate(examples, start=_before(where, features.digest), progress=progress)
+    found = head.cross_validate(examples, start=_before(artifacts, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
     fitted = head.fit(examples, found)
@@ -120,7 +119,7 @@ def train(
         "classes": list(features.classes),
         "unreadable": len(features.unreadable),
     }
-    test = _labelled_test(artifacts, partial=partial)
+    test = _labelled_test(artifacts)
     if test and test.readable.any():
         kept = test.readable
         metrics["test"] = {
@@ -134,25 +133,25 @@ def train(
         metrics["nested"] = nested_cv(examples, groups, seed=SEED, progress=progress)
     if "learning_curve" in studies:
         metrics["learning_curve"] = learning_curve(examples, found, seed=SEED, progress=progress)
-    with write_lock(where):
+    with write_lock(artifacts):
         suspects = find_suspects(labels, found.probabilities)
         table = zip(ids, labels, found.probabilities, examples.folds, strict=True)
         listed = zip(ids[suspects], labels[suspects], found.probabilities[suspects], strict=True)
         beside = {
-            where.predictions: to_csv(("id", "label", "probability", "fold"), table),
-            where.suspects: to_csv(("id", "label", "probability"), listed),
-            where.metrics: to_json(metrics),
+            artifacts.predictions: to_csv(("id", "label", "probability", "fold"), table),
+            artifacts.suspects: to_csv(("id", "label", "probability"), listed),
+            artifacts.metrics: to_json(metrics),
         }
         trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
-        metadata = _provenance(features.classes, features.provenance, features.views, trained_on) | {
+        metadata = head_inputs(features, trained_on) | {
             "transform": found.choice.transform,
             "C": found.choice.c,
             "clip": metrics["clip"]["chosen"],
             "positive_share": float(labels.mean()),
         }
-        head.save(where, fitted, metadata, beside=beside)
+        head.save(artifacts, fitted, metadata, beside=beside)
         seconds = time.perf_counter() - start
-        record_timing(where, "train", images=len(labels), seconds=round(seconds, 3))
+        record_timing(artifacts, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, on %d images: log loss %.4f", found.choice, len(labels), metrics["log_loss"])
     return Training(metrics, len(suspects), seconds)
 
@@ -181,25 +180,6 @@ def _metrics(examples: Examples, found: head.CrossValidation, fitted: head.Fit) 
 
 def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list[dict[str, float]]]:
     return {name: [{"C": c, "log_loss": loss} for c, loss in path] for name, path in paths.items()}
-
-
-def head_staleness(artifacts: str | Path = "artifacts") -> str | None:
-    """Return why the head must be trained anew, or None where it and what was written with it are as they should be."""
-    where = Artifacts(Path(artifacts))
-    manifest = read_manifest(where.features)
-    try:
-        trained = head.load(where)
-    except CatsDogsError as error:
-        return error.message
-    if damaged := head.damaged_files(where, trained):
-        return f"{damaged[0]} is missing, or was changed"
-    if manifest:
-        labelled = labelled_splits(artifacts)
-        now = {split: digest for split, digest in digests(artifacts).items() if split == "train" or labelled[split]}
-        made_by = _provenance(manifest.classes, manifest.provenance, manifest.views, now)
-        if all(trained.metadata[name] == value for name, value in made_by.items()):
-            return None
-    return "the head is not of the features as they are now"
 
 
 def _usable(features: Features) -> NDArray[np.bool_]:
@@ -241,32 +221,17 @@ def _load_excluded(
     return trained
 
 
-def _before(where: Artifacts, digest: str) -> Choice | None:
+def _before(artifacts: Artifacts, digest: str) -> Choice | None:
     """Return what the head that is there was made with, if by other features: the path starts there."""
     try:
-        metadata = head.load(where).metadata
+        metadata = head.load(artifacts).metadata
     except CatsDogsError:
         return None
     return None if metadata["features"]["train"] == digest else Choice(metadata["transform"], metadata["C"])
 
 
-def _labelled_test(artifacts: str | Path, *, partial: bool = False) -> Features | None:
+def _labelled_test(artifacts: ArtifactsPath) -> Features | None:
     """Return the test split where it has labels, as in the layout of 2017."""
     if not labelled_splits(artifacts).get("test"):
         return None
-    return load_features(artifacts, "test", partial=partial)
-
-
-def _provenance(
-    classes: Classes, provenance: Provenance, views: Sequence[str], trained_on: Mapping[str, str]
-) -> dict[str, Any]:
-    network = {"network": provenance.network} if provenance.network else {}
-    return {
-        "classes": list(classes),
-        "backbone": {"weights_name": provenance.weights_name, "sha256": provenance.sha256, **network},
-        "pixels": provenance.pixels,
-        "precision": provenance.precision,
-        "views": list(views),
-        "features": dict(trained_on),
-        "versions": {"scikit-learn": version("scikit-learn")},
-    }
+    return load_features(artifacts, "test")

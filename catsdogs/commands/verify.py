@@ -1,15 +1,14 @@
 """An artifacts folder comes in; out goes whether every file is what was written, or which is not and what mends it."""
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..artifacts import NOTE, Artifacts, read_json, require_unlocked
-from ..cache import digests, kept_duplicates, load_features, read_manifest, read_network
+from ..artifacts import Artifacts, ArtifactsPath
+from ..cache import kept_duplicates, load_features, read_manifest, read_network
 from ..errors import CatsDogsError
-from ..head import TRAIN, Head, load
-from .submit import inputs_digest
-from .train import head_staleness
+from ..head import TRAIN, load
+from ..head.staleness import head_staleness, submission_staleness
+from ..locks import require_unlocked
+from ..storage import NOTE, read_json
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Verification:
     problems: tuple[str, ...]
 
 
-def verify(artifacts: str | Path = "artifacts") -> Verification:
+def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
     """Hold every file against its checksum; nothing is written.
 
     Parameters
@@ -51,18 +50,18 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     CatsDogsError
         There is nothing to verify, or another process is writing it.
     """
-    where = Artifacts(Path(artifacts))
-    require_unlocked(where)
+    artifacts = Artifacts.at(artifacts)
+    require_unlocked(artifacts)
     images: dict[str, int] = {}
     problems: list[CatsDogsError] = []
     try:
-        manifest = read_manifest(where.features)
+        manifest = read_manifest(artifacts.features)
     except CatsDogsError as error:
         manifest = None
         problems.append(error)
     else:
         if manifest is None:
-            raise CatsDogsError(f"there are no features in {where.root}", "Run catsdogs extract DATA first")
+            raise CatsDogsError(f"there are no features in {artifacts.root}", "Run catsdogs extract DATA first")
     for split in manifest.splits if manifest else ():
         try:
             images[split] = len(load_features(artifacts, split).ids)
@@ -70,44 +69,24 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
             problems.append(error)
     if manifest and manifest.provenance.network:
         try:
-            read_network(where.features, manifest.provenance.network)
+            read_network(artifacts.features, manifest.provenance.network)
         except CatsDogsError as error:
             problems.append(error)
-    head = manifest is not None and (where.head_metadata.exists() or where.head.exists())
-    submission = where.submission.exists()
+    head = manifest is not None and (artifacts.head_metadata.exists() or artifacts.head.exists())
+    submission = artifacts.submission.exists()
     if head and (stale := head_staleness(artifacts)):
         problems.append(CatsDogsError(stale, TRAIN))
         head = False
     if manifest and all(entry["complete"] for entry in manifest.splits.values()) and kept_duplicates(artifacts) is None:
-        problems.append(CatsDogsError(f"{where.duplicates} is missing, or not as it was written", TRAIN))
-    for note in (where.source, where.timings):
+        problems.append(CatsDogsError(f"{artifacts.duplicates} is missing, or not as it was written", TRAIN))
+    for note in (artifacts.source, artifacts.timings):
         try:
             read_json(note, NOTE)
         except CatsDogsError as error:
             problems.append(error)
-    if submission and not is_as_written(where):
+    if submission and (late := submission_staleness(artifacts, load(artifacts) if head else None)):
         problems.append(
-            CatsDogsError(f"{where.submission} is not as it was written", "Run catsdogs submit: it writes it anew")
+            CatsDogsError(f"{artifacts.submission} is stale: {late}", "Run catsdogs submit: it writes it anew")
         )
         submission = False
-    elif submission and head and (late := submission_staleness(where, load(where))):
-        problems.append(CatsDogsError(f"{where.submission} is stale: {late}", "Run catsdogs submit: it writes it anew"))
-        submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))
-
-
-def submission_staleness(where: Artifacts, trained: Head) -> str | None:
-    """Return why the submission that is there is not what `submit` would write now; older ones have no note of that."""
-    noted = read_json(where.timings, NOTE).get("submit")
-    made = noted.get("inputs_digest") if isinstance(noted, dict) else None
-    now = inputs_digest(trained, digests(where.root).get("test", ""))
-    return None if made in (None, now) else "it is of another head, or of other features"
-
-
-def is_as_written(artifacts: Artifacts) -> bool:
-    """Whether submission.csv has the SHA-256 that was noted when it was written."""
-    try:
-        noted = read_json(artifacts.timings, NOTE).get("submit", {}).get("sha256")
-        return bool(noted == hashlib.sha256(artifacts.submission.read_bytes()).hexdigest())
-    except (CatsDogsError, OSError, AttributeError):
-        return False

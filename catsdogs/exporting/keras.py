@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import to_json
 from ..backbone.frameworks import keras
+from ..storage import to_json
 
 _METADATA = "metadata.json"
 """Where a .keras file says by which Keras it was saved, and when; what else is in there Keras does not look at."""

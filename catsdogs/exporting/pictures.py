@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import NOTE, Artifacts, read_json
+from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode_resized
 from ..sample import draw
 from ..sources import ImageFile, Source
+from ..storage import NOTE, read_json
 
 COUNT = 16
 """How many are enough to notice a graph that computes something else."""
@@ -21,13 +22,13 @@ ResizedImage = dict[int, NDArray[np.uint8]]
 
 
 def check_images(
-    where: Artifacts, classes: Sequence[str], sizes: Collection[int]
+    artifacts: Artifacts, classes: Sequence[str], sizes: Collection[int]
 ) -> tuple[list[ResizedImage], str | None]:
     """Return pictures of the test split, else of the training split, evenly spread; drawn ones where both are gone.
 
     Parameters
     ----------
-    where : Artifacts
+    artifacts : Artifacts
     classes : pair of str
     sizes : collection of int
         Sides in pixels.
@@ -38,7 +39,7 @@ def check_images(
     source : str or None
         Where they lie; None where they were drawn.
     """
-    noted = read_json(where.source, NOTE)
+    noted = read_json(artifacts.source, NOTE)
     for split in ("test", "train"):
         if split in noted and (found := _of_split(noted[split], split, classes, sizes)):
             return found, noted[split]

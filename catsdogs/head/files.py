@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..artifacts import Artifacts, read_json, require_unlocked, to_sealed_json, unseal, write_atomic
+from ..artifacts import Artifacts
 from ..cache import Provenance
 from ..errors import CatsDogsError
+from ..locks import require_unlocked
+from ..storage import read_json, to_sealed_json, unseal, write_atomic
 from .designs import Kernel, Scorer
 from .fitting import Fit
 

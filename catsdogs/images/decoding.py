@@ -93,7 +93,7 @@ _taken: list[int] = []
 
 _heavy = threading.Lock()
 
-# Exclude a handler, Python would print the few errors that Pillow logs.
+# Without a handler, Python would print the few errors that Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Pillow's libtiff prints what it finds wrong to file descriptor 2 by itself, unless it is told otherwise.

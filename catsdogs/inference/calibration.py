@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import FULL, INT8, Backbone, Quantized, Weights, check_installed, choose_engine, load, quantize
+from ..backbone import FLOAT32, INT8, Backbone, Quantized, Weights, check_installed, choose_engine, load, quantize
 from ..cache import Provenance, read_network
 from ..errors import CatsDogsError
 from ..progress import Progress
 from ..sources import ImageFile
-from .batches import sample_images
+from .loading import sample_images
 
 CALIBRATION_IMAGES, COMPARISON_IMAGES = 96, 32
 """Images on which a network is quantized, and others on which it is compared."""
@@ -71,7 +71,7 @@ def load_int8(
     """
     if network is None:
         check_installed()
-    exact = load(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FULL, progress=progress)
+    exact = load(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FLOAT32, progress=progress)
     if progress:
         progress("comparing" if network else "quantizing the backbone", 0, 0)
     # One draw, of which the first pictures are for the one and the last for the other: where there are few, both.

@@ -1,11 +1,14 @@
 """What a user asks for and what the cache has come in; out goes how features are to be computed, and with what."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, load
-from ..cache import UNKNOWN, Manifest, Provenance
+from .. import head
+from ..artifacts import Artifacts
+from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights, load
+from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network
 from ..errors import CatsDogsError
 from ..images.decoding import PIXELS
 from ..images.views import FIRST, View, parse_views, sizes_of
@@ -132,6 +135,46 @@ def provenance_of(weights: Weights, backbone: Backbone) -> Provenance:
         versions=backbone.versions,
         network=backbone.network.sha256 if backbone.network else "",
     )
+
+
+def load_head_backbone(
+    trained: head.Head, artifacts: Artifacts, weights: str | None, *, progress: Progress | None = None
+) -> Callable[[], Backbone]:
+    """Return what loads the backbone that a head was trained with, when it is called first.
+
+    Raises
+    ------
+    CatsDogsError
+        At once where the head is not of images as they are read here, at the call where the weights are not its own.
+    """
+    chosen = choose_weights(weights, artifacts)
+    if (pixels := trained.metadata["pixels"]) == UNKNOWN:
+        raise CatsDogsError(
+            f"the head in {artifacts.root} was trained on features that were not computed from images here",
+            "Compute and predict new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
+        )
+    if pixels != PIXELS:
+        raise CatsDogsError(
+            f"the head in {artifacts.root} was trained on images {differences(pixels, PIXELS)}, and here they would be "
+            f"{differences(PIXELS, pixels)}",
+            "Run catsdogs run DATA --prune, which computes and trains anew, or predict where that one is installed",
+        )
+
+    names, precision = trained.metadata["views"], trained.metadata["precision"]
+    quantized = trained.metadata["backbone"].get("network")
+    views = parse_views(names)
+
+    @cache
+    def backbone() -> Backbone:
+        network = read_network(artifacts.features, quantized) if quantized else None
+        # By whatever engine there is: within the precision's tolerance they agree.
+        loaded = load(chosen, sizes_of(views), precision=precision, network=network, progress=progress)
+        head.check_compatible(
+            trained, provenance_of(chosen, loaded), names, "Give the --weights that the head was trained with"
+        )
+        return loaded
+
+    return backbone
 
 
 def _made_as_asked(manifest: Manifest | None, weights: Weights, compute: ComputeOptions) -> Provenance | None:

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import NOTE, Artifacts, read_json, write_lock
+from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import Manifest, kept_duplicates, load_features, read_manifest
-from ..commands.train import head_staleness
 from ..errors import CatsDogsError
+from ..head.staleness import head_staleness
+from ..locks import write_lock
 from ..sources.classes import Classes
+from ..storage import NOTE, read_json
 
 Key = tuple[str, str]
 """A split and an id: what tells an image from all others."""
@@ -94,7 +96,7 @@ class Findings:
         return not self.source
 
 
-def gather(artifacts: str | Path) -> Findings:
+def gather(artifacts: ArtifactsPath) -> Findings:
     """Read the artifacts, every file held against its checksum.
 
     Raises
@@ -103,23 +105,23 @@ def gather(artifacts: str | Path) -> Findings:
         There are no features or no head, the head is not of the features as they are now, something is damaged,
         or another process is writing there.
     """
-    where = Artifacts(Path(artifacts))
-    manifest = read_manifest(where.features)
+    artifacts = Artifacts.at(artifacts)
+    manifest = read_manifest(artifacts.features)
     if manifest is None:
-        raise CatsDogsError(f"there are no artifacts in {where.root}", "Run catsdogs run DATA, or catsdogs demo")
-    with write_lock(where):  # or the head could be another one before its predictions are read
-        return _read(where, manifest)
+        raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
+    with write_lock(artifacts):  # or the head could be another one before its predictions are read
+        return _read(artifacts, manifest)
 
 
-def _read(where: Artifacts, manifest: Manifest) -> Findings:
-    trained = head.load(where)
-    if stale := head_staleness(where.root):
+def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
+    trained = head.load(artifacts)
+    if stale := head_staleness(artifacts):
         raise CatsDogsError(stale, head.TRAIN)
     test = None
     unreadable: dict[str, dict[str, str]] = {}
     digests: dict[Key, bytes] = {}
     for split in manifest.splits:
-        images = load_features(where.root, split)
+        images = load_features(artifacts, split)
         unreadable[split] = images.unreadable
         digests |= {(split, name): row.tobytes() for name, row in zip(images.ids.tolist(), images.digests, strict=True)}
         if split == "test" and images.readable.any():
@@ -128,17 +130,17 @@ def _read(where: Artifacts, manifest: Manifest) -> Findings:
             test = Scored(split, images.ids[kept], images.labels[kept], probabilities)
     return Findings(
         classes=manifest.classes,
-        train=_out_of_fold(where.predictions),
+        train=_out_of_fold(artifacts.predictions),
         test=test,
-        suspects=tuple(row["id"] for row in _rows(where.suspects)),
-        pairs=kept_duplicates(where.root),
+        suspects=tuple(row["id"] for row in _rows(artifacts.suspects)),
+        pairs=kept_duplicates(artifacts),
         unreadable=unreadable,
         digests=digests,
         manifest=manifest,
         metadata=trained.metadata,
-        metrics=read_json(where.metrics, head.TRAIN),
-        timings=read_json(where.timings, NOTE),
-        source=read_json(where.source, NOTE),
+        metrics=read_json(artifacts.metrics, head.TRAIN),
+        timings=read_json(artifacts.timings, NOTE),
+        source=read_json(artifacts.source, NOTE),
     )
 
 

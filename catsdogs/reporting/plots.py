@@ -64,7 +64,7 @@ _STYLE = {
     "figure.constrained_layout.use": True,
 }
 
-# Exclude a handler, Python would print what Matplotlib logs, such as that it keeps its list of fonts elsewhere.
+# Without a handler, Python would print what Matplotlib logs, such as that it keeps its list of fonts elsewhere.
 logging.getLogger("matplotlib").addHandler(logging.NullHandler())
 
 

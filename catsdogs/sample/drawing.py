@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..artifacts import to_csv, write_atomic
 from ..sources.classes import CLASSES
+from ..storage import to_csv, write_atomic
 from .brush import INK, WHITE, Brush, along, contour, mirrored, mix, smooth
 from .traits import Animal, Scene, draw_animal, draw_scene
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ...artifacts import to_csv
 from ...errors import printable
+from ...storage import to_csv
 from .console import Line, counted, show
 from .pictures import preview_limit, show_picture
 

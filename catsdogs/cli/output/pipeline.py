@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
     """Say what was done, where to look, and what comes next."""
-    where = Artifacts(artifacts)
+    paths = Artifacts(artifacts)
     yield from extraction_facts(done.extraction, artifacts)
     if not done.metrics:
         yield "head", "none: there are no training images, with labels, among what was extracted"
-        yield from look_at(where.features)
+        yield from look_at(paths.features)
         yield "next", command("run DATA", artifacts) + ", DATA with training images"
         return
     yield from metrics_lines(done.metrics)
@@ -32,6 +32,6 @@ def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
         yield from submission_facts(done.submission, artifacts)
     else:
         yield "submission", "none: there are no test images without labels"
-    yield from look_at(where.metrics, where.predictions, *([where.submission] if done.submission else []))
+    yield from look_at(paths.metrics, paths.predictions, *([paths.submission] if done.submission else []))
     yield "next", after_submission(done.submission, artifacts)
     yield "", command("report", artifacts)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
     """Say how good the head is, where to look, and what comes next."""
     yield from metrics_lines(done.metrics)
-    where = Artifacts(artifacts)
-    yield "suspects", f"{done.suspects:,} training images whose label may be wrong, in {where.suspects}"
+    paths = Artifacts(artifacts)
+    yield "suspects", f"{done.suspects:,} training images whose label may be wrong, in {paths.suspects}"
     yield "", f"trained in {done.seconds:.1f} s"
-    yield from look_at(where.metrics, where.predictions)
+    yield from look_at(paths.metrics, paths.predictions)
     yield "next", command("submit", artifacts)
     yield "", command("report", artifacts)
     yield "", command("predict IMAGE...", artifacts)

@@ -1,0 +1,244 @@
+"""Load a frozen network, check it against Keras, and compute features with it."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CatsDogsError
+from ..images.decoding import SIZE
+from ..progress import Progress
+from .engines import AUTO, Engine, choose_engine
+from .precisions import FLOAT32, INT8, TOLERANCES
+from .quantized import Quantized
+from .weights import Weights
+
+WIDTH = 2048
+_PACKAGES = {
+    "tensorflow": ("tensorflow",),
+    "openvino": ("openvino", "tensorflow"),
+    "jax": ("jax", "jaxlib"),
+    "torch": ("torch",),
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Backbone:
+    """A frozen network, loaded and checked.
+
+    Parameters
+    ----------
+    weights : Weights
+    sizes : sequence of int
+        Sides of the images in pixels.
+    engine, precision : str
+        By name, or "auto"; "int8" takes a `network`.
+    network : Quantized, optional
+        What `quantize` made of the same weights.
+    progress : callable, optional
+        Told how far a download is.
+
+    Attributes
+    ----------
+    model : keras.Model
+        As Keras would compute it.
+    network : Quantized or None
+        What computes in int8.
+    sha256 : str
+        Identity of the weights.
+    batch : int
+        How many images to give at once.
+    streams : int
+        How many calls may run at the same time.
+    precision, engine, device : str
+    int8_similarity : dict of str to float
+        How near to float32 it was found to be; empty where nobody has looked.
+    batch_reduced : bool
+        Whether the device had too little memory for the usual batch.
+
+    Raises
+    ------
+    CatsDogsError
+        The weights or the engine cannot be had, do not fit, or give other features here than Keras' own code does.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        sizes: Sequence[int],
+        *,
+        engine: str = AUTO,
+        precision: str = AUTO,
+        network: Quantized | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._kind = choose_engine(engine, precision)
+        if (precision == INT8) != (network is not None):
+            raise ValueError(f"a quantized network is what computes in {INT8}, and in nothing else")
+        from .network import build
+
+        self.model, self.sha256 = build(weights, sizes[0], progress=progress)
+        self.network = network
+        self.int8_similarity: dict[str, float] = {}
+        self.engine, self.device = self._kind.name, self._kind.device()
+        self.precision = self._kind.native_precision() if precision == AUTO else precision
+        usual = self._kind.batches[self.device]
+        self._batches = {size: _batch_of(size, usual) for size in sizes}
+        self._engines: dict[int, Engine] = {}
+        self.batch, self.batch_reduced, self._lock = max(self._batches.values()), False, threading.Lock()
+        for size in sizes:
+            plain = self._plain(weights, size)
+            try:
+                self._build_and_check(weights, size, plain)
+            except CatsDogsError:
+                if precision != AUTO or self.precision == FLOAT32:
+                    raise
+                # What overflows in 16 bits, or is far off, is computed in 32.
+                self.precision = FLOAT32
+                for known in (*self._engines, size):
+                    self._build_and_check(weights, known, self._plain(weights, known))
+        self.streams = self._engines[sizes[0]].streams
+
+    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute features; several threads may ask for them.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (n, size, size, 3), uint8
+            RGB; any number of images.
+
+        Returns
+        -------
+        features : ndarray of shape (n, 2048), float32
+
+        Raises
+        ------
+        CatsDogsError
+            The network gave values that are not finite, or the device has not the memory for a single image.
+        """
+        features, done, size = np.empty((len(pixels), WIDTH), np.float32), 0, pixels.shape[1]
+        while done < len(pixels):
+            batch, engine = self._batches[size], self._engines[size]
+            part = pixels[done : done + batch]
+            padded = part if len(part) == batch else np.zeros((batch, *pixels.shape[1:]), np.uint8)
+            padded[: len(part)] = part
+            try:
+                features[done : done + len(part)] = engine(padded)[: len(part)]
+            except MemoryError as error:
+                self._halve(size, batch, error)
+            else:
+                done += len(part)
+        if not np.isfinite(features).all():
+            raise CatsDogsError("the backbone gave NaN or infinite features", "Its weights are damaged: give others")
+        return features
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages that take part, by name."""
+        return {name: version(name) for name in (*_PACKAGES[self.engine], "keras", "numpy", "pillow")}
+
+    def _halve(self, size: int, batch: int, error: MemoryError) -> None:
+        """Go on with half the batch that did not fit, unless another thread has seen to that."""
+        with self._lock:
+            if self._batches[size] < batch:
+                return
+            if batch == 1:
+                raise CatsDogsError(
+                    f"the {self.device} has not the memory for one image of {size} x {size}",
+                    "Free some, or give --engine another",
+                ) from error
+            if not self.batch_reduced:
+                _log.warning("too little memory on the %s for %d images at once: fewer from now on", self.device, batch)
+            self.batch_reduced = True
+            self._engines[size] = self._engine((batch // 2, size, size, 3))
+            self._batches[size] = batch // 2
+
+    def _plain(self, weights: Weights, size: int) -> NDArray[np.float32]:
+        from . import network
+
+        try:
+            (plain,) = network.plain_features(self.model, probe_image(size)[np.newaxis])
+        except Exception as error:
+            raise _compute_error(weights, size, error) from error
+        if not 0 < np.linalg.norm(plain.astype(np.float64)) < np.inf:
+            raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Give other weights")
+        return np.asarray(plain)
+
+    def _engine(self, shape: tuple[int, ...]) -> Engine:
+        return self._kind(self.network or self.model, shape, self.precision)
+
+    def _build_and_check(self, weights: Weights, size: int, plain: NDArray[np.float32]) -> None:
+        """Build the engine for images of one size, and hold it against plain Keras."""
+        shape = (self._batches[size], size, size, 3)
+        try:
+            self._engines[size] = self._engine(shape)
+            (computed,) = self.features(probe_image(size)[None])
+        except CatsDogsError:
+            raise
+        except Exception as error:
+            raise _compute_error(weights, size, error) from error
+        _check_agreement(plain, computed, weights, self.precision)
+
+
+def load(
+    weights: Weights,
+    sizes: Sequence[int],
+    *,
+    engine: str = AUTO,
+    precision: str = AUTO,
+    network: Quantized | None = None,
+    progress: Progress | None = None,
+) -> Backbone:
+    """Load a backbone, telling `progress` what the wait is for."""
+    if progress:
+        progress("loading the backbone", 0, 0)
+    backbone = Backbone(weights, sizes, engine=engine, precision=precision, network=network, progress=progress)
+    _log.info(
+        "%s by %s in %s on the %s: %s",
+        weights.name,
+        backbone.engine,
+        backbone.precision,
+        backbone.device,
+        backbone.sha256,
+    )
+    return backbone
+
+
+def probe_image(size: int) -> NDArray[np.uint8]:
+    """Draw a picture of shape (size, size, 3), uint8, whose channels differ: what a new backbone is tried on."""
+    rows, columns = np.mgrid[0:size, 0:size] / size
+    waves = np.sin(12 * rows * columns) * np.cos(9 * rows)
+    planes = [255 * rows, 255 * (0.5 + 0.5 * waves), 160 * np.hypot(rows - 0.5, columns - 0.5)]
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+def _batch_of(size: int, usual: int) -> int:
+    """Return the power of two that has about as many pixels as the usual batch: all sizes then fill one another."""
+    return max(1, 1 << int(np.log2(usual * SIZE**2 / size**2)))
+
+
+def _compute_error(weights: Weights, size: int, error: Exception) -> CatsDogsError:
+    from . import network
+
+    return CatsDogsError(
+        f"{weights.name} fails on a picture of {size} x {size}: {network.summarize_error(error)}",
+        "Give weights that compute images of that size on this machine",
+    )
+
+
+def _check_agreement(
+    plain: NDArray[np.float32], computed: NDArray[np.float32], weights: Weights, precision: str
+) -> None:
+    apart = float(np.linalg.norm(computed.astype(np.float64) - plain) / np.linalg.norm(plain.astype(np.float64)))
+    _log.debug("%s in %s is %.1e of the features' norm away from plain Keras", weights.name, precision, apart)
+    if not apart <= TOLERANCES[precision]:
+        raise CatsDogsError(
+            f"the features of {weights.name} are not Keras' own: they are {apart:.1e} of their norm apart",
+            "Give --precision float32"
+            if precision != FLOAT32
+            else "This machine's engine computes wrongly: give another --engine, and please report it",
+        )

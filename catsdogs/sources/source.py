@@ -1,0 +1,143 @@
+"""Find the images under one path: ids, labels, splits, and how to read the bytes of each."""
+
+import itertools
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CatsDogsError
+from .classes import Classes
+from .files import ImageFile, open_zip, read_error
+from .folders import walk_folder
+from .layout import Placed, is_image, is_skipped, is_zip, place
+from .zips import OpenZips, walk_zip
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The images of one split in natural order (cat.2 before cat.10).
+
+    Parameters
+    ----------
+    ids : tuple of str
+    labels : ndarray of shape (n,), int8
+        A position in the classes, -1 unknown.
+    files : tuple of ImageFile
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[np.int8]
+    files: tuple[ImageFile, ...]
+
+
+class Source:
+    """The images under one path, held open for reading; a context manager.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder or a zip, in any of the layouts that `catsdogs.layout` knows.
+    classes, default_classes : pair of str, optional
+        As for `layout.place`.
+
+    Attributes
+    ----------
+    classes : pair of str
+        Names of the labels 0 and 1.
+    splits : dict of str to Split
+        "train" and "test", those that are there.
+    skipped : int
+        Files that are no images, or lie outside of both splits or classes.
+    cut_short : tuple of str
+        Zips of which the end is missing: there may have been more images in them.
+
+    Raises
+    ------
+    CatsDogsError
+        Nothing there, no image in it, two images with one id, labels that are no class, or too many classes.
+    """
+
+    def __init__(
+        self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
+    ) -> None:
+        self.path, self._given = Path(path).expanduser(), str(path)
+        self._open_zips = OpenZips()
+        try:
+            files = list(self._walk())
+            found = place([file.parts for file in files], self._given, classes=classes, default_classes=default_classes)
+            self.classes, self.skipped = found.classes, found.skipped
+            self.splits = {
+                split: _split([(p, files[p.position]) for p in members])
+                for split, members in itertools.groupby(found.images, lambda p: p.split)
+            }
+            self.cut_short = tuple(self._open_zips.cut)
+        except BaseException:
+            self._open_zips.close()
+            raise
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._open_zips.close()
+
+    def labelled(self, note: str = "") -> tuple[Split, int]:
+        """Return the images of all splits that have a label, and how many have none.
+
+        Raises
+        ------
+        CatsDogsError
+            None has; `note` says more of the classes.
+        """
+        images = [
+            image
+            for split in self.splits.values()
+            for image in zip(split.ids, split.labels.tolist(), split.files, strict=True)
+        ]
+        labelled = [image for image in images if image[1] >= 0]
+        if not labelled:
+            first, second = self.classes
+            raise CatsDogsError(
+                f"none of the {len(images):,} images in {self._given} is labelled {first} or {second}{note}",
+                f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg",
+            )
+        ids, labels, files = zip(*labelled, strict=True)
+        return Split(ids, np.array(labels, np.int8), files), len(images) - len(labelled)
+
+    def _walk(self) -> Iterator[ImageFile]:
+        try:
+            mode = self.path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise CatsDogsError(f"there is no {self.path}", "Give the path of a folder or a zip of images") from error
+        except OSError as error:
+            raise read_error(self.path, error) from error
+        if stat.S_ISDIR(mode):
+            yield from self._walk_folder_or_its_zip()
+        elif is_image(self.path.name):
+            raise CatsDogsError(
+                f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs predict"
+            )
+        else:
+            yield from walk_zip(open_zip(self.path), str(self.path), (), self._open_zips)
+
+    def _walk_folder_or_its_zip(self) -> Iterator[ImageFile]:
+        files = list(walk_folder(self.path, self._open_zips))
+        zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
+        if len(zips) == 1 and all(is_skipped(file.parts) for file in files):
+            # A folder into which Kaggle's download went and nothing else.
+            path = self.path / zips[0]
+            yield from walk_zip(open_zip(path), str(path), (), self._open_zips)
+        else:
+            yield from files
+
+
+def _split(members: list[tuple[Placed, ImageFile]]) -> Split:
+    return Split(
+        ids=tuple(placed.id for placed, _ in members),
+        labels=np.array([placed.label for placed, _ in members], np.int8),
+        files=tuple(file for _, file in members),
+    )

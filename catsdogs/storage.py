@@ -1,0 +1,112 @@
+"""Write files atomically; write and read JSON and CSV."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .artifacts import Artifacts
+from .errors import CatsDogsError
+
+NOTE = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
+"""What to do about a damaged source.json or timings.json."""
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames within `folder` outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def to_json(value: object) -> bytes:
+    """Return `value` as JSON for people: indented, keys in the order given.
+
+    Where a name in it is no UTF-8, which Python keeps as surrogates, all beyond ASCII is escaped.
+    """
+    try:
+        return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def to_sealed_json(value: dict[str, Any]) -> bytes:
+    """Return `value` as JSON that ends with its own SHA-256."""
+    return to_json(value | {"sha256": hashlib.sha256(to_json(value)).hexdigest()})
+
+
+def unseal(value: dict[str, Any]) -> bool:
+    """Take the SHA-256 off what `to_sealed_json` wrote; return whether it was the right one."""
+    return bool(value.pop("sha256", None) == hashlib.sha256(to_json(value)).hexdigest())
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """Return a table as CSV (RFC 4180, but lines end in a line feed, as Kaggle's own do)."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Return the object in a JSON file, or an empty one where there is no file.
+
+    Raises
+    ------
+    CatsDogsError
+        The file cannot be read or holds no JSON object; `remedy` is the hint.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise CatsDogsError(f"{path} cannot be read ({error.strerror})", remedy) from error
+    except (ValueError, RecursionError) as error:
+        raise CatsDogsError(f"{path} is damaged: it is no JSON", remedy) from error
+    if not isinstance(value, dict):
+        raise CatsDogsError(f"{path} is damaged: it is no JSON object", remedy)
+    return value
+
+
+def record(path: Path, **entries: object) -> None:
+    """Set `entries` in a JSON file of notes (timings.json, source.json), keeping those of other names.
+
+    A damaged one is replaced: it is only a note.
+    """
+    try:
+        notes = read_json(path, NOTE)
+    except CatsDogsError:
+        notes = {}
+    write_atomic(path, to_json(notes | entries))
+
+
+def record_timing(artifacts: Artifacts, step: str, **facts: object) -> None:
+    """Note in timings.json how long a step took, and on which host."""
+    record(artifacts.timings, **{step: facts | {"host": platform.node(), "cores": os.cpu_count()}})
