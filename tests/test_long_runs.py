@@ -97,7 +97,7 @@ print("TOOK", peak() - before)
 def test_of_all_bad_pictures_at_once_each_is_computed_or_has_a_reason_and_none_is_touched(
     tmp_path, draw, encode, write_folder, tiny_backbone
 ):
-    from test_images import bomb
+    from support.pictures import bomb
 
     data, plain = tmp_path / "data/test", tmp_path / "plain"
     data.mkdir(parents=True)

@@ -56,7 +56,7 @@ def test_every_file_that_the_documents_point_to_is_there():
 def test_every_promise_names_tests_that_there_are():
     promises = README.split("## What happens when things go wrong")[1].split("\n## ")[0]
     named = re.findall(r"`(test_\w+)`(\*?)", promises)
-    source = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    source = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for name, slow in named:
         above = re.search(rf"((?:^ *@.*\n(?:(?!def |@).*\n)*?)*)^ *def {name}\(", source, re.MULTILINE)
         assert above, name

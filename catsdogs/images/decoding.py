@@ -56,7 +56,7 @@ _MODES = {"L": 4.0, "P": 7.0, "1": 7.0}
 _WEBP, _ONE_SCAN, _OTHERS = 16.5, 8.5, 12.5
 """Bytes a pixel that decoding takes at its peak, by mode, or by what else tells: Pillow keeps 1 or 4, as much again
 where the image is turned or becomes RGB; WebP's canvas is kept four times, a JPEG of several scans as coefficients
-too. Measured with the highest resident size of a process (tests/test_images.py)."""
+too. Measured with the highest resident size of a process (tests/images/test_decoding.py)."""
 
 _STRIP = 1 << 20
 """Pixels that are converted at once: a copy of a large image in every mode on its way would be too much."""

@@ -7,10 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,107 +17,34 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.cache import (
+    IDS,
+    IMAGES,
+    PROVENANCE,
+    TRAIN,
+    VIEWS,
+    StopError,
+    abandon,
+    features_of,
+    fill,
+    fill_slowly,
+    flip,
+    folder_in_memory,
+    fresh,
+    labels_of,
+    open_writer,
+    times,
+    tree,
+)
 
 from catsdogs.artifacts import Artifacts
-from catsdogs.cache import CacheWriter, Provenance, digest, labelled_splits, load_features, read_manifest
+from catsdogs.cache import CacheWriter, digest, labelled_splits, load_features, read_manifest
 from catsdogs.cache.manifest import to_bytes
 from catsdogs.errors import CatsDogsError
 from catsdogs.locks import write_lock
 
 GOLDEN = Path(__file__).parent / "golden_cache"
-PROVENANCE = Provenance("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none", {"numpy": "2"})
-VIEWS = ("224", "224m")
-IDS = ("cat.1", "cat.2", "cat.10", "dog.3", "dog.20")
-"""In natural order."""
-
-TRAIN = {"cat.1": b"a", "cat.2": b"!broken", "cat.10": b"b", "dog.3": b"c"}
-IMAGES = {"train": TRAIN, "test": {"cat.1": b"d", "dog.20": b"!odd, too"}}
-"""By split and id, what lies in an image's file; behind a "!", why it is unreadable."""
-
-
-class StopError(Exception):
-    """Something that ends a run in its midst."""
-
-
-def features_of(content, views=VIEWS):
-    seeds = ([*content, *view.encode()] for view in views)
-    return np.stack([np.random.default_rng(seed).random(2048, np.float32) for seed in seeds])
-
-
-def labels_of(ids):
-    return np.array([name.startswith("dog") for name in ids], np.int8)
-
-
-def open_writer(root, images=IMAGES, *, labels=labels_of, provenance=PROVENANCE, views=VIEWS, prune=False):
-    ids = {split: sorted(of_split, key=IDS.index) for split, of_split in images.items()}
-    wanted = {split: (names, labels(names)) for split, names in ids.items()}
-    return CacheWriter(root / "features", provenance, views, wanted, prune=prune)
-
-
-def put_missing(writer, images=IMAGES, *, views=VIEWS, order=lambda rows: rows):
-    """Do what a run does; yield (split, id) after each row that was not there."""
-    places = [(split, name) for split in images for name in sorted(images[split], key=IDS.index)]
-    for split, name in order(places):
-        row = sorted(images[split], key=IDS.index).index(name)
-        content = images[split][name]
-        if writer.has(split, row, digest(content)):
-            continue
-        if content.startswith(b"!"):
-            writer.put_unreadable(split, row, digest(content), content[1:].decode())
-        else:
-            writer.put(split, row, digest(content), features_of(content, views))
-        yield split, name
-
-
-def fill(root, images=IMAGES, *, stop=None, order=lambda rows: rows, views=VIEWS, **options):
-    """Fill a cache, up to an error after `stop` rows; return what was not there yet."""
-    put = []
-    with suppress(StopError), open_writer(root, images, views=views, **options) as writer:
-        for place in put_missing(writer, images, views=views, order=order):
-            put.append(place)
-            if len(put) == stop:
-                raise StopError
-    return put
-
-
-def abandon(root, images, puts, **options):
-    """Leave a cache as a kill leaves it after `puts` rows: what was written is there, and nothing is closed well."""
-    writer = open_writer(root, images, **options)
-    put = list(itertools.islice(put_missing(writer, images), puts))
-    for split in writer.splits.values():
-        for file in split._open.values():  # the system closes a dead process's files
-            file.close()
-    return put
-
-
-def tree(root):
-    """Return {path: bytes} of a cache."""
-    folder = root / "features"
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def times(root):
-    return {path: path.stat().st_mtime_ns for path in (root / "features").rglob("*")}
-
-
-@contextmanager
-def folder_in_memory():
-    """Give a folder in which fsync, the slowest step by far, costs nothing; the bytes are the same."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
-
-
-def fresh(images=IMAGES, **options):
-    with folder_in_memory() as root:
-        fill(root, images, **options)
-        return tree(root)
-
-
-def flip(path, position, bit=0):
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1 << bit
-    path.write_bytes(content)
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -424,15 +350,10 @@ def test_any_runs_end_in_the_bytes_of_a_fresh_cache_and_compute_no_row_twice(run
         assert tree(root) == fresh(last)
 
 
-def test_an_incomplete_cache_is_refused_unless_a_part_will_do(tmp_path):
+def test_an_incomplete_cache_is_refused(tmp_path):
     fill(tmp_path, stop=3)
     with pytest.raises(CatsDogsError, match=r"train features in .* are not complete. Run catsdogs extract"):
         load_features(tmp_path)
-    found = load_features(tmp_path, partial=True)
-    assert found.ids.tolist() == ["cat.1", "cat.2", "cat.10"]
-    assert found.unreadable == {"cat.2": "broken"}
-    np.testing.assert_array_equal(found.features[2], features_of(b"b").ravel())
-    assert load_features(tmp_path, "test", partial=True).features.shape == (0, 4096)
 
 
 @pytest.mark.parametrize("before", [{}, {"train": {"cat.1": b"x", "dog.3": b"b"}}])
@@ -457,97 +378,19 @@ def test_an_error_while_images_are_compared_leaves_the_cache_incomplete(cache):
 # A real kill
 
 
-def kill_at_every_step(root):
-    """Kill a run at each of its system calls in turn, the writing ones half done, and let another go on."""
-    changed = {"train": {"cat.1": b"x", "cat.10": b"b", "dog.20": b"!y"}}
-    scenarios = [
-        ({}, IMAGES, {}),
-        (IMAGES, IMAGES | {"train": TRAIN | {"cat.1": b"x"}}, {}),
-        (IMAGES, IMAGES | changed, {"prune": True}),
-        (IMAGES, changed, {"prune": True, "views": ("224",)}),
-    ]
-    for number, (before, images, options) in enumerate(scenarios):
-        expected = fresh(images, **options)
-        for step in itertools.count(1):
-            folder = root / f"{number}.{step}"
-            if before:
-                fill(folder, before)
-            child = os.fork()
-            if not child:
-                fill_until_killed(folder, images, step, **options)
-                os._exit(0)
-            ended = not os.waitpid(child, 0)[1]
-            written = (folder / "log").read_text().split()
-            with suppress(CatsDogsError):  # not complete, or nothing there; and it must not be in the writer's way
-                load_features(folder)
-            put = [name for split, name in fill(folder, images, **options) if split == "train"]
-            unreadable = {name for name, content in images["train"].items() if content.startswith(b"!")}
-            assert not ({*put} & {*written}) - unreadable, (number, step)
-            if "views" not in options:
-                same = {
-                    name for name, content in before.get("train", {}).items() if images["train"].get(name) == content
-                }
-                assert not ({*put} & same) - unreadable, (number, step)
-            assert tree(folder) == expected, (number, step)
-            if ended:
-                print("killed at", step - 1)
-                break
-
-
-def fill_until_killed(folder, images, step, **options):
-    steps = iter(range(1, step))
-
-    def breakable(call):
-        def broken(*arguments, **named):
-            if next(steps, None) is None:
-                if call is pwrite:
-                    call(arguments[0], arguments[1][: len(arguments[1]) // 2], arguments[2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **named)
-
-        return broken
-
-    pwrite = os.pwrite
-    folder.mkdir(exist_ok=True)
-    with (folder / "log").open("w", buffering=1) as log:
-        for name in ("pwrite", "fsync", "replace", "unlink", "rmdir"):
-            setattr(os, name, breakable(getattr(os, name)))
-        with open_writer(folder, images, **options) as writer:
-            for split, name in put_missing(writer, images, views=options.get("views", VIEWS)):
-                if split == "train":
-                    log.write(f"{name}\n")
-
-
 def test_a_kill_at_any_system_call_loses_no_whole_row_and_leaves_no_trace():
     with folder_in_memory() as root:
-        code = f"import sys, pathlib, test_cache; test_cache.kill_at_every_step(pathlib.Path({str(root)!r}))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+        code = f"import pathlib; from support import cache; cache.kill_at_every_step(pathlib.Path({str(root)!r}))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=TESTS, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [int(line.split()[-1]) > 20 for line in done.stdout.splitlines()] == 4 * [True]
-
-
-def many(count=200):
-    return {"train": {f"cat.{number}": b"%d" % number for number in range(count)}}
-
-
-def fill_slowly(root):
-    """Say after each row how many were written."""
-    ids = list(many()["train"])
-    with write_lock(Artifacts(root)):
-        writer = CacheWriter(root / "features", PROVENANCE, ("224",), {"train": (ids, labels_of(ids))})
-        for row, content in enumerate(many()["train"].values()):
-            if not writer.has("train", row, digest(content)):
-                writer.put("train", row, digest(content), features_of(content, ("224",)))
-                print(row, flush=True)
-                time.sleep(0.002)
-        writer.close()
 
 
 def test_a_run_that_is_killed_again_and_again_computes_each_row_once(tmp_path):
     roots, computed = (tmp_path / "killed", tmp_path / "not"), []
     for patience in (1, 30, 50, None):
-        code = f"import sys, pathlib, test_cache; test_cache.fill_slowly(pathlib.Path({str(roots[0])!r}))"
-        with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE) as run:
+        code = f"import pathlib; from support import cache; cache.fill_slowly(pathlib.Path({str(roots[0])!r}))"
+        with subprocess.Popen([sys.executable, "-c", code], cwd=TESTS, stdout=subprocess.PIPE) as run:
             lines = list(itertools.islice(run.stdout, patience))
             if patience:
                 run.kill()
@@ -647,13 +490,6 @@ def test_files_in_each_other_s_place_are_noticed_and_mended(cache, whole, one, o
     assert tree(cache) == whole
 
 
-def test_damage_is_noticed_in_a_part_too(tmp_path):
-    fill(tmp_path, stop=3)
-    flip(tmp_path / "features" / "train" / "labels.npy", -1)
-    with pytest.raises(CatsDogsError, match=r"labels\.npy is missing or damaged.*catsdogs extract"):
-        load_features(tmp_path, partial=True)
-
-
 def test_damage_to_imported_features_is_mended_by_importing(tmp_path):
     fill(tmp_path, provenance=replace(PROVENANCE, engine="imported"))
     flip(tmp_path / "features" / "train" / "224.npy", -1)
@@ -729,15 +565,6 @@ def test_a_reader_does_not_carry_out_what_a_writer_is_carrying_out(cache, whole)
     assert tree(cache) == whole
 
 
-def write_again_and_again(root):
-    """Fill a cache with two sets of images in turn, for as long as nobody ends it."""
-    other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
-    for images in itertools.cycle([IMAGES, other]):
-        with write_lock(Artifacts(root)):
-            fill(root, images, prune=True)
-        print("filled", flush=True)
-
-
 def test_who_reads_while_another_writes_gets_the_old_features_or_the_new_ones_or_is_told(tmp_path):
     other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
     states = {}
@@ -745,8 +572,8 @@ def test_who_reads_while_another_writes_gets_the_old_features_or_the_new_ones_or
         fill(tmp_path / str(number), images)
         states[load_features(tmp_path / str(number)).digest] = load_features(tmp_path / str(number)).features.tobytes()
     root, read, told = tmp_path / "shared", set(), set()
-    code = f"import pathlib, test_cache; test_cache.write_again_and_again(pathlib.Path({str(root)!r}))"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE) as writer:
+    code = f"import pathlib; from support import cache; cache.write_again_and_again(pathlib.Path({str(root)!r}))"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=TESTS, stdout=subprocess.PIPE) as writer:
         writer.stdout.readline()
         end = time.monotonic() + 3
         while time.monotonic() < end:

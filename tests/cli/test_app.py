@@ -6,28 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.program import command
 
 import catsdogs
 from catsdogs import import_features
-
-ROOT = Path(catsdogs.__file__).parent.parent
-
-
-def command(*arguments, program=("-m", "catsdogs"), stdin=None, **environment):
-    """Run a command as a user would, its output not a terminal."""
-    return subprocess.run(
-        [sys.executable, *program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=stdin,
-        cwd=ROOT,
-        env=os.environ | environment,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

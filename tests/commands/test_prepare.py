@@ -20,7 +20,7 @@ from catsdogs.cli.output import preparation_lines
 from catsdogs.images.decoding import decode
 from catsdogs.locks import write_lock
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "images/golden"
 TRAINING, TESTING = "cats-dogs-training", "cats-dogs-testing"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from test_cli import command
+from support.program import command
 
 import catsdogs
 from catsdogs import CatsDogsError, notebook

@@ -22,7 +22,7 @@ from catsdogs.exporting import network
 from catsdogs.head import Choice
 from catsdogs.head import validation as of_validation
 
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = Path(__file__).parents[3] / "shared"
 
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxruntime", "tf2onnx"))), reason="catsdogs[onnx] is not installed"

@@ -236,7 +236,7 @@ def test_damage_in_the_other_split_does_not_end_it(tmp_path):
         load_features(tmp_path)
 
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "import_features.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "import_features.py"
 COMPUTED = """
 import numpy as np
 

@@ -24,7 +24,7 @@ from catsdogs.errors import CatsDogsError
 from catsdogs.images.decoding import SIZE, decode
 from catsdogs.sample import draw
 
-PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "kaggle" / "test"
+PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "kaggle" / "test"
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
-from fuzz_images import mutants, verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
+from support.fuzz_images import mutants, verdict
+from support.pictures import bomb
 
 from catsdogs.images import decoding as images
 from catsdogs.images.decoding import (
@@ -309,13 +310,6 @@ def test_what_does_not_decode_has_a_reason(draw, encode, data, reason):
 def test_the_name_is_not_asked_what_the_format_is(draw, encode, form):
     """A GIF named .jpg is a GIF: only the bytes count, and every listed format is known by them."""
     assert decode(encode(draw(9), form)).shape == (SIZE, SIZE, 3)
-
-
-def bomb(encode, width, height):
-    """Return a PNG that says it is this large."""
-    data = encode(Image.new("L", (1, 1)))
-    header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
-    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
 @pytest.mark.parametrize(

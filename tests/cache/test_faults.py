@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cache import (
+from support.cache import (
     IMAGES,
     TRAIN,
     features_of,
