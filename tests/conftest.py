@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.backbone import install, write_backbone
+
+install()
 
 
 def _draw(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -74,6 +77,12 @@ def pictures() -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the weights of a backbone of NumPy, for tests whose subject is not Keras."""
+    return write_backbone(tmp_path_factory.mktemp("numpy") / "tiny.keras")
+
+
+@pytest.fixture(scope="session")
+def keras_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a small but real backbone: a ``.keras`` model that takes what ResNet50 takes and gives 2048 features."""
     from catsdogs.backbone.frameworks import keras
 

@@ -17,8 +17,8 @@ from ..cache import Features, group_images, labelled_splits, load_features
 from ..cache.neighbours import group_keys
 from ..errors import CatsDogsError
 from ..head import Choice, Examples
-from ..head.folds import FOLDS, draw_folds, draw_holdout, draw_order
-from ..head.metrics import best_clip, log_loss, score, score_with_intervals
+from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
+from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
 from ..head.staleness import head_inputs
 from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
@@ -26,11 +26,6 @@ from ..locks import write_lock
 from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, to_json
-
-SEED = 0
-"""Of the folds and of the order of the images."""
-
-CLIP_2017 = 0.05
 
 _FEWEST = 10
 """Images a class."""

@@ -10,6 +10,9 @@ from ..cache.neighbours import group_keys
 
 FOLDS = 5
 
+SEED = 0
+"""Of the folds and of the order of the images that `train` draws."""
+
 
 def draw_folds(keys: NDArray[np.void], labels: NDArray[np.int8], *, seed: int = 0) -> NDArray[np.int8]:
     """Deal the images out to folds of equal size and equal shares of the classes; those of equal keys share one.

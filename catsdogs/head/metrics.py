@@ -14,6 +14,9 @@ _DRAWS, _LEVEL = 1000, 0.95
 
 _CLIPS = np.logspace(-6, -1.301, 95)
 
+CLIP_2017 = 0.05
+"""What the project of 2017 clipped to."""
+
 
 def score(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> dict[str, Any]:
     """Return how good the probabilities are.

@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..cache import count_duplicates
-from ..commands.train import CLIP_2017, SEED
 from ..errors import printable
-from ..head.folds import FOLDS
+from ..head.folds import FOLDS, SEED
+from ..head.metrics import CLIP_2017
 from . import galleries
 from .findings import Findings
 from .plots import Plot

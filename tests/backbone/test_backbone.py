@@ -199,13 +199,13 @@ class TestFeatures:
         assert features.dtype == np.float32
 
     def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
-        self, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+        self, keras_backbone: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         swapped = network.MEANS_BGR[::-1]
         for module in (network, openvino):
             monkeypatch.setattr(module, "MEANS_BGR", swapped)
         with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
-            load(of(tiny_backbone), (SIZE,))
+            load(of(keras_backbone), (SIZE,))
 
 
 class TestIdentity:
@@ -221,7 +221,7 @@ class TestIdentity:
         np.testing.assert_array_equal(network.plain_features(model, small), network.plain_features(reference, small))
 
     def test_it_is_the_same_in_another_process_that_says_nothing(
-        self, tiny_backbone: Path, random_resnet50: Backbone
+        self, keras_backbone: Path, random_resnet50: Backbone
     ) -> None:
         program = (
             "import sys; from catsdogs.backbone import choose_weights, load, network\n"
@@ -229,9 +229,9 @@ class TestIdentity:
             "print(network.build(choose_weights('random'), 224)[1])"
         )
         keras().layers.Conv2D(1, 1)  # from here on, Keras counts its names otherwise than in the other process
-        ended = run_python(program, str(tiny_backbone), PYTHONHASHSEED="7")
+        ended = run_python(program, str(keras_backbone), PYTHONHASHSEED="7")
         assert ended.stderr == ""
-        _, tiny = network.build(of(tiny_backbone), SIZE)
+        _, tiny = network.build(of(keras_backbone), SIZE)
         assert ended.stdout.split() == [tiny, random_resnet50.sha256]
 
     def test_it_knows_a_network_that_was_built_and_saved_again(self, tmp_path: Path, make: Callable[..., Path]) -> None:
@@ -246,8 +246,8 @@ class TestIdentity:
         first, other = (network.build(of(path), SIZE)[1] for path in paths)
         assert first != other
 
-    def test_random_weights_follow_from_their_seed(self, tiny_backbone: Path) -> None:
-        model, _ = network.build(of(tiny_backbone), SIZE)
+    def test_random_weights_follow_from_their_seed(self, keras_backbone: Path) -> None:
+        model, _ = network.build(of(keras_backbone), SIZE)
 
         def kernels(seed: int) -> bytes:
             network._randomise(model, seed)

@@ -130,10 +130,10 @@ def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_row_is_the_same_whatever_stands_beside_it_and_near_that_of_plain_keras(engine, precision, tiny_backbone):
+def test_a_row_is_the_same_whatever_stands_beside_it_and_near_that_of_plain_keras(engine, precision, keras_backbone):
     if precision == "bfloat16" and not cpu_computes("bfloat16"):
         pytest.skip("this processor does not compute bfloat16")
-    weights = choose_weights(str(tiny_backbone))
+    weights = choose_weights(str(keras_backbone))
     backbone = load(weights, (224, 288), engine=engine, precision=precision)
     assert (backbone.engine, backbone.precision) == (engine, precision)
     plain = load(weights, (224, 288), engine="tensorflow", precision="float32")
@@ -147,8 +147,8 @@ def test_a_row_is_the_same_whatever_stands_beside_it_and_near_that_of_plain_kera
         assert apart.max() < (1e-5 if precision == "float32" else 0.02)
 
 
-def test_by_itself_it_is_the_fastest_there_is_and_the_manifest_says_what_ran(folder, tmp_path, tiny_backbone):
-    done = extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone))
+def test_by_itself_it_is_the_fastest_there_is_and_the_manifest_says_what_ran(folder, tmp_path, keras_backbone):
+    done = extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone))
     assert done.engine == ("openvino" if find_spec("openvino") else "tensorflow")
     assert done.precision == ("bfloat16" if cpu_computes("bfloat16") else "float32")
     manifest = json.loads((tmp_path / "a/features/manifest.json").read_text())
@@ -173,9 +173,9 @@ def test_a_network_that_16_bits_do_not_suit_is_computed_in_32_unless_they_are_as
         load(weights, (224,), engine="tensorflow", precision="bfloat16")
 
 
-def test_features_of_another_engine_or_precision_are_never_mixed_in(folder, tmp_path, tiny_backbone, draw, encode):
+def test_features_of_another_engine_or_precision_are_never_mixed_in(folder, tmp_path, keras_backbone, draw, encode):
     def run(**how):
-        return extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=ComputeOptions(**how))
+        return extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=ComputeOptions(**how))
 
     assert run(engine="tensorflow", precision="float32").computed == 12
     (folder / "train/cat.77.jpg").write_bytes(encode(draw(77), "JPEG"))
@@ -188,7 +188,7 @@ def test_features_of_another_engine_or_precision_are_never_mixed_in(folder, tmp_
 
 
 def test_a_device_with_too_little_memory_gets_half_the_batch_and_is_told_of_once(
-    tiny_backbone, monkeypatch, caplog, folder, tmp_path
+    keras_backbone, monkeypatch, caplog, folder, tmp_path
 ):
     import tensorflow as tf
 
@@ -207,10 +207,10 @@ def test_a_device_with_too_little_memory_gets_half_the_batch_and_is_told_of_once
             self._graph = graph_or_nothing
 
     monkeypatch.setattr(engines, "_import", lambda name: Small)
-    backbone = load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow", precision="float32")
+    backbone = load(choose_weights(str(keras_backbone)), (224,), engine="tensorflow", precision="float32")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 224, 224, 3), np.uint8)
     monkeypatch.undo()
-    expected = load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow", precision="float32")
+    expected = load(choose_weights(str(keras_backbone)), (224,), engine="tensorflow", precision="float32")
     np.testing.assert_allclose(backbone.features(pixels), expected.features(pixels), rtol=1e-5)
     assert backbone.batch_reduced
     assert not expected.batch_reduced
@@ -219,16 +219,16 @@ def test_a_device_with_too_little_memory_gets_half_the_batch_and_is_told_of_once
     ]
 
 
-def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(tiny_backbone, monkeypatch):
+def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(keras_backbone, monkeypatch):
     def nothing(self, pixels):
         raise MemoryError
 
     monkeypatch.setattr(tensorflow.TensorFlowEngine, "__call__", nothing)
     with pytest.raises(CatsDogsError, match="has not the memory for one image of 224 x 224"):
-        load(choose_weights(str(tiny_backbone)), (224,), engine="tensorflow")
+        load(choose_weights(str(keras_backbone)), (224,), engine="tensorflow")
 
 
-def test_ctrl_c_while_openvino_takes_the_graph_over_is_no_fault_of_the_weights(tiny_backbone, monkeypatch):
+def test_ctrl_c_while_openvino_takes_the_graph_over_is_no_fault_of_the_weights(keras_backbone, monkeypatch):
     iterating = pytest.importorskip("openvino.frontend.tensorflow.graph_iterator", exc_type=ImportError)
 
     def interrupted(self):
@@ -236,11 +236,11 @@ def test_ctrl_c_while_openvino_takes_the_graph_over_is_no_fault_of_the_weights(t
 
     monkeypatch.setattr(iterating.GraphIteratorTFGraph, "is_end", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        load(choose_weights(str(tiny_backbone)), (224,), engine="openvino")
+        load(choose_weights(str(keras_backbone)), (224,), engine="openvino")
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precision, folder, tmp_path, tiny_backbone):
+def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precision, folder, tmp_path, keras_backbone):
     if precision == "int8" and find_spec("nncf") is None:
         pytest.skip("nncf is not installed")
     program = (
@@ -250,28 +250,28 @@ def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precisi
         "catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], compute=how)\n"
         "assert 'openvino' in sys.modules\n"
     )
-    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(tiny_backbone), precision]
+    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(keras_backbone), precision]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("engine", ["jax", "torch"])
 def test_without_tensorflow_another_backend_of_keras_computes_the_same(
-    engine, folder, tmp_path, tiny_backbone, monkeypatch
+    engine, folder, tmp_path, keras_backbone, monkeypatch
 ):
     if find_spec(engine) is None:
         pytest.skip(f"{engine} is not installed")
     expected = extract(
         folder,
         artifacts=tmp_path / "a",
-        weights=str(tiny_backbone),
+        weights=str(keras_backbone),
         compute=ComputeOptions(engine="tensorflow", precision="float32"),
     )
     program = (
         "import sys; sys.modules['tensorflow'] = sys.modules['openvino'] = None\n"
         "from catsdogs.cli import main; sys.argv[1:] = sys.argv[1:]; main()"
     )
-    command = ["extract", str(folder), "--artifacts", str(tmp_path / "b"), "--weights", str(tiny_backbone)]
+    command = ["extract", str(folder), "--artifacts", str(tmp_path / "b"), "--weights", str(keras_backbone)]
     ended = subprocess.run(
         [sys.executable, "-c", program, *command],
         capture_output=True,
@@ -297,7 +297,7 @@ def test_without_tensorflow_another_backend_of_keras_computes_the_same(
         ({"views": []}, "there are no views"),
     ],
 )
-def test_what_cannot_be_computed_is_refused_in_one_line(how, message, folder, tmp_path, tiny_backbone):
+def test_what_cannot_be_computed_is_refused_in_one_line(how, message, folder, tmp_path, keras_backbone):
     with pytest.raises(CatsDogsError, match=message):
-        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=ComputeOptions(**how))
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=ComputeOptions(**how))
     assert not (tmp_path / "a").exists()

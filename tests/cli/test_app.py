@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from support.program import command
+from support.program import command, process
 
 import catsdogs
 from catsdogs import import_features
@@ -91,7 +91,7 @@ def test_what_needs_no_images_imports_neither_keras_nor_tensorflow(features, nam
     arguments = [name] if name.startswith("-") else [name, "--artifacts", features]
     if name in ("submit", "report", "info", "verify"):
         catsdogs.train(features)
-    done = command(*arguments, program=("-c", code))
+    done = process(*arguments, program=("-c", code))
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split("LOADED")[1].split())
     assert "catsdogs" in loaded
@@ -129,7 +129,7 @@ def test_files_zips_and_standard_input_are_sorted_into_csv_with_the_unreadable_l
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     given = [tmp_path / "bad.zip", "-", data / "test/2.jpg", tmp_path / "some.zip", data / "train/cat.1.jpg"]
     with (data / "train/cat.1.jpg").open("rb") as stdin:
-        done = command("predict", *given, "--csv", "--sort", "--artifacts", artifacts, stdin=stdin)
+        done = process("predict", *given, "--csv", "--sort", "--artifacts", artifacts, stdin=stdin)
     assert (done.returncode, done.stderr) == (1, "")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     *sure, empty, bad = rows
@@ -204,7 +204,7 @@ def test_names_that_the_terminal_s_encoding_lacks_are_escaped(artifacts, tmp_pat
 
 @pytest.mark.parametrize("program", [("-m", "catsdogs"), ("cli.py",)])
 def test_the_version_is_that_of_the_package(program):
-    assert command("--version", program=program).stdout == f"catsdogs {catsdogs.__version__}\n"
+    assert process("--version", program=program).stdout == f"catsdogs {catsdogs.__version__}\n"
 
 
 def test_every_name_of_the_api_is_documented_and_every_command_is_one_of_them():

@@ -61,7 +61,7 @@ def folder(tmp_path, draw, encode, write_folder):
 
 
 @pytest.fixture
-def artifacts(folder, tmp_path, tiny_backbone, monkeypatch):
+def artifacts(folder, tmp_path, keras_backbone, monkeypatch):
     """Return what makes an artifacts folder with a head of a given transform on given views."""
 
     def with_head(transform="sqrt", views=("224",), precision="float32"):
@@ -73,7 +73,7 @@ def artifacts(folder, tmp_path, tiny_backbone, monkeypatch):
 
         where = tmp_path / "artifacts"
         compute = ComputeOptions(views=views, precision=precision)
-        catsdogs.extract(folder, artifacts=where, weights=str(tiny_backbone), compute=compute)
+        catsdogs.extract(folder, artifacts=where, weights=str(keras_backbone), compute=compute)
         monkeypatch.setattr(head, "cross_validate", choose)
         catsdogs.train(where)
         return where

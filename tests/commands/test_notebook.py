@@ -4,7 +4,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from support.program import command
+from support.program import process
 
 import catsdogs
 from catsdogs import CatsDogsError, notebook
@@ -21,11 +21,11 @@ def outputs_of(book):
     return [output for cell in code_of(book) for output in cell.outputs]
 
 
-def test_the_notebook_runs_from_top_to_bottom_in_a_fresh_kernel(tmp_path, monkeypatch, tiny_backbone):
+def test_the_notebook_runs_from_top_to_bottom_in_a_fresh_kernel(tmp_path, monkeypatch, keras_backbone):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("CATSDOGS_WEIGHTS", str(tiny_backbone))
+    monkeypatch.setenv("CATSDOGS_WEIGHTS", str(keras_backbone))
     book = nbformat.read(notebook(), 4)
     NotebookClient(book, timeout=120).execute()
     assert [cell.execution_count for cell in code_of(book)] == list(range(1, len(code_of(book)) + 1))
@@ -69,10 +69,10 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path):
 
 def test_the_command_writes_into_the_current_folder_and_says_what_opens_it(tmp_path):
     program = ("-c", f"import os; os.chdir({str(tmp_path)!r}); from catsdogs.cli import main; main()")
-    done = command("notebook", program=program)
+    done = process("notebook", program=program)
     assert (done.returncode, done.stderr) == (0, "")
     assert "jupyter lab walkthrough.ipynb" in done.stdout
     assert (tmp_path / "walkthrough.ipynb").read_bytes() == SHIPPED.read_bytes()
-    done = command("notebook", program=program)
+    done = process("notebook", program=program)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: walkthrough.ipynb is there already. Rename it, or go to another folder.\n"

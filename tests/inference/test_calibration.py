@@ -36,10 +36,10 @@ def folder(tmp_path_factory, photographs, write_folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, folder, tiny_backbone):
+def whole(tmp_path_factory, folder, keras_backbone):
     """Return the content of artifacts that are well, with a head, by path."""
     artifacts = tmp_path_factory.mktemp("whole")
-    catsdogs.extract(folder, artifacts=artifacts, weights=str(tiny_backbone), compute=INT8)
+    catsdogs.extract(folder, artifacts=artifacts, weights=str(keras_backbone), compute=INT8)
     catsdogs.train(artifacts)
     return contents(artifacts)
 
@@ -63,8 +63,8 @@ def network_in(artifacts):
     return sorted((artifacts / "features").glob("int8.*"))
 
 
-def test_a_row_is_the_same_whatever_stands_beside_it(tiny_backbone, draw):
-    weights = choose_weights(str(tiny_backbone))
+def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
+    weights = choose_weights(str(keras_backbone))
     pixels = {size: np.stack([np.asarray(draw(seed, (size, size))) for seed in range(19)]) for size in (224, 288)}
     exact = load(weights, (224, 288), engine="openvino", precision="float32")
     backbone = load(weights, (224, 288), precision="int8", network=quantize(exact.model, pixels[224][:8]))
@@ -86,13 +86,15 @@ def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts
     assert catsdogs.verify(artifacts).problems == ()
 
 
-def test_the_same_images_give_the_same_network_and_rows_interrupted_or_not(folder, whole, tmp_path, tiny_backbone):
+def test_the_same_images_give_the_same_network_and_rows_interrupted_or_not(folder, whole, tmp_path, keras_backbone):
     def interrupt(step, done, total):
         if step == "computing features" and done == 17:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8, progress=interrupt)
+        catsdogs.extract(
+            folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=INT8, progress=interrupt
+        )
     done = catsdogs.extract(folder, artifacts=tmp_path / "a")
     assert (done.precision, done.computed) == ("int8", 9)
     assert features_of(contents(tmp_path / "a")) == features_of(whole)
@@ -203,22 +205,22 @@ def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line_and_nothing_is
     assert not (tmp_path / "a").exists()
 
 
-def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
+def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path, keras_backbone, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(CatsDogsError, match=r"int8 needs nncf.*pip install 'catsdogs\[int8\]'"):
-        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=INT8)
     assert not (tmp_path / "a").exists()
 
 
-def test_other_engines_do_not_compute_in_int8(folder, tmp_path, tiny_backbone):
+def test_other_engines_do_not_compute_in_int8(folder, tmp_path, keras_backbone):
     how = ComputeOptions(engine="tensorflow", precision="int8")
     with pytest.raises(CatsDogsError, match=r"tensorflow does not compute in int8\. Give --engine openvino"):
-        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=how)
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=how)
     assert not (tmp_path / "a").exists()
 
 
-def test_images_none_of_which_is_readable_are_refused_as_there_is_nothing_to_calibrate_on(tmp_path, tiny_backbone):
+def test_images_none_of_which_is_readable_are_refused_as_there_is_nothing_to_calibrate_on(tmp_path, keras_backbone):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/1.jpg").write_bytes(b"no image")
     with pytest.raises(CatsDogsError, match="none of the images is readable"):
-        catsdogs.extract(tmp_path / "data", artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
+        catsdogs.extract(tmp_path / "data", artifacts=tmp_path / "a", weights=str(keras_backbone), compute=INT8)
