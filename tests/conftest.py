@@ -1,6 +1,7 @@
 """Pictures drawn from seeds, and the folders and zips that they lie in: what tests read instead of stored images."""
 
 import io
+import os
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -8,10 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 from support.backbone import install, write_backbone
 
 install()
+
+# Few examples where somebody waits, more where nobody does.
+settings.register_profile("default", max_examples=20, deadline=None)
+settings.register_profile("ci", max_examples=100, deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 def _draw(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
