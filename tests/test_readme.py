@@ -53,19 +53,6 @@ def test_every_file_that_the_documents_point_to_is_there():
             assert ((ROOT / page).parent / target).exists(), (page, target)
 
 
-def test_every_promise_names_tests_that_there_are():
-    promises = README.split("## What happens when things go wrong")[1].split("\n## ")[0]
-    named = re.findall(r"`(test_\w+)`(\*?)", promises)
-    source = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    for name, slow in named:
-        above = re.search(rf"((?:^ *@.*\n(?:(?!def |@).*\n)*?)*)^ *def {name}\(", source, re.MULTILINE)
-        assert above, name
-        assert ("mark.slow" in above[1]) == bool(slow), name
-    rows = [line for line in promises.splitlines() if line.startswith("| ") and "what goes wrong" not in line]
-    assert all("`test_" in row for row in rows)
-    assert len(rows) > 12
-
-
 def test_every_artifact_of_a_run_is_described(newcomer, tmp_path):
     catsdogs.run("dogs-vs-cats-redux-kernels-edition.zip")
     described = (ROOT / "artifacts/README.md").read_text()
