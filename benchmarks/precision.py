@@ -1,4 +1,4 @@
-"""Prediction images and weights come in; out goes how near each engine and precision is to float32, and what it costs.
+"""Labelled images and weights come in; out goes how near each engine and precision is to float32, and what it costs.
 
     python benchmarks/precision.py ../shared/data/kaggle/train random
     python benchmarks/precision.py ../shared/data/kaggle/train ../shared/weights/standin.keras

@@ -1,4 +1,4 @@
-"""What went wrong comes in; one line for the user goes out: what happened, and what to do."""
+"""The error that a user can cause and fix: what happened, and what to do."""
 
 
 class CatsDogsError(Exception):

@@ -1,4 +1,4 @@
-"""What long work tells its caller while it runs."""
+"""How long work reports its progress."""
 
 from collections.abc import Callable
 

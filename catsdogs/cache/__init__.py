@@ -1,4 +1,4 @@
-"""The features on disk: rows go in as they are computed, arrays come out of which every row has been checked.
+"""Keep features on disk: rows go in as they are computed, and come out checked.
 
 A folder holds `manifest.json` and one folder a split. A row belongs to (id, bytes of the image, backbone, pixels,
 precision) and carries a checksum over all five, its view and its own bytes: what has not all of them is never

@@ -1,4 +1,4 @@
-"""A cache comes in; out go the pairs of images that are the same, or nearly so, looked for once and kept.
+"""Find the pairs of images that are the same, or nearly so, and keep them with the cache.
 
 `duplicates.json` is written last. It says which features the pairs are of and holds the SHA-256 of `duplicates.npy`
 and of itself: what does not agree is looked for anew.

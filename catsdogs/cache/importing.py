@@ -1,4 +1,4 @@
-"""Arrays that somebody else computed come in; a cache goes out that is trained on like any other."""
+"""Import features that were computed elsewhere."""
 
 import hashlib
 import re

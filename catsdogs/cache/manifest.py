@@ -1,4 +1,4 @@
-"""A cache's folder comes in; out goes what its manifest says: what made the features, and what is complete."""
+"""Read and write the cache's manifest: what made the features, and what is complete."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace

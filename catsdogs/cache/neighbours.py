@@ -1,4 +1,4 @@
-"""Digests and features of images come in; pairs of images that are the same, or nearly so, go out."""
+"""Find images of equal bytes, and near duplicates by their features."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""A quantized network comes in and is written beside the features it computes; what was written comes back, checked."""
+"""Keep the quantized network beside the features that it computed."""
 
 from pathlib import Path
 

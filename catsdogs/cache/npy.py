@@ -1,4 +1,4 @@
-"""Arrays and paths come in; ``.npy`` files go out that can be written row by row and read without trust.
+"""Write ``.npy`` files row by row, and read them without trusting them.
 
 The header is written and compared by its bytes, and never parsed: what a damaged one says has no say in anything.
 """

@@ -1,4 +1,4 @@
-"""A cache's folder comes in; out go the features of one split, every row checked."""
+"""Load the features of one split, every row checked."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One split's files come in; out go its rows, and what each of them is found to be."""
+"""Read the rows of one split, and check each against its checksum."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""One split's rows come in, in any order; its files go out, of which a kill at any moment leaves every row usable."""
+"""Write the rows of one split, so that a kill at any moment leaves every row usable."""
 
 import hashlib
 import os

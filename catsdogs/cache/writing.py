@@ -1,4 +1,4 @@
-"""Rows come in as they are computed; a cache goes out that has them, with whatever was there and still holds."""
+"""Fill a cache with rows as they are computed, and reuse those that are valid."""
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A joined network comes in, the content of a .keras file goes out; and what such a file computes."""
+"""Write backbone and head as a .keras file, and compute with such a file."""
 
 import json
 import tempfile

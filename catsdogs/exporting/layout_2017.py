@@ -1,4 +1,4 @@
-"""Ids, labels and digests of images come in; where each picture belongs in the layout of 2017 goes out."""
+"""Place images in the folders of the project of 2017."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""A backbone and a head come in; one Keras model that is both goes out: RGB pixels in, the probability of class 1 out.
+"""Join a backbone and a head into one Keras model: RGB pixels in, the probability of class 1 out.
 
 It is made of Keras' own layers and operations alone, so that who loads it needs nothing of this package.
 """

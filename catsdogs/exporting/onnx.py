@@ -1,4 +1,4 @@
-"""A joined network comes in, the content of an .onnx file goes out; and what such a file computes in onnxruntime.
+"""Write backbone and head as an .onnx file, and compute with such a file.
 
 TensorFlow traces the network, tf2onnx converts the graph: the way that Keras' own `Model.export` takes, which names
 neither input nor output.

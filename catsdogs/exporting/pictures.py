@@ -1,4 +1,4 @@
-"""An artifacts folder comes in; out go some of the user's own pictures, or drawn ones, decoded, to try a network on."""
+"""Sample images to check an exported network on."""
 
 import io
 from collections.abc import Collection, Iterator, Sequence

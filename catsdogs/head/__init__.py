@@ -1,4 +1,4 @@
-"""Features and labels come in; out goes the head, a logistic regression that gives the probability of class 1.
+"""The head: a logistic regression on features, which gives the probability of class 1.
 
 `designs` says what the regression sees of the features, `solver` fits many of them at once, `validation` chooses among
 transforms and values of C by the folds, `fitting` makes the scikit-learn estimator that is kept, and `files` writes and

@@ -1,4 +1,4 @@
-"""Features come in as they are in the cache; what a logistic regression sees of them goes out.
+"""Turn features into the design matrix of a logistic regression.
 
 Several views are averaged, so that a view costs nothing here. Then one of three things happens to the averages:
 

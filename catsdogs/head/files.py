@@ -1,4 +1,4 @@
-"""A fitted head comes in and is written to the artifacts folder; what was written comes back, checked."""
+"""Write a fitted head to the artifacts folder, and read it back, checked."""
 
 import hashlib
 import io

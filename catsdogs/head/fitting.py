@@ -1,4 +1,4 @@
-"""Prediction features, a transform and a C come in; a fitted scikit-learn estimator goes out."""
+"""Fit the scikit-learn estimator with the transform and the C that were chosen."""
 
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Digests, groups and labels of images come in; the number of each image's fold goes out, and an order at random.
+"""Draw cross-validation folds, a holdout, and a random order of the images.
 
 All depends on what the images are, not on where they stand: whatever order they come in, the same images give the same.
 """

@@ -1,4 +1,4 @@
-"""Labels and probabilities come in; how good they are goes out, and how sure that is."""
+"""Score probabilities against labels, with confidence intervals."""
 
 from typing import Any
 

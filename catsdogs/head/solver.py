@@ -1,4 +1,4 @@
-"""Many logistic regressions on the same rows come in, one a column; their coefficients go out.
+"""Fit many logistic regressions on the same rows at once.
 
 Newton's method, every step by conjugate gradients that are preconditioned with one Hessian, which all columns share: a
 fold's own is four fifths of it, give or take. So all folds read the rows together, as one matrix product that is

@@ -1,4 +1,4 @@
-"""Prediction features come in; what a head is worth where nothing was chosen, or with fewer images, goes out."""
+"""Score heads by holdout, by nested cross-validation, and with fewer images."""
 
 from dataclasses import replace
 from typing import Any

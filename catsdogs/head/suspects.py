@@ -1,4 +1,4 @@
-"""Labels and out-of-fold probabilities come in; the images whose label is most likely wrong go out.
+"""Find the images whose label is most likely wrong, by confident learning.
 
 The method is confident learning (Northcutt, Jiang and Chuang, JAIR 70, 2021): an image is suspect where its probability
 of the other class is at least what images of that class have on average, and suspects are ranked by the probability of

@@ -1,4 +1,4 @@
-"""One thread a core, each with a BLAS of one thread.
+"""Run one thread a core, each with a BLAS of one thread.
 
 BLAS's own threads wait for each other busily: where the cores have other work too, or the products are small, that
 costs a multiple of the time. Work by blocks of rows, one a thread, costs its share and no more.

@@ -1,4 +1,4 @@
-"""Prediction features and their folds come in; the transform and the C of the lowest out-of-fold log loss go out."""
+"""Choose the transform and C with the lowest out-of-fold log loss."""
 
 from dataclasses import dataclass, replace
 

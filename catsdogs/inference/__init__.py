@@ -1,1 +1,1 @@
-"""ComputeOptions feature rows from image files: which backbone, how images are loaded, and in which batches."""
+"""Compute feature rows from image files: which backbone, how images are loaded, and in which batches."""

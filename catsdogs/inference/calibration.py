@@ -1,4 +1,4 @@
-"""Image files come in; a backbone in int8 goes out, quantized on some of them and compared with float32 on others."""
+"""Load a backbone in int8: calibrate it on some of the images, and compare it with float32 on others."""
 
 import logging
 from collections.abc import Sequence

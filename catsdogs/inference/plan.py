@@ -1,4 +1,4 @@
-"""What a user asks for and what the cache has come in; out goes how features are to be computed, and with what."""
+"""Resolve how features are to be computed: the options that were given, then what the cache has."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Pieces of work come in as they are done, from any thread; how long each stage of the belt worked goes out."""
+"""Time each stage of the inference, over all threads."""
 
 import threading
 import time

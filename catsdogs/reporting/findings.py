@@ -1,4 +1,4 @@
-"""An artifacts folder comes in; out goes what there is to report: labels, probabilities, and what made them."""
+"""Gather what there is to report: labels, probabilities, and what made them."""
 
 import csv
 from dataclasses import dataclass

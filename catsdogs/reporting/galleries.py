@@ -1,4 +1,4 @@
-"""Findings come in; out go the images that are worth a look, and how many more of their kind there are."""
+"""Choose the images that are worth a look."""
 
 from dataclasses import dataclass
 

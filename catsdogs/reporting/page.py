@@ -1,4 +1,4 @@
-"""Findings, galleries, thumbnails and plots come in; one HTML page that needs nothing else goes out."""
+"""Render the report as one HTML page that needs nothing else."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Findings come in; plots go out, each as SVG that takes its colours and its font from the page it is put into."""
+"""Draw the plots, as SVG that takes its colours and its font from the page."""
 
 import io
 import logging

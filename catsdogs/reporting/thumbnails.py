@@ -1,4 +1,4 @@
-"""Images that are to be shown come in; a small picture of each goes out, or the reason why there is none."""
+"""Cut thumbnails of the images to be shown."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""A seed comes in; out goes a small data set of drawn cats and dogs."""
+"""Draw a small data set of cats and dogs."""
 
 from .drawing import OUTER, draw, write_sample
 

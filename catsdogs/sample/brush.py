@@ -1,4 +1,4 @@
-"""Outlines and colours come in; paint goes on a picture, in units of half a head's width.
+"""Paint outlines and colours onto a picture, in units of half a head's width.
 
 A brush stands in the middle of a head, tilted and turned as it is: x is to the right, y down.
 """

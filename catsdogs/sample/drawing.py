@@ -1,4 +1,4 @@
-"""A seed comes in; out goes a small data set of drawn cats and dogs, zipped the way Kaggle ships its own.
+"""Draw a small data set of cats and dogs, zipped the way Kaggle ships its own.
 
 Traits are drawn first and painted after. The scene (size, backdrop, pose, light) is drawn before anything
 asks whether a cat or a dog sits in it, so it says nothing about the label. Coats and patterns are shared;

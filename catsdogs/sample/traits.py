@@ -1,4 +1,4 @@
-"""A generator comes in; out go the traits of a scene, and those of the cat or dog that sits in it."""
+"""Draw at random the traits of a scene, and those of the cat or dog in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
