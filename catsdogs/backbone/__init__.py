@@ -6,10 +6,11 @@ engine has a file of its own, and all that is asked of it is to compute one shap
 
 from .backbone import Backbone, load, probe_image
 from .engines import AUTO, ENGINES, choose_engine
+from .imagenet import fetch_imagenet
 from .precisions import FLOAT32, INT8
 from .quantized import Quantized, check_installed, quantize
 from .recipe import keras_recipe
-from .weights import Weights, choose_weights, fetch_imagenet
+from .weights import Weights, choose_weights
 
 __all__ = [
     "AUTO",

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from ..errors import CatsDogsError
 from ..progress import Progress
 from .frameworks import keras
-from .weights import Weights, fetch_imagenet
+from .imagenet import fetch_imagenet
+from .weights import Weights
 
 WIDTH = 2048
 
