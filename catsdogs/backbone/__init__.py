@@ -1,7 +1,7 @@
-"""A frozen network: RGB pixels, ``uint8[n, size, size, 3]``, to features, ``float32[n, 2048]``.
+"""Compute features with a frozen network: ``uint8[n, size, size, 3]`` RGB pixels to ``float32[n, 2048]``.
 
-`weights` says which weights, `network` builds the model that Keras would, `engines` chooses what computes it. Each
-engine has a file of its own, and all that is asked of it is to compute one shape of batch.
+`weights` says which weights, `network` builds the model as Keras does, `engines` chooses what computes it. Each engine
+has a module of its own, and has only to compute batches of one shape.
 """
 
 from .backbone import Backbone, load, probe_image

@@ -1,4 +1,4 @@
-"""What a user says of the weights comes in; out goes which weights they are and where their file lies.
+"""Choose the weights by what the user, the environment and the artifacts say.
 
 Keras is not imported here, so that a run that has nothing to compute need not wait for TensorFlow.
 """
@@ -38,12 +38,12 @@ class Weights:
     seed: int | None = None
 
     @property
-    def given(self) -> str:
-        """How to ask for them again, from any folder."""
+    def spec(self) -> str:
+        """The `--weights` that names them again, from any folder."""
         return self.name if self.path is None else str(self.path.resolve())
 
     def fingerprint(self) -> str:
-        """Return what tells the same weights without loading them.
+        """Return what identifies the weights without loading them: a digest of their file, or the seed.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class Weights:
         return f"md5:{IMAGENET_MD5}" if self.seed is None else self.name
 
 
-def choose_weights(given: str | None, artifacts: Artifacts | None = None) -> Weights:
+def choose_weights(option: str | None, artifacts: Artifacts | None = None) -> Weights:
     """Choose by option, then by the variable CATSDOGS_WEIGHTS, then by what the artifacts say, then ImageNet's.
 
     Raises
@@ -69,36 +69,34 @@ def choose_weights(given: str | None, artifacts: Artifacts | None = None) -> Wei
     CatsDogsError
         It is none of the four forms, or there is no such file.
     """
-    text, said_by = _asked_for(given, artifacts)
-    if text == "imagenet":
+    spec, origin = _find_spec(option, artifacts)
+    if spec == "imagenet":
         return Weights("imagenet")
-    if text == "random" or text.startswith("random:"):
-        seed = text.removeprefix("random").removeprefix(":") or "0"
+    if spec == "random" or spec.startswith("random:"):
+        seed = spec.removeprefix("random").removeprefix(":") or "0"
         if not re.fullmatch("[0-9]{1,18}", seed):
             raise CatsDogsError(
-                f"{text}{said_by} has no whole number for a seed", "Give random or random:SEED, such as random:7"
+                f"{spec}{origin} has no whole number for a seed", "Give random or random:SEED, such as random:7"
             )
         return Weights(f"random:{int(seed)}", seed=int(seed))
-    if not text.endswith((".h5", ".keras")):
-        raise CatsDogsError(f"{text}{said_by} names no weights", f"Give --weights one of {_FORMS}")
+    if not spec.endswith((".h5", ".keras")):
+        raise CatsDogsError(f"{spec}{origin} names no weights", f"Give --weights one of {_FORMS}")
     try:
-        path = Path(text).expanduser()
+        path = Path(spec).expanduser()
         found = path.is_file()
     except (OSError, RuntimeError) as error:
-        raise CatsDogsError(
-            f"{text}{said_by} cannot be reached ({error})", f"Give --weights one of {_FORMS}"
-        ) from error
+        raise CatsDogsError(f"{spec}{origin} cannot be reached ({error})", f"Give --weights one of {_FORMS}") from error
     if not found:
-        raise CatsDogsError(f"there is no weights file {text}{said_by}", f"Give --weights one of {_FORMS}")
+        raise CatsDogsError(f"there is no weights file {spec}{origin}", f"Give --weights one of {_FORMS}")
     return Weights(path.name, path=path)
 
 
-def _asked_for(given: str | None, artifacts: Artifacts | None) -> tuple[str, str]:
-    """Return which weights, and where that was said if not in an option."""
-    if given:
-        return given, ""
-    if text := os.environ.get(VARIABLE):
-        return text, f" (from {VARIABLE})"
+def _find_spec(option: str | None, artifacts: Artifacts | None) -> tuple[str, str]:
+    """Return what names the weights, and where that is from if not from the option."""
+    if option:
+        return option, ""
+    if spec := os.environ.get(VARIABLE):
+        return spec, f" (from {VARIABLE})"
     noted = read_json(artifacts.source, NOTE).get("weights") if artifacts else None
     if artifacts is None or not noted:
         return "imagenet", ""

@@ -38,7 +38,7 @@ def of(path: Path) -> Weights:
 def reference() -> Any:
     """Keras' ResNet50, no two of whose weights are alike: a gamma taken for a beta would show."""
     model = keras().applications.ResNet50(weights=None, include_top=False, pooling="avg")
-    network._randomise(model, 11)
+    network._set_random_weights(model, 11)
     random = np.random.default_rng(12)
     for layer in model.layers:
         if isinstance(layer, keras().layers.BatchNormalization):
@@ -218,7 +218,9 @@ class TestIdentity:
         model, sha256 = network.build(of(files[name]), SIZE)
         assert sha256 == resnet50.sha256
         small = probe_image(64)[np.newaxis]
-        np.testing.assert_array_equal(network.plain_features(model, small), network.plain_features(reference, small))
+        np.testing.assert_array_equal(
+            network.reference_features(model, small), network.reference_features(reference, small)
+        )
 
     def test_it_is_the_same_in_another_process_that_says_nothing(
         self, keras_backbone: Path, random_resnet50: Backbone
@@ -250,7 +252,7 @@ class TestIdentity:
         model, _ = network.build(of(keras_backbone), SIZE)
 
         def kernels(seed: int) -> bytes:
-            network._randomise(model, seed)
+            network._set_random_weights(model, seed)
             return b"".join(array.tobytes() for array in model.get_weights())
 
         assert kernels(0) == kernels(0) != kernels(1)

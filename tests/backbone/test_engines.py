@@ -15,7 +15,7 @@ from catsdogs.backbone import choose_weights, engines, load, probe_image, tensor
 from catsdogs.backbone.folding import fold
 from catsdogs.backbone.frameworks import keras
 from catsdogs.backbone.hardware import cpu_computes
-from catsdogs.backbone.network import plain_features
+from catsdogs.backbone.network import reference_features
 from catsdogs.commands.extract import extract
 
 ENGINES = ("tensorflow", "openvino")
@@ -108,7 +108,7 @@ def test_openvino_pads_in_pooling_where_the_maxima_are_the_same(activation, how,
     assert [layer.get_type_name() for layer in network.get_ordered_ops()].count("Pad") == pads
     pixels = np.random.default_rng(0).integers(0, 256, (2, 33, 33, 3), np.uint8)
     features = openvino.OpenVINOEngine(model, pixels.shape, "float32")(pixels)
-    np.testing.assert_allclose(features, plain_features(model, pixels), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(features, reference_features(model, pixels), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -123,7 +123,7 @@ def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_
     for precision in ("float32", "auto"):
         backbone = load(choose_weights(str(tmp_path / "operations.keras")), (64,), engine=engine, precision=precision)
         pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
-        plain = plain_features(backbone.model, pixels)
+        plain = reference_features(backbone.model, pixels)
         apart = np.linalg.norm(backbone.features(pixels) - plain, axis=1) / np.linalg.norm(plain, axis=1)
         assert apart.max() < (1e-5 if backbone.precision == "float32" else 0.02)
 
@@ -206,7 +206,7 @@ def test_a_device_with_too_little_memory_gets_half_the_batch_and_is_told_of_once
 
             self._graph = graph_or_nothing
 
-    monkeypatch.setattr(engines, "_import", lambda name: Small)
+    monkeypatch.setattr(engines, "_engine_class", lambda name: Small)
     backbone = load(choose_weights(str(keras_backbone)), (224,), engine="tensorflow", precision="float32")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 224, 224, 3), np.uint8)
     monkeypatch.undo()

@@ -35,7 +35,7 @@ class TestChoosing:
     )
     def test_a_seed_has_one_spelling(self, text: str, name: str) -> None:
         chosen = choose_weights(text)
-        assert (chosen.name, chosen.fingerprint(), chosen.given) == (name, name, name)
+        assert (chosen.name, chosen.fingerprint(), chosen.spec) == (name, name, name)
 
     @pytest.mark.parametrize("name", ["my.h5", "my.weights.h5", "my.keras"])
     def test_a_file_is_known_by_its_name_and_its_bytes(
@@ -44,7 +44,7 @@ class TestChoosing:
         (tmp_path / name).write_bytes(b"abc")
         monkeypatch.chdir(tmp_path)
         chosen = choose_weights(name)
-        assert (chosen.name, chosen.given) == (name, str(tmp_path / name))
+        assert (chosen.name, chosen.spec) == (name, str(tmp_path / name))
         assert chosen.fingerprint() == f"sha256:{hashlib.sha256(b'abc').hexdigest()}"
         (tmp_path / name).write_bytes(b"abd")
         assert choose_weights(name).fingerprint() != f"sha256:{hashlib.sha256(b'abc').hexdigest()}"
