@@ -22,7 +22,10 @@ from catsdogs.errors import CatsDogsError
 CONTENT = os.urandom(300_000)
 
 
+@pytest.mark.slow
 class TestWhatKerasPublishes:
+    """They import Keras; it is a new release of it that would make them fail."""
+
     def test_file_address_and_md5_are_those_of_the_installed_keras(self) -> None:
         from catsdogs.backbone.frameworks import keras
 
@@ -256,7 +259,7 @@ class TestDownloading:
         assert "\n" not in str(refusal.value)
         assert there(path) == {}
 
-    def test_a_home_that_cannot_be_written_is_said_before_anything_is_asked_for(
+    def test_a_home_that_cannot_be_written_is_said_before_any_connection(
         self, tmp_path: Path, path: Path, server: _Server
     ) -> None:
         (tmp_path / "keras").touch()
