@@ -290,6 +290,15 @@ class TestDownloading:
         assert capfd.readouterr() == ("", "")
         assert (logger.level, logger.filters, logger.handlers) == before
 
+    def test_ctrl_c_leaves_nothing(self, path: Path, server: _Server) -> None:
+        def interrupt(step: str, done: int, total: int) -> None:
+            if done:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            fetch_imagenet(server.base("good"), progress=interrupt)
+        assert there(path) == {}
+
     def test_several_at_once_do_not_disturb_each_other(self, path: Path, server: _Server) -> None:
         bases = [server.base(behaviour) for behaviour in ("good", "half", "lengthless", "other")]
 
