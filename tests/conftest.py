@@ -20,15 +20,11 @@ settings.register_profile("default", max_examples=20, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-
-KERAS = tuple(
-    f"tests/{name}.py"
-    for name in (
-        "backbone/test_backbone",
-        "backbone/test_engines",
-        "backbone/test_stranger_weights",
-        "commands/test_export",
-    )
+KERAS = (
+    "tests/backbone/test_backbone.py",
+    "tests/backbone/test_engines.py",
+    "tests/backbone/test_stranger_weights.py",
+    "tests/commands/test_export.py",
 )
 """Files whose quick tests import Keras, which takes 6 s of processor time in each worker that does."""
 
