@@ -20,6 +20,28 @@ settings.register_profile("default", max_examples=20, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+KERAS = (
+    "tests/backbone/test_backbone.py",
+    "tests/backbone/test_engines.py",
+    "tests/backbone/test_stranger_weights.py",
+    "tests/commands/test_export.py",
+)
+"""Files whose quick tests import Keras, which takes 6 s of processor time in each worker that does."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one worker, and where the slow tests are left out, those of `KERAS` to the same one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneImportOfKeras(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "Keras" if file in KERAS else file
+
+    quick = config.option.dist == "loadfile" and config.option.markexpr == "not slow"
+    return OneImportOfKeras(config, log) if quick else None
+
 
 def _draw(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
     random = np.random.default_rng(seed)

@@ -1,15 +1,16 @@
-"""A frozen network: RGB pixels, ``uint8[n, size, size, 3]``, to features, ``float32[n, 2048]``.
+"""Compute features with a frozen network: ``uint8[n, size, size, 3]`` RGB pixels to ``float32[n, 2048]``.
 
-`weights` says which weights, `network` builds the model that Keras would, `engines` chooses what computes it. Each
-engine has a file of its own, and all that is asked of it is to compute one shape of batch.
+`weights` says which weights, `network` builds the model as Keras does, `engines` chooses what computes it. Each engine
+has a module of its own, and has only to compute batches of one shape.
 """
 
 from .backbone import Backbone, load, probe_image
 from .engines import AUTO, ENGINES, choose_engine
+from .imagenet import fetch_imagenet
 from .precisions import FLOAT32, INT8
 from .quantized import Quantized, check_installed, quantize
 from .recipe import keras_recipe
-from .weights import Weights, choose_weights, fetch_imagenet
+from .weights import Weights, choose_weights
 
 __all__ = [
     "AUTO",

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ..errors import CatsDogsError
 from ..images.decoding import SIZE
 from ..progress import Progress
+from . import network as networks
 from .engines import AUTO, Engine, choose_engine
 from .precisions import FLOAT32, INT8, TOLERANCES
 from .quantized import Quantized
 from .weights import Weights
 
-WIDTH = 2048
 _PACKAGES = {
     "tensorflow": ("tensorflow",),
     "openvino": ("openvino", "tensorflow"),
@@ -76,31 +76,29 @@ class Backbone:
         network: Quantized | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self._kind = choose_engine(engine, precision)
+        self._engine_class = choose_engine(engine, precision)
         if (precision == INT8) != (network is not None):
             raise ValueError(f"a quantized network is what computes in {INT8}, and in nothing else")
-        from .network import build
-
-        self.model, self.sha256 = build(weights, sizes[0], progress=progress)
+        self.model, self.sha256 = networks.build(weights, sizes[0], progress=progress)
         self.network = network
         self.int8_similarity: dict[str, float] = {}
-        self.engine, self.device = self._kind.name, self._kind.device()
-        self.precision = self._kind.native_precision() if precision == AUTO else precision
-        usual = self._kind.batches[self.device]
-        self._batches = {size: _batch_of(size, usual) for size in sizes}
+        self.engine, self.device = self._engine_class.name, self._engine_class.device()
+        self.precision = self._engine_class.native_precision() if precision == AUTO else precision
+        usual = self._engine_class.batches[self.device]
+        self._batches = {size: _batch_size(size, usual) for size in sizes}
         self._engines: dict[int, Engine] = {}
         self.batch, self.batch_reduced, self._lock = max(self._batches.values()), False, threading.Lock()
         for size in sizes:
-            plain = self._plain(weights, size)
+            reference = self._reference_features(weights, size)
             try:
-                self._build_and_check(weights, size, plain)
+                self._build_and_check(weights, size, reference)
             except CatsDogsError:
                 if precision != AUTO or self.precision == FLOAT32:
                     raise
                 # What overflows in 16 bits, or is far off, is computed in 32.
                 self.precision = FLOAT32
                 for known in (*self._engines, size):
-                    self._build_and_check(weights, known, self._plain(weights, known))
+                    self._build_and_check(weights, known, self._reference_features(weights, known))
         self.streams = self._engines[sizes[0]].streams
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -120,7 +118,7 @@ class Backbone:
         CatsDogsError
             The network gave values that are not finite, or the device has not the memory for a single image.
         """
-        features, done, size = np.empty((len(pixels), WIDTH), np.float32), 0, pixels.shape[1]
+        features, done, size = np.empty((len(pixels), networks.WIDTH), np.float32), 0, pixels.shape[1]
         while done < len(pixels):
             batch, engine = self._batches[size], self._engines[size]
             part = pixels[done : done + batch]
@@ -129,7 +127,7 @@ class Backbone:
             try:
                 features[done : done + len(part)] = engine(padded)[: len(part)]
             except MemoryError as error:
-                self._halve(size, batch, error)
+                self._halve_batch(size, batch, error)
             else:
                 done += len(part)
         if not np.isfinite(features).all():
@@ -141,7 +139,7 @@ class Backbone:
         """Of the packages that take part, by name."""
         return {name: version(name) for name in (*_PACKAGES[self.engine], "keras", "numpy", "pillow")}
 
-    def _halve(self, size: int, batch: int, error: MemoryError) -> None:
+    def _halve_batch(self, size: int, batch: int, error: MemoryError) -> None:
         """Go on with half the batch that did not fit, unless another thread has seen to that."""
         with self._lock:
             if self._batches[size] < batch:
@@ -154,34 +152,32 @@ class Backbone:
             if not self.batch_reduced:
                 _log.warning("too little memory on the %s for %d images at once: fewer from now on", self.device, batch)
             self.batch_reduced = True
-            self._engines[size] = self._engine((batch // 2, size, size, 3))
+            self._engines[size] = self._build_engine((batch // 2, size, size, 3))
             self._batches[size] = batch // 2
 
-    def _plain(self, weights: Weights, size: int) -> NDArray[np.float32]:
-        from . import network
-
+    def _reference_features(self, weights: Weights, size: int) -> NDArray[np.float32]:
         try:
-            (plain,) = network.plain_features(self.model, probe_image(size)[np.newaxis])
+            (reference,) = networks.reference_features(self.model, probe_image(size)[np.newaxis])
         except Exception as error:
             raise _compute_error(weights, size, error) from error
-        if not 0 < np.linalg.norm(plain.astype(np.float64)) < np.inf:
+        if not 0 < np.linalg.norm(reference.astype(np.float64)) < np.inf:
             raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Give other weights")
-        return np.asarray(plain)
+        return np.asarray(reference)
 
-    def _engine(self, shape: tuple[int, ...]) -> Engine:
-        return self._kind(self.network or self.model, shape, self.precision)
+    def _build_engine(self, shape: tuple[int, ...]) -> Engine:
+        return self._engine_class(self.network or self.model, shape, self.precision)
 
-    def _build_and_check(self, weights: Weights, size: int, plain: NDArray[np.float32]) -> None:
-        """Build the engine for images of one size, and hold it against plain Keras."""
+    def _build_and_check(self, weights: Weights, size: int, reference: NDArray[np.float32]) -> None:
+        """Build the engine for images of one size, and check it against Keras."""
         shape = (self._batches[size], size, size, 3)
         try:
-            self._engines[size] = self._engine(shape)
+            self._engines[size] = self._build_engine(shape)
             (computed,) = self.features(probe_image(size)[None])
         except CatsDogsError:
             raise
         except Exception as error:
             raise _compute_error(weights, size, error) from error
-        _check_agreement(plain, computed, weights, self.precision)
+        _check_agreement(reference, computed, weights, self.precision)
 
 
 def load(
@@ -216,28 +212,28 @@ def probe_image(size: int) -> NDArray[np.uint8]:
     return np.stack(planes, axis=-1).astype(np.uint8)
 
 
-def _batch_of(size: int, usual: int) -> int:
+def _batch_size(size: int, usual: int) -> int:
     """Return the power of two that has about as many pixels as the usual batch: all sizes then fill one another."""
     return max(1, 1 << int(np.log2(usual * SIZE**2 / size**2)))
 
 
 def _compute_error(weights: Weights, size: int, error: Exception) -> CatsDogsError:
-    from . import network
-
     return CatsDogsError(
-        f"{weights.name} fails on a picture of {size} x {size}: {network.summarize_error(error)}",
+        f"{weights.name} fails on a picture of {size} x {size}: {networks.summarize_error(error)}",
         "Give weights that compute images of that size on this machine",
     )
 
 
 def _check_agreement(
-    plain: NDArray[np.float32], computed: NDArray[np.float32], weights: Weights, precision: str
+    reference: NDArray[np.float32], computed: NDArray[np.float32], weights: Weights, precision: str
 ) -> None:
-    apart = float(np.linalg.norm(computed.astype(np.float64) - plain) / np.linalg.norm(plain.astype(np.float64)))
-    _log.debug("%s in %s is %.1e of the features' norm away from plain Keras", weights.name, precision, apart)
-    if not apart <= TOLERANCES[precision]:
+    distance = float(
+        np.linalg.norm(computed.astype(np.float64) - reference) / np.linalg.norm(reference.astype(np.float64))
+    )
+    _log.debug("%s in %s is %.1e of the features' norm away from plain Keras", weights.name, precision, distance)
+    if not distance <= TOLERANCES[precision]:
         raise CatsDogsError(
-            f"the features of {weights.name} are not Keras' own: they are {apart:.1e} of their norm apart",
+            f"the features of {weights.name} are not Keras' own: they are {distance:.1e} of their norm apart",
             "Give --precision float32"
             if precision != FLOAT32
             else "This machine's engine computes wrongly: give another --engine, and please report it",

@@ -1,4 +1,4 @@
-"""Convert a Keras network to OpenVINO's form, in memory."""
+"""Convert a Keras model to an OpenVINO model, in memory."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from .tensorflow import compile_graph
 
 
 def to_openvino(model: Any, shape: tuple[int | None, ...]) -> Any:
-    """Return a network as OpenVINO has it, which takes uint8 RGB of that shape, None for any length.
+    """Convert a model to one that takes uint8 RGB pixels of that shape, None for any length.
 
-    It is what `openvino.convert_model` does, but that tells Intel of it unless the user has forbidden it.
+    `openvino.convert_model` does the same, but reports it to Intel unless the user has forbidden that.
     """
     from openvino.frontend import FrontEndManager
     from openvino.frontend.tensorflow.utils import create_tf_graph_iterator
 
     frontend = FrontEndManager().load_by_framework("tf")
-    graph = compile_graph(fold(model, FLOAT32), shape, prepared=True)  # OpenVINO casts by itself
+    graph = compile_graph(fold(model, FLOAT32), shape, preprocessed=True)  # OpenVINO casts by itself
     # Nothing else holds the iterator while it is converted.
     iterator = create_tf_graph_iterator(graph, None, None, None, share_weights=False)
     try:
@@ -26,11 +26,11 @@ def to_openvino(model: Any, shape: tuple[int | None, ...]) -> Any:
         if "KeyboardInterrupt" in str(error):  # Ctrl-C in what OpenVINO calls back
             raise KeyboardInterrupt from error
         raise
-    return _take_rgb(network)
+    return _add_preprocessing(network)
 
 
-def _take_rgb(network: Any) -> Any:
-    """Do what `network.from_rgb` does by OpenVINO's own means: it takes the turned channels into the first layer."""
+def _add_preprocessing(network: Any) -> Any:
+    """Do what `network.preprocess` does in OpenVINO, which then folds the channels' order into the first layer."""
     from openvino import Layout, Type
     from openvino.preprocess import PrePostProcessor
 

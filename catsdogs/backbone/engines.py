@@ -1,4 +1,4 @@
-"""An engine's name and a precision come in, as a user gives them; the engine that can be had here goes out."""
+"""Choose the engine that computes features, by what is asked for and what is installed."""
 
 import os
 from importlib.util import find_spec
@@ -46,46 +46,46 @@ class Engine(Protocol):
         """Return the fastest precision that the device computes without emulating it."""
 
 
-def choose_engine(asked: str, precision: str = AUTO) -> type[Engine]:
+def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
     """Choose the engine, and set Keras to what it needs.
 
-    By itself it is what KERAS_BACKEND says; OpenVINO where that is installed and there is no GPU for TensorFlow;
-    TensorFlow; and without that JAX, or PyTorch. Only OpenVINO computes in int8.
+    "auto" is what KERAS_BACKEND names; OpenVINO where that is installed and there is no GPU for TensorFlow; TensorFlow;
+    and without that JAX, or PyTorch. Only OpenVINO computes in int8.
 
     Raises
     ------
     CatsDogsError
         There is no such engine or precision, the engine is not installed, or does not compute in that precision.
     """
-    if asked not in (AUTO, *ENGINES):
-        raise CatsDogsError(f"there is no engine {asked}", f"Give --engine {AUTO}, {', '.join(ENGINES)}")
+    if choice not in (AUTO, *ENGINES):
+        raise CatsDogsError(f"there is no engine {choice}", f"Give --engine {AUTO}, {', '.join(ENGINES)}")
     if precision not in (AUTO, *PRECISIONS):
         raise CatsDogsError(f"there is no precision {precision}", f"Give --precision {AUTO}, {', '.join(PRECISIONS)}")
-    name = asked
+    name = choice
     if precision == INT8:
-        if asked not in (AUTO, "openvino"):
-            raise CatsDogsError(f"{asked} does not compute in {INT8}", "Give --engine openvino, or --precision auto")
+        if choice not in (AUTO, "openvino"):
+            raise CatsDogsError(f"{choice} does not compute in {INT8}", "Give --engine openvino, or --precision auto")
         name = "openvino"
-    elif asked == AUTO:
+    elif choice == AUTO:
         name = os.environ.get("KERAS_BACKEND") or next((name for name in _BACKENDS if find_spec(name)), _BACKENDS[0])
-    needed = "tensorflow" if name == "openvino" else name
-    if name not in ENGINES or find_spec(name) is None or find_spec(needed) is None:
+    backend = "tensorflow" if name == "openvino" else name
+    if name not in ENGINES or find_spec(name) is None or find_spec(backend) is None:
         raise CatsDogsError(
             f"the engine {name} is not installed",
             f"pip install {name}, or give another --engine and, where it is set, KERAS_BACKEND",
         )
-    if (backend := os.environ.setdefault("KERAS_BACKEND", needed)) != needed:
+    if (configured := os.environ.setdefault("KERAS_BACKEND", backend)) != backend:
         raise CatsDogsError(
-            f"the engine {name} needs Keras' {needed} backend, and KERAS_BACKEND is {backend}",
-            f"Set KERAS_BACKEND={needed} before Keras is imported",
+            f"the engine {name} needs Keras' {backend} backend, and KERAS_BACKEND is {configured}",
+            f"Set KERAS_BACKEND={backend} before Keras is imported",
         )
-    engine = _import(name)
-    if asked == AUTO and name == "tensorflow" and find_spec("openvino") and engine.device() == "cpu":
-        return _import("openvino")
+    engine = _engine_class(name)
+    if choice == AUTO and name == "tensorflow" and find_spec("openvino") and engine.device() == "cpu":
+        return _engine_class("openvino")
     return engine
 
 
-def _import(name: str) -> type[Engine]:
+def _engine_class(name: str) -> type[Engine]:
     if name == "openvino":
         from .openvino import OpenVINOEngine
 

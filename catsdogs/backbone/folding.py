@@ -1,4 +1,4 @@
-"""A frozen network comes in; the same one goes out that computes in a given precision and in fewer steps.
+"""Fold batch normalisations into convolutions, and set the precision that a network computes in.
 
 In inference a batch normalisation is one multiplication and one addition for each channel, and both fold into the
 convolution before it (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Keras' own cloning does the rest, so that
@@ -35,37 +35,37 @@ def fold(model: Any, precision: str) -> Any:
     """
     # Over a sequential model's layers too, a functional one can be built.
     model = keras().Model(model.inputs, model.outputs[0])
-    norms = _foldable(model)
+    norms = _find_foldable(model)
     pairs: list[tuple[Any, Any]] = []
-    passed_by: list[Any] = []
+    folded_norms: list[Any] = []
 
     def clone(layer: Any) -> Any:
         config = zero_init_config(layer)
         if not isinstance(layer, keras().Layer):  # a bare operation, such as x / 255: no weights, its input's precision
             return type(layer).from_config(config)
         if precision != FLOAT32:
-            config["dtype"] = _policy(layer, precision)
+            config["dtype"] = _dtype_policy(layer, precision)
         if id(layer) in norms:
             config["use_bias"] = True
         new = type(layer).from_config(config)
         if any(layer is norm for norm in norms.values()):
-            passed_by.append(new)
+            folded_norms.append(new)
         else:
             pairs.append((layer, new))
         return new
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-        return inputs[0] if any(layer is new for new in passed_by) else layer(*inputs, **options)
+        return inputs[0] if any(layer is new for new in folded_norms) else layer(*inputs, **options)
 
     faster = keras().models.clone_model(model, clone_function=clone, call_function=call, recursive=True)
     for layer, new in pairs:
         arrays = [to_numpy(variable) for variable in layer.weights]
-        new.set_weights(_folded(layer, arrays, norms[id(layer)]) if id(layer) in norms else arrays)
+        new.set_weights(_fold_weights(layer, arrays, norms[id(layer)]) if id(layer) in norms else arrays)
     faster.trainable = False
     return faster
 
 
-def _policy(layer: Any, precision: str) -> str:
+def _dtype_policy(layer: Any, precision: str) -> str:
     """Return the dtype policy of a layer.
 
     Convolutions store their weights as they use them: casting them anew for each batch costs time. The weights of other
@@ -77,8 +77,8 @@ def _policy(layer: Any, precision: str) -> str:
     return precision if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D) else f"mixed_{precision}"
 
 
-def _foldable(model: Any) -> dict[int, Any]:
-    """Return, by the `id` of a convolution, the batch normalisation that is all that its output goes to."""
+def _find_foldable(model: Any) -> dict[int, Any]:
+    """Return, by the `id` of a convolution, the batch normalisation that alone takes its output."""
     layers, config = keras().layers, model.get_config()
     by_name = {layer.name: layer for layer in model.layers}
     sources = {
@@ -86,19 +86,19 @@ def _foldable(model: Any) -> dict[int, Any]:
         for entry in config["layers"]
     }
     # A model's output is a use of it, too.
-    uses = Counter([name for given in sources.values() for name in given] + [config["output_layers"][0]])
+    uses = Counter([name for inputs in sources.values() for name in inputs] + [config["output_layers"][0]])
     found = {}
     for norm in model.layers:
         if type(norm) is layers.BatchNormalization and len(sources[norm.name]) == 1:
-            before: Any = by_name.get(sources[norm.name][0])
-            if type(before) not in (layers.Conv2D, layers.DepthwiseConv2D) or before.data_format != "channels_last":
+            conv: Any = by_name.get(sources[norm.name][0])
+            if type(conv) not in (layers.Conv2D, layers.DepthwiseConv2D) or conv.data_format != "channels_last":
                 continue
-            if before.activation is keras().activations.linear and uses[before.name] == 1 and norm.axis in (-1, 3):
-                found[id(before)] = norm
+            if conv.activation is keras().activations.linear and uses[conv.name] == 1 and norm.axis in (-1, 3):
+                found[id(conv)] = norm
     return found
 
 
-def _folded(layer: Any, arrays: list[NDArray[Any]], norm: Any) -> list[NDArray[np.float32]]:
+def _fold_weights(layer: Any, arrays: list[NDArray[Any]], norm: Any) -> list[NDArray[np.float32]]:
     """Return kernel and bias of a convolution that does what the normalisation behind it did."""
     kernel, *bias = arrays
     mean, variance = (to_numpy(moment).astype(np.float64) for moment in (norm.moving_mean, norm.moving_variance))
@@ -107,6 +107,6 @@ def _folded(layer: Any, arrays: list[NDArray[Any]], norm: Any) -> list[NDArray[n
         scale *= to_numpy(norm.gamma)
     shift = to_numpy(norm.beta) if norm.center else 0
     # A depthwise kernel ends in (channels, multiplier), and its outputs count through both.
-    across = scale.reshape(kernel.shape[2:]) if isinstance(layer, keras().layers.DepthwiseConv2D) else scale
-    moved = ((bias[0] if bias else 0) - mean) * scale + shift
-    return [(kernel * across).astype(np.float32), moved.astype(np.float32)]
+    per_output = scale.reshape(kernel.shape[2:]) if isinstance(layer, keras().layers.DepthwiseConv2D) else scale
+    new_bias = ((bias[0] if bias else 0) - mean) * scale + shift
+    return [(kernel * per_output).astype(np.float32), new_bias.astype(np.float32)]

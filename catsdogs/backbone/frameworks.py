@@ -1,4 +1,4 @@
-"""Nothing comes in; Keras, OpenVINO and NNCF go out, imported once, at the first need, and without their chatter."""
+"""Import Keras, OpenVINO and NNCF at the first need, and keep them from writing to standard error."""
 
 import faulthandler
 import logging
@@ -114,23 +114,23 @@ def suppress_stderr() -> Iterator[None]:
         if sys.stderr is not None:
             sys.stderr.flush()
         try:
-            kept = os.dup(2)
+            stderr = os.dup(2)
         except OSError:  # it is closed: whatever is written there, nobody sees it
-            kept = os.open(os.devnull, os.O_WRONLY)
-        # A TensorFlow that was built for another processor ends the process: not without a word.
-        speaks_up = not faulthandler.is_enabled()
-        with tempfile.TemporaryFile() as said:
-            os.dup2(said.fileno(), 2)
-            if speaks_up:
-                faulthandler.enable(kept)
+            stderr = os.open(os.devnull, os.O_WRONLY)
+        # A TensorFlow that was built for another processor ends the process: the user is to see why.
+        reports_crashes = not faulthandler.is_enabled()
+        with tempfile.TemporaryFile() as captured:
+            os.dup2(captured.fileno(), 2)
+            if reports_crashes:
+                faulthandler.enable(stderr)
             try:
                 yield
             except Exception:  # not Ctrl-C: then there is nothing to explain
-                said.seek(0)
-                os.write(kept, said.read())
+                captured.seek(0)
+                os.write(stderr, captured.read())
                 raise
             finally:
-                if speaks_up:
+                if reports_crashes:
                     faulthandler.disable()
-                os.dup2(kept, 2)
-                os.close(kept)
+                os.dup2(stderr, 2)
+                os.close(stderr)

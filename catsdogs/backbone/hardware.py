@@ -1,4 +1,4 @@
-"""A precision comes in; whether this machine's processor has instructions for it goes out, and what it is called."""
+"""Find out what the processor is called, and which precisions it computes natively."""
 
 import platform
 from functools import cache
@@ -10,16 +10,16 @@ _FLAGS = {"bfloat16": {"avx512_bf16", "amx_bf16"}}
 
 def cpu_computes(precision: str) -> bool:
     """Whether the processor computes `precision` natively; False where nobody says so."""
-    return bool(_FLAGS[precision] & set(_cpu_says("flags").split()))
+    return bool(_FLAGS[precision] & set(_cpuinfo("flags").split()))
 
 
 def processor_name() -> str:
     """Return what the processor calls itself, or its architecture."""
-    return _cpu_says("model name") or platform.machine()
+    return _cpuinfo("model name") or platform.machine()
 
 
 @cache
-def _cpu_says(name: str) -> str:
+def _cpuinfo(name: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux

@@ -1,4 +1,4 @@
-"""Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out, computed by JAX."""
+"""Compute features with JAX."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import fold
-from .network import from_rgb
+from .network import preprocess
 from .precisions import FLOAT32
 
 
@@ -36,7 +36,7 @@ class JaxEngine:
         self._weights += [[variable.value for variable in folded.non_trainable_variables]]
 
         def features(weights: Any, rgb: Any) -> Any:
-            outputs, _ = folded.stateless_call(*weights, from_rgb(rgb.astype(FLOAT32)), training=False)
+            outputs, _ = folded.stateless_call(*weights, preprocess(rgb.astype(FLOAT32)), training=False)
             return outputs.astype(FLOAT32)
 
         pixels = jax.ShapeDtypeStruct(shape, np.uint8)

@@ -1,4 +1,4 @@
-"""Weights come in; out goes the frozen network as a Keras model, and its identity.
+"""Build the frozen network as a Keras model, load its weights, and identify it.
 
 The model takes what ResNet50 takes, ``float32[n, h, w, 3]`` BGR with the channel means off, and gives
 ``float32[n, 2048]``.
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from ..errors import CatsDogsError
 from ..progress import Progress
 from .frameworks import keras
-from .weights import Weights, fetch_imagenet
+from .imagenet import fetch_imagenet
+from .weights import Weights
 
 WIDTH = 2048
 
@@ -31,15 +32,15 @@ MEANS_BGR = (103.939, 116.779, 123.68)
 """Mean of each channel over ImageNet, which ResNet50's first weights expect to be off
 (keras/src/applications/imagenet_utils.py, mode "caffe")."""
 
-_SMALL, _EXPANSION = 64 << 20, 8
-"""Bytes of weights that a model may declare whatever its file holds, and for each byte of it: 4 for a weight, which
-may have been stored as 2 and compressed."""
+_FREE_BYTES, _MAX_EXPANSION = 64 << 20, 8
+"""Bytes of weights that a model may declare whatever its file holds, and for each byte of its file: a weight takes 4,
+and may have been stored as 2 and compressed."""
 
-_DRAWN = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
-"""What draws a layer's kernels, in its configuration."""
+_KERNEL_INITIALIZERS = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
+"""The entries of a layer's configuration that say how its kernels are initialised."""
 
 _RESNET50 = "keras.applications.ResNet50, include_top=False, pooling=avg"
-_WANTED = "It must hold the weights of Keras' ResNet50 (with or without top), or be a .keras model of 2048 features"
+_FITTING = "It must hold the weights of Keras' ResNet50 (with or without top), or be a .keras model of 2048 features"
 
 
 def build(weights: Weights, size: int, *, progress: Progress | None = None) -> tuple[Any, str]:
@@ -68,11 +69,11 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
     config = _RESNET50
     if weights.seed is not None:
         model = _resnet50()
-        _randomise(model, weights.seed)
+        _set_random_weights(model, weights.seed)
     elif weights.path is not None and weights.path.suffix == ".keras":
-        model, config = _from_model_file(weights.path, size)
+        model, config = _load_model_file(weights.path, size)
     else:
-        model = _from_weights_file(weights.path or fetch_imagenet(progress=progress))
+        model = _load_weights_file(weights.path or fetch_imagenet(progress=progress))
     model.trainable = False
     identity = hashlib.sha256(config.encode())
     for variable in model.weights:
@@ -103,17 +104,17 @@ def _resnet50(classes: int | None = None) -> Any:
 
 
 def zero_init_config(layer: Any) -> dict[str, Any]:
-    """Return the configuration of a layer like this one whose kernels, where it is one of Keras' own, are zeros.
+    """Return the layer's configuration with zeros as initial kernels, if it is one of Keras' own layers.
 
-    Others are to come, and to draw some first takes JAX, which compiles that for each shape, seconds.
+    The kernels are replaced anyway, and JAX takes seconds to draw some first, as it compiles that for each shape.
     """
     config: dict[str, Any] = layer.get_config()
     if not type(layer).__module__.startswith("keras."):  # what somebody else's layer does with its own is not known
         return config
-    return config | {name: "zeros" for name in _DRAWN if name in config}
+    return config | {name: "zeros" for name in _KERNEL_INITIALIZERS if name in config}
 
 
-def _randomise(model: Any, seed: int) -> None:
+def _set_random_weights(model: Any, seed: int) -> None:
     """Draw every kernel anew by He's rule (He et al. 2015, arXiv:1502.01852), the same on every machine."""
     for position, layer in enumerate(model.layers):
         if hasattr(layer, "kernel"):
@@ -123,7 +124,7 @@ def _randomise(model: Any, seed: int) -> None:
             layer.set_weights([generator.normal(0, deviation, kernel.shape).astype(np.float32), *bias])
 
 
-def _from_weights_file(path: Path) -> Any:
+def _load_weights_file(path: Path) -> Any:
     """Load arrays, and nothing else, even where the file holds a whole model.
 
     Keras goes by the name, ".h5" or ".weights.h5", as to which of its two formats a file is in; Keras 2 wrote the
@@ -132,19 +133,21 @@ def _from_weights_file(path: Path) -> Any:
     import h5py
 
     if not h5py.is_hdf5(path):
-        raise CatsDogsError(f"{path} is no HDF5 file, or cannot be read", _WANTED)
+        raise CatsDogsError(f"{path} is no HDF5 file, or cannot be read", _FITTING)
     try:
         with h5py.File(path, "r") as file:
             older = any(name.startswith("layer_names") for name in file.attrs) or "model_weights" in file
             # The older format must be taken whole, of the newer what the architecture has a place for.
-            classes = _classes_of(file) if older else None
+            classes = _count_classes(file) if older else None
         model = _resnet50(classes)
         with tempfile.TemporaryDirectory() as folder, _ignore_warnings():
             named = Path(folder, "resnet50.h5" if older else "resnet50.weights.h5")
             named.symlink_to(path.resolve())
             model.load_weights(named)
     except Exception as error:
-        raise CatsDogsError(f"{path} holds no weights of Keras' ResNet50: {summarize_error(error)}", _WANTED) from error
+        raise CatsDogsError(
+            f"{path} holds no weights of Keras' ResNet50: {summarize_error(error)}", _FITTING
+        ) from error
     if classes is None:
         return model
     bare = _resnet50()
@@ -153,27 +156,27 @@ def _from_weights_file(path: Path) -> Any:
     return bare
 
 
-def _classes_of(file: Any) -> int | None:
+def _count_classes(file: Any) -> int | None:
     """Return how many classes the top in a weights file has: its kernel is ResNet50's only matrix; None without."""
     found: list[int] = []
 
-    def look(_: str, item: Any) -> None:
+    def collect(_: str, item: Any) -> None:
         shape: tuple[int, ...] = getattr(item, "shape", ())
         if len(shape) == 2 and shape[0] == WIDTH:
             found.append(shape[1])
 
-    file.visititems(look)
+    file.visititems(collect)
     return found[0] if found else None
 
 
-def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
+def _load_model_file(path: Path, size: int) -> tuple[Any, str]:
     """Load a whole model in Keras' safe mode, and its configuration in one spelling."""
     try:
         with zipfile.ZipFile(path) as archive:
-            given = json.loads(archive.read("config.json"))
-        config = json.dumps(_normalized_config(given["config"]), sort_keys=True)
+            saved = json.loads(archive.read("config.json"))
+        config = json.dumps(_normalized_config(saved["config"]), sort_keys=True)
         with _ignore_warnings(), _safe_mode():
-            _check_declared_weights(path, given)
+            _check_declared_weights(path, saved)
             model = keras().saving.load_model(path, compile=False, safe_mode=True)
         _check_signature(path, model.inputs, model.outputs, size)
     except CatsDogsError:
@@ -184,7 +187,7 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
                 f"{path} holds code of its own, such as a Lambda layer, and that is never run",
                 "Build those layers from Keras' own and save the model again",
             ) from error
-        raise CatsDogsError(f"{path} does not load as a Keras model: {summarize_error(error)}", _WANTED) from error
+        raise CatsDogsError(f"{path} does not load as a Keras model: {summarize_error(error)}", _FITTING) from error
     (output,) = model.outputs
     if len(output.shape) == 4:
         output = keras().layers.GlobalAveragePooling2D()(output)
@@ -193,11 +196,11 @@ def _from_model_file(path: Path, size: int) -> tuple[Any, str]:
 
 
 def _check_declared_weights(path: Path, config: Any) -> None:
-    """Refuse a model that declares far more weights than lie in its file, before room is made for them."""
+    """Refuse a model that declares far more weights than lie in its file, before memory is allocated for them."""
     with _without_weights():
         model = keras().saving.deserialize_keras_object(config)
     declared = sum(math.prod(weight.shape) for weight in model.weights)
-    if 4 * declared > _SMALL + _EXPANSION * path.stat().st_size:
+    if 4 * declared > _FREE_BYTES + _MAX_EXPANSION * path.stat().st_size:
         raise CatsDogsError(
             f"{path} declares {declared:,} weights, and holds {path.stat().st_size:,} bytes",
             "That is no trained model: take it from a place that you trust",
@@ -206,7 +209,7 @@ def _check_declared_weights(path: Path, config: Any) -> None:
 
 @contextmanager
 def _without_weights() -> Iterator[None]:
-    """Have Keras make no room for the weights of models that are built within."""
+    """Have Keras allocate no memory for the weights of models that are built within."""
     keras()
     from keras.src.backend import StatelessScope
     from keras.src.backend.common import global_state
@@ -217,23 +220,23 @@ def _without_weights() -> Iterator[None]:
         with StatelessScope(initialize_variables=False):
             yield
     finally:
-        del waiting[before:]  # else Keras would make room for them at the end of its next such scope
+        del waiting[before:]  # else Keras would allocate them at the end of its next such scope
 
 
 def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
-    taken: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in inputs]
-    given: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in outputs]
-    if len(taken) != 1 or len(taken[0]) != 4 or taken[0][3] != 3 or "float" not in inputs[0].dtype:
+    input_shapes: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in inputs]
+    output_shapes: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in outputs]
+    if len(input_shapes) != 1 or len(input_shapes[0]) != 4 or input_shapes[0][3] != 3 or "float" not in inputs[0].dtype:
         what = " and ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in inputs)
-        raise CatsDogsError(f"{path} does not take RGB images as floats, but {what}", _WANTED)
-    if taken[0][0] is not None or not {*taken[0][1:3]} <= {None, size}:
+        raise CatsDogsError(f"{path} does not take RGB images as floats, but {what}", _FITTING)
+    if input_shapes[0][0] is not None or not {*input_shapes[0][1:3]} <= {None, size}:
         raise CatsDogsError(
-            f"{path} takes only {list(taken[0])}, not any number of images of {size} x {size}",
+            f"{path} takes only {list(input_shapes[0])}, not any number of images of {size} x {size}",
             "Build it with the input shape (None, None, 3) and save it again",
         )
-    if len(given) != 1 or len(given[0]) not in (2, 4) or given[0][-1] != WIDTH:
-        what = " and ".join(str(list(shape)) for shape in given)
-        raise CatsDogsError(f"{path} does not give {WIDTH} features, but {what}", _WANTED)
+    if len(output_shapes) != 1 or len(output_shapes[0]) not in (2, 4) or output_shapes[0][-1] != WIDTH:
+        what = " and ".join(str(list(shape)) for shape in output_shapes)
+        raise CatsDogsError(f"{path} does not give {WIDTH} features, but {what}", _FITTING)
 
 
 def _normalized_config(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
@@ -263,8 +266,8 @@ def _in_float32(model: Any) -> Any:
         return model
 
     def clone(layer: Any) -> Any:
-        given = {"dtype": "float32"} if isinstance(layer, keras().Layer) else {}
-        return type(layer).from_config(layer.get_config() | given)
+        precision = {"dtype": "float32"} if isinstance(layer, keras().Layer) else {}
+        return type(layer).from_config(layer.get_config() | precision)
 
     full = keras().models.clone_model(model, clone_function=clone, recursive=True)
     full.set_weights([to_numpy(variable).astype(np.float32) for variable in model.weights])
@@ -272,14 +275,14 @@ def _in_float32(model: Any) -> Any:
     return full
 
 
-def from_rgb(rgb: Any) -> Any:
-    """Return what the network takes, of float32 RGB pixels: a part of every engine's graph."""
+def preprocess(rgb: Any) -> Any:
+    """Turn float32 RGB pixels into the network's inputs, as a part of every engine's graph."""
     ops = keras().ops
     return ops.flip(rgb, axis=-1) - ops.convert_to_tensor(MEANS_BGR, rgb.dtype)
 
 
-def plain_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Compute features the way Keras' own documentation does, in float32: what engines are checked against.
+def reference_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Compute features in float32 as Keras' own documentation does: engines are checked against them.
 
     Parameters
     ----------
@@ -326,6 +329,6 @@ def _ignore_warnings() -> Iterator[None]:
 
 def summarize_error(error: Exception) -> str:
     """Return the part of Keras' or HDF5's message that says what is wrong, on one line."""
-    said = re.sub(r"\{\{.*?\}\} |\x1b\[\d+m", "", str(error).rpartition("Exception encountered: ")[2])
-    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("Exception encountered")]
+    text = re.sub(r"\{\{.*?\}\} |\x1b\[\d+m", "", str(error).rpartition("Exception encountered: ")[2])
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Exception encountered")]
     return re.split(" Example error| Please | Make sure ", (lines or [type(error).__name__])[0])[0].strip().rstrip(".:")

@@ -1,4 +1,4 @@
-"""Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out, computed by OpenVINO on a CPU.
+"""Compute features with OpenVINO on a CPU.
 
 TensorFlow's graph is converted in memory; it has one batch size, so that neither neighbours nor position change a row.
 """
@@ -50,17 +50,17 @@ class OpenVINOEngine:
             self._compiled = core.compile_model(
                 network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
             )
-        if (runs := self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != _HINTS[precision]:
-            raise ValueError(f"OpenVINO computes in {runs} on this machine")
+        if (actual := self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != _HINTS[precision]:
+            raise ValueError(f"OpenVINO computes in {actual} on this machine")
         self.streams: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._of_thread = threading.local()
+        self._thread = threading.local()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the features of as many images as the graph takes."""
-        if not hasattr(self._of_thread, "request"):
-            self._of_thread.request = self._compiled.create_infer_request()
-        self._of_thread.request.infer([pixels])
-        return np.array(self._of_thread.request.get_output_tensor().data, np.float32)
+        if not hasattr(self._thread, "request"):
+            self._thread.request = self._compiled.create_infer_request()
+        self._thread.request.infer([pixels])
+        return np.array(self._thread.request.get_output_tensor().data, np.float32)
 
     @staticmethod
     def device() -> str:

@@ -1,7 +1,7 @@
-"""A network and pictures come in; the same network goes out in integers of 8 bits, as the two files of OpenVINO's form.
+"""Quantize a network to int8 with NNCF, and keep it as the two files of OpenVINO's format.
 
-NNCF looks at what lies between the layers for those pictures and fixes a scale for each (post-training quantization:
-Jacob et al. 2018, arXiv:1712.05877). Nothing is scaled by what else is in a batch, so neighbours do not change a row.
+From the activations on some images NNCF fixes a scale for each (post-training quantization: Jacob et al. 2018,
+arXiv:1712.05877). No scale depends on what else is in a batch, so neighbours do not change a row.
 """
 
 import hashlib
@@ -42,17 +42,17 @@ class Quantized:
 
 
 def check_installed() -> None:
-    """Refuse to quantize where what that needs is not there.
+    """Check that what quantizes is installed.
 
     Raises
     ------
     CatsDogsError
         OpenVINO or NNCF is not installed.
     """
-    lacking = [name for name in ("openvino", "nncf") if find_spec(name) is None]
-    if lacking:
+    missing = [name for name in ("openvino", "nncf") if find_spec(name) is None]
+    if missing:
         raise CatsDogsError(
-            f"--precision {INT8} needs {' and '.join(lacking)}, and that is not installed",
+            f"--precision {INT8} needs {' and '.join(missing)}, and that is not installed",
             f"pip install 'catsdogs[{INT8}]', or give another --precision",
         )
 
@@ -65,18 +65,18 @@ def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
     model : keras.Model
         Takes BGR with the means off, gives (n, 2048).
     pictures : ndarray of shape (n, size, size, 3), uint8
-        RGB; what it will look at is to be like them.
+        RGB; representative of those that it will compute.
 
     Returns
     -------
     network : Quantized
         Takes any number of images, of any size that the model takes.
     """
-    # One by one, as NNCF keeps what lies between all layers: of eight ResNet50 takes 2.2 GiB, of one 1.4.
+    # One by one, as NNCF keeps the activations of all layers: eight images take 2.2 GiB in ResNet50, one 1.4.
     singles = np.split(pictures, len(pictures))
     with suppress_stderr():
         network = to_openvino(model, (None, *model.inputs[0].shape[1:]))
-    # NNCF draws bars, whatever it is told of logging.
+    # NNCF prints progress bars, whatever the level of its log.
     with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
         quantized = nncf().quantize(
             network,

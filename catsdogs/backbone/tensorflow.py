@@ -1,4 +1,4 @@
-"""Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out, computed by TensorFlow.
+"""Compute features with TensorFlow.
 
 The graph has one batch size: the last batch is padded, so that neither neighbours nor position change a row.
 """
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .folding import fold
 from .frameworks import suppress_stderr
 from .hardware import cpu_computes
-from .network import from_rgb
+from .network import preprocess
 from .precisions import FLOAT32
 
 
@@ -68,14 +68,14 @@ class TensorFlowEngine:
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FLOAT32
 
 
-def compile_graph(model: Any, shape: tuple[int | None, ...], *, prepared: bool = False) -> Any:
-    """Trace a function of uint8 RGB pixels of that shape or, `prepared`, of what the model takes; None: any length."""
-    tf, dtype = _tf(), "float32" if prepared else "uint8"
+def compile_graph(model: Any, shape: tuple[int | None, ...], *, preprocessed: bool = False) -> Any:
+    """Trace a function of uint8 RGB pixels of a shape (None: any length) or, `preprocessed`, of the model's inputs."""
+    tf, dtype = _tf(), "float32" if preprocessed else "uint8"
 
     # There is no Python control flow to convert, and autograph leaves files in the temporary folder when killed.
     @tf.function(input_signature=[tf.TensorSpec(shape, dtype)], autograph=False)  # type: ignore[untyped-decorator]
     def features(pixels: Any) -> Any:
-        inputs = pixels if prepared else from_rgb(tf.cast(pixels, tf.float32))
+        inputs = pixels if preprocessed else preprocess(tf.cast(pixels, tf.float32))
         # A model of mixed precision gives 16 bits.
         return tf.cast(model(inputs, training=False), tf.float32)
 

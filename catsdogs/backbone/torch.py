@@ -1,4 +1,4 @@
-"""Pixels come in, ``uint8[n, size, size, 3]`` RGB; ``float32[n, 2048]`` goes out, computed by PyTorch."""
+"""Compute features with PyTorch."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import fold
-from .network import from_rgb
+from .network import preprocess
 from .precisions import FLOAT32
 
 
@@ -44,7 +44,7 @@ class TorchEngine:
         try:
             with torch.inference_mode():
                 rgb = torch.from_numpy(pixels).to(self._device).float()
-                return np.asarray(self._model(from_rgb(rgb), training=False).float().cpu().numpy())
+                return np.asarray(self._model(preprocess(rgb), training=False).float().cpu().numpy())
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
 

@@ -144,7 +144,7 @@ def benchmark(
                 ComputeOptions(views=[FIRST.name], engine=engine, precision=precision),
             )
             try:
-                done = extract(folder, artifacts=artifacts, weights=chosen.given, compute=how)
+                done = extract(folder, artifacts=artifacts, weights=chosen.spec, compute=how)
             except CatsDogsError:
                 if precision != INT8:
                     raise

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
-from ..backbone.network import plain_features
+from ..backbone.network import reference_features
 from ..errors import CatsDogsError
 from ..exporting.network import input_names, join
 from ..exporting.pictures import check_images
@@ -131,7 +131,7 @@ def export(
     pixels = [np.stack([view.of(picture) for picture in pictures]) for view in views]
     ours, labels = (
         trained.scorer.probabilities(np.hstack([features(of_view) for of_view in pixels]))
-        for features in (partial(_plain_features, backbone.model), backbone.features)
+        for features in (partial(_reference_features, backbone.model), backbone.features)
     )
     max_difference = float(np.abs(computed - ours).max())
     if not max_difference <= TOLERANCE:
@@ -179,9 +179,9 @@ def _load_writer(format: str) -> ModuleType:
     return keras
 
 
-def _plain_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _reference_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     # One by one: eagerly, Keras keeps the output of every layer until the last.
-    return np.concatenate([plain_features(network, image[np.newaxis]) for image in pixels])
+    return np.concatenate([reference_features(network, image[np.newaxis]) for image in pixels])
 
 
 def _metadata(trained: head.Head) -> dict[str, Any]:

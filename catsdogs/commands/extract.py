@@ -170,7 +170,7 @@ def extract(
                 opened.set_result(cache)
                 if planned.known is None and (new := backbone().network):
                     write_network(artifacts.features, new)
-                record(artifacts.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
+                record(artifacts.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
                 if fail_fast:
                     rows = _raise_on_unreadable(rows, cache, places, files)
                 stored = _fill(cache, places, rows, meter, progress)

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 import catsdogs
-from catsdogs.backbone import Backbone, Weights, choose_weights, load, network, openvino, probe_image
+from catsdogs.backbone import Backbone, Weights, choose_weights, conversion, load, network, probe_image
 from catsdogs.backbone.frameworks import keras, suppress_stderr
 from catsdogs.errors import CatsDogsError
 from catsdogs.images.decoding import SIZE, decode
@@ -38,7 +38,7 @@ def of(path: Path) -> Weights:
 def reference() -> Any:
     """Keras' ResNet50, no two of whose weights are alike: a gamma taken for a beta would show."""
     model = keras().applications.ResNet50(weights=None, include_top=False, pooling="avg")
-    network._randomise(model, 11)
+    network._set_random_weights(model, 11)
     random = np.random.default_rng(12)
     for layer in model.layers:
         if isinstance(layer, keras().layers.BatchNormalization):
@@ -158,6 +158,7 @@ def cosines(one: Features, other: Features) -> NDArray[np.float64]:
 
 
 class TestFeatures:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["photographs", "drawn"])
     def test_they_are_keras_own_and_with_the_channels_swapped_are_not(
         self, kind: str, computed: tuple[Features, ...], photographs: Pixels
@@ -176,6 +177,7 @@ class TestFeatures:
         expected = [6219.486, 13676.773, 888.7395, 26444.107, 21281.822, 43185.066, 68720.86, 0]
         np.testing.assert_allclose(features[:8], expected, rtol=1e-4)
 
+    @pytest.mark.slow
     def test_a_row_depends_on_neither_its_neighbours_nor_its_place(self, resnet50: Backbone, drawn: Pixels) -> None:
         places = [3, resnet50.batch - 1]
         batch = np.random.default_rng(0).integers(0, 256, (resnet50.batch, SIZE, SIZE, 3), np.uint8)
@@ -202,13 +204,14 @@ class TestFeatures:
         self, keras_backbone: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         swapped = network.MEANS_BGR[::-1]
-        for module in (network, openvino):
+        for module in (network, conversion):
             monkeypatch.setattr(module, "MEANS_BGR", swapped)
         with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
             load(of(keras_backbone), (SIZE,))
 
 
 class TestIdentity:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name", ["top.h5", "top.weights.h5", "top.model.h5", "bare_of_keras2.weights.h5", "bare_renamed.h5"]
     )
@@ -218,8 +221,11 @@ class TestIdentity:
         model, sha256 = network.build(of(files[name]), SIZE)
         assert sha256 == resnet50.sha256
         small = probe_image(64)[np.newaxis]
-        np.testing.assert_array_equal(network.plain_features(model, small), network.plain_features(reference, small))
+        np.testing.assert_array_equal(
+            network.reference_features(model, small), network.reference_features(reference, small)
+        )
 
+    @pytest.mark.slow
     def test_it_is_the_same_in_another_process_that_says_nothing(
         self, keras_backbone: Path, random_resnet50: Backbone
     ) -> None:
@@ -250,7 +256,7 @@ class TestIdentity:
         model, _ = network.build(of(keras_backbone), SIZE)
 
         def kernels(seed: int) -> bytes:
-            network._randomise(model, seed)
+            network._set_random_weights(model, seed)
             return b"".join(array.tobytes() for array in model.get_weights())
 
         assert kernels(0) == kernels(0) != kernels(1)
@@ -347,9 +353,14 @@ REFUSALS = {
     "zeros": ("zeros.keras", _made(spoil=lambda arrays: [array * 0 for array in arrays]), "features that are all zero"),
 }
 
+SLOW_REFUSALS = {"cut short", "another architecture", "another architecture in Keras 3's format"}
+"""They build a MobileNet."""
 
-@pytest.mark.parametrize("case", REFUSALS)
-def test_what_is_no_backbone_is_refused_in_one_line_before_anything_is_written(
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW_REFUSALS else case for case in REFUSALS]
+)
+def test_what_is_no_backbone_is_refused_and_nothing_is_written(
     case: str,
     tmp_path: Path,
     make: Callable[..., Path],

@@ -1,26 +1,14 @@
-"""Which weights a user means, and Keras' file from servers that behave and servers that do not."""
+"""Which weights a user means."""
 
-import contextlib
 import hashlib
-import os
-import socket
-import threading
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from catsdogs.artifacts import Artifacts
-from catsdogs.backbone import Weights, choose_weights, fetch_imagenet, weights
-from catsdogs.backbone.download import MOST
-from catsdogs.backbone.weights import IMAGENET_FILE, IMAGENET_MD5, IMAGENET_URL, imagenet_path
+from catsdogs.backbone import Weights, choose_weights
 from catsdogs.errors import CatsDogsError
 from catsdogs.storage import record
-
-CONTENT = os.urandom(300_000)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +35,7 @@ class TestChoosing:
     )
     def test_a_seed_has_one_spelling(self, text: str, name: str) -> None:
         chosen = choose_weights(text)
-        assert (chosen.name, chosen.fingerprint(), chosen.given) == (name, name, name)
+        assert (chosen.name, chosen.fingerprint(), chosen.spec) == (name, name, name)
 
     @pytest.mark.parametrize("name", ["my.h5", "my.weights.h5", "my.keras"])
     def test_a_file_is_known_by_its_name_and_its_bytes(
@@ -56,7 +44,7 @@ class TestChoosing:
         (tmp_path / name).write_bytes(b"abc")
         monkeypatch.chdir(tmp_path)
         chosen = choose_weights(name)
-        assert (chosen.name, chosen.given) == (name, str(tmp_path / name))
+        assert (chosen.name, chosen.spec) == (name, str(tmp_path / name))
         assert chosen.fingerprint() == f"sha256:{hashlib.sha256(b'abc').hexdigest()}"
         (tmp_path / name).write_bytes(b"abd")
         assert choose_weights(name).fingerprint() != f"sha256:{hashlib.sha256(b'abc').hexdigest()}"
@@ -107,271 +95,3 @@ class TestChoosing:
         path.unlink()
         with pytest.raises(CatsDogsError, match=r"w\.h5 cannot be read \(No such file"):
             chosen.fingerprint()
-
-
-class TestWhatKerasPublishes:
-    def test_file_address_and_md5_are_those_of_the_installed_keras(self) -> None:
-        from catsdogs.backbone.frameworks import keras
-
-        keras()
-        from keras.src.applications import resnet
-
-        assert resnet.BASE_WEIGHTS_PATH == IMAGENET_URL
-        assert resnet.WEIGHTS_HASHES["resnet50"][1] == IMAGENET_MD5
-        assert IMAGENET_FILE == "resnet50" + "_weights_tf_dim_ordering_tf_kernels_notop.h5"
-
-    def test_the_place_is_keras_own(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        from catsdogs.backbone.frameworks import keras
-
-        keras()
-        from keras.src.backend.config import keras_home
-
-        assert imagenet_path() == Path(keras_home()).expanduser() / "models" / IMAGENET_FILE
-        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-        assert imagenet_path() == tmp_path / "models" / IMAGENET_FILE
-        monkeypatch.delenv("KERAS_HOME")
-        monkeypatch.setenv("HOME", str(tmp_path / "none"))
-        assert imagenet_path() == Path("/tmp/.keras/models") / IMAGENET_FILE
-
-
-class _Server(ThreadingHTTPServer):
-    """Behaves as the first part of the path says, until it is over."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
-        self.over = threading.Event()
-        self.asked: list[str] = []
-
-    def base(self, behaviour: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{behaviour}/"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: that clients hang up is what is tested."""
-
-
-class _Answer(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        behaviour, name = self.path.strip("/").split("/")
-        assert name == IMAGENET_FILE
-        self.server.asked.append(behaviour)
-        getattr(self, behaviour)()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def _head(self, status: int = 200, **headers: object) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), str(value))
-        self.end_headers()
-
-    def _trickle(self, first: bytes, then: bytes) -> None:
-        self.wfile.write(first)
-        while not self.server.over.wait(0.02):
-            self.wfile.write(then)
-
-    def good(self) -> None:
-        self._head(Content_Length=len(CONTENT))
-        self.wfile.write(CONTENT)
-
-    def lengthless(self) -> None:
-        self._head()
-        self.wfile.write(CONTENT)
-
-    def nonsense_length(self) -> None:
-        self._head(Content_Length="much")
-        self.wfile.write(CONTENT)
-
-    def redirect(self) -> None:
-        self._head(302, Location=f"/good/{IMAGENET_FILE}")
-
-    def loop(self) -> None:
-        self._head(302, Location=self.path)
-
-    def to_a_file(self) -> None:
-        self._head(302, Location="file:///etc/hostname")
-
-    def missing(self) -> None:
-        self.send_error(404)
-
-    def broken(self) -> None:
-        self.send_error(500)
-
-    def half(self) -> None:
-        self._head(Content_Length=len(CONTENT))
-        self.wfile.write(CONTENT[:150_000])
-
-    def short_length(self) -> None:
-        self._head(Content_Length=1000)
-        self.wfile.write(CONTENT)
-
-    def other(self) -> None:
-        self._head(Content_Length=len(CONTENT))
-        self.wfile.write(CONTENT[::-1])
-
-    def huge(self) -> None:
-        self._head(Content_Length=MOST + 1)
-        self._trickle(CONTENT, CONTENT)
-
-    def silent(self) -> None:
-        self.server.over.wait()
-
-    def stalling(self) -> None:
-        self._head(Content_Length=len(CONTENT))
-        self.wfile.write(CONTENT[:150_000])
-        self.server.over.wait()
-
-    def trickling(self) -> None:
-        self._head()
-        self._trickle(CONTENT[:150_000], b"x")
-
-    def trickling_head(self) -> None:
-        self._trickle(b"HTTP/1.0 200 OK\r\nX: ", b"x")
-
-    def no_http(self) -> None:
-        self.wfile.write(b"220 mail.example.org ESMTP\r\n")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[_Server]:
-    with _Server() as serving:
-        threading.Thread(target=serving.serve_forever, args=(0.05,), daemon=True).start()
-        yield serving
-        serving.over.set()
-        serving.shutdown()
-
-
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: _Server) -> Path:
-    """Where the file is to end: in an empty cache of Keras, with the stand-in's MD5 for that of the real file."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(weights, "IMAGENET_MD5", hashlib.md5(CONTENT).hexdigest())
-    server.asked.clear()
-    return imagenet_path()
-
-
-def there(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.parent.glob("*")}
-
-
-class TestDownloading:
-    @pytest.mark.parametrize("behaviour", ["good", "lengthless", "nonsense_length", "redirect"])
-    def test_the_file_ends_in_keras_cache_and_nothing_beside_it(
-        self, behaviour: str, path: Path, server: _Server
-    ) -> None:
-        assert fetch_imagenet(server.base(behaviour)) == path
-        assert there(path) == {IMAGENET_FILE: CONTENT}
-
-    def test_the_next_one_may_read_it_too(self, path: Path, server: _Server) -> None:
-        mask = os.umask(0o022)
-        try:
-            fetch_imagenet(server.base("good"))
-        finally:
-            os.umask(mask)
-        assert path.stat().st_mode & 0o777 == 0o644
-
-    def test_progress_goes_from_nothing_to_all(self, path: Path, server: _Server) -> None:
-        told: list[tuple[str, int, int]] = []
-        fetch_imagenet(server.base("good"), progress=lambda *heard: told.append(heard))
-        assert {step for step, _, _ in told} == {"downloading ImageNet weights"}
-        assert told[0][1:] == (0, 0)
-        assert told[-1][1:] == (len(CONTENT), len(CONTENT))
-        assert sorted(told) == told
-
-    def test_a_file_that_is_there_is_used_without_a_connection(self, path: Path, server: _Server) -> None:
-        path.parent.mkdir(parents=True)
-        path.write_bytes(CONTENT)
-        assert fetch_imagenet(server.base("good")) == path
-        assert server.asked == []
-
-    def test_a_damaged_file_is_replaced(self, path: Path, server: _Server) -> None:
-        path.parent.mkdir(parents=True)
-        path.write_bytes(CONTENT[:-1])
-        fetch_imagenet(server.base("good"))
-        assert there(path) == {IMAGENET_FILE: CONTENT}
-
-    def test_a_damaged_file_that_cannot_be_replaced_is_named_and_stays(self, path: Path, server: _Server) -> None:
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"damaged")
-        with pytest.raises(CatsDogsError, match="is not the file that Keras publishes") as refusal:
-            fetch_imagenet(server.base("missing"))
-        assert str(path) in refusal.value.message
-        assert there(path) == {IMAGENET_FILE: b"damaged"}
-
-    @pytest.mark.parametrize(
-        ("behaviour", "reason"),
-        [
-            ("missing", "the server answers 404 Not Found"),
-            ("broken", "the server answers 500"),
-            ("loop", "the server answers 302"),
-            ("to_a_file", "the server answers 302"),
-            ("half", r"ended after 150,000 of 300,000 bytes"),
-            ("short_length", "its MD5 is"),
-            ("other", "its MD5 is"),
-            ("huge", "it is larger than"),
-            ("silent", r"came for 0\.3 seconds"),
-            ("stalling", r"came for 0\.3 seconds"),
-            ("trickling", r"came for 0\.3 seconds"),
-            ("trickling_head", r"came for 0\.3 seconds"),
-            ("no_http", "BadStatusLine"),
-        ],
-    )
-    def test_a_server_that_fails_leaves_nothing_and_keeps_nobody_waiting(
-        self, behaviour: str, reason: str, path: Path, server: _Server
-    ) -> None:
-        start = time.monotonic()
-        with pytest.raises(CatsDogsError, match=reason) as refusal:
-            fetch_imagenet(server.base(behaviour), timeout=0.3)
-        assert time.monotonic() - start < 3
-        assert "\n" not in refusal.value.message
-        assert server.base(behaviour) + IMAGENET_FILE in refusal.value.message
-        assert f"Put that file at {path}, or give --weights FILE; --weights random" in refusal.value.hint
-        assert there(path) == {}
-
-    @pytest.mark.parametrize("address", ["http://127.0.0.1:{closed}/", "http://nowhere.invalid/", "nonsense"])
-    def test_an_address_where_nobody_answers_is_one_line(self, address: str, path: Path) -> None:
-        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
-            closed = listening.getsockname()[1]
-        with pytest.raises(CatsDogsError, match="could not be downloaded from") as refusal:
-            fetch_imagenet(address.format(closed=closed), timeout=2)
-        assert "\n" not in str(refusal.value)
-        assert there(path) == {}
-
-    def test_a_home_that_cannot_be_written_is_said_before_anything_is_asked_for(
-        self, tmp_path: Path, path: Path, server: _Server
-    ) -> None:
-        (tmp_path / "keras").touch()
-        with pytest.raises(CatsDogsError, match=r"Not a directory|File exists"):
-            fetch_imagenet(server.base("good"))
-        assert server.asked == []
-
-    def test_what_a_killed_run_left_is_cleared_and_what_another_is_writing_is_not(
-        self, path: Path, server: _Server
-    ) -> None:
-        path.parent.mkdir(parents=True)
-        left, growing = (path.with_name(f"{IMAGENET_FILE}.{name}.part") for name in ("aaaa", "bbbb"))
-        left.write_bytes(b"left")
-        growing.write_bytes(b"growing")
-        os.utime(left, (0, 0))
-        fetch_imagenet(server.base("good"))
-        assert there(path) == {IMAGENET_FILE: CONTENT, growing.name: b"growing"}
-
-    def test_several_at_once_do_not_disturb_each_other(self, path: Path, server: _Server) -> None:
-        bases = [server.base(behaviour) for behaviour in ("good", "half", "lengthless", "other")]
-
-        def attempt(base: str) -> bool:
-            try:
-                return fetch_imagenet(base) == path
-            except CatsDogsError:
-                return False
-
-        with ThreadPoolExecutor(len(bases)) as threads:
-            ended = list(threads.map(attempt, bases))
-        assert ended[0]
-        assert ended[2]
-        assert there(path) == {IMAGENET_FILE: CONTENT}

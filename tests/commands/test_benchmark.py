@@ -17,6 +17,7 @@ def photographs(tmp_path, draw, encode, write_folder):
     return write_folder(tmp_path / "photographs", images | {"bad.jpg": b"this is no image"})
 
 
+@pytest.mark.slow
 def test_each_engine_is_measured_in_every_precision_that_is_native_to_it(photographs, keras_backbone):
     done = catsdogs.benchmark(photographs, weights=str(keras_backbone), images=131)
     assert done.images == 130  # the bad one is none
@@ -35,7 +36,7 @@ def test_each_engine_is_measured_in_every_precision_that_is_native_to_it(photogr
 
 
 @pytest.mark.parametrize(("images", "message"), [(0, "0 images measure nothing"), (1, "none of the images")])
-def test_what_cannot_be_measured_is_refused_in_one_line(images, message, tmp_path, write_folder, keras_backbone):
+def test_what_cannot_be_measured_is_refused_in_one_line(images, message, tmp_path, write_folder, tiny_backbone):
     data = write_folder(tmp_path / "data", {"bad.jpg": b"this is no image"})
     with pytest.raises(CatsDogsError, match=message):
-        catsdogs.benchmark(data, weights=str(keras_backbone), images=images)
+        catsdogs.benchmark(data, weights=str(tiny_backbone), images=images)

@@ -1,4 +1,4 @@
-"""Backbone and head as one network: what other programs compute of a picture is what `label` says of it."""
+"""Backbone and head as one network: what other programs compute of a picture is what `predict` says of it."""
 
 import io
 import json
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,17 +18,19 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions, head
+from catsdogs.artifacts import Artifacts
 from catsdogs.cli.output import export_lines
 from catsdogs.exporting import network
 from catsdogs.head import Choice
 from catsdogs.head import validation as of_validation
+from catsdogs.storage import record
 
 SHARED = Path(__file__).parents[3] / "shared"
 
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxruntime", "tf2onnx"))), reason="catsdogs[onnx] is not installed"
 )
-FORMATS = ["keras", pytest.param("onnx", marks=needs_onnx)]
+FORMATS = ["keras", pytest.param("onnx", marks=[needs_onnx, pytest.mark.slow])]
 
 ALONE = {
     "keras": """
@@ -53,32 +56,74 @@ for start in (0, 5):
 """What somebody writes who has the file and nothing of ours: pixels in, probabilities out, five images at once."""
 
 
-@pytest.fixture
-def folder(tmp_path, draw, encode, write_folder):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, draw, encode, write_folder):
     """Twenty labelled pictures and six others."""
     labelled = {f"train/{'dog' if n % 2 else 'cat'}.{n}.jpg": encode(draw(n), "JPEG") for n in range(20)}
-    return write_folder(tmp_path / "data", labelled | {f"test/{n}.jpg": encode(draw(n), "JPEG") for n in range(20, 26)})
+    others = {f"test/{n}.jpg": encode(draw(n), "JPEG") for n in range(20, 26)}
+    return write_folder(tmp_path_factory.mktemp("export") / "data", labelled | others)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory, folder, keras_backbone):
+    """Return what makes artifacts with features of given views, each once."""
+
+    @cache
+    def extracted(views, precision):
+        where = tmp_path_factory.mktemp("features")
+        compute = ComputeOptions(views=views, precision=precision)
+        catsdogs.extract(folder, artifacts=where, weights=str(keras_backbone), compute=compute)
+        return where
+
+    return extracted
 
 
 @pytest.fixture
-def artifacts(folder, tmp_path, keras_backbone, monkeypatch):
+def artifacts(features, tmp_path, monkeypatch):
     """Return what makes an artifacts folder with a head of a given transform on given views."""
 
     def with_head(transform="sqrt", views=("224",), precision="float32"):
-        def choose(examples, **_):  # what cross-validation finds, had it found this
-            path = of_validation._Path(examples, transform, c=10)
-            path._fit(path._start)
-            c, solution, probabilities = path.chosen()
-            return head.CrossValidation(Choice(transform, c), {}, {}, probabilities, path.design, solution)
-
-        where = tmp_path / "artifacts"
-        compute = ComputeOptions(views=views, precision=precision)
-        catsdogs.extract(folder, artifacts=where, weights=str(keras_backbone), compute=compute)
-        monkeypatch.setattr(head, "cross_validate", choose)
-        catsdogs.train(where)
-        return where
+        return copy_with_head(features(views, precision), tmp_path / "artifacts", transform, monkeypatch)
 
     return with_head
+
+
+def copy_with_head(features, where, transform, monkeypatch):
+    def choose(examples, **_):  # what cross-validation finds, had it found this
+        path = of_validation._Path(examples, transform, c=10)
+        path._fit(path._start)
+        c, solution, probabilities = path.chosen()
+        return head.CrossValidation(Choice(transform, c), {}, {}, probabilities, path.design, solution)
+
+    shutil.copytree(features, where)
+    monkeypatch.setattr(head, "cross_validate", choose)
+    catsdogs.train(where)
+    return where
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """A head on features that come from elsewhere: it has no backbone to be exported with."""
+    features = np.random.default_rng(0).gamma(1, 1, (40, 2048)).astype(np.float32)
+    ids, labels = [f"{n}" for n in range(40)], np.arange(40) % 2
+    where = tmp_path_factory.mktemp("imported")
+    catsdogs.import_features(ids, labels, {"224": features}, artifacts=where)
+    catsdogs.train(where)
+    return where
+
+
+@pytest.fixture(scope="module")
+def exported(features, tmp_path_factory):
+    """Return what exports a head on one view or two, each once: the artifacts, and what was said."""
+
+    @cache
+    def once(form, transform, views=("224",)):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            folder = tmp_path_factory.mktemp("exported") / "artifacts"
+            where = copy_with_head(features(views, "float32"), folder, transform, monkeypatch)
+        return where, catsdogs.export(form, artifacts=where)
+
+    return once
 
 
 def squashed(files, size):
@@ -96,7 +141,7 @@ def compute_alone(form, exported, images, **environment):
     return [float(number) for number in ended.stdout.split()]
 
 
-def labelled(folder, artifacts):
+def predicted(folder, artifacts):
     files = sorted((folder / "test").glob("*.jpg"))
     answers = catsdogs.predict(files, artifacts=artifacts)
     probabilities = [answer.probability for answer in answers]
@@ -104,15 +149,21 @@ def labelled(folder, artifacts):
     return files, probabilities
 
 
-@pytest.mark.parametrize(("transform", "views"), [("identity", ("224",)), ("sqrt", ("224", "224m")), ("rbf", ("224",))])
+@pytest.mark.parametrize(
+    ("transform", "views"),
+    [
+        ("sqrt", ("224", "224m")),
+        pytest.param("identity", ("224",), marks=pytest.mark.slow),
+        pytest.param("rbf", ("224",), marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_exported_computes_what_label_says(form, transform, views, artifacts, folder):
-    where = artifacts(transform, views)
-    done = catsdogs.export(form, artifacts=where)
+def test_what_is_exported_computes_what_predict_says(form, transform, views, exported, folder):
+    where, done = exported(form, transform, views)
     assert done.path == where / f"catsdogs.{form}"
     assert (done.images, done.source, done.inputs) == (6, str(folder.resolve()), {"image": (224, 224, 3)})
     assert max(done.max_difference, done.max_difference_predict) < 1e-5
-    files, probabilities = labelled(folder, where)
+    files, probabilities = predicted(folder, where)
     images = {"image": squashed(files, 224)}
     np.testing.assert_allclose(file_format(form).compute(done.path.read_bytes(), images), probabilities, atol=1e-5)
 
@@ -127,14 +178,15 @@ def file_format(form):
     return onnx
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [("224", "224m"), ("160", "224m")])
 @pytest.mark.parametrize("form", FORMATS)
-def test_who_has_the_file_alone_computes_what_label_says(form, views, artifacts, folder, tmp_path):
+def test_who_has_the_file_alone_computes_what_predict_says(form, views, artifacts, folder, tmp_path):
     where = artifacts("rbf", views)
     done = catsdogs.export(form, out=tmp_path / f"elsewhere/network.{form}", artifacts=where)
     assert not (where / f"catsdogs.{form}").exists()
     assert list(done.inputs) == (["image"] if views[0] == "224" else ["image_160", "image_224"])
-    files, probabilities = labelled(folder, where)
+    files, probabilities = predicted(folder, where)
     images = {name: squashed(files, shape[0]) for name, shape in done.inputs.items()}
     np.testing.assert_allclose(compute_alone(form, done.path, images), probabilities, atol=1e-5)
 
@@ -145,19 +197,18 @@ def test_a_keras_file_computes_the_same_with_another_backend(backend, artifacts,
         pytest.skip(f"{backend} is not installed")
     where = artifacts("rbf", ("224", "224m"))
     done = catsdogs.export("keras", artifacts=where)
-    files, probabilities = labelled(folder, where)
+    files, probabilities = predicted(folder, where)
     images = {"image": squashed(files, 224)}
     computed = compute_alone("keras", done.path, images, KERAS_BACKEND=backend)
     np.testing.assert_allclose(computed, probabilities, atol=1e-5)
 
 
-def test_a_keras_network_takes_bytes_and_floats_alike_and_ends_with_the_head(artifacts, folder):
+def test_a_keras_network_takes_bytes_and_floats_and_ends_with_the_head(exported, folder):
     import keras
 
-    where = artifacts("identity")
-    done = catsdogs.export("keras", artifacts=where)
+    where, done = exported("keras", "sqrt", ("224", "224m"))
     model = keras.saving.load_model(done.path)
-    files, probabilities = labelled(folder, where)
+    files, probabilities = predicted(folder, where)
     pixels = squashed(files, 224)
     for given in (pixels, pixels.astype(np.float32)):
         np.testing.assert_allclose(model.predict(given, verbose=0)[:, 0], probabilities, atol=1e-5)
@@ -166,9 +217,8 @@ def test_a_keras_network_takes_bytes_and_floats_alike_and_ends_with_the_head(art
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_file_says_what_it_is(form, artifacts):
-    where = artifacts("sqrt")
-    done = catsdogs.export(form, artifacts=where)
+def test_a_file_says_what_it_is(form, exported):
+    where, done = exported(form, "sqrt", ("224", "224m"))
     if form == "keras":
         with zipfile.ZipFile(done.path) as archive:
             facts = json.loads(archive.read("metadata.json"))["catsdogs"]
@@ -187,7 +237,7 @@ def test_a_file_says_what_it_is(form, artifacts):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_network_that_computes_something_else_is_not_written_and_what_was_there_stays(form, artifacts, monkeypatch):
+def test_a_network_that_computes_something_else_is_not_written(form, artifacts, monkeypatch):
     where = artifacts()
     (where / f"catsdogs.{form}").write_bytes(b"an earlier one")
     before = sorted(where.iterdir())
@@ -198,17 +248,18 @@ def test_a_network_that_computes_something_else_is_not_written_and_what_was_ther
     assert sorted(where.iterdir()) == before
 
 
-def test_where_the_pictures_are_gone_it_is_checked_on_drawn_ones_and_says_so(artifacts, folder):
+@pytest.mark.slow
+def test_where_the_pictures_are_gone_drawn_ones_check_it(artifacts, tmp_path, write_folder):
     where = artifacts()
-    shutil.rmtree(folder)
-    (folder / "test").mkdir(parents=True)
-    (folder / "test/20.jpg").write_bytes(b"this is no image")
+    gone = write_folder(tmp_path / "gone", {"test/20.jpg": b"this is no image"})
+    record(Artifacts(where).source, train=str(gone), test=str(gone))
     done = catsdogs.export("keras", artifacts=where)
     assert (done.images, done.source) == (16, None)
     assert "on 16 images that were drawn: yours are gone" in dict(export_lines(done)).values()
 
 
-def test_what_is_said_of_16_bits_is_the_difference_to_what_label_computes(artifacts):
+@pytest.mark.slow
+def test_of_16_bits_it_says_the_difference_to_what_predict_says(artifacts):
     where = artifacts("sqrt", precision="bfloat16")
     done = catsdogs.export("keras", artifacts=where)
     assert done.max_difference < 1e-5 < done.max_difference_predict
@@ -228,31 +279,26 @@ def test_what_is_said_of_16_bits_is_the_difference_to_what_label_computes(artifa
         ("keras", {"artifacts": "nothing"}, "there is no head in nothing. Run catsdogs train first"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_in_one_line(form, options, message, artifacts, tmp_path, monkeypatch):
+def test_what_cannot_be_exported_is_refused_in_one_line(form, options, message, imported, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CatsDogsError, match=message):
-        catsdogs.export(form, **{"artifacts": artifacts()} | options)
+        catsdogs.export(form, **{"artifacts": imported} | options)
     assert not list(tmp_path.rglob("*.keras")) + list(tmp_path.rglob("network.h5"))
 
 
-def test_a_head_on_features_from_elsewhere_has_no_backbone_to_be_exported_with(tmp_path):
-    features = np.random.default_rng(0).gamma(1, 1, (40, 2048)).astype(np.float32)
-    ids, labels = [f"{n}" for n in range(40)], np.arange(40) % 2
-    catsdogs.import_features(ids, labels, {"224": features}, artifacts=tmp_path)
-    catsdogs.train(tmp_path)
+def test_a_head_on_features_from_elsewhere_cannot_be_exported(imported):
     with pytest.raises(CatsDogsError, match="trained on features that were not computed from images here"):
-        catsdogs.export("keras", artifacts=tmp_path)
+        catsdogs.export("keras", artifacts=imported)
 
 
-def test_without_the_extra_onnx_is_refused_before_anything_is_loaded(artifacts, monkeypatch):
+def test_without_the_extra_onnx_is_refused_before_anything_is_loaded(imported, monkeypatch):
     from catsdogs.exporting import onnx
 
-    where = artifacts()
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if "onnx" in name else find_spec(name))
     with pytest.raises(
         CatsDogsError, match=r"export onnx needs tf2onnx and onnx and onnxruntime\. pip install tf2onnx onnx "
     ):
-        catsdogs.export("onnx", artifacts=where)
+        catsdogs.export("onnx", artifacts=imported)
 
 
 @pytest.mark.slow

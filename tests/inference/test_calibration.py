@@ -63,6 +63,7 @@ def network_in(artifacts):
     return sorted((artifacts / "features").glob("int8.*"))
 
 
+@pytest.mark.slow
 def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
     weights = choose_weights(str(keras_backbone))
     pixels = {size: np.stack([np.asarray(draw(seed, (size, size))) for seed in range(19)]) for size in (224, 288)}
@@ -76,6 +77,7 @@ def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
         assert 1e-4 < apart.max() < 0.1
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts):
     said = catsdogs.info(artifacts)["features"]
     assert (said["provenance"]["precision"], said["provenance"]["engine"]) == ("int8", "openvino")
@@ -86,6 +88,7 @@ def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts
     assert catsdogs.verify(artifacts).problems == ()
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_network_and_rows_interrupted_or_not(folder, whole, tmp_path, keras_backbone):
     def interrupt(step, done, total):
         if step == "computing features" and done == 17:
@@ -100,6 +103,7 @@ def test_the_same_images_give_the_same_network_and_rows_interrupted_or_not(folde
     assert features_of(contents(tmp_path / "a")) == features_of(whole)
 
 
+@pytest.mark.slow
 def test_what_is_added_later_is_computed_by_the_network_that_is_there(
     artifacts, photographs, tmp_path, write_folder, draw, encode, monkeypatch
 ):
@@ -115,7 +119,8 @@ def test_what_is_added_later_is_computed_by_the_network_that_is_there(
     assert {path.name: path.read_bytes() for path in network_in(artifacts)}.items() <= network.items()
 
 
-def test_a_view_that_is_added_later_is_computed_by_the_network_that_is_there(artifacts, folder, monkeypatch):
+@pytest.mark.slow
+def test_a_view_added_later_is_computed_by_the_network_that_is_there(artifacts, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     before = load_features(artifacts)
     done = catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(views=["224", "224m", "288"]))
@@ -126,7 +131,8 @@ def test_a_view_that_is_added_later_is_computed_by_the_network_that_is_there(art
     assert not np.array_equal(now.features[:, 4096:], before.features)
 
 
-def test_label_and_evaluate_compute_what_extract_did(artifacts, folder):
+@pytest.mark.slow
+def test_predict_and_evaluate_compute_what_extract_did(artifacts, folder):
     cached, head = load_features(artifacts), load_head(Artifacts(artifacts))
     expected = dict(zip(cached.ids.tolist(), head.scorer.probabilities(cached.features).tolist(), strict=True))
     answers = catsdogs.predict(folder / "train", artifacts=artifacts)
@@ -136,6 +142,7 @@ def test_label_and_evaluate_compute_what_extract_did(artifacts, folder):
     assert catsdogs.evaluate(folder, artifacts=artifacts).scores["log_loss"] == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "damage"),
     [
@@ -159,6 +166,7 @@ def test_a_damaged_network_is_noticed_and_the_same_images_mend_it(suffix, damage
     assert features_of(contents(artifacts)) == features_of(whole)
 
 
+@pytest.mark.slow
 def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, write_folder, draw, encode):
     for path in network_in(artifacts):
         path.unlink()
@@ -174,6 +182,7 @@ def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, 
     )
 
 
+@pytest.mark.slow
 def test_another_precision_takes_the_network_away_with_the_rows(artifacts, folder):
     with pytest.raises(CatsDogsError, match=r"int8 .*float32"):
         catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(precision="float32"))
@@ -182,7 +191,8 @@ def test_another_precision_takes_the_network_away_with_the_rows(artifacts, folde
     assert not network_in(artifacts)
 
 
-def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line_and_nothing_is_written(folder, tmp_path):
+@pytest.mark.slow
+def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line(folder, tmp_path):
     layers = keras().layers
     keras().utils.set_random_seed(0)
     inputs = keras().Input((None, None, 3))
@@ -205,22 +215,22 @@ def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line_and_nothing_is
     assert not (tmp_path / "a").exists()
 
 
-def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path, keras_backbone, monkeypatch):
+def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(CatsDogsError, match=r"int8 needs nncf.*pip install 'catsdogs\[int8\]'"):
-        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=INT8)
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
     assert not (tmp_path / "a").exists()
 
 
-def test_other_engines_do_not_compute_in_int8(folder, tmp_path, keras_backbone):
+def test_other_engines_do_not_compute_in_int8(folder, tmp_path, tiny_backbone):
     how = ComputeOptions(engine="tensorflow", precision="int8")
     with pytest.raises(CatsDogsError, match=r"tensorflow does not compute in int8\. Give --engine openvino"):
-        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=how)
+        catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=how)
     assert not (tmp_path / "a").exists()
 
 
-def test_images_none_of_which_is_readable_are_refused_as_there_is_nothing_to_calibrate_on(tmp_path, keras_backbone):
+def test_images_none_of_which_is_readable_cannot_calibrate(tmp_path, tiny_backbone):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/1.jpg").write_bytes(b"no image")
     with pytest.raises(CatsDogsError, match="none of the images is readable"):
-        catsdogs.extract(tmp_path / "data", artifacts=tmp_path / "a", weights=str(keras_backbone), compute=INT8)
+        catsdogs.extract(tmp_path / "data", artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
