@@ -145,9 +145,6 @@ class _Answer(BaseHTTPRequestHandler):
         self._head()
         self._trickle(CONTENT[:150_000], b"x")
 
-    def trickling_head(self) -> None:
-        self._trickle(b"HTTP/1.0 200 OK\r\nX: ", b"x")
-
     def no_http(self) -> None:
         self.wfile.write(b"220 mail.example.org ESMTP\r\n")
 
@@ -195,7 +192,7 @@ class TestDownloading:
         told: list[tuple[str, int, int]] = []
         fetch_imagenet(server.base("good"), progress=lambda *heard: told.append(heard))
         assert {step for step, _, _ in told} == {"downloading ImageNet weights"}
-        assert told[0][1:] == (0, 0)
+        assert told[0][1:] == (0, len(CONTENT))
         assert told[-1][1:] == (len(CONTENT), len(CONTENT))
         assert sorted(told) == told
 
@@ -231,10 +228,9 @@ class TestDownloading:
             ("short_length", "MD5 hash of .* does not match"),
             ("other", "MD5 hash of .* does not match"),
             ("huge", "it is larger than"),
-            ("silent", r"came for 0\.3 seconds"),
-            ("stalling", r"came for 0\.3 seconds"),
+            ("silent", "timed out"),
+            ("stalling", "timed out"),
             ("trickling", r"came for 0\.3 seconds"),
-            ("trickling_head", r"came for 0\.3 seconds"),
             ("no_http", "BadStatusLine"),
         ],
     )
@@ -266,17 +262,6 @@ class TestDownloading:
         with pytest.raises(CatsDogsError, match=r"Not a directory|File exists"):
             fetch_imagenet(server.base("good"))
         assert server.asked == []
-
-    def test_what_a_killed_run_left_is_removed_and_nothing_else(self, path: Path, server: _Server) -> None:
-        path.parent.mkdir(parents=True)
-        left, growing, foreign = (path.with_name(f"tmp{name}") for name in ("aaaa", "bbbb", "cccc"))
-        left.write_bytes(CONTENT[:1000])
-        growing.write_bytes(CONTENT[:1000])
-        foreign.write_bytes(b"not ours")
-        for old in (left, foreign):
-            os.utime(old, (0, 0))
-        fetch_imagenet(server.base("good"))
-        assert there(path) == {IMAGENET_FILE: CONTENT, growing.name: CONTENT[:1000], foreign.name: b"not ours"}
 
     def test_it_says_nothing_and_leaves_pooch_as_it_was(
         self, path: Path, server: _Server, capfd: pytest.CaptureFixture[str]
