@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BufferedIOBase
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
 from ..progress import Progress
-from ..sources import ImageFile, OpenZips, image_file, image_from_stream, open_zip, walk_folder, walk_zip
+from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
 from ..sources.layout import is_skipped, is_zip
 
 Given = str | Path | BufferedIOBase
@@ -89,8 +90,7 @@ def predict(
     Returns
     -------
     list of Prediction
-        In the order given; a folder's or a zip's images in natural order. Last, zips that cannot be opened, or are
-        cut short.
+        In the order given; a folder's or a zip's images in natural order. Last, zips that cannot be opened.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def predict(
     backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
     views = parse_views(trained.metadata["views"])
     given = [images] if isinstance(images, str | Path | BufferedIOBase) else images
-    with OpenZips() as open_zips:
+    with ExitStack() as open_zips:
         broken: dict[str, str] = {}
         files = [file for path in given for file in _files(path, open_zips, broken)]
         rows, features = compute_all(files, backbone, views, "predicting", progress=progress)
@@ -114,11 +114,10 @@ def predict(
         else Prediction(file.where, classes[int(probability > 0.5)], probability, picture=picture)
         for file, row, probability, picture in zip(files, rows, probabilities, shown, strict=True)
     ]
-    broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
     return answers + [Prediction(path, None, None, reason) for path, reason in broken.items()]
 
 
-def _files(given: Given, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
+def _files(given: Given, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     if not isinstance(given, str | Path):
         return [image_from_stream(given, "-")]
     path, known = Path(given), len(broken)
@@ -135,7 +134,7 @@ def _files(given: Given, open_zips: OpenZips, broken: dict[str, str]) -> list[Im
     return sorted(images, key=lambda file: (key("/".join(file.parts)), file.parts))
 
 
-def _files_of_zip(path: Path, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
+def _files_of_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     files: list[ImageFile] = []
     try:
         files.extend(walk_zip(open_zip(path), str(path), (), open_zips))

@@ -62,8 +62,6 @@ class Preparation:
         Files that are no images, or lie outside of the splits or classes.
     seconds : float
         Wall time.
-    cut_short : tuple of str
-        Zips of which the end is missing: there may have been more images in them.
     """
 
     folder: Path
@@ -76,7 +74,6 @@ class Preparation:
     unlabelled: int
     skipped: int
     seconds: float
-    cut_short: tuple[str, ...] = ()
 
 
 class _Picture(NamedTuple):
@@ -164,7 +161,6 @@ def prepare(
         unlabelled=unlabelled,
         skipped=source.skipped,
         seconds=time.perf_counter() - start,
-        cut_short=source.cut_short,
     )
     _log.info("%d of %d pictures written in %.1f s", done.written, len(there), done.seconds)
     return done

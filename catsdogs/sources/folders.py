@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from ..errors import CatsDogsError
 from .files import ImageFile, image_file, is_split_zip, open_zip, read_error
 from .layout import is_hidden, is_image
-from .zips import OpenZips, walk_zip
+from .zips import walk_zip
 
 
-def walk_folder(folder: Path, open_zips: OpenZips, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
+def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
     """Yield every file below `folder`, links followed, and those within zips that are named like a split.
 
     Zips opened on the way are entered into `open_zips`, to be closed by the caller. One that cannot be opened raises,

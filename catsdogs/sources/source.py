@@ -3,6 +3,7 @@
 import itertools
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .classes import Classes
 from .files import ImageFile, open_zip, read_error
 from .folders import walk_folder
 from .layout import Placed, is_image, is_skipped, is_zip, place
-from .zips import OpenZips, walk_zip
+from .zips import walk_zip
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Source:
     Parameters
     ----------
     path : str or Path
-        A folder or a zip, in any of the layouts that `catsdogs.layout` knows.
+        A folder or a zip, in any of the layouts that `layout` knows.
     classes, default_classes : pair of str, optional
         As for `layout.place`.
 
@@ -52,20 +53,19 @@ class Source:
         "train" and "test", those that are there.
     skipped : int
         Files that are no images, or lie outside of both splits or classes.
-    cut_short : tuple of str
-        Zips of which the end is missing: there may have been more images in them.
 
     Raises
     ------
     CatsDogsError
-        Nothing there, no image in it, two images with one id, labels that are no class, or too many classes.
+        Nothing there, a zip that is none or is cut short, no image in it, two images with one id, labels that are no
+        class, or too many classes.
     """
 
     def __init__(
         self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
     ) -> None:
         self.path, self._given = Path(path).expanduser(), str(path)
-        self._open_zips = OpenZips()
+        self._open_zips = ExitStack()
         try:
             files = list(self._walk())
             found = place([file.parts for file in files], self._given, classes=classes, default_classes=default_classes)
@@ -74,7 +74,6 @@ class Source:
                 split: _split([(p, files[p.position]) for p in members])
                 for split, members in itertools.groupby(found.images, lambda p: p.split)
             }
-            self.cut_short = tuple(self._open_zips.cut)
         except BaseException:
             self._open_zips.close()
             raise
