@@ -24,7 +24,9 @@ from ..cache import digest
 from ..errors import CatsDogsError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
 from ..images import png
-from ..images.decoding import PIXELS, SIZE, UnreadableImageError, decode, reserve_memory
+from ..images.codecs import PIXELS
+from ..images.decoding import SIZE, UnreadableImageError, decode
+from ..images.memory import reserve_memory
 from ..locks import write_lock
 from ..progress import Progress
 from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason

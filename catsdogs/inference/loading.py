@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import digest
-from ..images.decoding import UnreadableImageError, decode_resized, reserve_memory
+from ..images.decoding import UnreadableImageError, decode_resized
+from ..images.memory import reserve_memory
 from ..images.views import View, sizes_of
 from ..sources import ImageFile, raise_if_system_error, unreadable_reason
 from .timing import StageTimer

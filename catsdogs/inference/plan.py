@@ -10,7 +10,7 @@ from ..artifacts import Artifacts
 from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights, load
 from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network
 from ..errors import CatsDogsError
-from ..images.decoding import PIXELS
+from ..images.codecs import PIXELS
 from ..images.views import FIRST, View, parse_views, sizes_of
 from ..progress import Progress
 from ..sources import ImageFile

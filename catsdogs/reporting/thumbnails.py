@@ -12,7 +12,8 @@ from PIL import Image
 
 from ..cache import digest
 from ..errors import CatsDogsError
-from ..images.decoding import UnreadableImageError, reserve_memory, shrink
+from ..images.decoding import UnreadableImageError, shrink
+from ..images.memory import reserve_memory
 from ..progress import Progress
 from ..sources import ImageFile, Source, unreadable_reason
 from .findings import Findings, Key

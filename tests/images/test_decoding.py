@@ -19,17 +19,9 @@ from support.fuzz_images import mutants, verdict
 from support.pictures import bomb
 
 from catsdogs.images import decoding as images
-from catsdogs.images.decoding import (
-    FORMATS,
-    MEMORY_BUDGET,
-    PIXELS,
-    SIZE,
-    UnreadableImageError,
-    decode,
-    decode_resized,
-    reserve_memory,
-    shrink,
-)
+from catsdogs.images.codecs import FORMATS, PIXELS
+from catsdogs.images.decoding import SIZE, UnreadableImageError, decode, decode_resized, shrink
+from catsdogs.images.memory import MEMORY_BUDGET, reserve_memory
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -369,7 +361,7 @@ except MemoryError:
 
 
 def test_a_jpeg_of_several_scans_is_known_by_the_header_of_its_first(draw, encode):
-    from catsdogs.images.decoding import _has_one_scan
+    from catsdogs.images.memory import _has_one_scan
 
     thumbnail = b"Exif\0\0" + encode(draw(2), "JPEG")
     plain = encode(draw(1, size=(640, 480)), "JPEG")
@@ -386,7 +378,7 @@ def test_a_jpeg_of_several_scans_is_known_by_the_header_of_its_first(draw, encod
 
 
 def test_a_file_of_several_jpegs_is_not_known_by_what_stands_at_its_end(draw, encode):
-    from catsdogs.images.decoding import _has_one_scan
+    from catsdogs.images.memory import _has_one_scan
 
     data = encode(draw(1), "MPO", save_all=True, append_images=[draw(2)]) + bytes([0, 12, 3]) + bytes(9)
     with Image.open(io.BytesIO(data)) as image:
