@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
 from ..errors import CatsDogsError
-from ..images.decoding import UnreadableImageError, shrink
+from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
@@ -145,6 +145,6 @@ def _files_of_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> l
 
 def _picture(file: ImageFile) -> NDArray[np.uint8] | None:
     try:
-        return shrink(file.read(), _PICTURE)
+        return decode_thumbnail(file.read(), _PICTURE)
     except (OSError, UnreadableImageError):
         return None

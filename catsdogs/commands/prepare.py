@@ -233,14 +233,14 @@ def _identity(pictures: Sequence[_Picture]) -> str:
 def _make(folder: Path, picture: _Picture) -> _Picture:
     """Put the picture into its place, unless it is there and whole."""
     path = folder / picture.name
-    if picture.reason or png.is_intact(path, SIZE):
+    if picture.reason or png.is_valid(path, SIZE):
         return picture
-    with reserve_memory(picture.file.size()) as counted:
+    with reserve_memory(picture.file.size()) as reserved:
         try:
             data = picture.file.read()
             if digest(data).tobytes() != picture.digest:
                 return picture._replace(reason="it has changed while it was read")
-            pixels = decode(data, counted=counted)
+            pixels = decode(data, reserved=reserved)
         except OSError as error:
             return picture._replace(reason=unreadable_reason(error))
         except UnreadableImageError as error:

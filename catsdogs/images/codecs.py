@@ -1,4 +1,4 @@
-"""Choose which of Pillow's decoders are loaded, and keep what they have to say from the terminal."""
+"""Load Pillow's decoders and suppress their warnings and log messages."""
 
 import ctypes
 import logging
@@ -26,16 +26,16 @@ PIXELS = (
 )
 """What the cache says of its pixels. Who changes a pixel's value changes this, and so makes a new cache.
 
-Pillow's filter is what a major version makes of it: 13 squashes the height of some tall images first, which 12 did
+Pillow's filter is what a major version makes of it: 13 resizes the height of some tall images first, which 12 did
 last, and a tenth of Kaggle's photographs came out other than before, by up to 12 levels."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """The only decoders that are let near a file. JPEG covers MPO, in which cameras put a second picture."""
 
-_PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """An entry of `warnings.filters`, in the form that `warnings.filterwarnings` gives it."""
 
-_filters = threading.Lock()
+_filters_lock = threading.Lock()
 
 # Without a handler, Python would print the few errors that Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -53,6 +53,6 @@ def ignore_pillow_warnings() -> None:
     They would reach the terminal; or be errors, where a user wants that of warnings, and decide what decodes.
     `warnings.catch_warnings` is not for threads, and undoes this where it ends in another: so look each time.
     """
-    with _filters:
-        if warnings.filters[:1] != [_PILLOW_WARNINGS]:
+    with _filters_lock:
+        if warnings.filters[:1] != [_IGNORE_PILLOW]:
             warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-_STRIP = 1 << 20
+_STRIP_PIXELS = 1 << 20
 """Pixels that are converted at once: a copy of a large image in every mode on its way would be too much."""
 
 
@@ -16,30 +16,30 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        largest = max(_values(strip).max() for _, strip in _strips(image))
+        largest = max(_grey_values(strip).max() for _, strip in _split_into_strips(image))
         factor = 1 / 257
         if image.mode == "F":
             factor = 255 if largest <= 1 else 1
         elif largest > 65535:  # "I" is 32-bit integers, and the signed 16-bit ones that Pillow widens
             factor = 1 / 8421504.5
-        return _in_strips(image, "L", lambda strip: _scaled(_values(strip), factor))
+        return _convert_in_strips(image, "L", lambda strip: _to_8_bits(_grey_values(strip), factor))
     if image.mode == "CMYK":
         return _from_cmyk(image)
     if image.has_transparency_data:
-        return _in_strips(image, "RGB", _over_white)
+        return _convert_in_strips(image, "RGB", _over_white)
     return image.convert("RGB")
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
-    rows = max(1, _STRIP // image.width)
+def _split_into_strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         box = (0, top, image.width, min(top + rows, image.height))
         yield box, image.crop(box)
 
 
-def _in_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _convert_in_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     converted = Image.new(mode, image.size)
-    for box, strip in _strips(image):
+    for box, strip in _split_into_strips(image):
         converted.paste(convert(strip), box)
     return converted
 
@@ -51,7 +51,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return white
 
 
-def _values(image: Image.Image) -> NDArray[np.float32]:
+def _grey_values(image: Image.Image) -> NDArray[np.float32]:
     """Return the values of a grey image of 16 or 32 bits or of floats, what is transparent white, NaN 0."""
     values = np.array(image, np.float32)
     if image.mode == "F":
@@ -61,7 +61,7 @@ def _values(image: Image.Image) -> NDArray[np.float32]:
     return values
 
 
-def _scaled(values: NDArray[np.float32], factor: float) -> Image.Image:
+def _to_8_bits(values: NDArray[np.float32], factor: float) -> Image.Image:
     """Return a grey image of values times factor, rounded and cut off at 0 and 255; uses `values` up."""
     np.clip(values, 0, 255 / factor, out=values)
     values *= factor

@@ -1,6 +1,7 @@
 """Decode image files into resized RGB arrays.
 
-First frame, EXIF orientation applied, squashed (not cropped) to a square by Pillow's bicubic filter with antialiasing.
+First frame, EXIF orientation applied, resized to a square without keeping the aspect ratio and without cropping, by
+Pillow's bicubic filter with antialiasing.
 Grey and palette become RGB, alpha goes over white, 16 bit is scaled to 8, CMYK becomes sRGB (by the embedded profile
 where there is one); the profiles of RGB and grey images are ignored.
 """
@@ -21,8 +22,8 @@ from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 SIZE = 224
 """Side of the square that ResNet50 was trained on, in pixels."""
 
-_ORIENTATION = 0x0112
-_UPRIGHT = {
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -40,13 +41,13 @@ class UnreadableImageError(Exception):
     """Bytes that are no image that can be decoded; its text is the reason, for a person to read."""
 
 
-def decode(data: bytes, size: int = SIZE, *, counted: int = 0) -> NDArray[np.uint8]:
-    """Decode an image and squash it to a square of `size` pixels, as `decode_resized` does to several."""
-    return decode_resized(data, (size,), counted=counted)[size]
+def decode(data: bytes, size: int = SIZE, *, reserved: int = 0) -> NDArray[np.uint8]:
+    """Decode an image and resize it to a square of `size` pixels, as `decode_resized` does to several."""
+    return decode_resized(data, (size,), reserved=reserved)[size]
 
 
-def decode_resized(data: bytes, sizes: Collection[int], *, counted: int = 0) -> dict[int, NDArray[np.uint8]]:
-    """Decode an image once and squash it to squares.
+def decode_resized(data: bytes, sizes: Collection[int], *, reserved: int = 0) -> dict[int, NDArray[np.uint8]]:
+    """Decode an image once and resize it to squares.
 
     Parameters
     ----------
@@ -54,12 +55,12 @@ def decode_resized(data: bytes, sizes: Collection[int], *, counted: int = 0) -> 
         The content of a JPEG, PNG, WebP, BMP, GIF or TIFF file, whatever its name was.
     sizes : collection of int
         Sides of the squares in pixels.
-    counted : int
-        Bytes that `reserve_memory` has counted already.
+    reserved : int
+        Bytes that `reserve_memory` has reserved already.
 
     Returns
     -------
-    squares : dict of int to ndarray of shape (size, size, 3), uint8
+    resized : dict of int to ndarray of shape (size, size, 3), uint8
         RGB, by size.
 
     Raises
@@ -69,15 +70,15 @@ def decode_resized(data: bytes, sizes: Collection[int], *, counted: int = 0) -> 
     MemoryError
         There is less than the bytes that an image may take.
     """
-    return _decode(data, lambda image: _resize_all(image, sizes), max(sizes), counted=counted)
+    return _decode(data, lambda image: _resize_to_squares(image, sizes), max(sizes), reserved=reserved)
 
 
-def shrink(data: bytes, side: int, *, counted: int = 0) -> NDArray[np.uint8]:
+def decode_thumbnail(data: bytes, side: int, *, reserved: int = 0) -> NDArray[np.uint8]:
     """Decode an image in its own proportions, for people to look at.
 
     Parameters
     ----------
-    data, counted
+    data, reserved
         As for `decode_resized`.
     side : int
         Its longer side in pixels; an image that is smaller stays as it is.
@@ -92,10 +93,10 @@ def shrink(data: bytes, side: int, *, counted: int = 0) -> NDArray[np.uint8]:
     UnreadableImageError, MemoryError
         As for `decode_resized`.
     """
-    return _decode(data, lambda image: _shrink(image, side), side, counted=counted)
+    return _decode(data, lambda image: _resize_thumbnail(image, side), side, reserved=reserved)
 
 
-def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *, counted: int) -> _Resized:
+def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *, reserved: int) -> _Resized:
     """Decode an image, and return what `resize` makes of it; `side` is the longest that it makes."""
     if not data:
         raise UnreadableImageError("the file is empty")
@@ -107,8 +108,9 @@ def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *
                 raise UnreadableImageError(
                     f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {MEMORY_BUDGET:,}"
                 )
-            with acquire_memory(max(0, needed - counted)), closing(image):  # its memory is free before the room is
-                return resize(to_rgb(_upright(image)))
+            # Closed first, so that its memory is free before others may take it.
+            with acquire_memory(max(0, needed - reserved)), closing(image):
+                return resize(to_rgb(_load_upright(image)))
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
     except (UnreadableImageError, MemoryError):
@@ -118,23 +120,23 @@ def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *
         raise UnreadableImageError(f"it does not decode: {reason}") from error
 
 
-def _resize_all(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
-    """Return the squares; nobody holds the image any more when they are there."""
+def _resize_to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+    """Return the image in each size; nobody holds the original any more when they are there."""
     return {size: np.asarray(image.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")) for size in sizes}
 
 
-def _shrink(image: Image.Image, side: int) -> NDArray[np.uint8]:
+def _resize_thumbnail(image: Image.Image, side: int) -> NDArray[np.uint8]:
     scale = min(1, side / max(image.size))
     size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _load_upright(image: Image.Image) -> Image.Image:
     """Load the pixels and apply the EXIF orientation; an EXIF block too broken to be read has none."""
     image.load()
     # Only now: a TIFF is turned by Pillow itself while it loads, and a PNG's tag may follow its pixels.
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        method = _TRANSPOSES.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001 - the picture is still good; Pillow's EXIF reader raises nearly anything
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        method = None
+    return image if method is None else image.transpose(method)

@@ -60,7 +60,7 @@ def load_image(
     position: int,
 ) -> LoadedImage:
     """Read and digest a file, and decode it once for all the views that it lacks."""
-    with reserve_memory(files[position].size()) as counted:
+    with reserve_memory(files[position].size()) as reserved:
         try:
             with meter.time("read"):
                 data = files[position].read()
@@ -72,7 +72,7 @@ def load_image(
             return LoadedImage(position, identity, {})
         try:
             with meter.time("decode"):
-                resized = decode_resized(data, sizes_of(views), counted=counted)
+                resized = decode_resized(data, sizes_of(views), reserved=reserved)
         except UnreadableImageError as error:
             return LoadedImage(position, identity, {}, str(error))
         except MemoryError as error:

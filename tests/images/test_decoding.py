@@ -20,7 +20,7 @@ from support.pictures import bomb
 
 from catsdogs.images import decoding as images
 from catsdogs.images.codecs import FORMATS, PIXELS
-from catsdogs.images.decoding import SIZE, UnreadableImageError, decode, decode_resized, shrink
+from catsdogs.images.decoding import SIZE, UnreadableImageError, decode, decode_resized, decode_thumbnail
 from catsdogs.images.memory import MEMORY_BUDGET, reserve_memory
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -316,8 +316,8 @@ def test_a_decompression_bomb_is_unreadable(encode, size):
 
 def test_squares_of_one_decoding_are_those_of_one_each(draw, encode):
     data = encode(draw(1, size=(300, 200)).convert("RGBA"))
-    squares = decode_resized(data, (160, SIZE, 512))
-    assert {size: square.tobytes() for size, square in squares.items()} == {
+    resized = decode_resized(data, (160, SIZE, 512))
+    assert {size: square.tobytes() for size, square in resized.items()} == {
         size: decode(data, size).tobytes() for size in (160, SIZE, 512)
     }
 
@@ -433,8 +433,8 @@ def test_heavy_files_that_take_most_of_the_room_do_not_wait_for_each_other_for_e
     light = encode(draw(1))
 
     def see(data):
-        with reserve_memory(len(data)) as counted:
-            return decode(data, 5, counted=counted).tobytes()
+        with reserve_memory(len(data)) as reserved:
+            return decode(data, 5, reserved=reserved).tobytes()
 
     threads = ThreadPoolExecutor(8)
     try:
@@ -579,11 +579,11 @@ def test_thousands_of_damaged_pictures_of_every_form_are_pixels_or_a_reason(capf
     ("size", "shape"), [((640, 480), (240, 320)), ((30, 40), (40, 30)), ((320, 320), (320, 320)), ((2000, 3), (1, 320))]
 )
 def test_what_is_shown_to_people_keeps_its_proportions_and_is_never_enlarged(draw, encode, size, shape):
-    assert shrink(encode(draw(1, size=size)), 320).shape == (*shape, 3)
+    assert decode_thumbnail(encode(draw(1, size=size)), 320).shape == (*shape, 3)
 
 
 def test_what_is_shown_to_people_has_the_pixels_that_the_network_sees(draw, encode):
     data = encode(draw(1, size=(500, 500)), "JPEG")
-    np.testing.assert_array_equal(shrink(data, 224), decode(data, 224))
+    np.testing.assert_array_equal(decode_thumbnail(data, 224), decode(data, 224))
     with pytest.raises(UnreadableImageError, match="the file is empty"):
-        shrink(b"", 320)
+        decode_thumbnail(b"", 320)

@@ -61,9 +61,9 @@ def test_a_view_added_later_is_all_that_is_computed_and_ends_in_the_same_bytes(f
     decoded = []
     decode = belt_module.decode_resized
 
-    def noted(data, sizes, *, counted=0):
+    def noted(data, sizes, *, reserved=0):
         decoded.append(sorted(sizes))
-        return decode(data, sizes, counted=counted)
+        return decode(data, sizes, reserved=reserved)
 
     monkeypatch.setattr(belt_module, "decode_resized", noted)
     (folder / "train/dog.1.jpg").write_bytes(b"this is no image")
