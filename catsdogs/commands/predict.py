@@ -109,9 +109,9 @@ def predict(
         shown = [_picture(file) if len(files) <= pictures else None for file in files]
     classes, probabilities = trained.metadata["classes"], trained.scorer.probabilities(features).tolist()
     answers = [
-        Prediction(file.where, None, None, row.reason)
+        Prediction(file.origin, None, None, row.reason)
         if row.features is None
-        else Prediction(file.where, classes[int(probability > 0.5)], probability, picture=picture)
+        else Prediction(file.origin, classes[int(probability > 0.5)], probability, picture=picture)
         for file, row, probability, picture in zip(files, rows, probabilities, shown, strict=True)
     ]
     return answers + [Prediction(path, None, None, reason) for path, reason in broken.items()]
@@ -122,11 +122,11 @@ def _files(given: Given, open_zips: ExitStack, broken: dict[str, str]) -> list[I
         return [image_from_stream(given, "-")]
     path, known = Path(given), len(broken)
     if path.is_dir():
-        files = [replace(f, where=str(Path(given, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
+        files = [replace(f, origin=str(Path(given, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
     elif is_zip(path.name):
         files = _files_of_zip(path, open_zips, broken)
     else:
-        return [replace(image_file(path, (path.name,)), where=str(given))]
+        return [replace(image_file(path, (path.name,)), origin=str(given))]
     images = [file for file in files if not is_skipped(file.parts)]
     if not images and len(broken) == known:
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")

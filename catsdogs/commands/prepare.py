@@ -159,7 +159,7 @@ def prepare(
         },
         written=sum(picture.new for picture in made),
         renumbered=renumbered,
-        unreadable={picture.file.where: picture.reason for picture in made if picture.reason},
+        unreadable={picture.file.origin: picture.reason for picture in made if picture.reason},
         unlabelled=unlabelled,
         skipped=source.skipped,
         seconds=time.perf_counter() - start,
@@ -246,7 +246,7 @@ def _make(folder: Path, picture: _Picture) -> _Picture:
         except UnreadableImageError as error:
             return picture._replace(reason=str(error))
         except MemoryError as error:
-            raise_if_system_error(error, picture.file.where)
+            raise_if_system_error(error, picture.file.origin)
             raise
     _write(path, png.encode(pixels))
     return picture._replace(new=True)

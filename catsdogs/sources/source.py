@@ -1,4 +1,4 @@
-"""Find the images under one path: ids, labels, splits, and how to read the bytes of each."""
+"""List the images of a folder or a zip, with their ids, labels and splits."""
 
 import itertools
 import stat
@@ -14,7 +14,7 @@ from ..errors import CatsDogsError
 from .classes import Classes
 from .files import ImageFile, open_zip, read_error
 from .folders import walk_folder
-from .layout import Placed, is_image, is_skipped, is_zip, place
+from .layout import ImageEntry, is_image, is_skipped, is_zip, read_layout
 from .zips import walk_zip
 
 
@@ -43,7 +43,7 @@ class Source:
     path : str or Path
         A folder or a zip, in any of the layouts that `layout` knows.
     classes, default_classes : pair of str, optional
-        As for `layout.place`.
+        As for `layout.read_layout`.
 
     Attributes
     ----------
@@ -67,12 +67,13 @@ class Source:
         self.path, self._given = Path(path).expanduser(), str(path)
         self._open_zips = ExitStack()
         try:
-            files = list(self._walk())
-            found = place([file.parts for file in files], self._given, classes=classes, default_classes=default_classes)
-            self.classes, self.skipped = found.classes, found.skipped
+            files = list(self._list_files())
+            paths = [file.parts for file in files]
+            layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
+            self.classes, self.skipped = layout.classes, layout.skipped
             self.splits = {
                 split: _split([(p, files[p.position]) for p in members])
-                for split, members in itertools.groupby(found.images, lambda p: p.split)
+                for split, members in itertools.groupby(layout.images, lambda p: p.split)
             }
         except BaseException:
             self._open_zips.close()
@@ -107,7 +108,7 @@ class Source:
         ids, labels, files = zip(*labelled, strict=True)
         return Split(ids, np.array(labels, np.int8), files), len(images) - len(labelled)
 
-    def _walk(self) -> Iterator[ImageFile]:
+    def _list_files(self) -> Iterator[ImageFile]:
         try:
             mode = self.path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
@@ -115,7 +116,7 @@ class Source:
         except OSError as error:
             raise read_error(self.path, error) from error
         if stat.S_ISDIR(mode):
-            yield from self._walk_folder_or_its_zip()
+            yield from self._list_folder()
         elif is_image(self.path.name):
             raise CatsDogsError(
                 f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs predict"
@@ -123,7 +124,7 @@ class Source:
         else:
             yield from walk_zip(open_zip(self.path), str(self.path), (), self._open_zips)
 
-    def _walk_folder_or_its_zip(self) -> Iterator[ImageFile]:
+    def _list_folder(self) -> Iterator[ImageFile]:
         files = list(walk_folder(self.path, self._open_zips))
         zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
         if len(zips) == 1 and all(is_skipped(file.parts) for file in files):
@@ -134,9 +135,9 @@ class Source:
             yield from files
 
 
-def _split(members: list[tuple[Placed, ImageFile]]) -> Split:
+def _split(members: list[tuple[ImageEntry, ImageFile]]) -> Split:
     return Split(
-        ids=tuple(placed.id for placed, _ in members),
-        labels=np.array([placed.label for placed, _ in members], np.int8),
+        ids=tuple(entry.id for entry, _ in members),
+        labels=np.array([entry.label for entry, _ in members], np.int8),
         files=tuple(file for _, file in members),
     )

@@ -1,4 +1,4 @@
-"""An open zip comes in; out go the files in it, each with how to read its bytes. Nothing is unpacked.
+"""List the files of a zip, and read their bytes without unpacking it.
 
 A zip within a zip is read where it lies when it was stored, and through an unnamed temporary file, gone with the
 process, when it was compressed.
@@ -19,8 +19,8 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from ..errors import CatsDogsError
-from .files import MAX_BYTES, ImageFile, is_split_zip, raise_if_system_error
-from .layout import is_image
+from .files import MAX_BYTES, ImageFile, raise_if_system_error
+from .layout import is_image, is_split_zip
 
 _HEADER = b"PK\3\4"
 """What a zip's members begin with, and so a zip that has any (APPNOTE.TXT, 4.3.7)."""
@@ -28,11 +28,11 @@ _HEADER = b"PK\3\4"
 _ENCRYPTED, _NAME_IS_UTF8 = 0x1, 0x800
 """Bits of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
 
-_EXPANSION = 20
-"""How many times its size a zip within a zip may have unpacked: one of photographs hardly grows at all."""
+_MAX_EXPANSION = 20
+"""How many times its compressed size a zip within a zip may have unpacked: one of photographs hardly grows at all."""
 
 # fmt: off
-_UNREADABLE = (
+_ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
     EOFError, MemoryError, OSError, OverflowError, RuntimeError, ValueError,
 )
@@ -41,7 +41,7 @@ _UNREADABLE = (
 
 
 def walk_zip(
-    file: BinaryIO, where: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
+    file: BinaryIO, origin: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
 ) -> Iterator[ImageFile]:
     """Yield every file of a zip, and of the zips within that are named like a split.
 
@@ -49,8 +49,8 @@ def walk_zip(
     ----------
     file : file
         The zip.
-    where : str
-        What it is, for messages.
+    origin : str
+        The zip's path, for messages.
     parts : tuple of str
         Where it lies below the source.
     open_zips : ExitStack
@@ -64,46 +64,46 @@ def walk_zip(
         It is no zip, or cut short, or one within it is.
     """
     open_zips.enter_context(file)
-    archive = open_zips.enter_context(_open_archive(file, where))
+    archive = open_zips.enter_context(_open_archive(file, origin))
     members = [(member, PurePosixPath(_name_of(member))) for member in archive.infolist()]
     parents = {path.parent for _, path in members}
     folders = {str(folder).lower() for parent in parents for folder in (parent, *parent.parents)}
     for member, path in members:
-        inside = (*parts, *path.parts)
-        if not inside or (_is_folder(member) and not is_image(path.name)):
+        member_parts = (*parts, *path.parts)
+        if not member_parts or (_is_folder(member) and not is_image(path.name)):
             continue
         if depth == 0 and is_split_zip(path, folders):
             inner = _open_inner(file, archive, member)
-            yield from walk_zip(inner, f"{where}/{path}", (*inside[:-1], path.stem), open_zips, depth=1)
+            yield from walk_zip(inner, f"{origin}/{path}", (*member_parts[:-1], path.stem), open_zips, depth=1)
         else:
-            read = partial(_read_member, archive, member, f"{where}/{path}")
-            yield ImageFile(inside, f"{where}/{path}", read, partial(_size, member))
+            read = partial(_read_member, archive, member, f"{origin}/{path}")
+            yield ImageFile(member_parts, f"{origin}/{path}", read, partial(_size, member))
 
 
-def _open_archive(file: BinaryIO, where: str) -> zipfile.ZipFile:
+def _open_archive(file: BinaryIO, origin: str) -> zipfile.ZipFile:
     """Open a zip by its table, the central directory, which stands at its end (APPNOTE.TXT, 4.3.12)."""
     has_members = False
     try:
         file.seek(0)
         has_members = file.read(len(_HEADER)) == _HEADER
         archive = zipfile.ZipFile(file)
-    except _UNREADABLE as error:
-        raise_if_system_error(error, where)
+    except _ZIP_ERRORS as error:
+        raise_if_system_error(error, origin)
         if has_members:
-            raise _cut_short(where) from error
+            raise _cut_short(origin) from error
         raise CatsDogsError(
-            f"{where} is not a zip ({error})", "Download it again, or give a folder of images"
+            f"{origin} is not a zip ({error})", "Download it again, or give a folder of images"
         ) from error
     # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one.
     if has_members and all(member.header_offset for member in archive.infolist()):
         archive.close()
-        raise _cut_short(where)
+        raise _cut_short(origin)
     return archive
 
 
-def _cut_short(where: str) -> CatsDogsError:
+def _cut_short(origin: str) -> CatsDogsError:
     return CatsDogsError(
-        f"{where} is cut short or damaged: there is no valid central directory at its end", "Download it again"
+        f"{origin} is cut short or damaged: there is no valid central directory at its end", "Download it again"
     )
 
 
@@ -119,7 +119,7 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
     return _name_of(member).endswith("/")
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, origin: str) -> bytes:
     if _is_folder(member):
         raise OSError("it is a folder")
     if member.file_size > MAX_BYTES:
@@ -128,8 +128,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) 
         raise OSError("it is encrypted")
     try:
         return archive.read(member)
-    except _UNREADABLE as error:
-        raise_if_system_error(error, where)
+    except _ZIP_ERRORS as error:
+        raise_if_system_error(error, origin)
         raise OSError(f"the zip is damaged here: {error}") from error
 
 
@@ -141,7 +141,7 @@ def _size(member: zipfile.ZipInfo) -> int:
 def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
     """Return a zip's member as a seekable file: in place if it was stored, through a spool if compressed."""
     spool = None
-    if member.file_size > max(MAX_BYTES, _EXPANSION * member.compress_size):
+    if member.file_size > max(MAX_BYTES, _MAX_EXPANSION * member.compress_size):
         raise CatsDogsError(
             f"{member.filename} within the zip says that {member.compress_size:,} bytes unpack to {member.file_size:,}",
             "That is no zip of photographs: fetch it from a place that you trust",
@@ -153,11 +153,11 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
                 file.seek(member.header_offset + 26)
                 name, extra = struct.unpack("<HH", file.read(4))
                 start = member.header_offset + 30 + name + extra
-                return io.BufferedReader(_Window(file, start, member.file_size))
+                return io.BufferedReader(_SectionReader(file, start, member.file_size))
             spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller's stack
             while block := packed.read1(1 << 20):  # type: ignore[attr-defined]  # typeshed has it as any file
                 spool.write(block)
-    except _UNREADABLE as error:
+    except _ZIP_ERRORS as error:
         if spool:
             spool.close()
         # Damage, too, may be an OSError: it has no number, or is a seek to before the start.
@@ -173,7 +173,7 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
     return spool
 
 
-class _Window(io.RawIOBase):
+class _SectionReader(io.RawIOBase):
     """Part of an open file as a file of its own; positions are its own, so threads do not meet."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:

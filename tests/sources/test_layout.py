@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from catsdogs.errors import CatsDogsError
 from catsdogs.sources.classes import CLASSES
-from catsdogs.sources.layout import SUFFIXES, place
+from catsdogs.sources.layout import SUFFIXES, read_layout
 
 
 def placed(*paths, **options):
     """Return {path: (split, id, label)} and how many were passed over."""
-    found = place([tuple(path.split("/")) for path in paths], "the source", **options)
+    found = read_layout([tuple(path.split("/")) for path in paths], "the source", **options)
     return {paths[p.position]: (p.split, p.id, p.label) for p in found.images}, found.skipped
 
 
@@ -194,7 +194,7 @@ def test_folders_within_the_split_come_before_names_and_names_before_folders_aro
 
 
 def classes_of(*paths, **options):
-    return place([tuple(path.split("/")) for path in paths], "the source", **options).classes
+    return read_layout([tuple(path.split("/")) for path in paths], "the source", **options).classes
 
 
 @pytest.mark.parametrize(
