@@ -14,8 +14,8 @@ from catsdogs.images.codecs import FORMATS, PIXELS
 from catsdogs.images.decoding import SIZE, decode
 
 
-def test_the_pixels_are_said_to_be_those_of_a_pillow_that_squashes_so(encode):
-    """A Pillow that squashes otherwise must be told apart by `PIXELS`: look, before the next one is let in here."""
+def test_the_pixels_are_said_to_be_those_of_a_pillow_that_resizes_so(encode):
+    """A Pillow that resizes otherwise must be told apart by `PIXELS`: look, before the next one is let in here."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (290, 154, 3), np.uint8))
     major = PIL.__version__.partition(".")[0]
     first = {"12": (SIZE, image.height), "13": (image.width, SIZE)}[major]
@@ -75,16 +75,17 @@ def test_those_remarks_are_there_to_be_kept_away(tmp_path, draw, encode):
 import io, pathlib, sys
 from PIL import Image
 for path in sys.argv[1:]:
+    print("====", pathlib.Path(path).name, file=sys.stderr, flush=True)
     try:
         Image.open(io.BytesIO(pathlib.Path(path).read_bytes())).load()
     except Exception:
         pass
 """
-    said = {}
     for name, data in remarkable(draw, encode).items():
         (tmp_path / name).write_bytes(data)
-        command = [sys.executable, "-W", "always", "-c", script, tmp_path / name]
-        said[name] = subprocess.run(command, capture_output=True, text=True).stderr
+    command = [sys.executable, "-W", "always", "-c", script, *tmp_path.iterdir()]
+    parts = subprocess.run(command, capture_output=True, text=True).stderr.split("==== ")[1:]
+    said = {name: text for name, _, text in (part.partition("\n") for part in parts)}
     assert "Warning" in said["bomb"]
     assert "LZWDecode" in said["broken LZW"] or "tempfile.tif" in said["broken LZW"]
     assert "More samples per pixel" in said["many samples"]

@@ -33,7 +33,7 @@ def bicubic(length, size):
 
 
 @pytest.mark.parametrize("size", [(640, 480), (91, 333), (224, 224), (30, 20), (1, 1), (1, 3000), (3000, 1)])
-def test_an_image_is_squashed_to_the_square_by_antialiased_bicubic(draw, encode, size):
+def test_an_image_is_resized_to_the_square_by_antialiased_bicubic(draw, encode, size):
     image = draw(3, size=size)
     rows, columns = bicubic(size[1], SIZE), bicubic(size[0], SIZE)
     want = np.einsum("yh,hwc,xw->yxc", rows, np.asarray(image, float), columns, optimize=True)
@@ -142,7 +142,7 @@ def test_what_does_not_decode_has_a_reason(draw, encode, data, reason):
         decode(data(encode, draw(8, size=(300, 200))))
 
 
-def test_squares_of_one_decoding_are_those_of_one_each(draw, encode):
+def test_several_sizes_of_one_decoding_are_those_of_one_each(draw, encode):
     data = encode(draw(1, size=(300, 200)).convert("RGBA"))
     resized = decode_resized(data, (160, SIZE, 512))
     assert {size: square.tobytes() for size, square in resized.items()} == {
@@ -162,8 +162,8 @@ def test_threads_decode_what_one_thread_decodes(draw, encode):
 FORMS = st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
 
 
-def test_damaged_bytes_are_pixels_or_a_reason_and_never_a_word_on_the_terminal(draw, encode, capfd):
-    @settings(max_examples=300)
+def test_damaged_bytes_are_pixels_or_a_reason_and_nothing_is_printed(draw, encode, capfd):
+    @settings(max_examples=3 * settings.default.max_examples)
     @given(FORMS, st.sampled_from(["RGB", "L", "P", "1"]), st.data())
     def attempt(form, mode, data):
         image = draw(2).convert("L" if (form, mode) == ("JPEG", "P") else mode)
@@ -192,10 +192,11 @@ def test_a_thread_decodes_a_hundred_photographs_a_second(draw, encode):
     assert 30 / (time.thread_time() - start) > 100
 
 
-def test_thousands_of_damaged_pictures_of_every_form_are_pixels_or_a_reason(capfd):
-    verdicts = [verdict(data) for data in itertools.islice(mutants(0), 4000)]
+@pytest.mark.parametrize("count", [1200, pytest.param(4000, marks=pytest.mark.slow)])
+def test_damaged_pictures_of_every_form_are_pixels_or_a_reason(capfd, count):
+    verdicts = [verdict(data) for data in itertools.islice(mutants(0), count)]
     decoded = verdicts.count("pixels")
-    assert 400 < decoded < 3600  # neither is all refused, nor is the damage too small to be seen
+    assert 0.1 * count < decoded < 0.9 * count  # neither is all refused, nor is the damage too small to be seen
     assert len({reason.split(":")[0] for reason in verdicts}) > 3
     assert capfd.readouterr() == ("", "")
 
@@ -203,11 +204,11 @@ def test_thousands_of_damaged_pictures_of_every_form_are_pixels_or_a_reason(capf
 @pytest.mark.parametrize(
     ("size", "shape"), [((640, 480), (240, 320)), ((30, 40), (40, 30)), ((320, 320), (320, 320)), ((2000, 3), (1, 320))]
 )
-def test_what_is_shown_to_people_keeps_its_proportions_and_is_never_enlarged(draw, encode, size, shape):
+def test_a_thumbnail_keeps_its_proportions_and_is_never_enlarged(draw, encode, size, shape):
     assert decode_thumbnail(encode(draw(1, size=size)), 320).shape == (*shape, 3)
 
 
-def test_what_is_shown_to_people_has_the_pixels_that_the_network_sees(draw, encode):
+def test_a_thumbnail_has_the_pixels_that_the_network_sees(draw, encode):
     data = encode(draw(1, size=(500, 500)), "JPEG")
     np.testing.assert_array_equal(decode_thumbnail(data, 224), decode(data, 224))
     with pytest.raises(UnreadableImageError, match="the file is empty"):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from support.pictures import bomb
 
-from catsdogs.images import decoding
+from catsdogs.images import decoding, memory
 from catsdogs.images.decoding import SIZE, UnreadableImageError, decode, decode_resized
 from catsdogs.images.memory import MEMORY_BUDGET, _has_one_scan, reserve_memory
 
@@ -23,7 +23,7 @@ def test_a_decompression_bomb_is_unreadable(encode, size):
         decode(bomb(encode, *size))
 
 
-def test_the_largest_of_several_squares_decides_whether_there_is_room(draw, encode, monkeypatch):
+def test_the_largest_size_decides_whether_there_is_memory_enough(draw, encode, monkeypatch):
     monkeypatch.setattr(decoding, "MEMORY_BUDGET", 2 << 20)
     data = encode(draw(1, size=(1, 2_000)).convert("L"))
     assert decode_resized(data, (160, SIZE)).keys() == {160, SIZE}
@@ -37,8 +37,15 @@ def test_a_limit_of_pixels_that_a_user_lifted_for_pillow_is_kept_here(encode, mo
         decode(bomb(encode, 20_000, 20_000))
 
 
-def test_an_image_that_pillow_only_warns_of_is_decoded(encode):
-    assert (decode(encode(Image.new("L", (9_500, 9_500), 77), compress_level=1), 5) == 77).all()
+@pytest.mark.parametrize(
+    ("side", "limit"), [(120, 10_000), pytest.param(9_500, Image.MAX_IMAGE_PIXELS, marks=pytest.mark.slow)]
+)
+def test_an_image_that_pillow_only_warns_of_is_decoded(encode, monkeypatch, side, limit):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    data = encode(Image.new("L", (side, side), 77), compress_level=1)
+    with pytest.warns(Image.DecompressionBombWarning), Image.open(io.BytesIO(data)):
+        pass
+    assert (decode(data, 5) == 77).all()
 
 
 def test_too_little_memory_is_not_taken_for_a_bad_image(tmp_path, encode):
@@ -113,7 +120,7 @@ print(peak() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process took at its peak")
-def test_the_largest_images_of_every_kind_decoded_by_threads_take_a_gibibyte_in_all(tmp_path, encode):
+def test_the_largest_images_of_every_kind_take_a_gibibyte_in_all_threads(tmp_path, encode):
     grey = Image.linear_gradient("L")
     for name, (mode, size, form, options) in LARGE.items():
         exif = Image.Exif()
@@ -127,8 +134,14 @@ def test_the_largest_images_of_every_kind_decoded_by_threads_take_a_gibibyte_in_
     assert max(*alone, together) < 1 << 30
 
 
-def test_heavy_files_that_take_most_of_the_room_do_not_wait_for_each_other_for_ever(draw, encode):
-    heavy = encode(Image.new("L", (11_000, 11_000), 77), compress_level=1).ljust(250 << 20, b"\0")
+@pytest.mark.parametrize("smaller", [64, pytest.param(1, marks=pytest.mark.slow)])
+def test_heavy_files_never_wait_for_each_other_for_ever(draw, encode, monkeypatch, smaller):
+    """Two of them take more than all the memory there is; or so many times less, and there is as much less."""
+    for limit in ("MEMORY_BUDGET", "_HEAVY_FILE"):
+        monkeypatch.setattr(memory, limit, getattr(memory, limit) // smaller)
+    side = int(11_000 / smaller**0.5)
+    heavy = encode(Image.new("L", (side, side), 77), compress_level=1).ljust((250 << 20) // smaller, b"\0")
+    assert memory.MEMORY_BUDGET / 2 < len(heavy) + 4 * side**2 < memory.MEMORY_BUDGET
     light = encode(draw(1))
 
     def see(data):

@@ -28,7 +28,7 @@ def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path, zipped):
         source.splits["test"].files[0].read()
 
 
-def test_what_is_named_like_an_image_and_is_none_is_a_reason_without_the_path(tmp_path):
+def test_what_is_no_file_is_a_reason_without_the_path(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "folder.jpg/within.jpg").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe.jpg")

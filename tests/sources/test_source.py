@@ -22,7 +22,7 @@ def test_kaggles_download_is_read_as_it_comes(tmp_path, kaggle_zip, expected, ou
     assert contents(path) == expected
 
 
-def test_the_form_of_the_source_changes_neither_ids_nor_order_nor_labels_nor_bytes(
+def test_the_form_of_the_source_changes_no_id_order_label_or_byte(
     tmp_path, kaggle_zip, pictures, zipped, write_folder, expected
 ):
     train, test = of_split(pictures, "train"), of_split(pictures, "test")
@@ -65,7 +65,7 @@ def test_each_of_kaggles_two_zips_is_read_alone(tmp_path, pictures, zipped, expe
     assert contents(path) == {split: expected[split]}
 
 
-def test_microsofts_pet_images_are_read_and_what_else_lies_there_is_counted(tmp_path, pictures, zipped):
+def test_microsofts_pet_images_are_read_and_other_files_are_counted(tmp_path, pictures, zipped):
     picture = pictures["test/1.jpg"]
     files = {f"PetImages/{kind}/{number}.jpg": picture for kind in ("Cat", "Dog") for number in (0, 666, 11)}
     others = ("PetImages/Cat/Thumbs.db", "__MACOSX/PetImages/Cat/._0.jpg", "PetImages/.DS_Store", "readme[1].txt")
