@@ -1,11 +1,16 @@
 """Pictures drawn from seeds, and the folders and zips that they lie in: what tests read instead of stored images."""
 
+import gc
 import io
 import os
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+if not os.environ.get("CI"):
+    # Before NumPy is imported: the threads of its BLAS wait for each other busily, which doubles the processor time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -41,6 +46,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     quick = config.option.dist == "loadfile" and config.option.markexpr == "not slow"
     return OneImportOfKeras(config, log) if quick else None
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported by now out of every later collection of garbage: `extract` asks for one each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _draw(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:

@@ -30,7 +30,7 @@ from ..backbone.hardware import processor_name
 from ..cache import CacheWriter, digest, read_manifest
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode
-from ..images.views import FIRST
+from ..images.views import DEFAULT_VIEW
 from ..inference.loading import decoding_threads
 from ..inference.plan import ComputeOptions, provenance_of, resolve
 from ..locks import write_lock
@@ -141,7 +141,7 @@ def benchmark(
             told(f"{engine} in {precision}", 0, 0)
             artifacts, how = (
                 Path(scratch, f"{engine}-{precision}"),
-                ComputeOptions(views=[FIRST.name], engine=engine, precision=precision),
+                ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision),
             )
             try:
                 done = extract(folder, artifacts=artifacts, weights=chosen.spec, compute=how)
@@ -185,7 +185,7 @@ def _backbone_of(artifacts: Path, chosen: Weights, how: ComputeOptions) -> Backb
     """Load what computed the features that are there: of int8 its very network."""
     features = Artifacts(artifacts).features
     made = resolve(features, read_manifest(features), weights=chosen, compute=how)
-    return load(chosen, (FIRST.size,), engine=made.engine, precision=made.precision, network=made.network)
+    return load(chosen, (DEFAULT_VIEW.size,), engine=made.engine, precision=made.precision, network=made.network)
 
 
 def _copy_some(source: Source, folder: Path, images: int) -> list[str]:
@@ -239,7 +239,7 @@ def _write(
         CacheWriter(
             Artifacts(root).features,
             provenance_of(chosen, backbone),
-            (FIRST.name,),
+            (DEFAULT_VIEW.name,),
             {"test": (names, np.full(len(names), -1, np.int8))},
         ) as cache,
     ):
@@ -263,4 +263,4 @@ def _waited(done: Extraction, backbone: Backbone) -> dict[str, float]:
 def _recipe(chosen: Weights, folder: Path, names: Sequence[str]) -> float | None:
     if find_spec("tensorflow") is None or not all(name.endswith(_RECIPE_READS) for name in names):
         return None
-    return keras_recipe(chosen, folder, FIRST.size)
+    return keras_recipe(chosen, folder, DEFAULT_VIEW.size)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..artifacts import Artifacts, ArtifactsPath
 from ..backbone import Backbone, choose_weights
 from ..cache import CacheWriter, DamagedError, count_duplicates, load_duplicates, read_manifest, write_network
-from ..errors import CatsDogsError, printable
+from ..errors import CatsDogsError
 from ..images.views import View
 from ..inference.batches import Row, compute_rows
 from ..inference.plan import ComputeOptions, provenance_of, resolve
@@ -63,8 +63,6 @@ class Extraction:
         Images a second, from the first stored batches to the last; None where there were few more.
     stages : dict of str to float
         Seconds of work in reading, decoding, computing and writing, those of all threads together.
-    cut_short : tuple of str
-        Zips of which the end is missing: there may have been more images in them.
     int8_similarity : dict of str to float
         Of int8, as `calibration.load_int8` has it: how near to float32 it was on a sample.
     """
@@ -82,7 +80,6 @@ class Extraction:
     seconds: float
     rate: float | None
     stages: dict[str, float] = field(default_factory=dict)
-    cut_short: tuple[str, ...] = ()
     int8_similarity: dict[str, float] = field(default_factory=dict)
 
 
@@ -146,8 +143,6 @@ def extract(
         _in_background(lambda: planned.load(files, progress=progress), at_once=at_once) as backbone,
         Source(data, classes=asked, default_classes=default_classes) as source,
     ):
-        for path in source.cut_short:
-            _log.info("%s is cut short: images may be missing", printable(path))
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         places = [(split, row) for split, (ids, _) in wanted.items() for row in range(len(ids))]
         files += [file for images in source.splits.values() for file in images.files]
@@ -190,7 +185,6 @@ def extract(
             seconds=0.0,
             rate=_rate(stored, backbone().batch * backbone().streams) if stored else None,
             stages=meter.seconds,
-            cut_short=source.cut_short,
             int8_similarity=cache.int8_similarity,
         )
         device = backbone().device if stored else ""
@@ -234,7 +228,7 @@ def _raise_on_unreadable(
     for row in rows:
         if row.features is None and (reason := row.reason or cache.reason(*places[row.position])):
             raise CatsDogsError(
-                f"{files[row.position].where} is unreadable: {reason}",
+                f"{files[row.position].origin} is unreadable: {reason}",
                 "Mend it, take it away, or leave out --fail-fast; what is done is kept",
             )
         yield row

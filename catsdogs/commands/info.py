@@ -18,7 +18,7 @@ from ..cache import (
 )
 from ..errors import CatsDogsError
 from ..head.staleness import head_staleness, submission_staleness
-from ..images.decoding import PIXELS
+from ..images.codecs import PIXELS
 from ..storage import NOTE, read_json
 
 

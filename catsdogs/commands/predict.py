@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BufferedIOBase
 from pathlib import Path
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
 from ..errors import CatsDogsError
-from ..images.decoding import UnreadableImageError, shrink
+from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
 from ..progress import Progress
-from ..sources import ImageFile, OpenZips, image_file, image_from_stream, open_zip, walk_folder, walk_zip
+from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
 from ..sources.layout import is_skipped, is_zip
 
 Given = str | Path | BufferedIOBase
@@ -89,8 +90,7 @@ def predict(
     Returns
     -------
     list of Prediction
-        In the order given; a folder's or a zip's images in natural order. Last, zips that cannot be opened, or are
-        cut short.
+        In the order given; a folder's or a zip's images in natural order. Last, zips that cannot be opened.
 
     Raises
     ------
@@ -102,32 +102,31 @@ def predict(
     backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
     views = parse_views(trained.metadata["views"])
     given = [images] if isinstance(images, str | Path | BufferedIOBase) else images
-    with OpenZips() as open_zips:
+    with ExitStack() as open_zips:
         broken: dict[str, str] = {}
         files = [file for path in given for file in _files(path, open_zips, broken)]
         rows, features = compute_all(files, backbone, views, "predicting", progress=progress)
         shown = [_picture(file) if len(files) <= pictures else None for file in files]
     classes, probabilities = trained.metadata["classes"], trained.scorer.probabilities(features).tolist()
     answers = [
-        Prediction(file.where, None, None, row.reason)
+        Prediction(file.origin, None, None, row.reason)
         if row.features is None
-        else Prediction(file.where, classes[int(probability > 0.5)], probability, picture=picture)
+        else Prediction(file.origin, classes[int(probability > 0.5)], probability, picture=picture)
         for file, row, probability, picture in zip(files, rows, probabilities, shown, strict=True)
     ]
-    broken |= dict.fromkeys(open_zips.cut, "it is cut short: images may be missing")
     return answers + [Prediction(path, None, None, reason) for path, reason in broken.items()]
 
 
-def _files(given: Given, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
+def _files(given: Given, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     if not isinstance(given, str | Path):
         return [image_from_stream(given, "-")]
     path, known = Path(given), len(broken)
     if path.is_dir():
-        files = [replace(f, where=str(Path(given, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
+        files = [replace(f, origin=str(Path(given, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
     elif is_zip(path.name):
         files = _files_of_zip(path, open_zips, broken)
     else:
-        return [replace(image_file(path, (path.name,)), where=str(given))]
+        return [replace(image_file(path, (path.name,)), origin=str(given))]
     images = [file for file in files if not is_skipped(file.parts)]
     if not images and len(broken) == known:
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")
@@ -135,7 +134,7 @@ def _files(given: Given, open_zips: OpenZips, broken: dict[str, str]) -> list[Im
     return sorted(images, key=lambda file: (key("/".join(file.parts)), file.parts))
 
 
-def _files_of_zip(path: Path, open_zips: OpenZips, broken: dict[str, str]) -> list[ImageFile]:
+def _files_of_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     files: list[ImageFile] = []
     try:
         files.extend(walk_zip(open_zip(path), str(path), (), open_zips))
@@ -146,6 +145,6 @@ def _files_of_zip(path: Path, open_zips: OpenZips, broken: dict[str, str]) -> li
 
 def _picture(file: ImageFile) -> NDArray[np.uint8] | None:
     try:
-        return shrink(file.read(), _PICTURE)
+        return decode_thumbnail(file.read(), _PICTURE)
     except (OSError, UnreadableImageError):
         return None

@@ -24,7 +24,9 @@ from ..cache import digest
 from ..errors import CatsDogsError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
 from ..images import png
-from ..images.decoding import PIXELS, SIZE, UnreadableImageError, decode, reserve_memory
+from ..images.codecs import PIXELS
+from ..images.decoding import SIZE, UnreadableImageError, decode
+from ..images.memory import reserve_memory
 from ..locks import write_lock
 from ..progress import Progress
 from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason
@@ -62,8 +64,6 @@ class Preparation:
         Files that are no images, or lie outside of the splits or classes.
     seconds : float
         Wall time.
-    cut_short : tuple of str
-        Zips of which the end is missing: there may have been more images in them.
     """
 
     folder: Path
@@ -76,7 +76,6 @@ class Preparation:
     unlabelled: int
     skipped: int
     seconds: float
-    cut_short: tuple[str, ...] = ()
 
 
 class _Picture(NamedTuple):
@@ -160,11 +159,10 @@ def prepare(
         },
         written=sum(picture.new for picture in made),
         renumbered=renumbered,
-        unreadable={picture.file.where: picture.reason for picture in made if picture.reason},
+        unreadable={picture.file.origin: picture.reason for picture in made if picture.reason},
         unlabelled=unlabelled,
         skipped=source.skipped,
         seconds=time.perf_counter() - start,
-        cut_short=source.cut_short,
     )
     _log.info("%d of %d pictures written in %.1f s", done.written, len(there), done.seconds)
     return done
@@ -235,20 +233,20 @@ def _identity(pictures: Sequence[_Picture]) -> str:
 def _make(folder: Path, picture: _Picture) -> _Picture:
     """Put the picture into its place, unless it is there and whole."""
     path = folder / picture.name
-    if picture.reason or png.is_intact(path, SIZE):
+    if picture.reason or png.is_valid(path, SIZE):
         return picture
-    with reserve_memory(picture.file.size()) as counted:
+    with reserve_memory(picture.file.size()) as reserved:
         try:
             data = picture.file.read()
             if digest(data).tobytes() != picture.digest:
                 return picture._replace(reason="it has changed while it was read")
-            pixels = decode(data, counted=counted)
+            pixels = decode(data, reserved=reserved)
         except OSError as error:
             return picture._replace(reason=unreadable_reason(error))
         except UnreadableImageError as error:
             return picture._replace(reason=str(error))
         except MemoryError as error:
-            raise_if_system_error(error, picture.file.where)
+            raise_if_system_error(error, picture.file.origin)
             raise
     _write(path, png.encode(pixels))
     return picture._replace(new=True)

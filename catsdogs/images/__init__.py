@@ -1,1 +1,1 @@
-"""Decode image files into resized RGB arrays."""
+"""Decode image files into resized RGB arrays, and encode them as PNG."""

@@ -1,4 +1,4 @@
-"""Names of views come in, such as "224" and "224m"; out goes what is computed of an image for each."""
+"""Parse the names of views, the sizes and reflections of an image that features are computed for."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -35,17 +35,17 @@ class View:
         """Its name in files and options."""
         return f"{self.size}{'m' if self.mirrored else ''}"
 
-    def of(self, squares: dict[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Return its pixels, of shape (size, size, 3), uint8, of an image's squares by their size."""
-        return squares[self.size][:, ::-1] if self.mirrored else squares[self.size]
+    def of(self, resized: dict[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return its pixels, of shape (size, size, 3), uint8, of an image resized to each size."""
+        return resized[self.size][:, ::-1] if self.mirrored else resized[self.size]
 
 
-FIRST = View()
+DEFAULT_VIEW = View()
 """The images as they are, in the size that the network was trained on."""
 
 
 def sizes_of(views: Iterable[View]) -> list[int]:
-    """Return the sides of the squares that views are made of, ascending, each once."""
+    """Return the sizes that an image is resized to for these views, ascending, each once."""
     return sorted({view.size for view in views})
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import digest
-from ..images.decoding import UnreadableImageError, decode_resized, reserve_memory
+from ..images.decoding import UnreadableImageError, decode_resized
+from ..images.memory import reserve_memory
 from ..images.views import View, sizes_of
 from ..sources import ImageFile, raise_if_system_error, unreadable_reason
 from .timing import StageTimer
@@ -59,7 +60,7 @@ def load_image(
     position: int,
 ) -> LoadedImage:
     """Read and digest a file, and decode it once for all the views that it lacks."""
-    with reserve_memory(files[position].size()) as counted:
+    with reserve_memory(files[position].size()) as reserved:
         try:
             with meter.time("read"):
                 data = files[position].read()
@@ -71,11 +72,11 @@ def load_image(
             return LoadedImage(position, identity, {})
         try:
             with meter.time("decode"):
-                resized = decode_resized(data, sizes_of(views), counted=counted)
+                resized = decode_resized(data, sizes_of(views), reserved=reserved)
         except UnreadableImageError as error:
             return LoadedImage(position, identity, {}, str(error))
         except MemoryError as error:
-            raise_if_system_error(error, files[position].where)
+            raise_if_system_error(error, files[position].origin)
             raise
     return LoadedImage(position, identity, {view: view.of(resized) for view in views})
 

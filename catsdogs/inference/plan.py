@@ -10,8 +10,8 @@ from ..artifacts import Artifacts
 from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights, load
 from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network
 from ..errors import CatsDogsError
-from ..images.decoding import PIXELS
-from ..images.views import FIRST, View, parse_views, sizes_of
+from ..images.codecs import PIXELS
+from ..images.views import DEFAULT_VIEW, View, parse_views, sizes_of
 from ..progress import Progress
 from ..sources import ImageFile
 from .calibration import load_int8, stored_network
@@ -194,4 +194,4 @@ def _views(manifest: Manifest | None, compute: ComputeOptions) -> tuple[View, ..
         return parse_views(compute.views)
     if manifest and manifest.provenance.pixels != UNKNOWN:
         return parse_views(manifest.views)
-    return (FIRST,)
+    return (DEFAULT_VIEW,)

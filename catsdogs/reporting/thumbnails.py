@@ -12,7 +12,8 @@ from PIL import Image
 
 from ..cache import digest
 from ..errors import CatsDogsError
-from ..images.decoding import UnreadableImageError, reserve_memory, shrink
+from ..images.decoding import UnreadableImageError, decode_thumbnail
+from ..images.memory import reserve_memory
 from ..progress import Progress
 from ..sources import ImageFile, Source, unreadable_reason
 from .findings import Findings, Key
@@ -116,11 +117,11 @@ def _find(
 
 def _cut(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
     try:
-        with reserve_memory(file.size()) as counted:
+        with reserve_memory(file.size()) as reserved:
             data = file.read()
             if digest(data).tobytes() != expected:
                 return Thumbnail(reason="its file has changed since")
-            pixels = shrink(data, SIDE, counted=counted)
+            pixels = decode_thumbnail(data, SIDE, reserved=reserved)
     except UnreadableImageError as error:
         return Thumbnail(reason=str(error))
     except CatsDogsError as error:

@@ -3,11 +3,10 @@
 from .files import ImageFile, image_file, image_from_stream, open_zip, raise_if_system_error, unreadable_reason
 from .folders import walk_folder
 from .source import Source, Split
-from .zips import OpenZips, walk_zip
+from .zips import walk_zip
 
 __all__ = [
     "ImageFile",
-    "OpenZips",
     "Source",
     "Split",
     "image_file",

@@ -1,4 +1,4 @@
-"""Names come in, those of folders or those that somebody gave; out goes which two classes there are.
+"""Parse the names of the two classes, or choose them from the names of folders.
 
 A label is a position in the pair: 0 or 1, and -1 is unknown.
 """
@@ -31,15 +31,15 @@ def parse_classes(given: str | Sequence[str]) -> Classes:
     )
 
 
-def choose_classes(found: Sequence[str], where: str, *, default_classes: Classes | None = None) -> Classes:
+def choose_classes(found: Sequence[str], origin: str, *, default_classes: Classes | None = None) -> Classes:
     """Return the two classes of a source of which nobody said them.
 
     Parameters
     ----------
     found : sequence of str
         What its class folders are named, in order; empty where there are none.
-    where : str
-        The source's name, for messages.
+    origin : str
+        The source's path, for messages.
     default_classes : pair of str, optional
         The classes of what is there already. They count where the folders say nothing else.
 
@@ -54,8 +54,8 @@ def choose_classes(found: Sequence[str], where: str, *, default_classes: Classes
         return CLASSES
     if len(found) > 2:
         raise CatsDogsError(
-            f"{where} holds {len(found)} folders that may be classes: {', '.join(found)}",
-            f"Name two of them, such as --classes {found[0]},{found[1]}: the others are then passed over; images "
+            f"{origin} holds {len(found)} folders that may be classes: {', '.join(found)}",
+            f"Name two of them, such as --classes {found[0]},{found[1]}: the others are then skipped; images "
             "without labels belong into test/",
         )
     first, second = found

@@ -1,27 +1,26 @@
-"""A path comes in; out goes how to open it as a file and nothing else: no folder, no pipe that would wait."""
+"""Open image files and zips, regular files only, and tell a failing machine from a bad file."""
 
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedIOBase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import CatsDogsError
-from .layout import is_split_name, is_zip
 
 MAX_BYTES = 1 << 28
-"""A single image's file may hold this many bytes (256 MiB); more is not read into memory."""
+"""Most bytes that an image's file may hold (256 MiB); a larger one is not read into memory."""
 
 
-_OF_THE_MACHINE = (
+_SYSTEM_ERRORS = (
     *(errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN, errno.ECONNRESET),
 )
-"""What a disk, a connection or a system says that fails, and not one file: the next would fare no better."""
+"""Errors of a disk, a connection or a system rather than of one file: the next file would have them too."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class ImageFile:
     ----------
     parts : tuple of str
         Its path below the source; a zip within counts as a folder with the zip's stem as its name.
-    where : str
-        Where it is, as a person would write it.
+    origin : str
+        Its path as a person would write it, for messages; within a zip, the zip's path and the member's name.
     read : callable
         Returns its bytes; raises OSError with a reason where that cannot be done, and CatsDogsError where the
         machine fails rather than the file.
@@ -42,7 +41,7 @@ class ImageFile:
     """
 
     parts: tuple[str, ...]
-    where: str
+    origin: str
     read: Callable[[], bytes]
     size: Callable[[], int]
 
@@ -52,8 +51,8 @@ def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
     return ImageFile(parts, str(path), partial(read_file, path), partial(_size, path))
 
 
-def image_from_stream(content: BufferedIOBase, where: str) -> ImageFile:
-    """Return what an open file still holds as an image that is called `where`; it is read at once, as pipes are."""
+def image_from_stream(content: BufferedIOBase, origin: str) -> ImageFile:
+    """Return what an open file still holds as an image that is called `origin`; it is read at once, as pipes are."""
     data = content.read(MAX_BYTES + 1)
 
     def read() -> bytes:
@@ -61,7 +60,7 @@ def image_from_stream(content: BufferedIOBase, where: str) -> ImageFile:
             raise OSError(f"it holds more than {MAX_BYTES:,} bytes")
         return data
 
-    return ImageFile((where,), where, read, lambda: len(data))
+    return ImageFile((origin,), origin, read, lambda: len(data))
 
 
 def _size(path: Path) -> int:
@@ -90,7 +89,7 @@ def unreadable_reason(error: OSError) -> str:
     return f"it cannot be read: {error.strerror or error}"
 
 
-def raise_if_system_error(error: BaseException, where: str) -> None:
+def raise_if_system_error(error: BaseException, origin: str) -> None:
     """Refuse to take for a bad image what a failing machine makes of a good one: it may pass.
 
     Raises
@@ -100,12 +99,12 @@ def raise_if_system_error(error: BaseException, where: str) -> None:
     """
     if isinstance(error, MemoryError):
         raise CatsDogsError(
-            f"there is not enough memory to read {where}",
+            f"there is not enough memory to read {origin}",
             "What is done is kept: make some free, or take that image away, and run the same command again",
         ) from error
-    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
         raise CatsDogsError(
-            f"{where} cannot be read ({error.strerror})",
+            f"{origin} cannot be read ({error.strerror})",
             "What is done is kept: see to the disk or the connection, and run the same command again",
         ) from error
 
@@ -134,8 +133,3 @@ def read_error(path: Path, error: OSError) -> CatsDogsError:
     return CatsDogsError(
         f"{path} cannot be read ({error.strerror or error})", "Check its permissions, or move it elsewhere"
     )
-
-
-def is_split_zip(path: PurePosixPath, folders: Collection[str]) -> bool:
-    """Whether it is a zip such as ``train.zip`` with no folder of that name, in lower case, in `folders`."""
-    return is_zip(path.name) and is_split_name(path.stem) and str(path.with_suffix("")).lower() not in folders

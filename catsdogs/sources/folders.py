@@ -2,23 +2,24 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from ..errors import CatsDogsError
-from .files import ImageFile, image_file, is_split_zip, open_zip, read_error
-from .layout import is_hidden, is_image
-from .zips import OpenZips, walk_zip
+from .files import ImageFile, image_file, open_zip, read_error
+from .layout import is_hidden, is_image, is_split_zip
+from .zips import walk_zip
 
 
-def walk_folder(folder: Path, open_zips: OpenZips, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
+def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
     """Yield every file below `folder`, links followed, and those within zips that are named like a split.
 
     Zips opened on the way are entered into `open_zips`, to be closed by the caller. One that cannot be opened raises,
     or goes into `broken`, where that is given, with the reason.
     """
-    waiting: list[tuple[Path, tuple[str, ...], frozenset[tuple[int, int]]]] = [(folder, (), frozenset())]
-    while waiting:
-        folder, parts, above = waiting.pop()
+    pending: list[tuple[Path, tuple[str, ...], frozenset[tuple[int, int]]]] = [(folder, (), frozenset())]
+    while pending:
+        folder, parts, ancestors = pending.pop()
         try:
             status = folder.stat()
             names = os.listdir(folder)  # noqa: PTH208 - names, not paths, are wanted
@@ -26,15 +27,15 @@ def walk_folder(folder: Path, open_zips: OpenZips, *, broken: dict[str, str] | N
             if is_hidden(parts):
                 continue
             raise read_error(folder, error) from error
-        here = (status.st_dev, status.st_ino)
-        if here in above:
+        identity = (status.st_dev, status.st_ino)
+        if identity in ancestors:
             continue  # a link that leads back to a folder above
         folders = {name.lower() for name in names}
         for name in names:
             path = folder / name
             # A folder that is named like an image is no folder of images, but an image that cannot be read.
             if not is_image(name) and os.path.isdir(path):  # noqa: PTH112 - Path's raises where access is denied
-                waiting.append((path, (*parts, name), above | {here}))
+                pending.append((path, (*parts, name), ancestors | {identity}))
             elif is_split_zip(PurePosixPath(name), folders):
                 try:
                     yield from walk_zip(open_zip(path), str(path), (*parts, path.stem), open_zips)

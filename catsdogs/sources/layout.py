@@ -1,4 +1,4 @@
-"""Paths below a source come in; out goes what they say: which is an image, its split, label, id, and place.
+"""Read the split, label and id of each image, and the two classes, from the paths of a source.
 
 Only names are looked at here, so the same pictures get the same ids, labels and order from a folder and a zip.
 """
@@ -32,8 +32,19 @@ _NAMED_LIKE_A_CLASS = re.compile(r"([A-Za-z]+)\.\d+\.\w+")
 
 
 @dataclass(frozen=True)
-class Placed:
-    """What the path at `position` says: its split, its id, and its label (a position in the classes, -1 unknown)."""
+class ImageEntry:
+    """One image of a layout.
+
+    Parameters
+    ----------
+    position : int
+        Of its path among those given.
+    split : str
+        "train" or "test".
+    id : str
+    label : int
+        A position in the classes, -1 unknown.
+    """
 
     position: int
     split: str
@@ -42,13 +53,13 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Placement:
-    """What the paths of a source say.
+class Layout:
+    """The classes and images of a source.
 
     Parameters
     ----------
     classes : pair of str
-    images : list of Placed
+    images : list of ImageEntry
         The training images, then those for testing, each split in natural order (cat.2 before cat.10).
     skipped : int
         How many paths are no images, lie beside the folders of the splits, or in folders of classes that are neither
@@ -56,7 +67,7 @@ class Placement:
     """
 
     classes: Classes
-    images: list[Placed]
+    images: list[ImageEntry]
     skipped: int
 
 
@@ -75,6 +86,11 @@ def is_split_name(name: str) -> bool:
     return _split_of(name) is not None
 
 
+def is_split_zip(path: PurePosixPath, folders: Collection[str]) -> bool:
+    """Whether it is a zip such as ``train.zip`` with no folder of that name, in lower case, in `folders`."""
+    return is_zip(path.name) and is_split_name(path.stem) and str(path.with_suffix("")).lower() not in folders
+
+
 def is_hidden(parts: Sequence[str]) -> bool:
     """Whether the file or folder, or one that it lies in, is hidden or a system's own."""
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
@@ -85,21 +101,21 @@ def is_skipped(parts: Sequence[str]) -> bool:
     return not is_image(parts[-1]) or is_hidden(parts) or any(map(is_image, parts[:-1]))
 
 
-def place(
+def read_layout(
     paths: Sequence[tuple[str, ...]],
-    where: str,
+    origin: str,
     *,
     classes: Classes | None = None,
     default_classes: Classes | None = None,
-) -> Placement:
+) -> Layout:
     """Decide the classes, and split, label and id of each image.
 
     Parameters
     ----------
     paths : sequence of tuple of str
         Each file's path below the source, folder by folder.
-    where : str
-        The source's name, for messages.
+    origin : str
+        The source's path, for messages.
     classes : pair of str, optional
         By default what the two class folders of the training part are named, else `default_classes`, else cat and dog.
     default_classes : pair of str, optional
@@ -107,7 +123,7 @@ def place(
 
     Returns
     -------
-    Placement
+    Layout
 
     Raises
     ------
@@ -118,37 +134,38 @@ def place(
     images = [position for position, parts in enumerate(paths) if not is_skipped(parts)]
     if not images:
         raise CatsDogsError(
-            f"there are no images in {where}", f"It should hold files that end in {', '.join(SUFFIXES)}"
+            f"there are no images in {origin}", f"It should hold files that end in {', '.join(SUFFIXES)}"
         )
     splits = {p: next(filter(None, map(_split_of, paths[p][:-1])), None) for p in images}
-    named = set(splits.values())
+    split_names = set(splits.values())
     splits = {
-        p: ("test" if "test" not in named else None) if split == "validation" else split for p, split in splits.items()
+        p: ("test" if "test" not in split_names else None) if split == "validation" else split
+        for p, split in splits.items()
     }
-    training = "train" if "train" in named else None
-    found = _find_classes([paths[p] for p in images if splits[p] == training])
-    classes = classes or choose_classes(found, where, default_classes=default_classes)
+    training = "train" if "train" in split_names else None
+    class_folders = _find_classes([paths[p] for p in images if splits[p] == training])
+    classes = classes or choose_classes(class_folders, origin, default_classes=default_classes)
     keys = {class_key(name): label for label, name in enumerate(classes)}
     labels = {p: _label_of(paths[p], keys) for p in images}
-    folders = set(map(class_key, found))
+    folders = set(map(class_key, class_folders))
     others = folders - keys.keys() if folders > keys.keys() else set()
     images = [p for p in images if labels[p][0] >= 0 or others.isdisjoint(map(class_key, paths[p][:-1]))]
-    placed: list[Placed] = []
+    entries: list[ImageEntry] = []
     for split in (None, "train", "test"):
         members = {p: paths[p] for p in images if splits[p] == split}
-        if not members or (split is None and "train" in named):
+        if not members or (split is None and "train" in split_names):
             continue
-        in_split = _place_split(members, split, labels, classes, where)
+        in_split = _read_split(members, split, labels, classes, origin)
         # Class folders beside test/ are what there is to train on; pictures without labels there are nothing.
-        beside = split is None and not named <= {None}
-        placed += [p for p in in_split if p.split == "train" or not beside]
-    placed.sort(key=lambda p: paths[p.position])  # else the walk's order would say which of three are named below
-    ordered = [_in_natural_order([p for p in placed if p.split == split]) for split in ("train", "test")]
+        beside = split is None and not split_names <= {None}
+        entries += [entry for entry in in_split if entry.split == "train" or not beside]
+    entries.sort(key=lambda entry: paths[entry.position])  # else the walk's order would say which of three are named
+    ordered = [_natural_sort([entry for entry in entries if entry.split == split]) for split in ("train", "test")]
     for first, second in (pair for members in ordered for pair in itertools.pairwise(members)):
         if first.id == second.id:
-            both = " and ".join(sorted("/".join((where, *paths[p.position])) for p in (first, second)))
+            both = " and ".join(sorted("/".join((origin, *paths[entry.position])) for entry in (first, second)))
             raise CatsDogsError(f"two images have the id {first.id}: {both}", "Rename or remove one of them")
-    return Placement(classes, list(itertools.chain(*ordered)), len(paths) - len(placed))
+    return Layout(classes, list(itertools.chain(*ordered)), len(paths) - len(entries))
 
 
 def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -171,30 +188,30 @@ def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (key(name.lower()), name))) if len(names) > 1 else ()
 
 
-def _place_split(
+def _read_split(
     paths: dict[int, tuple[str, ...]],
     split: str | None,
     labels: dict[int, tuple[int, bool]],
     classes: Classes,
-    where: str,
-) -> list[Placed]:
+    origin: str,
+) -> list[ImageEntry]:
     unknown = [p for p in paths if labels[p][0] < 0]
     by_folder = any(labels[p][1] for p in paths)
     some_known = len(unknown) < len(paths)
     # A test split's files may be named anything, "cat.jpg" too, without being labelled.
     must_be_known = split == "train" or by_folder or (split is None and some_known)
-    if unknown and (must_be_known or (split is None and _look_labelled(paths.values()))):
+    if unknown and (must_be_known or (split is None and _look_like_classes(paths.values()))):
         names = sorted({"/".join(paths[p]) for p in unknown})
         first, second = classes
         raise CatsDogsError(
-            f"{len(unknown):,} of {len(paths):,} images in {where} are labelled neither {first} nor {second}: "
-            f"{_first(names)}",
+            f"{len(unknown):,} of {len(paths):,} images in {origin} are labelled neither {first} nor {second}: "
+            f"{_first_names(names)}",
             f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg; images "
             "without labels belong into test/; other classes are named by run DATA --classes A,B",
         )
     labelled = not unknown
     return [
-        Placed(
+        ImageEntry(
             position=p,
             split=split or ("train" if labelled else "test"),
             id=_id_of(paths[p], classes[labels[p][0]] if labels[p][1] else None),
@@ -204,12 +221,12 @@ def _place_split(
     ]
 
 
-def _in_natural_order(placed: list[Placed]) -> list[Placed]:
+def _natural_sort(entries: list[ImageEntry]) -> list[ImageEntry]:
     from natsort import natsort_keygen
 
     key = natsort_keygen()
     # The natural keys of cat.2 and cat.02 are equal: the id itself then decides, and not the walk's order.
-    return sorted(placed, key=lambda p: (key(p.id), p.id))
+    return sorted(entries, key=lambda entry: (key(entry.id), entry.id))
 
 
 def _split_of(name: str) -> str | None:
@@ -236,7 +253,7 @@ def _label_of(parts: tuple[str, ...], keys: Mapping[str, int]) -> tuple[int, boo
     return around[-1], True
 
 
-def _look_labelled(paths: Collection[tuple[str, ...]]) -> bool:
+def _look_like_classes(paths: Collection[tuple[str, ...]]) -> bool:
     """Whether unknown names still look like two classes: ants/ and bees/, or bird.1.jpg and fish.2.jpg."""
     if all(len(parts) > 1 for parts in paths):
         return len({parts[:-1] for parts in paths}) > 1
@@ -257,6 +274,6 @@ def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
     return printable(stem)
 
 
-def _first(names: list[str], count: int = 3) -> str:
+def _first_names(names: list[str], count: int = 3) -> str:
     more = len(names) - count
     return ", ".join(names[:count]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,8 +1,9 @@
-"""Find the images under one path: ids, labels, splits, and how to read the bytes of each."""
+"""List the images of a folder or a zip, with their ids, labels and splits."""
 
 import itertools
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from ..errors import CatsDogsError
 from .classes import Classes
 from .files import ImageFile, open_zip, read_error
 from .folders import walk_folder
-from .layout import Placed, is_image, is_skipped, is_zip, place
-from .zips import OpenZips, walk_zip
+from .layout import ImageEntry, is_image, is_skipped, is_zip, read_layout
+from .zips import walk_zip
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,9 @@ class Source:
     Parameters
     ----------
     path : str or Path
-        A folder or a zip, in any of the layouts that `catsdogs.layout` knows.
+        A folder or a zip, in any of the layouts that `layout` knows.
     classes, default_classes : pair of str, optional
-        As for `layout.place`.
+        As for `layout.read_layout`.
 
     Attributes
     ----------
@@ -52,29 +53,28 @@ class Source:
         "train" and "test", those that are there.
     skipped : int
         Files that are no images, or lie outside of both splits or classes.
-    cut_short : tuple of str
-        Zips of which the end is missing: there may have been more images in them.
 
     Raises
     ------
     CatsDogsError
-        Nothing there, no image in it, two images with one id, labels that are no class, or too many classes.
+        Nothing there, a zip that is none or is cut short, no image in it, two images with one id, labels that are no
+        class, or too many classes.
     """
 
     def __init__(
         self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
     ) -> None:
         self.path, self._given = Path(path).expanduser(), str(path)
-        self._open_zips = OpenZips()
+        self._open_zips = ExitStack()
         try:
-            files = list(self._walk())
-            found = place([file.parts for file in files], self._given, classes=classes, default_classes=default_classes)
-            self.classes, self.skipped = found.classes, found.skipped
+            files = list(self._list_files())
+            paths = [file.parts for file in files]
+            layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
+            self.classes, self.skipped = layout.classes, layout.skipped
             self.splits = {
                 split: _split([(p, files[p.position]) for p in members])
-                for split, members in itertools.groupby(found.images, lambda p: p.split)
+                for split, members in itertools.groupby(layout.images, lambda p: p.split)
             }
-            self.cut_short = tuple(self._open_zips.cut)
         except BaseException:
             self._open_zips.close()
             raise
@@ -108,7 +108,7 @@ class Source:
         ids, labels, files = zip(*labelled, strict=True)
         return Split(ids, np.array(labels, np.int8), files), len(images) - len(labelled)
 
-    def _walk(self) -> Iterator[ImageFile]:
+    def _list_files(self) -> Iterator[ImageFile]:
         try:
             mode = self.path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
@@ -116,7 +116,7 @@ class Source:
         except OSError as error:
             raise read_error(self.path, error) from error
         if stat.S_ISDIR(mode):
-            yield from self._walk_folder_or_its_zip()
+            yield from self._list_folder()
         elif is_image(self.path.name):
             raise CatsDogsError(
                 f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs predict"
@@ -124,7 +124,7 @@ class Source:
         else:
             yield from walk_zip(open_zip(self.path), str(self.path), (), self._open_zips)
 
-    def _walk_folder_or_its_zip(self) -> Iterator[ImageFile]:
+    def _list_folder(self) -> Iterator[ImageFile]:
         files = list(walk_folder(self.path, self._open_zips))
         zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
         if len(zips) == 1 and all(is_skipped(file.parts) for file in files):
@@ -135,9 +135,9 @@ class Source:
             yield from files
 
 
-def _split(members: list[tuple[Placed, ImageFile]]) -> Split:
+def _split(members: list[tuple[ImageEntry, ImageFile]]) -> Split:
     return Split(
-        ids=tuple(placed.id for placed, _ in members),
-        labels=np.array([placed.label for placed, _ in members], np.int8),
+        ids=tuple(entry.id for entry, _ in members),
+        labels=np.array([entry.label for entry, _ in members], np.int8),
         files=tuple(file for _, file in members),
     )

@@ -1,4 +1,4 @@
-"""An open zip comes in; out go the files in it, each with how to read its bytes. Nothing is unpacked.
+"""List the files of a zip, and read their bytes without unpacking it.
 
 A zip within a zip is read where it lies when it was stored, and through an unnamed temporary file, gone with the
 process, when it was compressed.
@@ -13,30 +13,26 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from ..errors import CatsDogsError
-from .cut_zips import HEADER, IN_ZIP64, NAME_IS_UTF8, find_members
-from .files import MAX_BYTES, ImageFile, is_split_zip, raise_if_system_error
-from .layout import is_image
+from .files import MAX_BYTES, ImageFile, raise_if_system_error
+from .layout import is_image, is_split_zip
 
-_ENCRYPTED = 0x1
-"""A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
+_HEADER = b"PK\3\4"
+"""What a zip's members begin with, and so a zip that has any (APPNOTE.TXT, 4.3.7)."""
 
-_EXPANSION = 20
-"""How many times its size a zip within a zip may have unpacked: one of photographs hardly grows at all."""
+_ENCRYPTED, _NAME_IS_UTF8 = 0x1, 0x800
+"""Bits of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
 
-_END_LENGTH = 22
-"""Bytes in the record that ends a zip, its comment aside (APPNOTE.TXT, 4.3.16)."""
-
-_EMPTY = b"PK\5\6".ljust(_END_LENGTH, b"\0")
-"""A zip without members."""
+_MAX_EXPANSION = 20
+"""How many times its compressed size a zip within a zip may have unpacked: one of photographs hardly grows at all."""
 
 # fmt: off
-_UNREADABLE = (
+_ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
     EOFError, MemoryError, OSError, OverflowError, RuntimeError, ValueError,
 )
@@ -44,98 +40,76 @@ _UNREADABLE = (
 """What zipfile raises on what is damaged, encrypted, or compressed in a way that it does not know."""
 
 
-class OpenZips(ExitStack):
-    """The zips of a source, to be closed together.
-
-    Attributes
-    ----------
-    cut : list of str
-        Those that have lost their table, for messages: images may be missing in them.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cut: list[str] = []
-
-
 def walk_zip(
-    file: BinaryIO, where: str, parts: tuple[str, ...], open_zips: OpenZips, *, depth: int = 0
+    file: BinaryIO, origin: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
 ) -> Iterator[ImageFile]:
     """Yield every file of a zip, and of the zips within that are named like a split.
 
     Parameters
     ----------
     file : file
-        The zip; it is entered into `open_zips` as are those within, to be closed by the caller.
-    where : str
-        What it is, for messages.
+        The zip.
+    origin : str
+        The zip's path, for messages.
     parts : tuple of str
         Where it lies below the source.
-    open_zips : OpenZips
-        Told, too, where it is cut short: the members before the cut are then found by their own headers.
+    open_zips : ExitStack
+        The zip and those within are entered into it, to be closed by the caller.
     depth : int
         0 for a zip, 1 for one within a zip; in those no further ones are looked for.
 
     Raises
     ------
     CatsDogsError
-        It is no zip, or is cut short within its first member's name.
+        It is no zip, or cut short, or one within it is.
     """
     open_zips.enter_context(file)
-    archive, lost = _open_archive(file, where, open_zips)
+    archive = open_zips.enter_context(_open_archive(file, origin))
     members = [(member, PurePosixPath(_name_of(member))) for member in archive.infolist()]
     parents = {path.parent for _, path in members}
     folders = {str(folder).lower() for parent in parents for folder in (parent, *parent.parents)}
     for member, path in members:
-        inside = (*parts, *path.parts)
-        if not inside or (_is_folder(member) and not is_image(path.name)):
+        member_parts = (*parts, *path.parts)
+        if not member_parts or (_is_folder(member) and not is_image(path.name)):
             continue
         if depth == 0 and is_split_zip(path, folders):
-            inner = _open_inner(file, archive, member, cut=member is lost)
-            try:
-                yield from walk_zip(inner, f"{where}/{path}", (*inside[:-1], path.stem), open_zips, depth=1)
-            except CatsDogsError:
-                if member is not lost:
-                    raise
+            inner = _open_inner(file, archive, member)
+            yield from walk_zip(inner, f"{origin}/{path}", (*member_parts[:-1], path.stem), open_zips, depth=1)
         else:
-            read = partial(_read_member, archive, member, f"{where}/{path}", cut=member is lost)
-            yield ImageFile(inside, f"{where}/{path}", read, partial(_size, member))
+            read = partial(_read_member, archive, member, f"{origin}/{path}")
+            yield ImageFile(member_parts, f"{origin}/{path}", read, partial(_size, member))
 
 
-def _open_archive(file: BinaryIO, where: str, open_zips: OpenZips) -> tuple[zipfile.ZipFile, zipfile.ZipInfo | None]:
-    """Open a zip; where it has lost its table, with the members that are found without, and the one that is cut."""
+def _open_archive(file: BinaryIO, origin: str) -> zipfile.ZipFile:
+    """Open a zip by its table, the central directory, which stands at its end (APPNOTE.TXT, 4.3.12)."""
+    has_members = False
     try:
-        archive = open_zips.enter_context(zipfile.ZipFile(file))
-        _must_be_its_own_table(file, archive)
-    except _UNREADABLE as error:
-        raise_if_system_error(error, where)
-        members, lost = find_members(file)
-        if not members:
-            raise CatsDogsError(
-                f"{where} is not a zip, or is cut short ({error})", "Fetch it again, or give a folder of images"
-            ) from error
-        open_zips.cut.append(where)
-        archive = open_zips.enter_context(zipfile.ZipFile(io.BytesIO(_EMPTY)))
-        archive.fp = file
-        archive.infolist().extend(members)
-        return archive, lost
-    return archive, None
+        file.seek(0)
+        has_members = file.read(len(_HEADER)) == _HEADER
+        archive = zipfile.ZipFile(file)
+    except _ZIP_ERRORS as error:
+        raise_if_system_error(error, origin)
+        if has_members:
+            raise _cut_short(origin) from error
+        raise CatsDogsError(
+            f"{origin} is not a zip ({error})", "Download it again, or give a folder of images"
+        ) from error
+    # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one.
+    if has_members and all(member.header_offset for member in archive.infolist()):
+        archive.close()
+        raise _cut_short(origin)
+    return archive
 
 
-def _must_be_its_own_table(file: BinaryIO, archive: zipfile.ZipFile) -> None:
-    """Refuse the table of a stored zip within: behind one, or at its end, zipfile takes it for that of a cut zip."""
-    file.seek(-_END_LENGTH - len(archive.comment), os.SEEK_END)
-    end, table = struct.unpack("<4s12xI2x", file.read(_END_LENGTH))
-    if end != _EMPTY[:4]:
-        raise zipfile.BadZipFile("something follows its end")
-    file.seek(0)
-    if table not in (archive.start_dir, IN_ZIP64) and file.read(4) == HEADER:
-        raise zipfile.BadZipFile("its end is that of a zip within")
+def _cut_short(origin: str) -> CatsDogsError:
+    return CatsDogsError(
+        f"{origin} is cut short or damaged: there is no valid central directory at its end", "Download it again"
+    )
 
 
 def _name_of(member: zipfile.ZipInfo) -> str:
     name = member.orig_filename
-    if not member.flag_bits & NAME_IS_UTF8:
+    if not member.flag_bits & _NAME_IS_UTF8:
         # zipfile then reads code page 437. What wrote it was rarely DOS; macOS, for one, writes UTF-8 so.
         name = name.encode("cp437").decode("utf-8", "surrogateescape")
     return name.replace("\\", "/")
@@ -145,19 +119,17 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
     return _name_of(member).endswith("/")
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, *, cut: bool) -> bytes:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, origin: str) -> bytes:
     if _is_folder(member):
         raise OSError("it is a folder")
-    if cut:
-        raise OSError("the zip is cut short within it")
     if member.file_size > MAX_BYTES:
         raise OSError(f"it holds {member.file_size:,} bytes, more than {MAX_BYTES:,}")
     if member.flag_bits & _ENCRYPTED:
         raise OSError("it is encrypted")
     try:
         return archive.read(member)
-    except _UNREADABLE as error:
-        raise_if_system_error(error, where)
+    except _ZIP_ERRORS as error:
+        raise_if_system_error(error, origin)
         raise OSError(f"the zip is damaged here: {error}") from error
 
 
@@ -166,17 +138,10 @@ def _size(member: zipfile.ZipInfo) -> int:
     return member.compress_size + 2 * member.file_size if member.file_size <= MAX_BYTES else 0
 
 
-def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, cut: bool) -> BinaryIO:
-    """Return a zip's member as a seekable file: in place if it was stored, through a spool if compressed.
-
-    Of one that is cut, what is there.
-    """
+def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
+    """Return a zip's member as a seekable file: in place if it was stored, through a spool if compressed."""
     spool = None
-    if cut and member.compress_type != zipfile.ZIP_STORED:
-        # Its own end is what zipfile will miss, and not the size or the checksum, which nobody knows.
-        member.file_size = max(MAX_BYTES, _EXPANSION * member.compress_size)
-        member.compress_size += 1
-    if member.file_size > max(MAX_BYTES, _EXPANSION * member.compress_size):
+    if member.file_size > max(MAX_BYTES, _MAX_EXPANSION * member.compress_size):
         raise CatsDogsError(
             f"{member.filename} within the zip says that {member.compress_size:,} bytes unpack to {member.file_size:,}",
             "That is no zip of photographs: fetch it from a place that you trust",
@@ -188,12 +153,11 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
                 file.seek(member.header_offset + 26)
                 name, extra = struct.unpack("<HH", file.read(4))
                 start = member.header_offset + 30 + name + extra
-                return io.BufferedReader(_Window(file, start, member.file_size))
+                return io.BufferedReader(_SectionReader(file, start, member.file_size))
             spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller's stack
-            with suppress(EOFError) if cut else nullcontext():
-                while block := packed.read1(1 << 20):  # type: ignore[attr-defined]  # typeshed has it as any file
-                    spool.write(block)
-    except _UNREADABLE as error:
+            while block := packed.read1(1 << 20):  # type: ignore[attr-defined]  # typeshed has it as any file
+                spool.write(block)
+    except _ZIP_ERRORS as error:
         if spool:
             spool.close()
         # Damage, too, may be an OSError: it has no number, or is a seek to before the start.
@@ -203,13 +167,13 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
                 f"Set TMPDIR to a folder on a disk with {member.file_size:,} bytes free",
             ) from error
         raise CatsDogsError(
-            f"{member.filename} within the zip is damaged or encrypted ({error})", "Fetch the zip again"
+            f"{member.filename} within the zip is damaged or encrypted ({error})", "Download the zip again"
         ) from error
     spool.seek(0)
     return spool
 
 
-class _Window(io.RawIOBase):
+class _SectionReader(io.RawIOBase):
     """Part of an open file as a file of its own; positions are its own, so threads do not meet."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
@@ -222,10 +186,10 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        provenance = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if provenance + offset < 0:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
             raise OSError("a seek before the start")
-        self._position = provenance + offset
+        self._position = base + offset
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no length

@@ -165,15 +165,15 @@ def test_labels_as_csv_are_a_row_an_image_in_the_columns_of_json():
 
 
 def test_a_small_picture_has_the_image_s_own_proportions(encode):
-    from catsdogs.images.decoding import shrink
+    from catsdogs.images.decoding import decode_thumbnail
 
     tall = Image.fromarray(np.full((800, 400, 3), (200, 100, 50), np.uint8))
     turned = Image.Exif()
     turned[0x0112] = 6
-    assert shrink(encode(tall), 320).shape == (320, 160, 3)
-    assert shrink(encode(tall, "JPEG", exif=turned), 320).shape == (160, 320, 3)
-    assert shrink(encode(tall.resize((3, 2))), 320).shape == (2, 3, 3)
-    assert np.abs(shrink(encode(tall), 320) - np.array([200.0, 100, 50])).max() < 2
+    assert decode_thumbnail(encode(tall), 320).shape == (320, 160, 3)
+    assert decode_thumbnail(encode(tall, "JPEG", exif=turned), 320).shape == (160, 320, 3)
+    assert decode_thumbnail(encode(tall.resize((3, 2))), 320).shape == (2, 3, 3)
+    assert np.abs(decode_thumbnail(encode(tall), 320) - np.array([200.0, 100, 50])).max() < 2
 
 
 def test_a_person_sees_a_table_with_pictures_and_is_told_where_nothing_is_piped(tmp_path, tiny_backbone, draw):

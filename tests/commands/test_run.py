@@ -214,23 +214,12 @@ def test_info_speaks_of_a_cache_that_is_not_complete_and_of_a_file_that_was_chan
     assert run(data).trained
 
 
-def test_a_zip_that_is_cut_short_is_a_reason_and_the_images_before_the_cut_are_labelled(data, run, tmp_path, zipped):
-    run(data)
-    image = (data / "test/1.jpg").read_bytes()
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/test.zip").write_bytes(zipped({"1.jpg": image, "2.jpg": image})[: len(image) * 3 // 2])
-    answers = catsdogs.predict(tmp_path / "mine", artifacts=tmp_path / "artifacts")
-    assert [answer.label is None for answer in answers] == [False, True, True]
-    assert [answer.reason for answer in answers[1:]] == [
-        "it cannot be read: the zip is cut short within it",
-        "it is cut short: images may be missing",
-    ]
-
-
-def test_a_broken_zip_in_a_folder_is_a_reason_and_the_images_beside_it_are_labelled(data, run, tmp_path):
+def test_a_broken_zip_is_a_reason_and_the_images_beside_it_are_labelled(data, run, tmp_path, zipped):
     run(data)
     (data / "test/train.zip").write_bytes(b"no zip")
-    answers = catsdogs.predict(data / "test", artifacts=tmp_path / "artifacts")
-    assert [answer.label is None for answer in answers] == [False, False, False, True]
-    assert answers[-1].image == str(data / "test/train.zip")
-    assert "is not a zip, or is cut short" in answers[-1].reason
+    (tmp_path / "cut.zip").write_bytes(zipped({"1.jpg": b"an image"})[:-9])
+    answers = catsdogs.predict([tmp_path / "cut.zip", data / "test"], artifacts=tmp_path / "artifacts")
+    assert [answer.label is None for answer in answers] == [False, False, False, True, True]
+    assert [answer.image for answer in answers[3:]] == [str(tmp_path / "cut.zip"), str(data / "test/train.zip")]
+    assert "is cut short or damaged" in answers[3].reason
+    assert "is not a zip" in answers[4].reason

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions, load_features
 from catsdogs.images.views import View, parse_views
-from catsdogs.inference import batches as belt_module
+from catsdogs.inference import loading
 
 
 @pytest.fixture
@@ -57,15 +57,15 @@ def test_each_view_is_what_the_first_would_be_of_an_image_so_changed(folder, ext
     assert np.array_equal(features.features[:, 2048:4096], mirrored.features)
 
 
-def test_a_view_added_later_is_all_that_is_computed_and_ends_in_the_same_bytes(folder, extract, tmp_path, monkeypatch):
+def test_only_an_added_view_is_computed_and_the_bytes_are_the_same(folder, extract, tmp_path, monkeypatch):
     decoded = []
-    decode = belt_module.decode_resized
+    decode = loading.decode_resized
 
-    def noted(data, sizes, *, counted=0):
+    def noted(data, sizes, *, reserved=0):
         decoded.append(sorted(sizes))
-        return decode(data, sizes, counted=counted)
+        return decode(data, sizes, reserved=reserved)
 
-    monkeypatch.setattr(belt_module, "decode_resized", noted)
+    monkeypatch.setattr(loading, "decode_resized", noted)
     (folder / "train/dog.1.jpg").write_bytes(b"this is no image")
     extract(folder)
     assert decoded == [[224]] * 12
@@ -107,7 +107,7 @@ def test_a_run_that_broke_off_while_a_view_was_added_keeps_what_it_had(folder, e
     assert np.array_equal(load_features(tmp_path / "artifacts").features[:, :2048], before)
 
 
-def test_the_split_that_is_not_given_is_not_complete_until_it_has_the_new_view(tmp_path, pictures, zipped, extract):
+def test_the_split_that_is_not_given_is_not_complete_without_the_new_view(tmp_path, pictures, zipped, extract):
     for split in ("train", "test"):
         members = {name: data for name, data in pictures.items() if name.startswith(split + "/")}
         (tmp_path / f"{split}.zip").write_bytes(zipped(members))

@@ -1,5 +1,7 @@
 import csv
 import json
+import shutil
+from functools import partial
 
 import joblib
 import numpy as np
@@ -21,10 +23,20 @@ def insects(draw, encode):
 
 @pytest.fixture
 def run(tmp_path, tiny_backbone):
-    def run_into_artifacts(data, **options):
-        return catsdogs.run(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone), **options)
+    return partial(catsdogs.run, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
 
-    return run_into_artifacts
+
+@pytest.fixture
+def extract(tmp_path, tiny_backbone):
+    return partial(catsdogs.extract, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, insects, write_folder, tiny_backbone):
+    """The folder of the insects, the artifacts of a run on them, and what it returned."""
+    folder = tmp_path_factory.mktemp("finished")
+    data, artifacts = write_folder(folder / "data", insects), folder / "artifacts"
+    return data, artifacts, catsdogs.run(data, artifacts=artifacts, weights=str(tiny_backbone))
 
 
 def tree(root):
@@ -46,9 +58,8 @@ def test_what_is_not_two_names_is_refused(given, tmp_path):
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_two_class_folders_go_through_the_whole_job_and_every_name_is_theirs(tmp_path, insects, write_folder, run):
-    data, artifacts = write_folder(tmp_path / "data", insects), tmp_path / "artifacts"
-    done = run(data)
+def test_two_class_folders_name_the_classes_of_the_whole_job(finished, run):
+    data, artifacts, done = finished
     assert done.extraction.classes == done.submission.classes == ("ants", "bees")
     assert done.metrics["classes"] == ["ants", "bees"]
     for name in ("features/manifest.json", "head.json", "metrics.json"):
@@ -63,16 +74,16 @@ def test_two_class_folders_go_through_the_whole_job_and_every_name_is_theirs(tmp
     answers = catsdogs.predict(data / "train", artifacts=artifacts)
     assert {answer.label for answer in answers} <= {"ants", "bees"}
     said = [*run_lines(done, artifacts), *info_lines(catsdogs.info(artifacts)), *prediction_lines(answers)]
-    text = "\n".join(" ".join(line) for line in said).replace("catsdogs", "").replace(str(tmp_path), "")
+    text = "\n".join(" ".join(line) for line in said).replace("catsdogs", "").replace(str(data.parent), "")
     assert "ants and bees" in text
     assert "the training share of bees" in text
     assert "cat" not in text.split()
     assert "dog" not in text
-    again = run(data)
+    again = run(data, artifacts=artifacts)
     assert (again.extraction.computed, again.trained) == (0, False)
 
 
-def test_folders_zips_and_flat_files_of_the_same_classes_give_the_same_bytes(
+def test_folders_zips_and_flat_files_of_classes_give_the_same_bytes(
     tmp_path, insects, write_folder, zipped, tiny_backbone
 ):
     flat = {
@@ -92,37 +103,37 @@ def test_folders_zips_and_flat_files_of_the_same_classes_give_the_same_bytes(
     assert all(each == trees[0] for each in trees)
 
 
-def test_a_cache_of_other_classes_is_refused_and_replaced_only_where_that_was_asked_for(
-    tmp_path, insects, write_folder, run
-):
-    data, artifacts = write_folder(tmp_path / "data", insects), tmp_path / "artifacts"
-    run(data)
+def test_a_cache_of_other_classes_is_replaced_only_with_prune(tmp_path, insects, write_folder, finished, run, extract):
+    data, artifacts = finished[0], tmp_path / "artifacts"
+    shutil.copytree(finished[1], artifacts)
     before = tree(artifacts)
     refused = r"holds 23 rows with the labels ants and bees; {} would replace them\. Give --prune"
     with pytest.raises(CatsDogsError, match=refused.format("bees and ants")):
-        run(data, classes="bees,ants")
+        extract(data, classes="bees,ants")
     hornets = {f"hornets/{n}.jpg": content for n, content in enumerate(insects.values()) if n < 10}
     wasps = {f"wasps/{n}.jpg": content for n, content in enumerate(insects.values()) if 10 <= n < 20}
     others = write_folder(tmp_path / "others", hornets | wasps)
     with pytest.raises(CatsDogsError, match=refused.format("hornets and wasps")):
-        run(others)
+        extract(others)
     assert tree(artifacts) == before
     labels = load_features(artifacts).labels
     done = run(data, classes="bees,ants", prune=True)
     assert (done.extraction.computed, done.trained) == (0, True)  # the rows are of the same images
     assert np.array_equal(load_features(artifacts).labels, 1 - labels)
     assert load_features(artifacts).classes == ("bees", "ants")
-    assert run(data).extraction.classes == ("bees", "ants")
+    assert extract(data).classes == ("bees", "ants")
     assert run(others, prune=True).metrics["classes"] == ["hornets", "wasps"]
     # What has no labels is of no classes, and stays.
     assert load_features(artifacts, "test").ids.tolist() == ["1", "2", "3"]
 
 
-def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(tmp_path, draw, encode, write_folder, run):
+def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(
+    tmp_path, draw, encode, write_folder, extract, run
+):
     def of(split, *kinds):
         return {f"{split}/{kind}/{n}.jpg": encode(draw(len(kind) * 50 + n)) for kind in kinds for n in range(10)}
 
-    run(write_folder(tmp_path / "insects", of("train", "ants", "bees") | of("test", "ants", "bees")))
+    extract(write_folder(tmp_path / "insects", of("train", "ants", "bees") | of("test", "ants", "bees")))
     run(write_folder(tmp_path / "others", of("train", "hornet", "wasp")), prune=True)
     manifest = catsdogs.info(tmp_path / "artifacts")["features"]
     assert (list(manifest["splits"]), manifest["classes"]) == (["train"], ("hornet", "wasp"))
@@ -130,22 +141,23 @@ def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(tmp_path,
     assert not catsdogs.verify(tmp_path / "artifacts").problems
 
 
-def test_images_without_labels_leave_the_classes_open(tmp_path, insects, write_folder, run):
+def test_images_without_labels_leave_the_classes_open(tmp_path, insects, write_folder, finished, run, extract):
     test = {name: content for name, content in insects.items() if name.startswith("test")}
     run(write_folder(tmp_path / "test", test))
-    done = run(write_folder(tmp_path / "data", insects))
-    assert (done.extraction.computed, done.metrics["classes"]) == (20, ["ants", "bees"])
-    assert any("ants and bees" in text for _, text in extraction_lines(done.extraction, tmp_path))
+    done = extract(finished[0])
+    assert (done.computed, done.classes) == (20, ("ants", "bees"))
+    assert load_features(tmp_path / "artifacts").classes == ("ants", "bees")
+    assert any("ants and bees" in text for _, text in extraction_lines(done, tmp_path))
 
 
-def test_more_than_two_class_folders_are_one_line_and_nothing_is_written(tmp_path, insects, write_folder, run):
+def test_more_than_two_class_folders_are_one_line_and_nothing_is_written(tmp_path, insects, write_folder, extract):
     data = write_folder(tmp_path / "data", insects | {"train/wasps/1.jpg": insects["test/1.jpg"]})
     with pytest.raises(CatsDogsError, match=r"3 folders that may be classes: ants, bees, wasps"):
-        run(data)
+        extract(data)
     assert not (tmp_path / "artifacts").exists()
-    done = run(data, classes="ants,bees")
-    assert (done.extraction.images["train"], done.extraction.skipped) == (20, 1)
-    assert run(data).extraction.classes == ("ants", "bees")  # as the artifacts were made
+    done = extract(data, classes="ants,bees")
+    assert (done.images["train"], done.skipped) == (20, 1)
+    assert extract(data).classes == ("ants", "bees")  # as the artifacts were made
 
 
 def test_imported_features_have_the_classes_that_were_given(tmp_path):
@@ -167,17 +179,16 @@ def test_a_class_with_too_few_images_is_named(tmp_path):
         catsdogs.train(tmp_path)
 
 
-def test_a_cache_that_does_not_say_its_classes_is_of_cats_and_dogs(tmp_path, insects, write_folder, tiny_backbone):
+def test_a_cache_that_does_not_say_its_classes_is_of_cats_and_dogs(tmp_path, insects, write_folder, extract):
     from catsdogs.storage import to_sealed_json, unseal
 
     cats = {name.replace("ants", "cat").replace("bees", "dog"): content for name, content in insects.items()}
     data = write_folder(tmp_path / "data", cats)
-    options = {"artifacts": tmp_path / "artifacts", "weights": str(tiny_backbone)}
-    catsdogs.extract(data, **options)
+    extract(data)
     path = tmp_path / "artifacts/features/manifest.json"
     content = json.loads(path.read_text())
     assert unseal(content)
     del content["classes"]
     path.write_bytes(to_sealed_json(content))
     assert load_features(tmp_path / "artifacts").classes == CLASSES
-    assert catsdogs.extract(data, **options).computed == 0
+    assert extract(data).computed == 0

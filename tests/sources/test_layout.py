@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from catsdogs.errors import CatsDogsError
 from catsdogs.sources.classes import CLASSES
-from catsdogs.sources.layout import SUFFIXES, place
+from catsdogs.sources.layout import SUFFIXES, read_layout
 
 
 def placed(*paths, **options):
     """Return {path: (split, id, label)} and how many were passed over."""
-    found = place([tuple(path.split("/")) for path in paths], "the source", **options)
+    found = read_layout([tuple(path.split("/")) for path in paths], "the source", **options)
     return {paths[p.position]: (p.split, p.id, p.label) for p in found.images}, found.skipped
 
 
@@ -98,7 +98,7 @@ def test_pictures_without_labels_beside_a_test_folder_are_passed_over():
     assert placed("logo.png", "test/1.jpg") == ({"test/1.jpg": ("test", "1", -1)}, 1)
 
 
-def test_a_validation_folder_is_the_test_split_only_where_there_is_no_other():
+def test_a_validation_folder_is_the_test_split_where_there_is_no_other():
     found, skipped = placed("train/cat.1.jpg", "train/dog.1.jpg", "validation/cats/1.jpg")
     assert (found["validation/cats/1.jpg"], skipped) == (("test", "cat.1", 0), 0)
     found, skipped = placed("train/cat.1.jpg", "train/dog.1.jpg", "valid/cats/1.jpg", "test1/1.jpg")
@@ -188,13 +188,13 @@ def test_the_order_of_the_walk_changes_nothing(orders):
         ("dogs/cat.1.jpg", 1),
     ],
 )
-def test_folders_within_the_split_come_before_names_and_names_before_folders_around_it(path, label):
+def test_inner_folders_come_before_names_and_names_before_outer_folders(path, label):
     found, _ = placed(path)
     assert [of for _, _, of in found.values()] == [label]
 
 
 def classes_of(*paths, **options):
-    return place([tuple(path.split("/")) for path in paths], "the source", **options).classes
+    return read_layout([tuple(path.split("/")) for path in paths], "the source", **options).classes
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Damaged pictures without end: each must be pixels or a reason, in little time and memory, without a word.
 
-    python tests/fuzz_images.py --minutes 60 --seed 1
+    python tests/support/fuzz_images.py --minutes 60 --seed 1
 
 `mutants` is what the tests try some thousands of; run as a program it goes on for as long as it is told, and writes
 every file that does harm into the folder `fuzz_failures`.

@@ -54,12 +54,6 @@ def look_at(*paths: Path) -> Iterator[Line]:
     yield from zip(chain(["look at"], repeat("")), map(str, paths), strict=False)
 
 
-def cut_short(paths: Iterable[str]) -> Iterator[Line]:
-    """Name the zips of which the end is missing."""
-    for path in paths:
-        yield "", f"{path} is CUT SHORT: images may be missing; fetch it again"
-
-
 def named(unreadable: dict[str, str], where: str) -> Iterator[Line]:
     """Name the first images that are unreadable, each with its reason, and say where the others are."""
     for name, reason in list(unreadable.items())[:_NAMED]:

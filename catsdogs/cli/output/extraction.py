@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...artifacts import Artifacts
-from .console import Line, command, counted, cut_short, look_at, named
+from .console import Line, command, counted, look_at, named
 
 if TYPE_CHECKING:
     from ...commands.extract import Extraction
@@ -28,7 +28,6 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield from named(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
     yield "classes", " and ".join(done.classes)
     yield "", f"{counted(done.skipped, 'other file')} passed over"
-    yield from cut_short(done.cut_short)
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"

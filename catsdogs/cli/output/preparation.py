@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .console import Line, counted, cut_short, look_at, named, program
+from .console import Line, counted, look_at, named, program
 
 if TYPE_CHECKING:
     from ...commands.prepare import Preparation
@@ -24,7 +24,6 @@ def preparation_lines(done: Preparation) -> Iterator[Line]:
         yield "", f"in {done.folder / 'prepared.csv'}"
     yield "classes", " and ".join(done.classes)
     yield "passed over", f"{done.unlabelled:,} images without a label, {counted(done.skipped, 'other file')}"
-    yield from cut_short(done.cut_short)
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, of which there are no pictures:"
         yield from named(done.unreadable, f"in {done.folder / 'prepared.csv'}")

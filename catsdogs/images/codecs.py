@@ -1,0 +1,58 @@
+"""Load Pillow's decoders and suppress their warnings and log messages."""
+
+import ctypes
+import logging
+import re
+import threading
+import warnings
+
+import PIL
+
+# The decoders are named here so that no thread is the first to load one, and so that Pillow loads no other.
+from PIL import (  # noqa: F401
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+    _imaging,
+)
+
+PIXELS = (
+    "RGB uint8, EXIF orientation, first frame, alpha over white, CMYK to sRGB, other profiles ignored, "
+    f"squashed by Pillow {PIL.__version__.partition('.')[0]}'s antialiased bicubic"
+)
+"""What the cache says of its pixels. Who changes a pixel's value changes this, and so makes a new cache.
+
+Pillow's filter is what a major version makes of it: 13 resizes the height of some tall images first, which 12 did
+last, and a tenth of Kaggle's photographs came out other than before, by up to 12 levels."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""The only decoders that are let near a file. JPEG covers MPO, in which cameras put a second picture."""
+
+_IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+"""An entry of `warnings.filters`, in the form that `warnings.filterwarnings` gives it."""
+
+_filters_lock = threading.Lock()
+
+# Without a handler, Python would print the few errors that Pillow logs.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+# Pillow's libtiff prints what it finds wrong to file descriptor 2 by itself, unless it is told otherwise.
+_pillow = ctypes.CDLL(_imaging.__file__)
+for _setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+    if hasattr(_pillow, _setter):
+        getattr(_pillow, _setter)(None)
+
+
+def ignore_pillow_warnings() -> None:
+    """Have Pillow's warnings ignored, in all threads.
+
+    They would reach the terminal; or be errors, where a user wants that of warnings, and decide what decodes.
+    `warnings.catch_warnings` is not for threads, and undoes this where it ends in another: so look each time.
+    """
+    with _filters_lock:
+        if warnings.filters[:1] != [_IGNORE_PILLOW]:
+            warnings.filterwarnings("ignore", module=r"PIL\.")

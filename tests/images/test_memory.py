@@ -1,0 +1,159 @@
+import io
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support.pictures import bomb
+
+from catsdogs.images import decoding, memory
+from catsdogs.images.decoding import SIZE, UnreadableImageError, decode, decode_resized
+from catsdogs.images.memory import MEMORY_BUDGET, _has_one_scan, reserve_memory
+
+
+@pytest.mark.parametrize(
+    "size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (MEMORY_BUDGET, 1), (1, MEMORY_BUDGET // 4 // SIZE + 1)]
+)
+def test_a_decompression_bomb_is_unreadable(encode, size):
+    with pytest.raises(
+        UnreadableImageError, match=r"pixels|would take [\d,]+ bytes to decode, more than 1,006,632,960"
+    ):
+        decode(bomb(encode, *size))
+
+
+def test_the_largest_size_decides_whether_there_is_memory_enough(draw, encode, monkeypatch):
+    monkeypatch.setattr(decoding, "MEMORY_BUDGET", 2 << 20)
+    data = encode(draw(1, size=(1, 2_000)).convert("L"))
+    assert decode_resized(data, (160, SIZE)).keys() == {160, SIZE}
+    with pytest.raises(UnreadableImageError, match=r"1x2000 would take 4,\d+,\d+ bytes to decode, more than 2,097,152"):
+        decode_resized(data, (512, 160))
+
+
+def test_a_limit_of_pixels_that_a_user_lifted_for_pillow_is_kept_here(encode, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(UnreadableImageError, match="20000x20000 would take 1,617,920,067 bytes"):
+        decode(bomb(encode, 20_000, 20_000))
+
+
+@pytest.mark.parametrize(
+    ("side", "limit"), [(120, 10_000), pytest.param(9_500, Image.MAX_IMAGE_PIXELS, marks=pytest.mark.slow)]
+)
+def test_an_image_that_pillow_only_warns_of_is_decoded(encode, monkeypatch, side, limit):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    data = encode(Image.new("L", (side, side), 77), compress_level=1)
+    with pytest.warns(Image.DecompressionBombWarning), Image.open(io.BytesIO(data)):
+        pass
+    assert (decode(data, 5) == 77).all()
+
+
+def test_too_little_memory_is_not_taken_for_a_bad_image(tmp_path, encode):
+    resource = pytest.importorskip("resource")
+    assert resource
+    (tmp_path / "bomb.png").write_bytes(bomb(encode, 13_000, 13_000))
+    script = """
+import pathlib, resource, sys
+from catsdogs.images.decoding import decode
+used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 26), -1))
+try:
+    decode(pathlib.Path(sys.argv[1]).read_bytes())
+except MemoryError:
+    print("MemoryError")
+"""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("only Linux keeps a process to an amount of memory")
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "bomb.png"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("MemoryError\n", "")
+
+
+def test_a_jpeg_of_several_scans_is_known_by_the_header_of_its_first(draw, encode):
+    thumbnail = b"Exif\0\0" + encode(draw(2), "JPEG")
+    plain = encode(draw(1, size=(640, 480)), "JPEG")
+    interleaved, of_one = b"\xff\xda\x00\x0c\x03\x01\x00\x02\x11\x03\x11", b"\xff\xda\x00\x08\x01\x01\x00"
+    assert interleaved in plain
+    for data, wanted in (
+        (plain, True),
+        (encode(draw(1, size=(640, 480)), "JPEG", exif=thumbnail, quality=60), True),
+        (encode(draw(1, size=(640, 480)), "JPEG", progressive=True), False),
+        (plain.replace(interleaved, of_one), False),
+    ):
+        with Image.open(io.BytesIO(data + data)) as image:  # a second picture behind the first is none of its scans
+            assert _has_one_scan(image, data + data) == wanted
+
+
+def test_a_file_of_several_jpegs_is_not_known_by_what_stands_at_its_end(draw, encode):
+    data = encode(draw(1), "MPO", save_all=True, append_images=[draw(2)]) + bytes([0, 12, 3]) + bytes(9)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "MPO"
+        assert not _has_one_scan(image, data)
+
+
+LARGE = {
+    "photograph of 108 million pixels": ("RGB", (12_000, 9_000), "JPEG", {"turned": 6}),
+    "progressive": ("RGB", (9_400, 8_000), "JPEG", {"progressive": True, "subsampling": 0}),
+    "inks": ("CMYK", (9_400, 8_000), "JPEG", {"turned": 8}),
+    "alpha": ("RGBA", (9_400, 8_000), "PNG", {"compress_level": 1, "turned": 6}),
+    "grey and alpha": ("LA", (9_400, 8_000), "PNG", {"compress_level": 1}),
+    "palette": ("P", (12_000, 10_000), "PNG", {"compress_level": 1, "transparency": 3}),
+    "webp": ("RGB", (10_000, 5_500), "WEBP", {"quality": 1, "method": 0}),
+    "floats": ("F", (9_400, 8_000), "TIFF", {"compression": "tiff_lzw", "turned": 3}),
+    "tall": ("L", (1, 1_000_000), "PNG", {}),
+}
+
+
+PEAK = """
+import pathlib, sys
+from concurrent.futures import ThreadPoolExecutor
+from catsdogs.images.decoding import decode_resized
+def peak():
+    return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
+def see(path):
+    return decode_resized(pathlib.Path(path).read_bytes(), (160, 224))[224].shape
+before = peak()
+with ThreadPoolExecutor(4) as threads:
+    assert set(threads.map(see, sys.argv[1:])) == {(224, 224, 3)}
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process took at its peak")
+def test_the_largest_images_of_every_kind_take_a_gibibyte_in_all_threads(tmp_path, encode):
+    grey = Image.linear_gradient("L")
+    for name, (mode, size, form, options) in LARGE.items():
+        exif = Image.Exif()
+        exif[0x0112] = options.get("turned", 1)
+        options = {option: value for option, value in options.items() if option != "turned"}
+        (tmp_path / name).write_bytes(encode(grey.resize(size).convert(mode), form, exif=exif, **options))
+    paths = sorted(tmp_path.iterdir())
+    alone = [int(subprocess.check_output([sys.executable, "-c", PEAK, path])) for path in paths]
+    together = int(subprocess.check_output([sys.executable, "-c", PEAK, *paths]))
+    print({path.name: f"{taken >> 20} MiB" for path, taken in zip(paths, alone, strict=True)}, together >> 20)
+    assert max(*alone, together) < 1 << 30
+
+
+@pytest.mark.parametrize("smaller", [64, pytest.param(1, marks=pytest.mark.slow)])
+def test_heavy_files_never_wait_for_each_other_for_ever(draw, encode, monkeypatch, smaller):
+    """Two of them take more than all the memory there is; or so many times less, and there is as much less."""
+    for limit in ("MEMORY_BUDGET", "_HEAVY_FILE"):
+        monkeypatch.setattr(memory, limit, getattr(memory, limit) // smaller)
+    side = int(11_000 / smaller**0.5)
+    heavy = encode(Image.new("L", (side, side), 77), compress_level=1).ljust((250 << 20) // smaller, b"\0")
+    assert memory.MEMORY_BUDGET / 2 < len(heavy) + 4 * side**2 < memory.MEMORY_BUDGET
+    light = encode(draw(1))
+
+    def see(data):
+        with reserve_memory(len(data)) as reserved:
+            return decode(data, 5, reserved=reserved).tobytes()
+
+    threads = ThreadPoolExecutor(8)
+    try:
+        found = [threads.submit(see, data) for data in [heavy, light, light] * 3]
+        assert [future.result(timeout=60) for future in found] == [
+            bytes([77] * 75),
+            *[decode(light, 5).tobytes()] * 2,
+        ] * 3
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
