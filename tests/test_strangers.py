@@ -315,7 +315,7 @@ def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, 
 
 
 def test_square_brackets_in_a_name_are_no_markup_of_the_terminal(tmp_path):
-    from catsdogs.cli.output import show, show_error
+    from catsdogs.cli.console import show, show_error
 
     with contextlib.redirect_stdout(io.StringIO()) as said:
         show([("image", "[bold red]name[/] [link=file:///etc]x[/link]")])

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 import catsdogs
-from catsdogs.cli import output as terminal
+from catsdogs.cli import listings, predictions, summaries
+from catsdogs.cli.console import show, show_error
 from catsdogs.cli.options import (
     FEATURES,
     HERE,
@@ -35,6 +36,7 @@ from catsdogs.cli.options import (
     Wait,
     Weights,
 )
+from catsdogs.cli.progress import progress_bar
 from catsdogs.errors import CatsDogsError
 from catsdogs.progress import Progress
 
@@ -92,7 +94,7 @@ def run(
 
     What is there and still valid is not done again.
     """
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.run(
             data,
             artifacts=artifacts,
@@ -104,7 +106,7 @@ def run(
             fail_fast=fail_fast,
             progress=progress,
         )
-    terminal.show(terminal.run_lines(done, artifacts))
+    show(summaries.run_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs extract photographs/ --views 224,224m --artifacts mine")
@@ -121,7 +123,7 @@ def extract(
     wait: Wait = False,
 ) -> None:
     """Compute the features of every image that is not cached yet."""
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.extract(
             data,
             artifacts=artifacts,
@@ -132,7 +134,7 @@ def extract(
             fail_fast=fail_fast,
             progress=progress,
         )
-    terminal.show(terminal.extraction_lines(done, artifacts))
+    show(summaries.extraction_lines(done, artifacts))
 
 
 def _compute(views: str | None, engine: str, precision: str) -> "catsdogs.ComputeOptions":
@@ -152,25 +154,25 @@ def train(
 ) -> None:
     """Train the head on the cached features, and say how good it is."""
     studies = [name for name, wanted in (("nested", nested), ("learning_curve", learning_curve)) if wanted]
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.train(artifacts, exclude=exclude, holdout=holdout, studies=studies, progress=progress)
-    terminal.show(terminal.training_lines(done, artifacts))
+    show(summaries.training_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs submit --clip 0.01")
 def submit(artifacts: Artifacts = HERE, clip: Clip = None, wait: Wait = False) -> None:
     """Score the cached test features, and write submission.csv."""
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.submit(artifacts, clip=clip)
-    terminal.show(terminal.submission_lines(done, artifacts))
+    show(summaries.submission_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs report")
 def report(artifacts: Artifacts = HERE, wait: Wait = False) -> None:
     """Write report.html: figures, plots, and the pictures that are worth a look."""
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.report(artifacts, progress=progress)
-    terminal.show(terminal.report_lines(done, artifacts))
+    show(summaries.report_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs predict cat.jpg dogs/ --sort")
@@ -196,17 +198,17 @@ def predict(
     if "-" in images and os.isatty(0):
         raise CatsDogsError("- is standard input, and nothing is piped there", "Try catsdogs predict - < cat.jpg")
     given = [os.fdopen(0, "rb", closefd=False) if image == "-" else image for image in images]
-    pictures = 0 if no_preview or as_json or as_csv else terminal.previews_shown()
-    with terminal.progress_bar() as progress:
+    pictures = 0 if no_preview or as_json or as_csv else predictions.previews_shown()
+    with progress_bar() as progress:
         answers = catsdogs.predict(given, artifacts=artifacts, weights=weights, pictures=pictures, progress=progress)
     if sort:
         answers.sort(key=lambda answer: answer.certainty)
     if as_json:
         print(json.dumps([answer.to_dict() for answer in answers], indent=2))
     elif as_csv:
-        sys.stdout.buffer.write(terminal.predictions_csv(answers))
+        sys.stdout.buffer.write(predictions.predictions_csv(answers))
     else:
-        terminal.show_predictions(answers)
+        predictions.show_predictions(answers)
     if any(answer.reason for answer in answers):
         raise typer.Exit(1)
 
@@ -214,12 +216,12 @@ def predict(
 @app.command(epilog="Example: catsdogs evaluate cats-dogs-testing/")
 def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, as_json: Json = False) -> None:
     """Say how good the head is on the labelled images of DATA; nothing is written."""
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
     if as_json:
         print(json.dumps(done.to_dict(), indent=2))
     else:
-        terminal.show(terminal.evaluation_lines(done))
+        show(listings.evaluation_lines(done))
 
 
 @app.command(epilog="Example: catsdogs export keras")
@@ -240,12 +242,12 @@ def export(
 
     It is checked on pictures of yours against what catsdogs computes. For onnx: pip install onnx onnxruntime tf2onnx
     """
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_bar() as progress, _held(artifacts, wait, progress):
         done = catsdogs.export(form, out=out, artifacts=artifacts, weights=weights, progress=progress)
     if as_json:
         print(json.dumps(done.to_dict(), indent=2))
     else:
-        terminal.show(terminal.export_lines(done))
+        show(summaries.export_lines(done))
 
 
 @app.command(epilog="Example: catsdogs info --json")
@@ -255,14 +257,14 @@ def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        terminal.show(terminal.info_lines(found))
+        show(listings.info_lines(found))
 
 
 @app.command(epilog="Example: catsdogs verify")
 def verify(artifacts: Artifacts = HERE) -> None:
     """Hold every file against its checksum: say that all is well, or what is not and what mends it."""
     found = catsdogs.verify(artifacts)
-    terminal.show(terminal.verification_lines(found))
+    show(listings.verification_lines(found))
     if found.problems:
         raise typer.Exit(1)
 
@@ -276,17 +278,17 @@ def prepare(
     wait: Wait = False,
 ) -> None:
     """Write the labelled images as 224x224 PNGs, 85 % to train on and 15 % to test, as in 2017."""
-    with terminal.progress_bar() as progress, _held(out, wait, progress):
+    with progress_bar() as progress, _held(out, wait, progress):
         done = catsdogs.prepare(data, out, seed=seed, classes=classes, progress=progress)
-    terminal.show(terminal.preparation_lines(done))
+    show(summaries.preparation_lines(done))
 
 
 @app.command(epilog="Example: catsdogs demo")
 def demo(artifacts: Artifacts = HERE / "demo", weights: Weights = None) -> None:
     """Draw cats and dogs, and do the whole job on them; it needs nothing."""
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         done = catsdogs.demo(artifacts, weights=weights, progress=progress)
-    terminal.show(terminal.demo_lines(done, artifacts))
+    show(summaries.demo_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs bench photographs/ --images 100")
@@ -300,18 +302,18 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe."""
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, progress=progress)
     if as_json:
         print(json.dumps(asdict(done), indent=2))
     else:
-        terminal.show(terminal.benchmark_lines(done))
+        show(listings.benchmark_lines(done))
 
 
 @app.command(epilog="Example: catsdogs notebook")
 def notebook() -> None:
     """Write a Jupyter notebook that walks through the whole job, with pictures, into the current folder."""
-    terminal.show(terminal.notebook_lines(catsdogs.notebook()))
+    show(summaries.notebook_lines(catsdogs.notebook()))
 
 
 def main() -> None:
@@ -336,5 +338,5 @@ def main() -> None:
 def _fail(error: CatsDogsError) -> None:
     if os.environ.get("CATSDOGS_DEBUG") == "1":
         raise error
-    terminal.show_error(error)
+    show_error(error)
     sys.exit(1)

@@ -75,7 +75,7 @@ def test_a_second_run_says_that_nothing_was_computed(artifacts, data):
 
 
 def test_random_weights_are_said_to_mean_nothing(tmp_path):
-    from catsdogs.cli.output import extraction_lines
+    from catsdogs.cli.summaries import extraction_lines
     from catsdogs.commands.extract import Extraction
 
     no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "across_splits"), 0)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catsdogs.cli.output import predictions_csv
+from catsdogs.cli.predictions import predictions_csv
 from catsdogs.commands.predict import Prediction
 
 NAMES = [
@@ -28,7 +28,7 @@ NAMES = [
 ANSWERS = f"""
 import numpy as np
 from catsdogs.commands.predict import Prediction
-from catsdogs.cli.output import previews_shown, show_predictions
+from catsdogs.cli.predictions import previews_shown, show_predictions
 names = {NAMES!r}
 answers = [Prediction(name, "dog", 0.75) for name in names] + [Prediction("bad.jpg", None, None, "not a JPEG [bold]")]
 pictures = [np.zeros((30, 40, 3), np.uint8) + number for number in range(9)]

@@ -17,7 +17,7 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions, head
-from catsdogs.cli.output import export_lines
+from catsdogs.cli.summaries import export_lines
 from catsdogs.exporting import network
 from catsdogs.head import Choice
 from catsdogs.head import validation as of_validation

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import catsdogs
 from catsdogs.cli.app import app
-from catsdogs.cli.output import info_lines
+from catsdogs.cli.listings import info_lines
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import catsdogs.commands.info
 import catsdogs.commands.predict
 import catsdogs.inference.plan
 from catsdogs import CatsDogsError
-from catsdogs.cli.output import info_lines, run_lines
+from catsdogs.cli.listings import info_lines
+from catsdogs.cli.summaries import run_lines
 
 PILLOW = PIL.__version__.partition(".")[0]
 

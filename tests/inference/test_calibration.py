@@ -13,7 +13,7 @@ from catsdogs import CatsDogsError, ComputeOptions, load_features
 from catsdogs.artifacts import Artifacts
 from catsdogs.backbone import choose_weights, load, quantize
 from catsdogs.backbone.frameworks import keras
-from catsdogs.cli.output import extraction_lines
+from catsdogs.cli.summaries import extraction_lines
 from catsdogs.head import load as load_head
 
 pytestmark = pytest.mark.skipif(

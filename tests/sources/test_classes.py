@@ -7,7 +7,9 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.cli.output import extraction_lines, info_lines, prediction_lines, run_lines
+from catsdogs.cli.listings import info_lines
+from catsdogs.cli.predictions import prediction_lines
+from catsdogs.cli.summaries import extraction_lines, run_lines
 from catsdogs.sources.classes import CLASSES, parse_classes
 
 

@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ...errors import printable
-from ...storage import to_csv
+from ..errors import printable
+from ..storage import to_csv
 from .console import Line, counted, show
-from .pictures import preview_limit, show_picture
+from .previews import preview_limit, show_picture
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ...commands.predict import Prediction
+    from ..commands.predict import Prediction
 
 
 def previews_shown() -> int:

@@ -1,4 +1,4 @@
-"""What `info` says."""
+"""Results come in; what the commands that only look say of them goes out, as lines of a name and a text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import shlex
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .console import Line, program
-from .extraction import duplicates_line, int8_similarity_line
-from .training import metrics_lines
+from .console import Line, counted, named, program
+from .summaries import duplicates_line, int8_similarity_line, metrics_lines, score_lines
+
+if TYPE_CHECKING:
+    from ..commands.benchmark import Benchmark
+    from ..commands.evaluate import Evaluation
+    from ..commands.verify import Verification
 
 _WIDTH = 68
 """Columns of text beside a name: 80 in all."""
@@ -63,3 +67,46 @@ def _timing(step: str, facts: dict[str, Any]) -> Iterator[str]:
 def _below(name: str, texts: Iterable[str]) -> Iterator[Line]:
     """Put a name before the first of several lines."""
     yield from zip(chain([name], repeat("")), texts, strict=False)
+
+
+def verification_lines(found: Verification) -> Iterator[Line]:
+    """Say in one line that all is well, or in one each what is not and what mends it."""
+    for problem in found.problems:
+        yield "not well", problem
+    if not found.problems:
+        rows = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
+        others = [name for name, there in (("head", found.head), ("submission", found.submission)) if there]
+        yield "all is well", f"{rows} images, every row matches its checksum"
+        if others:
+            yield "", f"{' and '.join(others)} as written, and of these features"
+
+
+def evaluation_lines(done: Evaluation) -> Iterator[Line]:
+    """Say how good the head is on other images, and which of them do not count."""
+    yield from score_lines("head", done.scores, f"{done.images:,} labelled images, {' and '.join(done.classes)}")
+    if done.seen:
+        yield "", f"{done.seen:,} of them were TRAINED on, and flatter these figures"
+    yield "passed over", f"{done.unlabelled:,} images without a label, {counted(done.skipped, 'other file')}"
+    if done.unreadable:
+        yield "unreadable", f"{len(done.unreadable):,}, which do not count:"
+        yield from named(done.unreadable, "by --json")
+
+
+def benchmark_lines(done: Benchmark) -> Iterator[Line]:
+    """Show images a second as a table, and which stage waited for how much of the time."""
+    yield "images", f"{done.images:,}, weights {done.weights}, {done.cores} cores, {done.processor}"
+    yield "alone", f"read {done.read:,.0f}/s, decode {done.decode:,.0f}/s, write {done.write:,.0f}/s"
+    yield "recipe", f"{done.recipe:,.1f}/s, Keras' own" if done.recipe else "Keras' own cannot run on these here"
+    yield "", f"{'engine':<12}{'precision':<10}{'compute/s':>10}{'end to end/s':>13}{'x recipe':>9}  waited"
+    for rates in done.engines:
+        end, times = rates.end_to_end, rates.end_to_end and done.recipe and rates.end_to_end / done.recipe
+        waited = ", ".join(f"{stage} {share:.0%}" for stage, share in rates.waited.items())
+        yield (
+            "",
+            f"{rates.engine:<12}{rates.precision:<10}{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
+            f"  {waited}",
+        )
+
+
+def _or_dash(figure: float | None, width: int) -> str:
+    return f"{figure:>{width}.2f}" if figure else f"{'-':>{width}}"

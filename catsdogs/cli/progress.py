@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Task
 
-    from ...progress import Progress
+    from ..progress import Progress
 
 _PATIENCE, _RECENT = 1.0, 10.0
 """Seconds before a rate means something, and over which it is taken: images that are cached already rush past."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
-from ...errors import CatsDogsError, printable
+from ..errors import CatsDogsError, printable
 
 Line = tuple[str, str]
 """A name, which is shown in bold, and a text."""
