@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -255,7 +254,7 @@ def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
     """Say what the artifacts are, what made them, and what is stale and the command that makes it anew."""
     found = catsdogs.info(artifacts)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(found.to_dict(), indent=2))
     else:
         show(listings.info_lines(found))
 
@@ -305,7 +304,7 @@ def bench(
     with progress_bar() as progress:
         done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, progress=progress)
     if as_json:
-        print(json.dumps(asdict(done), indent=2))
+        print(json.dumps(done.to_dict(), indent=2))
     else:
         show(listings.benchmark_lines(done))
 

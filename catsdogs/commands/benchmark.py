@@ -37,6 +37,7 @@ from ..locks import write_lock
 from ..progress import Progress
 from ..sources import Source
 from .extract import Extraction, extract
+from .result import Result
 
 _RECIPE_READS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
@@ -65,7 +66,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Result):
     """What `benchmark` measured, in images a second; stages alone have all cores to themselves.
 
     Parameters

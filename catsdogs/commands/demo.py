@@ -13,11 +13,12 @@ from ..errors import CatsDogsError
 from ..progress import Progress
 from ..sample import OUTER, write_sample
 from ..storage import NOTE, read_json
+from .result import Result
 from .run import Run, run
 
 
 @dataclass(frozen=True)
-class Demo:
+class Demo(Result):
     """What `demo` did.
 
     Parameters

@@ -6,7 +6,7 @@
 import logging
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from ..locks import write_lock
 from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import write_atomic
+from .result import Result
 
 FORMATS = ("keras", "onnx")
 
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Result):
     """What `export` wrote, and how well it agrees.
 
     Parameters
@@ -75,10 +76,6 @@ class Export:
     precision: str
     max_difference_predict: float
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as values that JSON can hold."""
-        return asdict(self) | {"path": str(self.path)}
 
 
 def export(

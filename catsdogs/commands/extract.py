@@ -26,6 +26,7 @@ from ..progress import Progress
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import record, record_timing
+from .result import Result
 
 _SYNC_SECONDS = 5.0
 
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Extraction:
+class Extraction(Result):
     """What `extract` did.
 
     Parameters

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from natsort import natsort_keygen
@@ -20,6 +21,7 @@ from ..inference.plan import load_head_backbone
 from ..progress import Progress
 from ..sources import ImageFile, OpenZips, image_file, image_from_stream, open_zip, walk_folder, walk_zip
 from ..sources.layout import is_skipped, is_zip
+from .result import Result
 
 Given = str | Path | BufferedIOBase
 """A path of an image, a folder or a zip; or an open file with one image's bytes."""
@@ -29,7 +31,7 @@ _PICTURE = 320
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Result):
     """What the head says of one image.
 
     Parameters
@@ -57,9 +59,9 @@ class Prediction:
         """How far the probability is from one half; infinite where the image is unreadable, so that it sorts last."""
         return math.inf if self.probability is None else abs(self.probability - 0.5)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Return image, label and probability, and the reason where there is one."""
-        answer: dict[str, object] = {"image": self.image, "label": self.label, "probability": self.probability}
+        answer = {"image": self.image, "label": self.label, "probability": self.probability}
         return answer if self.reason is None else answer | {"reason": self.reason}
 
 

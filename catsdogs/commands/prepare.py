@@ -30,6 +30,7 @@ from ..progress import Progress
 from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason
 from ..sources.classes import Classes, parse_classes
 from ..storage import read_json, to_csv, to_json, write_atomic
+from .result import Result
 
 FACTS, TABLE = "prepared.json", "prepared.csv"
 """What fixes the split, and which picture was made of which original."""
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preparation(Result):
     """What `prepare` did.
 
     Parameters

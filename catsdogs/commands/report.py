@@ -18,6 +18,7 @@ from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
 from ..reporting.thumbnails import cut_thumbnails
 from ..storage import write_atomic
+from .result import Result
 
 __all__ = ["Report", "report"]
 
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Result):
     """What `report` wrote.
 
     Parameters

@@ -13,12 +13,13 @@ from ..inference.plan import ComputeOptions
 from ..progress import Progress
 from ..storage import read_json
 from .extract import Extraction, extract
+from .result import Result
 from .submit import Submission, check_clip, submit
 from .train import train
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Result):
     """What `run` did.
 
     Parameters

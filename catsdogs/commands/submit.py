@@ -16,12 +16,13 @@ from ..head.staleness import inputs_digest
 from ..locks import write_lock
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, write_atomic
+from .result import Result
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Submission:
+class Submission(Result):
     """What `submit` wrote.
 
     Parameters

@@ -26,6 +26,7 @@ from ..locks import write_lock
 from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, to_json
+from .result import Result
 
 _FEWEST = 10
 """Images a class."""
@@ -34,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Result):
     """What `train` did.
 
     Parameters

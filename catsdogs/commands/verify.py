@@ -9,10 +9,11 @@ from ..head import TRAIN, load
 from ..head.staleness import head_staleness, submission_staleness
 from ..locks import require_unlocked
 from ..storage import NOTE, read_json
+from .result import Result
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Result):
     """What `verify` found.
 
     Parameters

@@ -126,8 +126,8 @@ def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(tmp_path,
 
     run(write_folder(tmp_path / "insects", of("train", "ants", "bees") | of("test", "ants", "bees")))
     run(write_folder(tmp_path / "others", of("train", "hornet", "wasp")), prune=True)
-    manifest = catsdogs.info(tmp_path / "artifacts")["features"]
-    assert (list(manifest["splits"]), manifest["classes"]) == (["train"], ("hornet", "wasp"))
+    manifest = catsdogs.info(tmp_path / "artifacts").features
+    assert (list(manifest.splits), manifest.classes) == (["train"], ("hornet", "wasp"))
     assert not (tmp_path / "artifacts/features/test").exists()
     assert not catsdogs.verify(tmp_path / "artifacts").problems
 
