@@ -1,14 +1,14 @@
-"""Results come in; what the commands that only look say of them goes out, as lines of a name and a text."""
+"""List what the commands find that write nothing, as lines of a name and a text."""
 
 from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterable, Iterator
-from itertools import chain, repeat
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from .console import Line, counted, named, program
+from .console import Line, block, plural, program, unreadable_lines
 from .summaries import duplicates_line, int8_similarity_line, metrics_lines, score_lines
 
 if TYPE_CHECKING:
@@ -21,40 +21,40 @@ _WIDTH = 68
 """Columns of text beside a name: 80 in all."""
 
 
-def info_lines(found: Info) -> Iterator[Line]:
+def info_lines(info: Info) -> Iterator[Line]:
     """Say what the artifacts are, what made them, and last what is to be made anew, and how."""
-    features, head = found.features, found.head
+    features, head = info.features, info.head
     provenance = features.provenance
-    yield "artifacts", str(found.artifacts)
+    yield "artifacts", str(info.artifacts)
     for split, entry in features.splits.items():
         state = f"{entry['unreadable']:,} unreadable" if entry["complete"] else "NOT complete"
         yield split, f"{entry['images']:,} images, {state}, view {', '.join(features.views)}"
     yield "classes", " and ".join(features.classes)
-    if found.duplicates:
-        yield "duplicates", duplicates_line(found.duplicates)
+    if info.duplicates:
+        yield "duplicates", duplicates_line(info.duplicates)
     yield "backbone", f"{provenance.weights_name}, SHA-256 {provenance.sha256[:16]}..."
     yield "", f"{provenance.engine} at {provenance.precision}"
     if features.int8_similarity:
         yield "", int8_similarity_line(features.int8_similarity)
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
-    yield from _below("", textwrap.wrap(versions, _WIDTH))
-    yield from _below("pixels", textwrap.wrap(provenance.pixels, _WIDTH))
+    yield from block("", textwrap.wrap(versions, _WIDTH))
+    yield from block("pixels", textwrap.wrap(provenance.pixels, _WIDTH))
     if not head:
         yield "head", "none yet"
     elif head["stale"]:
         yield "head", f"NOT valid: {head['stale']}"
     else:
-        yield from metrics_lines(found.metrics)
-    yield from _below("timings", chain(*(_timing(step, facts) for step, facts in found.timings.items())))
-    yield from _below("source", (f"{what}: {path}" for what, path in found.source.items()))
-    yield "files", f"{len(found.files):,}, {sum(found.files.values()) / 1e6:,.1f} MB"
-    for name, size in found.files.items():
-        array = found.arrays.get(name)
+        yield from metrics_lines(info.metrics)
+    yield from block("timings", chain(*(_timing(step, facts) for step, facts in info.timings.items())))
+    yield from block("source", (f"{what}: {path}" for what, path in info.source.items()))
+    yield "files", f"{len(info.files):,}, {sum(info.files.values()) / 1e6:,.1f} MB"
+    for name, size in info.files.items():
+        array = info.arrays.get(name)
         shape = f"{tuple(array['shape'])} {array['dtype']}" if array else ""
         yield "", f"{size:>13,}  {name:<30} {shape}".rstrip()
-    stale = found.stale
-    yield from _below("stale", [f"{one.what}: {one.why}" for one in stale] or ["nothing"])
-    yield from _below("next", dict.fromkeys(f"{program()} {shlex.join(one.command[1:])}" for one in stale))
+    stale = info.stale
+    yield from block("stale", [f"{item.what}: {item.why}" for item in stale] or ["nothing"])
+    yield from block("next", dict.fromkeys(f"{program()} {shlex.join(item.command[1:])}" for item in stale))
 
 
 def _timing(step: str, facts: dict[str, Any]) -> Iterator[str]:
@@ -65,18 +65,13 @@ def _timing(step: str, facts: dict[str, Any]) -> Iterator[str]:
         yield "  " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items()) + " s, of all threads"
 
 
-def _below(name: str, texts: Iterable[str]) -> Iterator[Line]:
-    """Put a name before the first of several lines."""
-    yield from zip(chain([name], repeat("")), texts, strict=False)
-
-
-def verification_lines(found: Verification) -> Iterator[Line]:
+def verification_lines(result: Verification) -> Iterator[Line]:
     """Say in one line that all is well, or in one each what is not and what mends it."""
-    for problem in found.problems:
+    for problem in result.problems:
         yield "not well", problem
-    if not found.problems:
-        rows = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
-        others = [name for name, there in (("head", found.head), ("submission", found.submission)) if there]
+    if not result.problems:
+        rows = ", ".join(f"{count:,} {split}" for split, count in result.images.items())
+        others = [name for name, there in (("head", result.head), ("submission", result.submission)) if there]
         yield "all is well", f"{rows} images, every row matches its checksum"
         if others:
             yield "", f"{' and '.join(others)} as written, and of these features"
@@ -87,10 +82,10 @@ def evaluation_lines(done: Evaluation) -> Iterator[Line]:
     yield from score_lines("head", done.scores, f"{done.images:,} labelled images, {' and '.join(done.classes)}")
     if done.seen:
         yield "", f"{done.seen:,} of them were TRAINED on, and flatter these figures"
-    yield "passed over", f"{done.unlabelled:,} images without a label, {counted(done.skipped, 'other file')}"
+    yield "passed over", f"{done.unlabelled:,} images without a label, {plural(done.skipped, 'other file')}"
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, which do not count:"
-        yield from named(done.unreadable, "by --json")
+        yield from unreadable_lines(done.unreadable, "by --json")
 
 
 def benchmark_lines(done: Benchmark) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""What `label` says: a table to people, a line an image to what reads a pipe."""
+"""Show predictions: as a table in a terminal, as a line an image in a pipe, or as CSV."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import printable
 from ..storage import to_csv
-from .console import Line, counted, show
-from .previews import preview_limit, show_picture
+from .console import Line, plural, show
+from .previews import render_preview
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,74 +19,67 @@ if TYPE_CHECKING:
     from ..commands.predict import Prediction
 
 
-def previews_shown() -> int:
-    """Return how many images may be shown with their pictures."""
-    from rich.console import Console
-
-    return preview_limit(Console())
-
-
-def show_predictions(answers: Sequence[Prediction]) -> None:
-    """Write what each image is, and how sure that is, to standard output."""
+def show_predictions(predictions: Sequence[Prediction]) -> None:
+    """Print the class of each image and its probability."""
     if not sys.stdout.isatty():
-        show(prediction_lines(answers))
+        show(prediction_lines(predictions))
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
-    console.print(_table(answers, console))
-    console.print(Text(_summary(answers)))
+    console.print(_table(predictions, console))
+    console.print(Text(_summary(predictions)))
 
 
-def prediction_lines(answers: Sequence[Prediction]) -> Iterator[Line]:
-    """Say of each image what it is, and how sure that is."""
-    for answer in answers:
-        if answer.label is None:
-            yield "unreadable", f"{answer.image}: {answer.reason}"
+def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
+    """Return a line an image: its class and that class' probability, or why it is unreadable."""
+    for prediction in predictions:
+        if prediction.label is None:
+            yield "unreadable", f"{prediction.image}: {prediction.reason}"
         else:
-            yield answer.label, f"{_sure(answer)}  {answer.image}"
+            yield prediction.label, f"{_confidence(prediction)}  {prediction.image}"
 
 
-def predictions_csv(answers: Sequence[Prediction]) -> bytes:
-    """Return the same four columns that JSON has, the probability that of the second class."""
+def predictions_csv(predictions: Sequence[Prediction]) -> bytes:
+    """Return the four columns that JSON has too; the probability is that of the second class."""
     columns = ("image", "label", "probability", "reason")
-    rows = ((printable(answer.image), answer.label, answer.probability, answer.reason) for answer in answers)
+    rows = ((printable(of.image), of.label, of.probability, of.reason) for of in predictions)
     return to_csv(columns, rows)
 
 
-def _table(answers: Sequence[Prediction], console: Console) -> Table:
+def _table(predictions: Sequence[Prediction], console: Console) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    with_pictures = any(answer.picture is not None for answer in answers)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, leading=int(with_pictures))
-    if with_pictures:
+    with_previews = any(prediction.preview is not None for prediction in predictions)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, leading=int(with_previews))
+    if with_previews:
         table.add_column(no_wrap=True)
     table.add_column("image", overflow="fold", vertical="middle")
     table.add_column("class", overflow="fold", vertical="middle")
     table.add_column("sure", no_wrap=True, justify="right", vertical="middle")
-    for answer in answers:
-        picture = [] if answer.picture is None else [show_picture(answer.picture, console)]
-        name = Text(printable(answer.image))
-        if answer.label is None:
-            name.append(f"\n{printable(answer.reason or '')}", "italic")
+    for prediction in predictions:
+        preview = [] if prediction.preview is None else [render_preview(prediction.preview, console)]
+        name = Text(printable(prediction.image))
+        if prediction.label is None:
+            name.append(f"\n{printable(prediction.reason or '')}", "italic")
             label = Text("unreadable", "bold red")
         else:
-            label = Text(printable(answer.label), "bold")
-        table.add_row(*(picture or [""] * with_pictures), name, label, _sure(answer).strip())
+            label = Text(printable(prediction.label), "bold")
+        table.add_row(*(preview or [""] * with_previews), name, label, _confidence(prediction).strip())
     return table
 
 
-def _sure(answer: Prediction) -> str:
-    if answer.probability is None:
+def _confidence(prediction: Prediction) -> str:
+    if prediction.probability is None:
         return ""
-    return f"{max(answer.probability, 1 - answer.probability):7.2%}"
+    return f"{max(prediction.probability, 1 - prediction.probability):7.2%}"
 
 
-def _summary(answers: Sequence[Prediction]) -> str:
-    """Say how many images are what."""
-    counts = Counter(answer.label or "unreadable" for answer in answers)
+def _summary(predictions: Sequence[Prediction]) -> str:
+    """Return how many images there are of each class."""
+    counts = Counter(prediction.label or "unreadable" for prediction in predictions)
     each = ", ".join(f"{count:,} {printable(name)}" for name, count in sorted(counts.items()))
-    return f" {counted(len(answers), 'image')}: {each}"
+    return f" {plural(len(predictions), 'image')}: {each}"

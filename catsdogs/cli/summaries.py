@@ -1,14 +1,13 @@
-"""Results come in; what the commands that write say when they are done goes out, as lines of a name and a text."""
+"""Summarise what the commands that write files have done, as lines of a name and a text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..artifacts import Artifacts
-from .console import Line, command, counted, cut_short, look_at, named, program
+from .console import Line, block, command, cut_short_lines, plural, program, unreadable_lines, wrote
 
 if TYPE_CHECKING:
     from ..commands.demo import Demo
@@ -30,7 +29,7 @@ def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
     yield from extraction_facts(done.extraction, artifacts)
     if not done.metrics:
         yield "head", "none: there are no training images, with labels, among what was extracted"
-        yield from look_at(paths.features)
+        yield from wrote(paths.features)
         yield "next", command("run DATA", artifacts) + ", DATA with training images"
         return
     yield from metrics_lines(done.metrics)
@@ -40,15 +39,15 @@ def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
         yield from submission_facts(done.submission, artifacts)
     else:
         yield "submission", "none: there are no test images without labels"
-    yield from look_at(paths.metrics, paths.predictions, *([paths.submission] if done.submission else []))
-    yield "next", after_submission(done.submission, artifacts)
+    yield from wrote(paths.metrics, paths.predictions, *([paths.submission] if done.submission else []))
+    yield "next", next_after_submission(done.submission, artifacts)
     yield "", command("report", artifacts)
 
 
 def extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     """Say what became of the images, and what comes next."""
     yield from extraction_facts(done, artifacts)
-    yield from look_at(Artifacts(artifacts).features)
+    yield from wrote(Artifacts(artifacts).features)
     yield "next", command("train", artifacts)
 
 
@@ -57,10 +56,10 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
-    yield from named(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
+    yield from unreadable_lines(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
     yield "classes", " and ".join(done.classes)
-    yield "", f"{counted(done.skipped, 'other file')} passed over"
-    yield from cut_short(done.cut_short)
+    yield "", f"{plural(done.skipped, 'other file')} passed over"
+    yield from cut_short_lines(done.cut_short)
     if done.computed:
         rate = f", {done.rate:.0f} images/s" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
@@ -76,9 +75,9 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     yield "duplicates", duplicates_line(done.duplicates)
 
 
-def int8_similarity_line(found: Mapping[str, float]) -> str:
+def int8_similarity_line(cosine: Mapping[str, float]) -> str:
     """Say how near features of 8 bits are to those of float32."""
-    return f"cosine to float32 {found['mean']:.4f}, at least {found['least']:.4f}, of {found['images']} images"
+    return f"cosine to float32 {cosine['mean']:.4f}, at least {cosine['least']:.4f}, of {cosine['images']} images"
 
 
 def duplicates_line(counts: dict[str, int]) -> str:
@@ -88,7 +87,7 @@ def duplicates_line(counts: dict[str, int]) -> str:
     if not counts["pairs"]:
         return "none: no two images are the same, or nearly so"
     return (
-        f"{counted(counts['pairs'], 'pair')}, {counts['identical']:,} of equal bytes; "
+        f"{plural(counts['pairs'], 'pair')}, {counts['identical']:,} of equal bytes; "
         f"{counts['across_classes']:,} across classes, {counts['across_splits']:,} across train and test"
     )
 
@@ -99,7 +98,7 @@ def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
     paths = Artifacts(artifacts)
     yield "suspects", f"{done.suspects:,} training images whose label may be wrong, in {paths.suspects}"
     yield "", f"trained in {done.seconds:.1f} s"
-    yield from look_at(paths.metrics, paths.predictions)
+    yield from wrote(paths.metrics, paths.predictions)
     yield "next", command("submit", artifacts)
     yield "", command("report", artifacts)
     yield "", command("predict IMAGE...", artifacts)
@@ -119,9 +118,12 @@ def metrics_lines(metrics: dict[str, Any]) -> Iterator[Line]:
         yield from score_lines("holdout", holdout, f"{holdout['images']:,} held out")
     if test := metrics.get("test"):
         yield from score_lines("test", test, f"{test['images']:,} labelled images, not trained on")
-    for name, point in zip(chain(["curve"], repeat("")), metrics.get("learning_curve", []), strict=False):
-        low, high = point["interval"]
-        yield name, f"{point['images']:>7,} images  log loss {point['log_loss']:.4f}  [{low:.4f}, {high:.4f}]"
+    yield from block("curve", map(_curve_point, metrics.get("learning_curve", [])))
+
+
+def _curve_point(point: dict[str, Any]) -> str:
+    low, high = point["interval"]
+    return f"{point['images']:>7,} images  log loss {point['log_loss']:.4f}  [{low:.4f}, {high:.4f}]"
 
 
 def score_lines(name: str, scores: dict[str, Any], how: str) -> Iterator[Line]:
@@ -142,8 +144,8 @@ def _figure(scores: dict[str, Any], name: str) -> str:
 def submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
     """Say what was written for Kaggle, and what comes next."""
     yield from submission_facts(done, artifacts)
-    yield from look_at(done.path)
-    yield "next", after_submission(done, artifacts)
+    yield from wrote(done.path)
+    yield "next", next_after_submission(done, artifacts)
 
 
 def submission_facts(done: Submission, artifacts: Path) -> Iterator[Line]:
@@ -154,10 +156,10 @@ def submission_facts(done: Submission, artifacts: Path) -> Iterator[Line]:
         yield "", f"by a head of OLDER training features: {command('train', artifacts)} makes a new one"
     if done.unreadable:
         yield "", f"{len(done.unreadable):,} unreadable, with the training share of {done.classes[1]} as their label:"
-        yield from named(done.unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
+        yield from unreadable_lines(done.unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
 
 
-def after_submission(done: Submission | None, artifacts: Path) -> str:
+def next_after_submission(done: Submission | None, artifacts: Path) -> str:
     """Return the command that comes next: Kaggle's own, where the file has the rows that Kaggle takes."""
     if done and done.images == KAGGLE_ROWS:
         return f"kaggle competitions submit -c {KAGGLE} -f {done.path} -m catsdogs"
@@ -168,21 +170,21 @@ def report_lines(done: Report, artifacts: Path) -> Iterator[Line]:
     """Say what was written to be looked at, and which pictures are not in it."""
     yield (
         "report",
-        f"one page with {counted(done.pictures, 'picture')}, {done.size / 1e6:.1f} MB, in {done.seconds:.1f} s",
+        f"one page with {plural(done.pictures, 'picture')}, {done.size / 1e6:.1f} MB, in {done.seconds:.1f} s",
     )
     if done.missing:
-        yield "", f"{counted(done.missing, 'image')} WITHOUT a picture: the page says why of each"
+        yield "", f"{plural(done.missing, 'image')} WITHOUT a picture: the page says why of each"
     for problem in done.problems:
         yield "", problem
-    yield from look_at(done.path)
+    yield from wrote(done.path)
     yield "next", command("predict IMAGE...", artifacts)
 
 
 def export_lines(done: Export) -> Iterator[Line]:
     """Say what was written, what goes in and what comes out of it, and how well it agrees with us."""
     yield "exported", f"backbone and head as one network, {done.bytes / 1e6:,.1f} MB, in {done.seconds:.1f} s"
-    for name, (input_name, shape) in zip(chain(["input"], repeat("")), done.inputs.items(), strict=False):
-        yield name, f"{input_name}: n x {' x '.join(map(str, shape))}, RGB of 0 to 255"
+    inputs = ((name, " x ".join(map(str, shape))) for name, shape in done.inputs.items())
+    yield from block("input", (f"{name}: n x {shape}, RGB of 0 to 255" for name, shape in inputs))
     yield "output", f"probability: n x 1, of {done.classes[1]} against {done.classes[0]}"
     yield (
         "checked",
@@ -191,7 +193,7 @@ def export_lines(done: Export) -> Iterator[Line]:
     yield "", f"at most {done.max_difference:.1e} from our own probabilities in float32"
     if done.precision != "float32":
         yield "", f"at most {done.max_difference_predict:.1e} from what predict says, in {done.precision}"
-    yield from look_at(done.path)
+    yield from wrote(done.path)
 
 
 def preparation_lines(done: Preparation) -> Iterator[Line]:
@@ -206,25 +208,25 @@ def preparation_lines(done: Preparation) -> Iterator[Line]:
         yield "", f"{done.renumbered:,} with a new number, as theirs was taken, or they had none:"
         yield "", f"in {done.folder / 'prepared.csv'}"
     yield "classes", " and ".join(done.classes)
-    yield "passed over", f"{done.unlabelled:,} images without a label, {counted(done.skipped, 'other file')}"
-    yield from cut_short(done.cut_short)
+    yield "passed over", f"{done.unlabelled:,} images without a label, {plural(done.skipped, 'other file')}"
+    yield from cut_short_lines(done.cut_short)
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, of which there are no pictures:"
-        yield from named(done.unreadable, f"in {done.folder / 'prepared.csv'}")
-    yield from look_at(done.folder)
+        yield from unreadable_lines(done.unreadable, f"in {done.folder / 'prepared.csv'}")
+    yield from wrote(done.folder)
     yield "next", f"{program()} run {done.folder}"
 
 
 def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:
     """Say the same of the demo, and how many test pictures it got right."""
     yield "pictures", f"cartoons of cats and dogs, drawn into {done.data}"
-    if done.without_imagenet:
+    if done.imagenet_error:
         yield "weights", "RANDOM ones had to do, as those of ImageNet could not be downloaded;"
         yield "", "the README says how to do without internet"
     *lines, _, _ = run_lines(done.run, artifacts)  # all but what comes next there
     yield from lines
     if done.run.submission:
-        yield "right", f"{done.right} of {done.run.submission.images} test pictures"
+        yield "right", f"{done.correct} of {done.run.submission.images} test pictures"
     yield "next", command("report", artifacts)
     yield "", command("info", artifacts)
     yield "", f"{program()} run DATA, with pictures of your own or Kaggle's zip"

@@ -1,4 +1,4 @@
-"""A path comes in; how good the head is on the labelled images found there goes out."""
+"""Score the head on the labelled images of a folder or a zip."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A source's images come in; their features go out to the cache, which goes on where it stopped."""
+"""Compute the features of all images that are not cached yet."""
 
 import gc
 import logging
@@ -134,10 +134,10 @@ def extract(
     """
     start = time.perf_counter()
     artifacts = Artifacts.at(artifacts)
-    asked = None if classes is None else parse_classes(classes)
-    chosen = choose_weights(weights, artifacts)
+    requested_classes = None if classes is None else parse_classes(classes)
+    resolved_weights = choose_weights(weights, artifacts)
     manifest = read_manifest(artifacts.features)
-    planned = resolve(artifacts.features, manifest, weights=chosen, compute=compute)
+    planned = resolve(artifacts.features, manifest, weights=resolved_weights, compute=compute)
     by_name = {view.name: view for view in planned.views}
     default_classes = manifest.classes if manifest and manifest.has_labels else None
     files: list[ImageFile] = []
@@ -145,7 +145,7 @@ def extract(
     at_once = planned.known is None and not planned.needs_images and Path(data).expanduser().exists()
     with (
         _in_background(lambda: planned.load(files, progress=progress), at_once=at_once) as backbone,
-        Source(data, classes=asked, default_classes=default_classes) as source,
+        Source(data, classes=requested_classes, default_classes=default_classes) as source,
     ):
         for path in source.cut_short:
             _log.info("%s is cut short: images may be missing", printable(path))
@@ -160,8 +160,8 @@ def extract(
             lacking = opened.result().missing_views(*places[position], digest) if manifest else by_name
             return [by_name[name] for name in lacking]
 
-        with compute_rows(files, backbone, planned.views, missing_views, meter=meter) as rows, _told(opened):
-            provenance = planned.known or provenance_of(chosen, backbone())
+        with compute_rows(files, backbone, planned.views, missing_views, meter=meter) as rows, _cancel_on_exit(opened):
+            provenance = planned.known or provenance_of(resolved_weights, backbone())
             with (
                 write_lock(artifacts),
                 CacheWriter(
@@ -171,7 +171,11 @@ def extract(
                 opened.set_result(cache)
                 if planned.known is None and (new := backbone().network):
                     write_network(artifacts.features, new)
-                record(artifacts.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.given)
+                record(
+                    artifacts.source,
+                    **dict.fromkeys(wanted, str(source.path.resolve())),
+                    weights=resolved_weights.given,
+                )
                 if fail_fast:
                     rows = _raise_on_unreadable(rows, cache, places, files)
                 stored = _fill(cache, places, rows, meter, progress)
@@ -195,7 +199,7 @@ def extract(
             int8_similarity=cache.int8_similarity,
         )
         device = backbone().device if stored else ""
-    duplicates = _look_for_duplicates(artifacts, progress)
+    duplicates = _find_duplicates(artifacts, progress)
     done = replace(done, duplicates=duplicates, seconds=time.perf_counter() - start)
     if done.computed:
         with write_lock(artifacts):
@@ -220,7 +224,7 @@ def _in_background(load_backbone: Callable[[], Backbone], *, at_once: bool) -> I
 
 
 @contextmanager
-def _told(opened: Future[CacheWriter]) -> Iterator[None]:
+def _cancel_on_exit(opened: Future[CacheWriter]) -> Iterator[None]:
     """Let nobody wait for a cache that could not be opened."""
     try:
         yield
@@ -266,7 +270,7 @@ def _fill(
     return stored
 
 
-def _look_for_duplicates(artifacts: ArtifactsPath, progress: Progress | None) -> dict[str, int]:
+def _find_duplicates(artifacts: ArtifactsPath, progress: Progress | None) -> dict[str, int]:
     try:
         return count_duplicates(load_duplicates(artifacts, progress=progress))
     except DamagedError as error:

@@ -1,4 +1,4 @@
-"""An artifacts folder comes in; what is in it, what made it, and what is to be made anew goes out."""
+"""Describe an artifacts folder: what is in it, what made it, and what is stale."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ def info(artifacts: ArtifactsPath = "artifacts") -> Info:
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
     stale = head_staleness(artifacts) if artifacts.head_metadata.exists() else None
-    trained = _head(artifacts)
+    trained = _load_head(artifacts)
     made = trained.metadata | {"stale": stale} if trained else {"stale": stale} if stale else {}
     duplicates = kept_duplicates(artifacts)
     files = sorted(path for path in artifacts.root.rglob("*") if path.is_file() and not path.name.startswith("."))
@@ -123,7 +123,7 @@ def info(artifacts: ArtifactsPath = "artifacts") -> Info:
     )
 
 
-def _head(artifacts: Artifacts) -> head.Head | None:
+def _load_head(artifacts: Artifacts) -> head.Head | None:
     try:
         return head.load(artifacts)
     except CatsDogsError:
@@ -153,8 +153,8 @@ def _find_stale(
     if labelled_splits(artifacts).get("test") is False:
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
-        if late := submission_staleness(artifacts, None if why else trained):
-            yield Stale(artifacts.submission.name, late, _command(artifacts, "submit", *clip))
+        if reason := submission_staleness(artifacts, None if why else trained):
+            yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
 
 
 def _command(artifacts: Artifacts, *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A folder or a zip comes in; everything goes out: features, head, metrics and, where there are test images, rows."""
+"""Extract, train and submit in one call, whatever of these is not done yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The head and the cached test features come in; the file that Kaggle takes goes out."""
+"""Write Kaggle's submission from the head and the cached test features."""
 
 import hashlib
 import logging
@@ -92,7 +92,7 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
             "the test images are labelled",
             "A submission is for images without labels; see test in metrics.json",
         )
-    asked = clip
+    requested_clip = clip
     if clip is None:
         clip = trained.metadata["clip"]
     probabilities = np.where(
@@ -103,7 +103,7 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
         content = to_csv(("id", "label"), rows)
         write_atomic(artifacts.submission, content)
         seconds = time.perf_counter() - start
-        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": asked}
+        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": requested_clip}
         record_timing(
             artifacts,
             "submit",

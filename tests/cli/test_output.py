@@ -28,7 +28,8 @@ NAMES = [
 ANSWERS = f"""
 import numpy as np
 from catsdogs.commands.predict import Prediction
-from catsdogs.cli.predictions import previews_shown, show_predictions
+from catsdogs.cli.predictions import show_predictions
+from catsdogs.cli.previews import preview_limit
 names = {NAMES!r}
 answers = [Prediction(name, "dog", 0.75) for name in names] + [Prediction("bad.jpg", None, None, "not a JPEG [bold]")]
 pictures = [np.zeros((30, 40, 3), np.uint8) + number for number in range(9)]
@@ -90,7 +91,7 @@ def test_a_table_of_labels_fits_the_terminal_and_loses_nothing_of_any_name(colum
 
 
 def test_without_colours_a_table_is_the_same_text_and_has_no_pictures():
-    code = ANSWERS + "show_predictions(answers)\nprint(previews_shown())"
+    code = ANSWERS + "show_predictions(answers)\nprint(preview_limit())"
     coloured, plain = (in_terminal(80, code, **environment) for environment in ({}, {"NO_COLOR": "1"}))
     assert "\x1b[1;31m" in coloured
     assert "\x1b[1;31m" not in plain
@@ -111,8 +112,8 @@ red_over_blue[:120] = 255, 0, 0
 red_over_blue[120:] = 0, 0, 255
 thin = np.zeros((1, 320, 3), np.uint8)
 show_predictions([
-    Prediction("a.jpg", "cat", 0.1, picture=red_over_blue),
-    Prediction("b.jpg", "cat", 0.1, picture=thin),
+    Prediction("a.jpg", "cat", 0.1, preview=red_over_blue),
+    Prediction("b.jpg", "cat", 0.1, preview=thin),
 ])
 """
 )

@@ -108,11 +108,11 @@ def test_open_files_paths_that_come_one_by_one_and_zips_are_labelled_alike(data,
     (tmp_path / "some.zip").write_bytes(zipped({"a/1.jpg": (data / "test/1.jpg").read_bytes()}))
     with (data / "test/1.jpg").open("rb") as file:
         (opened,) = catsdogs.predict(file, artifacts=tmp_path / "artifacts")
-    (path,) = catsdogs.predict((data / "test").glob("1.jpg"), artifacts=tmp_path / "artifacts", pictures=1)
+    (path,) = catsdogs.predict((data / "test").glob("1.jpg"), artifacts=tmp_path / "artifacts", previews=1)
     (member,) = catsdogs.predict(tmp_path / "some.zip", artifacts=tmp_path / "artifacts")
     assert (opened.image, member.image) == ("-", f"{tmp_path}/some.zip/a/1.jpg")
     assert opened.probability == path.probability == member.probability
-    assert (opened.picture, path.picture.shape) == (None, (30, 40, 3))
+    assert (opened.preview, path.preview.shape) == (None, (30, 40, 3))
     (tmp_path / "none.zip").write_bytes(zipped({"a/1.txt": b"text"}))
     with pytest.raises(CatsDogsError, match=r"no images in .*none\.zip"):
         catsdogs.predict(tmp_path / "none.zip", artifacts=tmp_path / "artifacts")
