@@ -1,3 +1,6 @@
+import ast
+import contextlib
+import io
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,33 +16,57 @@ ROOT = Path(catsdogs.__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.fixture
-def newcomer(tmp_path, monkeypatch, tiny_backbone, draw):
-    """A folder with what the README's examples name."""
-    write_sample(tmp_path / "dogs-vs-cats-redux-kernels-edition.zip", train=40, test=2)
-    (tmp_path / "test").mkdir()
+API, ELSEWHERE, LOOK = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def newcomer_s_folder(folder, draw):
+    """Write what the README's examples name."""
+    write_sample(folder / "dogs-vs-cats-redux-kernels-edition.zip", train=40, test=2)
+    (folder / "test").mkdir()
     for number in (1, 2):
-        draw(number).save(tmp_path / f"test/{number}.jpg")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CATSDOGS_WEIGHTS", str(tiny_backbone))
+        draw(number).save(folder / f"test/{number}.jpg")
+    return folder
 
 
-def test_the_python_examples_run_and_print_what_they_say(newcomer, capsys):
-    api, elsewhere, look = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(api.strip().splitlines()) <= 10
-    exec(api, {})
-    assert re.search(r"^cat\.0 0 \(40, 2048\) float32$", capsys.readouterr().out, re.MULTILINE)
-    if all(map(find_spec, ("onnx", "onnxruntime", "tf2onnx"))):
-        for form in ("keras", "onnx"):
-            catsdogs.export(form)
-        exec(elsewhere, {})
-        said = [float(number) for number in re.findall(r"\[\[(\S+?)\]\]", capsys.readouterr().out)]
-        (answer,) = catsdogs.predict("test/1.jpg")
-        assert said == pytest.approx([answer.probability] * 2, abs=0.01)  # which was computed in 16 bits, perhaps
-    exec(look, {})
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, tiny_backbone, draw):
+    """A newcomer's folder, and what the first example printed there."""
+    folder = newcomer_s_folder(tmp_path_factory.mktemp("newcomer"), draw)
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.chdir(folder)
+        patch.setenv("CATSDOGS_WEIGHTS", str(tiny_backbone))
+        exec(API, {})
+    return folder, said.getvalue()
+
+
+def test_the_python_example_runs_and_prints_what_it_says(ran):
+    _, said = ran
+    assert len(API.strip().splitlines()) <= 10
+    assert re.search(r"^cat\.0 0 \(40, 2048\) float32$", said, re.MULTILINE)
+
+
+def test_the_example_that_reads_the_artifacts_says_what_it_finds(ran, monkeypatch, capsys):
+    monkeypatch.chdir(ran[0])
+    exec(LOOK, {})
     said = capsys.readouterr().out
     assert re.search(r"^cat\.\d+ is the cat that looks most like a dog$", said, re.MULTILINE)
     assert "LogisticRegression" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxruntime", "tf2onnx"))), reason="needs the extra onnx")
+def test_the_example_for_other_programs_runs(tmp_path, monkeypatch, keras_backbone, draw, capsys):
+    monkeypatch.chdir(newcomer_s_folder(tmp_path, draw))
+    monkeypatch.setenv("CATSDOGS_WEIGHTS", str(keras_backbone))
+    exec(API, {})
+    capsys.readouterr()
+    for form in ("keras", "onnx"):
+        catsdogs.export(form)
+    exec(ELSEWHERE, {})
+    said = [float(number) for number in re.findall(r"\[\[(\S+?)\]\]", capsys.readouterr().out)]
+    (answer,) = catsdogs.predict("test/1.jpg")
+    assert said == pytest.approx([answer.probability] * 2, abs=0.01)  # which was computed in 16 bits, perhaps
 
 
 def test_every_command_is_in_the_readme():
@@ -56,18 +83,18 @@ def test_every_file_that_the_documents_point_to_is_there():
 def test_every_promise_names_tests_that_there_are():
     promises = README.split("## What happens when things go wrong")[1].split("\n## ")[0]
     named = re.findall(r"`(test_\w+)`(\*?)", promises)
-    source = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    modules = [ast.parse(path.read_text()) for path in (ROOT / "tests").rglob("test_*.py")]
+    tests = {node.name: node for module in modules for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
     for name, slow in named:
-        above = re.search(rf"((?:^ *@.*\n(?:(?!def |@).*\n)*?)*)^ *def {name}\(", source, re.MULTILINE)
-        assert above, name
-        assert ("mark.slow" in above[1]) == bool(slow), name
+        marks = [ast.unparse(mark) for mark in tests[name].decorator_list]
+        assert ("pytest.mark.slow" in marks) == bool(slow), name
     rows = [line for line in promises.splitlines() if line.startswith("| ") and "what goes wrong" not in line]
     assert all("`test_" in row for row in rows)
     assert len(rows) > 12
 
 
-def test_every_artifact_of_a_run_is_described(newcomer, tmp_path):
-    catsdogs.run("dogs-vs-cats-redux-kernels-edition.zip")
+def test_every_artifact_of_a_run_is_described(ran):
     described = (ROOT / "artifacts/README.md").read_text()
-    files = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    artifacts = (ran[0] / "artifacts").rglob("*")
+    files = [path for path in artifacts if path.is_file() and not path.name.startswith(".")]
     assert [path.name for path in files if f"{path.name}`" not in described] == []

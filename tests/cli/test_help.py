@@ -118,7 +118,7 @@ def test_the_example_of_a_slow_command_runs(name, prepared_with_keras, monkeypat
     run_example(name, monkeypatch, prepared_with_keras, keras_backbone)
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("columns", [40, 80, pytest.param(200, marks=pytest.mark.slow)])
 def test_help_fits_the_terminal_and_cuts_no_option_off(columns):
     for name, lines in help_of("run", "train", columns=columns).items():
         assert max(map(len, lines)) <= columns
@@ -134,12 +134,19 @@ def test_options_stand_in_groups():
     assert "Training" in " ".join(lines["train"])
 
 
-@pytest.mark.parametrize("program", [("-m", "catsdogs"), ("cli.py",)])
+@pytest.mark.parametrize("program", [pytest.param(("-m", "catsdogs"), marks=pytest.mark.slow), ("cli.py",)])
 def test_however_it_is_started_it_calls_itself_catsdogs(program):
     usage, *_ = lines_of(process("--help", program=program).stdout)
     assert usage.strip() == "Usage: catsdogs [OPTIONS] COMMAND [ARGS]..."
+    assert process("--version", program=program).stdout == f"catsdogs {catsdogs.__version__}\n"
 
 
+def test_the_program_completes_what_bash_asks_it_for():
+    asked = {"_CATSDOGS_COMPLETE": "complete_bash", "COMP_WORDS": "catsdogs tr", "COMP_CWORD": "1"}
+    assert process(**asked).stdout.split() == ["train"]
+
+
+@pytest.mark.slow
 def test_completion_installs_itself_into_bash_and_completes(tmp_path):
     bash = shutil.which("bash")
     if bash is None:

@@ -210,15 +210,19 @@ def test_a_person_is_told_where_nothing_is_piped(terminal):
 ASKS = PREDICTIONS + "show_predictions(with_previews)"
 
 
-@pytest.mark.slow
-def test_a_terminal_that_can_is_given_pixels():
-    replies = [(b"\x1b[c", b"\x1b[?62c"), (b"\x1b_G", b"\x1b_Gi=1;OK\x1b\\")]
-    kitty = in_terminal(ASKS, replies, KITTY_WINDOW_ID="1")
-    assert "\U0010eeee" in kitty  # the placeholder of kitty's protocol
-    assert "▀" not in kitty
-    sixel = in_terminal(ASKS, [(b"\x1b[c", b"\x1b[?62;4c")], XTERM_VERSION="XTerm(390)")
-    assert "\x1bP" in sixel
-    assert "▀" not in sixel
+@pytest.mark.parametrize(
+    ("variable", "replies", "shown"),
+    [
+        # The placeholder of kitty's protocol.
+        ("KITTY_WINDOW_ID", [(b"\x1b[c", b"\x1b[?62c"), (b"\x1b_G", b"\x1b_Gi=1;OK\x1b\\")], "\U0010eeee"),
+        # Sixel.
+        pytest.param("XTERM_VERSION", [(b"\x1b[c", b"\x1b[?62;4c")], "\x1bP", marks=pytest.mark.slow),
+    ],
+)
+def test_a_terminal_that_can_is_given_pixels(variable, replies, shown):
+    said = in_terminal(ASKS, replies, **{variable: "1"})
+    assert shown in said
+    assert "▀" not in said
 
 
 @pytest.mark.slow
