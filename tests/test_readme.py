@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support.pictures import write_kaggle_zip
 from typer.main import get_command
 
 import catsdogs
 from catsdogs.cli.app import app
-from catsdogs.sample import write_sample
 
 ROOT = Path(catsdogs.__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -19,9 +19,9 @@ README = (ROOT / "README.md").read_text()
 API, ELSEWHERE, LOOK = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def newcomer_s_folder(folder, draw):
+def newcomer_s_folder(folder, draw, *made):
     """Write what the README's examples name."""
-    write_sample(folder / "dogs-vs-cats-redux-kernels-edition.zip", train=40, test=2)
+    write_kaggle_zip(folder / "dogs-vs-cats-redux-kernels-edition.zip", draw, *made, train=40, test=2)
     (folder / "test").mkdir()
     for number in (1, 2):
         draw(number).save(folder / f"test/{number}.jpg")
@@ -29,9 +29,9 @@ def newcomer_s_folder(folder, draw):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, tiny_backbone, draw):
+def ran(tmp_path_factory, tiny_backbone, draw, encode, zipped):
     """A newcomer's folder, and what the first example printed there."""
-    folder = newcomer_s_folder(tmp_path_factory.mktemp("newcomer"), draw)
+    folder = newcomer_s_folder(tmp_path_factory.mktemp("newcomer"), draw, encode, zipped)
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.chdir(folder)
@@ -56,8 +56,8 @@ def test_the_example_that_reads_the_artifacts_says_what_it_finds(ran, monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxruntime", "tf2onnx"))), reason="needs the extra onnx")
-def test_the_example_for_other_programs_runs(tmp_path, monkeypatch, keras_backbone, draw, capsys):
-    monkeypatch.chdir(newcomer_s_folder(tmp_path, draw))
+def test_the_example_for_other_programs_runs(tmp_path, monkeypatch, keras_backbone, draw, encode, zipped, capsys):
+    monkeypatch.chdir(newcomer_s_folder(tmp_path, draw, encode, zipped))
     monkeypatch.setenv("CATSDOGS_WEIGHTS", str(keras_backbone))
     exec(API, {})
     capsys.readouterr()
