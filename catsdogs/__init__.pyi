@@ -4,7 +4,7 @@ from .commands.demo import Demo, demo
 from .commands.evaluate import Evaluation, evaluate
 from .commands.export import Export, export
 from .commands.extract import Extraction, extract
-from .commands.info import info
+from .commands.info import Info, info
 from .commands.notebook import notebook
 from .commands.predict import Prediction, predict
 from .commands.prepare import Preparation, prepare
@@ -28,6 +28,7 @@ __all__ = [
     "Export",
     "Extraction",
     "Features",
+    "Info",
     "Prediction",
     "Preparation",
     "Report",

@@ -26,7 +26,7 @@ def write_lock(artifacts: Artifacts, *, instead: str = "another --artifacts DIR"
     CatsDogsError
         Another process holds it, or it cannot be written, now or later. A process that died holds nothing.
     """
-    with _held(artifacts, instead=instead):
+    with _acquire(artifacts, instead=instead):
         try:
             yield
         except OSError as error:
@@ -64,7 +64,7 @@ def lock(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None = 
         if progress:
             progress(f"waiting for {holder}", 0, 0)
 
-    with _held(Artifacts.at(artifacts), wait=wait):
+    with _acquire(Artifacts.at(artifacts), wait=wait):
         yield
 
 
@@ -77,12 +77,12 @@ def require_unlocked(artifacts: Artifacts) -> None:
         Another process holds the folder.
     """
     if (artifacts.root / ".lock").exists() and os.access(artifacts.root, os.W_OK):
-        with _held(artifacts):
+        with _acquire(artifacts):
             pass
 
 
 @contextmanager
-def _held(
+def _acquire(
     artifacts: Artifacts, *, wait: Callable[[str], None] | None = None, instead: str = "another --artifacts DIR"
 ) -> Iterator[None]:
     """Lock the folder, and note beside the lock who did; `wait` is told who must be waited for."""

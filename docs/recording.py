@@ -28,12 +28,12 @@ from catsdogs.sample import write_sample
 
 COLUMNS = 80
 
-LABELLED = ("cat.0.jpg", "dog.0.jpg", "dog.1.jpg")
-"""Pictures that `label` is shown with, drawn from another seed than the demo's."""
+PREDICTED = ("cat.0.jpg", "dog.0.jpg", "dog.1.jpg")
+"""Images that `predict` is shown with, drawn from another seed than the demo's."""
 
 
 def main() -> None:
-    """Record the demo, and then labels."""
+    """Record the demo, and then predictions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("svg", type=Path)
     parser.add_argument("--weights", default="random")
@@ -44,7 +44,7 @@ def main() -> None:
         screen = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
         for arguments in (
             ["demo", "--weights", weights],
-            ["label", *LABELLED, "--artifacts", "artifacts/demo"],
+            ["predict", *PREDICTED, "--artifacts", "artifacts/demo"],
         ):
             typed = [Path(argument).name if argument == weights else argument for argument in arguments]
             screen.print(Text.assemble(("$ ", "bold green"), " ".join(["catsdogs", *typed])))
@@ -97,7 +97,7 @@ def _draw_pictures(folder: Path) -> None:
     write_sample(sample, train=4, test=2, seed=1)
     with zipfile.ZipFile(sample) as outer, zipfile.ZipFile(io.BytesIO(outer.read("train.zip"))) as train:
         for name in train.namelist():
-            if Path(name).name in LABELLED:
+            if Path(name).name in PREDICTED:
                 (folder / Path(name).name).write_bytes(train.read(name))
     sample.unlink()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.pictures import bomb
+from support.program import IN_PROCESS, ROOT, process
 
 import catsdogs
 from catsdogs import load_features
@@ -77,8 +79,10 @@ def bad_pictures(folder, draw, encode, png_of):
 
 PEAK = """
 import sys
+import support.backbone
 import catsdogs
 from catsdogs.cli import main
+support.backbone.install()
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 _, plain, *arguments = sys.argv
@@ -94,11 +98,9 @@ print("TOOK", peak() - before)
 
 
 @LINUX
-def test_of_all_bad_pictures_at_once_each_is_computed_or_has_a_reason_and_none_is_touched(
+def test_of_all_bad_images_each_is_computed_or_has_a_reason_and_none_is_touched(
     tmp_path, draw, encode, write_folder, tiny_backbone
 ):
-    from support.pictures import bomb
-
     data, plain = tmp_path / "data/test", tmp_path / "plain"
     data.mkdir(parents=True)
     write_folder(plain, {"1.png": encode(draw(1))})
@@ -106,8 +108,7 @@ def test_of_all_bad_pictures_at_once_each_is_computed_or_has_a_reason_and_none_i
     before = snapshot(tmp_path / "data")
     artifacts = tmp_path / "artifacts"
     arguments = [plain, tmp_path / "data", "--artifacts", artifacts, "--weights", tiny_backbone]
-    command = [sys.executable, "-c", PEAK, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = process(*arguments, program=("-c", PEAK))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     readable = [name for name, reason in expected.items() if reason is None]
@@ -138,12 +139,12 @@ def test_many_threads_that_read_vast_files_take_less_than_a_gibibyte(
             os.truncate(write_folder(data, {name: encode(draw(1))}) / name, 240 << 20)
     many = "import joblib\njoblib.cpu_count = lambda: 8\n"
     arguments = [tmp_path / "plain", data, "--artifacts", tmp_path / "artifacts", "--weights", tiny_backbone]
-    done = subprocess.run([sys.executable, "-c", many + PEAK, *arguments], capture_output=True, text=True, timeout=120)
+    done = process(*arguments, program=("-c", many + PEAK))
     assert "5: 5 done, 0 unreadable" in done.stdout, done.stderr
     assert int(done.stdout.rpartition("TOOK ")[2]) < 1 << 30
 
 
-def test_what_vanishes_or_changes_between_listing_and_reading_is_a_reason_or_what_it_is_now(
+def test_what_vanishes_or_changes_meanwhile_is_a_reason_or_what_it_is_now(
     tmp_path, draw, encode, write_folder, tiny_backbone
 ):
     from catsdogs.commands import extract as extraction
@@ -176,9 +177,7 @@ def test_what_vanishes_or_changes_between_listing_and_reading_is_a_reason_or_wha
 
 
 @pytest.mark.slow
-def test_after_forty_kills_at_random_moments_the_cache_is_that_of_a_run_that_nobody_disturbed(
-    tmp_path, draw, encode, write_folder, tiny_backbone
-):
+def test_after_forty_kills_the_cache_is_that_of_an_undisturbed_run(tmp_path, draw, encode, write_folder, tiny_backbone):
     images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 1201)}
     images |= {f"{number}.png": b"bad %d" % number for number in range(1201, 1221)}
     data = write_folder(tmp_path / "data", images)
@@ -186,26 +185,28 @@ def test_after_forty_kills_at_random_moments_the_cache_is_that_of_a_run_that_nob
     expected, draws = tree(tmp_path / "fresh/features"), random.Random(0)
     kills, computed, whole, artifacts = 0, 0, 0, tmp_path / "0"
     start = time.monotonic()
-    catsdogs_command = [sys.executable, "-m", "catsdogs", "extract", str(data), "--weights", str(tiny_backbone)]
-    subprocess.run([*catsdogs_command, "--artifacts", str(tmp_path / "timed")], check=True, capture_output=True)
+    arguments = ["extract", data, "--weights", tiny_backbone, "--artifacts"]
+    assert process(*arguments, tmp_path / "timed", program=("-c", IN_PROCESS)).returncode == 0
     usual = time.monotonic() - start
     while kills < 40:
         kind = draws.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-        process = subprocess.Popen(
-            [*catsdogs_command, "--artifacts", str(artifacts)],
+        run = subprocess.Popen(
+            [sys.executable, "-c", IN_PROCESS, *map(str, arguments), artifacts],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         # Half of the kills wait for the first row: what comes before it takes most of the time and writes nothing.
         if draws.random() < 0.5:
-            while process.poll() is None and not (artifacts / "features/manifest.json").exists():
+            while run.poll() is None and not (artifacts / "features/manifest.json").exists():
                 time.sleep(0.002)
             time.sleep(draws.uniform(0, usual / 3))
         else:
             time.sleep(draws.uniform(0, usual))
-        process.send_signal(kind)
-        ended = process.wait(60)
+        run.send_signal(kind)
+        ended = run.wait(60)
         kills += ended != 0
         if ended == 0 or kills % 4 == 0:
             done = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
@@ -218,7 +219,7 @@ def test_after_forty_kills_at_random_moments_the_cache_is_that_of_a_run_that_nob
 
 @pytest.mark.slow
 @LINUX
-def test_twenty_thousand_images_take_no_more_memory_or_files_than_two_thousand(tmp_path, draw, encode, tiny_backbone):
+def test_twenty_thousand_images_take_no_more_memory_than_two_thousand(tmp_path, draw, encode, tiny_backbone):
     """Copies with bytes appended are different files; 2 % of them are cut."""
     pictures = [encode(draw(seed, (200, 150)), "JPEG", quality=60) for seed in range(50)]
     data = tmp_path / "data/test"

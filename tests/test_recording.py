@@ -32,8 +32,8 @@ def test_the_recording_in_the_readme_is_one_and_names_nothing_of_the_machine():
 
 
 @pytest.mark.slow
-def test_the_recording_can_be_made_again(tmp_path, tiny_backbone):
-    command = [sys.executable, ROOT / "docs/recording.py", tmp_path / "again.svg", "--weights", tiny_backbone]
+def test_the_recording_can_be_made_again(tmp_path, keras_backbone):
+    command = [sys.executable, ROOT / "docs/recording.py", tmp_path / "again.svg", "--weights", keras_backbone]
     subprocess.run(command, check=True)
     must_be_a_recording((tmp_path / "again.svg").read_text())
     assert "tiny.keras" in texts((tmp_path / "again.svg").read_text())

@@ -3,16 +3,15 @@
 import contextlib
 import csv
 import io
-import json
-import os
 import pickle
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
+from support.program import command
 
 import catsdogs
 from catsdogs import CatsDogsError
@@ -27,22 +26,19 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-COMMANDS = """
-import json, sys
-from catsdogs.cli import main
-unpickled = []
-sys.addaudithook(lambda event, about: event == "pickle.find_class" and unpickled.append(about))
-for arguments in json.loads(sys.argv[1]):
-    sys.argv = ["catsdogs", *arguments]
-    try:
-        main()
-    except SystemExit as ended:
-        print("ENDED", *arguments, ended.code)
-    print("UNPICKLED", unpickled)
-import joblib
-joblib.load("data/test/2.png")  # the same pickle
-print("AT LAST", unpickled)
-"""
+UNPICKLED = []
+WATCHING = []
+"""Not empty while what is unpickled is noted: an audit hook stays for as long as the process."""
+
+
+@pytest.fixture
+def unpickled():
+    """What is unpickled meanwhile."""
+    if not UNPICKLED:
+        sys.addaudithook(lambda event, about: WATCHING and event == "pickle.find_class" and UNPICKLED.append(about))
+    WATCHING.append(True)
+    yield UNPICKLED
+    WATCHING.clear()
 
 
 @pytest.fixture(scope="module")
@@ -57,28 +53,30 @@ def evil(tmp_path_factory, draw, encode, write_folder, tiny_backbone):
     return folder
 
 
-def test_no_command_unpickles_anything(evil):
+def test_no_command_unpickles_anything(evil, unpickled):
     shutil.copytree(evil / "artifacts", evil / "spoiled")
     for path in (evil / "spoiled").rglob("*.npy"):
         np.save(path, np.array([Evil(evil / "touched")] * 12, object), allow_pickle=True)
     np.savez(evil / "spoiled/head.npz", coefficients=np.array([Evil(evil / "touched")], object), intercept=0.0)
+    data = evil / "data"
     commands = [
         ["verify"],
         ["info"],
         ["submit"],
         ["train"],
         ["report"],
-        ["predict", "data/test"],
-        ["extract", "data"],
-        ["run", "data"],
+        ["predict", data / "test"],
+        ["extract", data],
+        ["run", data],
     ]
     # What is spoiled is mended by "extract" and "run": those before them get it as it is.
-    given = [[*command, "--artifacts", folder] for folder in ("artifacts", "spoiled") for command in commands]
-    arguments = [sys.executable, "-c", COMMANDS, json.dumps(given)]
-    said = subprocess.run(arguments, capture_output=True, text=True, cwd=evil, check=True).stdout
-    assert said.count("ENDED") == said.count("UNPICKLED []") == len(given)
-    assert "UNPICKLED []" not in said.rpartition("AT LAST")[2]
-    assert (evil / "touched").exists()  # so it would have been noticed
+    for folder in ("artifacts", "spoiled"):
+        for arguments in commands:
+            command(*arguments, "--artifacts", evil / folder)
+            assert unpickled == [], (folder, arguments)
+    joblib.load(data / "test/2.png")  # the same pickle
+    assert unpickled  # so it would have been noticed
+    assert (evil / "touched").exists()
 
 
 MARKUP, CODES = "<img src=x onerror=alert(1)>", "\x1b[31mred\x1b]0;title\x07\x9b2J\u202egpj"
@@ -96,11 +94,11 @@ def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, 
     for number, name in enumerate(names):
         (data / f"test/{name} good.png").write_bytes(encode(draw(200 + number)))
         (data / f"test/{name} bad.png").write_bytes(b"")
-    command = [sys.executable, "-m", "catsdogs", "run", data, "--artifacts", artifacts, "--weights", tiny_backbone]
-    environment = os.environ | {"FORCE_COLOR": "1", "TERM": "xterm"}
-    done = subprocess.run(command, capture_output=True, env=environment, check=True)
-    said = done.stdout.decode()
-    own = said.replace("\x1b[1m", "").replace("\x1b[0m", "")
+    arguments = ["run", data, "--artifacts", artifacts, "--weights", tiny_backbone]
+    done = command(*arguments, FORCE_COLOR="1", TERM="xterm")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b[1m" in done.stdout
+    own = done.stdout.replace("\x1b[1m", "").replace("\x1b[0m", "")
     assert all(line.isprintable() for line in own.splitlines())
     assert r"\x1b[31mred\x1b]0;title\x07\xc2\x9b2J\xe2\x80\xaegpj bad: the file is empty" in own
     assert f"{MARKUP} bad: the file is empty" in own  # rich would take [ ] for its markup, and HTML is none of ours
@@ -114,7 +112,7 @@ def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, 
 
 
 def test_square_brackets_in_a_name_are_no_markup_of_the_terminal(tmp_path):
-    from catsdogs.cli.output import show, show_error
+    from catsdogs.cli.console import show, show_error
 
     with contextlib.redirect_stdout(io.StringIO()) as said:
         show([("image", "[bold red]name[/] [link=file:///etc]x[/link]")])

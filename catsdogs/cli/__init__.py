@@ -1,4 +1,4 @@
-"""The command line: options, the commands' arguments, and what is printed."""
+"""Parse the command line, call the library, and print what it returns."""
 
 from .app import app, main
 

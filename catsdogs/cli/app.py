@@ -1,42 +1,25 @@
-"""Options come in and become one library call; its result goes to the terminal."""
+"""Define the commands: each parses its options, calls one function of the library, and shows what it returns."""
 
 import io
 import json
 import os
 import shutil
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import typer
 
 import catsdogs
-from catsdogs.cli import output as terminal
-from catsdogs.cli.options import (
-    FEATURES,
-    HERE,
-    Artifacts,
-    Classes,
-    Clip,
-    Csv,
-    Data,
-    Engine,
-    Exclude,
-    FailFast,
-    Holdout,
-    Json,
-    LearningCurve,
-    Nested,
-    Precision,
-    Prune,
-    Views,
-    Wait,
-    Weights,
-)
+from catsdogs.cli import listings, options, previews, summaries
+from catsdogs.cli.console import Line, show, show_error
+from catsdogs.cli.options import ARTIFACTS
+from catsdogs.cli.predictions import predictions_csv, show_predictions
+from catsdogs.cli.progress import progress_and_lock, progress_bar
 from catsdogs.errors import CatsDogsError
-from catsdogs.progress import Progress
+
+if TYPE_CHECKING:
+    from catsdogs.commands.result import Result
 
 _COLUMNS = shutil.get_terminal_size().columns
 
@@ -51,267 +34,239 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": min(_COLUMNS, 80)},
 )
 
-_INTERRUPTED = 130
+_EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C (128 + SIGINT)."""
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"catsdogs {catsdogs.__version__}")
-        raise typer.Exit
+def _compute_options(views: str | None, engine: str, precision: str) -> "catsdogs.ComputeOptions":
+    return catsdogs.ComputeOptions(
+        views=None if views is None else views.split(","), engine=engine, precision=precision
+    )
 
 
-def _held(artifacts: Path, wait: bool, progress: Progress) -> AbstractContextManager[None]:
-    return catsdogs.lock(artifacts, progress=progress) if wait else nullcontext()
+def _show(result: "Result", lines: Iterable[Line], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        show(lines)
 
 
 @app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _global_options(version: options.Version = False) -> None:
     pass
 
 
 @app.command(epilog="Example: catsdogs run dogs-vs-cats-redux-kernels-edition.zip")
 def run(
-    data: Data,
-    artifacts: Artifacts = HERE,
-    weights: Weights = None,
-    views: Views = None,
-    engine: Engine = "auto",
-    precision: Precision = "auto",
-    classes: Classes = None,
-    clip: Clip = None,
-    prune: Prune = False,
-    fail_fast: FailFast = False,
-    wait: Wait = False,
+    data: options.Data,
+    artifacts: options.Artifacts = ARTIFACTS,
+    weights: options.Weights = None,
+    views: options.Views = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = "auto",
+    classes: options.Classes = None,
+    clip: options.Clip = None,
+    prune: options.Prune = False,
+    fail_fast: options.FailFast = False,
+    wait: options.Wait = False,
 ) -> None:
     """Do everything: extract features, train the head, write the submission.
 
     What is there and still valid is not done again.
     """
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_and_lock(artifacts, wait) as progress:
         done = catsdogs.run(
             data,
             artifacts=artifacts,
             weights=weights,
-            compute=_compute(views, engine, precision),
+            compute=_compute_options(views, engine, precision),
             classes=classes,
             clip=clip,
             prune=prune,
             fail_fast=fail_fast,
             progress=progress,
         )
-    terminal.show(terminal.run_lines(done, artifacts))
+    show(summaries.run_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs extract photographs/ --views 224,224m --artifacts mine")
 def extract(
-    data: Data,
-    artifacts: Artifacts = HERE,
-    weights: Weights = None,
-    views: Views = None,
-    engine: Engine = "auto",
-    precision: Precision = "auto",
-    classes: Classes = None,
-    prune: Prune = False,
-    fail_fast: FailFast = False,
-    wait: Wait = False,
+    data: options.Data,
+    artifacts: options.Artifacts = ARTIFACTS,
+    weights: options.Weights = None,
+    views: options.Views = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = "auto",
+    classes: options.Classes = None,
+    prune: options.Prune = False,
+    fail_fast: options.FailFast = False,
+    wait: options.Wait = False,
 ) -> None:
     """Compute the features of every image that is not cached yet."""
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_and_lock(artifacts, wait) as progress:
         done = catsdogs.extract(
             data,
             artifacts=artifacts,
             weights=weights,
-            compute=_compute(views, engine, precision),
+            compute=_compute_options(views, engine, precision),
             classes=classes,
             prune=prune,
             fail_fast=fail_fast,
             progress=progress,
         )
-    terminal.show(terminal.extraction_lines(done, artifacts))
-
-
-def _compute(views: str | None, engine: str, precision: str) -> "catsdogs.ComputeOptions":
-    return catsdogs.ComputeOptions(
-        views=None if views is None else views.split(","), engine=engine, precision=precision
-    )
+    show(summaries.extraction_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs train --learning-curve")
 def train(
-    artifacts: Artifacts = HERE,
-    exclude: Exclude = None,
-    holdout: Holdout = None,
-    nested: Nested = False,
-    learning_curve: LearningCurve = False,
-    wait: Wait = False,
+    artifacts: options.Artifacts = ARTIFACTS,
+    exclude: options.Exclude = None,
+    holdout: options.Holdout = None,
+    nested: options.Nested = False,
+    learning_curve: options.LearningCurve = False,
+    wait: options.Wait = False,
 ) -> None:
     """Train the head on the cached features, and say how good it is."""
     studies = [name for name, wanted in (("nested", nested), ("learning_curve", learning_curve)) if wanted]
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_and_lock(artifacts, wait) as progress:
         done = catsdogs.train(artifacts, exclude=exclude, holdout=holdout, studies=studies, progress=progress)
-    terminal.show(terminal.training_lines(done, artifacts))
+    show(summaries.training_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs submit --clip 0.01")
-def submit(artifacts: Artifacts = HERE, clip: Clip = None, wait: Wait = False) -> None:
+def submit(artifacts: options.Artifacts = ARTIFACTS, clip: options.Clip = None, wait: options.Wait = False) -> None:
     """Score the cached test features, and write submission.csv."""
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_and_lock(artifacts, wait):
         done = catsdogs.submit(artifacts, clip=clip)
-    terminal.show(terminal.submission_lines(done, artifacts))
+    show(summaries.submission_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs report")
-def report(artifacts: Artifacts = HERE, wait: Wait = False) -> None:
+def report(artifacts: options.Artifacts = ARTIFACTS, wait: options.Wait = False) -> None:
     """Write report.html: figures, plots, and the pictures that are worth a look."""
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_and_lock(artifacts, wait) as progress:
         done = catsdogs.report(artifacts, progress=progress)
-    terminal.show(terminal.report_lines(done, artifacts))
+    show(summaries.report_lines(done, artifacts))
 
 
 @app.command(epilog="Example: catsdogs predict cat.jpg dogs/ --sort")
 def predict(
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGE",
-            help="Files, folders or zips of files; - is one image's bytes on standard input.",
-            show_default=False,
-        ),
-    ],
-    artifacts: Artifacts = HERE,
-    weights: Weights = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    sort: Annotated[bool, typer.Option("--sort", help="The most uncertain first.")] = False,
-    no_preview: Annotated[bool, typer.Option("--no-preview", help="Show no pictures in the terminal.")] = False,
+    images: options.Images,
+    artifacts: options.Artifacts = ARTIFACTS,
+    weights: options.Weights = None,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
+    sort: options.Sort = False,
+    no_preview: options.NoPreview = False,
 ) -> None:
     """Say of each image what it is, and how sure that is."""
     if as_json and as_csv:
         raise CatsDogsError("--json and --csv cannot both be", "Give one of them")
     if "-" in images and os.isatty(0):
         raise CatsDogsError("- is standard input, and nothing is piped there", "Try catsdogs predict - < cat.jpg")
-    given = [os.fdopen(0, "rb", closefd=False) if image == "-" else image for image in images]
-    pictures = 0 if no_preview or as_json or as_csv else terminal.previews_shown()
-    with terminal.progress_bar() as progress:
-        answers = catsdogs.predict(given, artifacts=artifacts, weights=weights, pictures=pictures, progress=progress)
+    inputs = [os.fdopen(0, "rb", closefd=False) if image == "-" else image for image in images]
+    limit = 0 if no_preview or as_json or as_csv else previews.preview_limit()
+    with progress_bar() as progress:
+        predictions = catsdogs.predict(inputs, artifacts=artifacts, weights=weights, previews=limit, progress=progress)
     if sort:
-        answers.sort(key=lambda answer: answer.certainty)
+        predictions.sort(key=lambda prediction: prediction.certainty)
     if as_json:
-        print(json.dumps([answer.to_dict() for answer in answers], indent=2))
+        print(json.dumps([prediction.to_dict() for prediction in predictions], indent=2))
     elif as_csv:
-        sys.stdout.buffer.write(terminal.predictions_csv(answers))
+        sys.stdout.buffer.write(predictions_csv(predictions))
     else:
-        terminal.show_predictions(answers)
-    if any(answer.reason for answer in answers):
+        show_predictions(predictions)
+    if any(prediction.reason for prediction in predictions):
         raise typer.Exit(1)
 
 
 @app.command(epilog="Example: catsdogs evaluate cats-dogs-testing/")
-def evaluate(data: Data, artifacts: Artifacts = HERE, weights: Weights = None, as_json: Json = False) -> None:
+def evaluate(
+    data: options.Data,
+    artifacts: options.Artifacts = ARTIFACTS,
+    weights: options.Weights = None,
+    as_json: options.Json = False,
+) -> None:
     """Say how good the head is on the labelled images of DATA; nothing is written."""
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
-    if as_json:
-        print(json.dumps(done.to_dict(), indent=2))
-    else:
-        terminal.show(terminal.evaluation_lines(done))
+    _show(done, listings.evaluation_lines(done), as_json=as_json)
 
 
 @app.command(epilog="Example: catsdogs export keras")
 def export(
-    form: Annotated[str, typer.Argument(metavar="FORM", help="keras or onnx.", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Where it goes. Default: catsdogs.FORM among the artifacts.", show_default=False
-        ),
-    ] = None,
-    artifacts: Artifacts = HERE,
-    weights: Weights = None,
-    as_json: Json = False,
-    wait: Wait = False,
+    form: options.Format,
+    out: options.ExportFile = None,
+    artifacts: options.Artifacts = ARTIFACTS,
+    weights: options.Weights = None,
+    as_json: options.Json = False,
+    wait: options.Wait = False,
 ) -> None:
     """Write backbone and head as one network for other programs: a picture's pixels in, its probability out.
 
     It is checked on pictures of yours against what catsdogs computes. For onnx: pip install onnx onnxruntime tf2onnx
     """
-    with terminal.progress_bar() as progress, _held(artifacts, wait, progress):
+    with progress_and_lock(artifacts, wait) as progress:
         done = catsdogs.export(form, out=out, artifacts=artifacts, weights=weights, progress=progress)
-    if as_json:
-        print(json.dumps(done.to_dict(), indent=2))
-    else:
-        terminal.show(terminal.export_lines(done))
+    _show(done, summaries.export_lines(done), as_json=as_json)
 
 
 @app.command(epilog="Example: catsdogs info --json")
-def info(artifacts: Artifacts = HERE, as_json: Json = False) -> None:
+def info(artifacts: options.Artifacts = ARTIFACTS, as_json: options.Json = False) -> None:
     """Say what the artifacts are, what made them, and what is stale and the command that makes it anew."""
     found = catsdogs.info(artifacts)
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        terminal.show(terminal.info_lines(found))
+    _show(found, listings.info_lines(found), as_json=as_json)
 
 
 @app.command(epilog="Example: catsdogs verify")
-def verify(artifacts: Artifacts = HERE) -> None:
+def verify(artifacts: options.Artifacts = ARTIFACTS) -> None:
     """Hold every file against its checksum: say that all is well, or what is not and what mends it."""
     found = catsdogs.verify(artifacts)
-    terminal.show(terminal.verification_lines(found))
+    show(listings.verification_lines(found))
     if found.problems:
         raise typer.Exit(1)
 
 
 @app.command(epilog="Example: catsdogs prepare photographs/ prepared/")
 def prepare(
-    data: Data,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)],
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
-    classes: Classes = None,
-    wait: Wait = False,
+    data: options.Data,
+    out: options.PreparedFolder,
+    seed: options.Seed = 0,
+    classes: options.Classes = None,
+    wait: options.Wait = False,
 ) -> None:
     """Write the labelled images as 224x224 PNGs, 85 % to train on and 15 % to test, as in 2017."""
-    with terminal.progress_bar() as progress, _held(out, wait, progress):
+    with progress_and_lock(out, wait) as progress:
         done = catsdogs.prepare(data, out, seed=seed, classes=classes, progress=progress)
-    terminal.show(terminal.preparation_lines(done))
+    show(summaries.preparation_lines(done))
 
 
 @app.command(epilog="Example: catsdogs demo")
-def demo(artifacts: Artifacts = HERE / "demo", weights: Weights = None) -> None:
+def demo(artifacts: options.Artifacts = ARTIFACTS / "demo", weights: options.Weights = None) -> None:
     """Draw cats and dogs, and do the whole job on them; it needs nothing."""
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         done = catsdogs.demo(artifacts, weights=weights, progress=progress)
-    terminal.show(terminal.demo_lines(done, artifacts))
+    show(summaries.demo_lines(done, artifacts))
 
 
-@app.command(epilog="Example: catsdogs bench photographs/ --images 100")
-def bench(
-    data: Data,
-    artifacts: Artifacts = HERE,
-    weights: Weights = None,
-    images: Annotated[
-        int, typer.Option(help="How many images to take, evenly spread.", rich_help_panel=FEATURES)
-    ] = 300,
-    as_json: Json = False,
+@app.command("bench", epilog="Example: catsdogs bench photographs/ --images 100")
+def benchmark(
+    data: options.Data,
+    artifacts: options.Artifacts = ARTIFACTS,
+    weights: options.Weights = None,
+    images: options.ImageCount = 300,
+    as_json: options.Json = False,
 ) -> None:
     """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe."""
-    with terminal.progress_bar() as progress:
+    with progress_bar() as progress:
         done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, progress=progress)
-    if as_json:
-        print(json.dumps(asdict(done), indent=2))
-    else:
-        terminal.show(terminal.benchmark_lines(done))
+    _show(done, listings.benchmark_lines(done), as_json=as_json)
 
 
 @app.command(epilog="Example: catsdogs notebook")
 def notebook() -> None:
     """Write a Jupyter notebook that walks through the whole job, with pictures, into the current folder."""
-    terminal.show(terminal.notebook_lines(catsdogs.notebook()))
+    show(summaries.notebook_lines(catsdogs.notebook()))
 
 
 def main() -> None:
@@ -328,7 +283,7 @@ def main() -> None:
     except MemoryError:
         _fail(CatsDogsError("there is not enough memory", "What is done is kept: make some free, and run it again"))
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
+        if ended.code == _EXIT_INTERRUPTED:
             print("interrupted: nothing that was done is lost", file=sys.stderr)
         raise
 
@@ -336,5 +291,5 @@ def main() -> None:
 def _fail(error: CatsDogsError) -> None:
     if os.environ.get("CATSDOGS_DEBUG") == "1":
         raise error
-    terminal.show_error(error)
+    show_error(error)
     sys.exit(1)

@@ -1,20 +1,39 @@
-"""Options of the command line that several commands share: what each is called, and what its help says."""
+"""Declare the arguments and options of the commands, each with its help."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import catsdogs
+
 FEATURES, TRAINING = "Features", "Training"
 """Groups of options in the help; the others, of where results go and how they are shown, come before them."""
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"catsdogs {catsdogs.__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
 Data = Annotated[
     Path,
     typer.Argument(
         metavar="DATA", help="A folder or a zip of images; Kaggle's download as it comes.", show_default=False
     ),
 ]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        help="Files, folders or zips of files; - is one image's bytes on standard input.",
+        show_default=False,
+    ),
+]
 Artifacts = Annotated[Path, typer.Option(help="Where results go.")]
+ARTIFACTS = Path("artifacts")
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -94,5 +113,13 @@ Precision = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]
-
-HERE = Path("artifacts")
+Sort = Annotated[bool, typer.Option("--sort", help="The most uncertain first.")]
+NoPreview = Annotated[bool, typer.Option("--no-preview", help="Show no pictures in the terminal.")]
+Format = Annotated[str, typer.Argument(metavar="FORM", help="keras or onnx.", show_default=False)]
+ExportFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Where it goes. Default: catsdogs.FORM among the artifacts.", show_default=False),
+]
+PreparedFolder = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Of the split.")]
+ImageCount = Annotated[int, typer.Option(help="How many images to take, evenly spread.", rich_help_panel=FEATURES)]

@@ -1,4 +1,4 @@
-"""A source comes in; how many of its images a second each stage does on this machine goes out, alone and together."""
+"""Measure how many images a second each stage does on this machine, alone and together."""
 
 import os
 import tempfile
@@ -37,8 +37,9 @@ from ..locks import write_lock
 from ..progress import Progress
 from ..sources import Source
 from .extract import Extraction, extract
+from .result import Result
 
-_RECIPE_READS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+_RECIPE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Result):
     """What `benchmark` measured, in images a second; stages alone have all cores to themselves.
 
     Parameters
@@ -125,44 +126,44 @@ def benchmark(
     """
     if images < 1:
         raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
-    chosen, told = choose_weights(weights, Artifacts.at(artifacts)), progress or (lambda step, done, total: None)
+    resolved, report = choose_weights(weights, Artifacts.at(artifacts)), progress or (lambda step, done, total: None)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")
-        told("reading and decoding", 0, 0)
+        report("reading and decoding", 0, 0)
         with Source(data) as source:
-            names = _copy_some(source, folder, images)
-        contents, read = _timed(threads.map, _read, [folder / name for name in names])
-        pixels, decoded = _timed(threads.map, decode, contents)
+            names = _copy_sample(source, folder, images)
+        contents, read = _measure(threads.map, _read, [folder / name for name in names])
+        pixels, decoded = _measure(threads.map, decode, contents)
         rates: list[Rates] = []
         written = 0.0
         for engine, precision in _engines():
             if (engine, precision) in [(known.engine, known.precision) for known in rates]:
-                continue  # it was chosen before, as the network does not take fewer bits
-            told(f"{engine} in {precision}", 0, 0)
-            artifacts, how = (
-                Path(scratch, f"{engine}-{precision}"),
-                ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision),
-            )
+                continue  # it was measured before, as the network does not take fewer bits
+            report(f"{engine} in {precision}", 0, 0)
+            artifacts = Path(scratch, f"{engine}-{precision}")
+            options = ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision)
             try:
-                done = extract(folder, artifacts=artifacts, weights=chosen.spec, compute=how)
+                done = extract(folder, artifacts=artifacts, weights=resolved.spec, compute=options)
             except CatsDogsError:
                 if precision != INT8:
                     raise
                 continue  # it is too far from float32 for these weights
-            backbone = _backbone_of(artifacts, chosen, how)
+            backbone = _backbone_of(artifacts, resolved, options)
             features, compute = _compute(backbone, np.stack(pixels))
-            written = written or _write(Path(scratch, "written"), chosen, backbone, names, features)
-            rates.append(Rates(engine, done.precision, backbone.device, compute, done.rate, _waited(done, backbone)))
-        told("Keras' recipe", 0, 0)
+            written = written or _write(Path(scratch, "written"), resolved, backbone, names, features)
+            rates.append(
+                Rates(engine, done.precision, backbone.device, compute, done.rate, _waiting_shares(done, backbone))
+            )
+        report("Keras' recipe", 0, 0)
         return Benchmark(
             images=len(names),
-            weights=chosen.name,
+            weights=resolved.name,
             processor=processor_name(),
             cores=os.cpu_count() or 1,
             read=read,
             decode=decoded,
             write=written,
-            recipe=_recipe(chosen, folder, names),
+            recipe=_recipe(resolved, folder, names),
             engines=rates,
         )
 
@@ -181,14 +182,14 @@ def _engines() -> Iterator[tuple[str, str]]:
             yield name, INT8
 
 
-def _backbone_of(artifacts: Path, chosen: Weights, how: ComputeOptions) -> Backbone:
+def _backbone_of(artifacts: Path, resolved: Weights, options: ComputeOptions) -> Backbone:
     """Load what computed the features that are there: of int8 its very network."""
     features = Artifacts(artifacts).features
-    made = resolve(features, read_manifest(features), weights=chosen, compute=how)
-    return load(chosen, (DEFAULT_VIEW.size,), engine=made.engine, precision=made.precision, network=made.network)
+    made = resolve(features, read_manifest(features), weights=resolved, compute=options)
+    return load(resolved, (DEFAULT_VIEW.size,), engine=made.engine, precision=made.precision, network=made.network)
 
 
-def _copy_some(source: Source, folder: Path, images: int) -> list[str]:
+def _copy_sample(source: Source, folder: Path, images: int) -> list[str]:
     """Copy readable images, evenly spread, into a folder of their own; return their names there."""
     files = [file for split in source.splits.values() for file in split.files]
     folder.mkdir()
@@ -206,7 +207,7 @@ def _copy_some(source: Source, folder: Path, images: int) -> list[str]:
     return names
 
 
-def _timed(over: Callable[..., Any], function: Callable[..., Any], items: Sequence[Any]) -> tuple[list[Any], float]:
+def _measure(over: Callable[..., Any], function: Callable[..., Any], items: Sequence[Any]) -> tuple[list[Any], float]:
     start = time.perf_counter()
     results = list(over(function, items))
     return results, round(len(items) / (time.perf_counter() - start), 1)
@@ -219,7 +220,7 @@ def _read(path: Path) -> bytes:
 
 
 def _compute(backbone: Backbone, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-    """Compute in as many threads as the belt would; the first batch is not timed."""
+    """Compute in as many threads as extracting does; the first batch is not timed."""
     backbone.features(pixels[: backbone.batch])
     batches = [pixels[start : start + backbone.batch] for start in range(0, len(pixels), backbone.batch)]
     with ThreadPoolExecutor(backbone.streams) as threads:
@@ -229,7 +230,7 @@ def _compute(backbone: Backbone, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.
 
 
 def _write(
-    root: Path, chosen: Weights, backbone: Backbone, names: Sequence[str], features: NDArray[np.float32]
+    root: Path, resolved: Weights, backbone: Backbone, names: Sequence[str], features: NDArray[np.float32]
 ) -> float:
     """Write a cache, synced to the disk."""
     image = digest(b"")
@@ -238,7 +239,7 @@ def _write(
         write_lock(Artifacts(root)),
         CacheWriter(
             Artifacts(root).features,
-            provenance_of(chosen, backbone),
+            provenance_of(resolved, backbone),
             (DEFAULT_VIEW.name,),
             {"test": (names, np.full(len(names), -1, np.int8))},
         ) as cache,
@@ -248,7 +249,7 @@ def _write(
     return round(len(names) / (time.perf_counter() - start), 1)
 
 
-def _waited(done: Extraction, backbone: Backbone) -> dict[str, float]:
+def _waiting_shares(done: Extraction, backbone: Backbone) -> dict[str, float]:
     if not done.rate:
         return {}
     seconds = done.computed / done.rate
@@ -260,7 +261,7 @@ def _waited(done: Extraction, backbone: Backbone) -> dict[str, float]:
     return {stage: round(max(0.0, 1 - of_stage / seconds), 3) for stage, of_stage in busy.items()}
 
 
-def _recipe(chosen: Weights, folder: Path, names: Sequence[str]) -> float | None:
-    if find_spec("tensorflow") is None or not all(name.endswith(_RECIPE_READS) for name in names):
+def _recipe(resolved: Weights, folder: Path, names: Sequence[str]) -> float | None:
+    if find_spec("tensorflow") is None or not all(name.endswith(_RECIPE_SUFFIXES) for name in names):
         return None
-    return keras_recipe(chosen, folder, DEFAULT_VIEW.size)
+    return keras_recipe(resolved, folder, DEFAULT_VIEW.size)

@@ -1,4 +1,4 @@
-"""A seed comes in; out goes the whole job done on drawn pictures, without internet if need be."""
+"""Draw a small data set and do the whole job on it."""
 
 import os
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from ..errors import CatsDogsError
 from ..progress import Progress
 from ..sample import OUTER, write_sample
 from ..storage import NOTE, read_json
+from .result import Result
 from .run import Run, run
 
 
 @dataclass(frozen=True)
-class Demo:
+class Demo(Result):
     """What `demo` did.
 
     Parameters
@@ -25,16 +26,16 @@ class Demo:
     data : Path
         The zip with the drawn pictures, shaped like Kaggle's.
     run : Run
-    right : int
+    correct : int
         Test pictures that the submission has on the right side of one half.
-    without_imagenet : str or None
-        Why random weights had to do.
+    imagenet_error : str or None
+        Why the ImageNet weights could not be had, and random ones were used.
     """
 
     data: Path
     run: Run
-    right: int
-    without_imagenet: str | None
+    correct: int
+    imagenet_error: str | None
 
 
 def demo(
@@ -67,13 +68,13 @@ def demo(
         As `run` does.
     """
     artifacts = Artifacts.at(artifacts)
-    data, without_imagenet = artifacts.root / OUTER, None
+    data, imagenet_error = artifacts.root / OUTER, None
     if not (weights or os.environ.get(VARIABLE)):
         try:
             fetch_imagenet(progress=progress)
             weights = "imagenet"
         except CatsDogsError as error:
-            weights, without_imagenet = "random", error.message
+            weights, imagenet_error = "random", error.message
     # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
     prune = read_json(artifacts.source, NOTE).get("train") == str(data.resolve())
     if progress:
@@ -81,4 +82,4 @@ def demo(
     labels = write_sample(data, seed=seed)
     done = run(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
     probabilities = np.loadtxt(artifacts.submission, delimiter=",", skiprows=1, usecols=1)
-    return Demo(data, done, int(np.sum((probabilities > 0.5) == labels)), without_imagenet)
+    return Demo(data, done, int(np.sum((probabilities > 0.5) == labels)), imagenet_error)

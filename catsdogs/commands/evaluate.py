@@ -1,6 +1,6 @@
-"""A path comes in; how good the head is on the labelled images found there goes out."""
+"""Score the head on the labelled images of a folder or a zip."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from ..inference.plan import load_head_backbone
 from ..progress import Progress
 from ..sources import Source
 from ..sources.classes import Classes
+from .result import Result
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Result):
     """What `evaluate` found.
 
     Parameters
@@ -51,7 +52,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores, and beside them all the rest."""
-        rest = asdict(self)
+        rest = super().to_dict()
         return {**rest.pop("scores"), **rest}
 
 

@@ -1,4 +1,4 @@
-"""The head and its backbone come in; one file that is both goes out, checked: pixels in, probability out.
+"""Write backbone and head as one network, and check its probabilities against those of catsdogs.
 
 `network` joins the two, `keras` and `onnx` write such a file and compute with it, `pictures` are what it is tried on.
 """
@@ -6,7 +6,7 @@
 import logging
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from ..locks import write_lock
 from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import write_atomic
+from .result import Result
 
 FORMATS = ("keras", "onnx")
 
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Result):
     """What `export` wrote, and how well it agrees.
 
     Parameters
@@ -58,9 +59,9 @@ class Export:
     max_difference : float
         Largest difference of a probability from ours, all of it in float32.
     precision : str
-        Of the features that the head was trained on, and of those that `label` computes.
+        Of the features that the head was trained on, and of those that `predict` computes.
     max_difference_predict : float
-        Largest difference of a probability from what `label` says.
+        Largest difference of a probability from what `predict` gives.
     seconds : float
     """
 
@@ -75,10 +76,6 @@ class Export:
     precision: str
     max_difference_predict: float
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as values that JSON can hold."""
-        return asdict(self) | {"path": str(self.path)}
 
 
 def export(
@@ -113,19 +110,19 @@ def export(
         There is no head, it belongs to other weights, a package is missing, or what was made computes something else
         than we do: then nothing is written.
     """
-    start, told = time.perf_counter(), progress or (lambda step, done, total: None)
+    start, report = time.perf_counter(), progress or (lambda step, done, total: None)
     artifacts = Artifacts.at(artifacts)
-    path, writer = _place(format, out, artifacts), _load_writer(format)
+    path, writer = _output_path(format, out, artifacts), _load_writer(format)
     trained = head.load(artifacts)
     first, second = trained.metadata["classes"]
     views = parse_views(trained.metadata["views"])
     names = input_names(views)
     backbone = load_head_backbone(trained, artifacts, weights, progress=progress)()
-    told("reading pictures to check it on", 0, 0)
+    report("reading pictures to check it on", 0, 0)
     pictures, source = check_images(artifacts, (first, second), names)
-    told(f"writing {path.name}", 0, 0)
+    report(f"writing {path.name}", 0, 0)
     content = writer.to_file(join(backbone.model, trained.scorer, views), _metadata(trained))
-    told(f"checking {path.name}", 0, 0)
+    report(f"checking {path.name}", 0, 0)
     images = {name: np.stack([picture[size] for picture in pictures]) for size, name in names.items()}
     computed = writer.compute(content, images)
     pixels = [np.stack([view.of(picture) for picture in pictures]) for view in views]
@@ -157,7 +154,7 @@ def export(
     )
 
 
-def _place(format: str, out: str | Path | None, artifacts: Artifacts) -> Path:
+def _output_path(format: str, out: str | Path | None, artifacts: Artifacts) -> Path:
     if format not in FORMATS:
         raise CatsDogsError(f"there is no format {format} of a network", f"Give {' or '.join(FORMATS)}")
     path = artifacts.exported(format) if out is None else Path(out)

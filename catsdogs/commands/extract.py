@@ -1,4 +1,4 @@
-"""A source's images come in; their features go out to the cache, which goes on where it stopped."""
+"""Compute the features of all images that are not cached yet."""
 
 import gc
 import logging
@@ -26,6 +26,7 @@ from ..progress import Progress
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import record, record_timing
+from .result import Result
 
 _SYNC_SECONDS = 5.0
 
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Extraction:
+class Extraction(Result):
     """What `extract` did.
 
     Parameters
@@ -130,10 +131,10 @@ def extract(
     """
     start = time.perf_counter()
     artifacts = Artifacts.at(artifacts)
-    asked = None if classes is None else parse_classes(classes)
-    chosen = choose_weights(weights, artifacts)
+    requested_classes = None if classes is None else parse_classes(classes)
+    resolved_weights = choose_weights(weights, artifacts)
     manifest = read_manifest(artifacts.features)
-    planned = resolve(artifacts.features, manifest, weights=chosen, compute=compute)
+    planned = resolve(artifacts.features, manifest, weights=resolved_weights, compute=compute)
     by_name = {view.name: view for view in planned.views}
     default_classes = manifest.classes if manifest and manifest.has_labels else None
     files: list[ImageFile] = []
@@ -141,7 +142,7 @@ def extract(
     at_once = planned.known is None and not planned.needs_images and Path(data).expanduser().exists()
     with (
         _in_background(lambda: planned.load(files, progress=progress), at_once=at_once) as backbone,
-        Source(data, classes=asked, default_classes=default_classes) as source,
+        Source(data, classes=requested_classes, default_classes=default_classes) as source,
     ):
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         places = [(split, row) for split, (ids, _) in wanted.items() for row in range(len(ids))]
@@ -154,8 +155,8 @@ def extract(
             lacking = opened.result().missing_views(*places[position], digest) if manifest else by_name
             return [by_name[name] for name in lacking]
 
-        with compute_rows(files, backbone, planned.views, missing_views, meter=meter) as rows, _told(opened):
-            provenance = planned.known or provenance_of(chosen, backbone())
+        with compute_rows(files, backbone, planned.views, missing_views, meter=meter) as rows, _cancel_on_exit(opened):
+            provenance = planned.known or provenance_of(resolved_weights, backbone())
             with (
                 write_lock(artifacts),
                 CacheWriter(
@@ -165,7 +166,11 @@ def extract(
                 opened.set_result(cache)
                 if planned.known is None and (new := backbone().network):
                     write_network(artifacts.features, new)
-                record(artifacts.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
+                record(
+                    artifacts.source,
+                    **dict.fromkeys(wanted, str(source.path.resolve())),
+                    weights=resolved_weights.spec,
+                )
                 if fail_fast:
                     rows = _raise_on_unreadable(rows, cache, places, files)
                 stored = _fill(cache, places, rows, meter, progress)
@@ -188,7 +193,7 @@ def extract(
             int8_similarity=cache.int8_similarity,
         )
         device = backbone().device if stored else ""
-    duplicates = _look_for_duplicates(artifacts, progress)
+    duplicates = _find_duplicates(artifacts, progress)
     done = replace(done, duplicates=duplicates, seconds=time.perf_counter() - start)
     if done.computed:
         with write_lock(artifacts):
@@ -213,7 +218,7 @@ def _in_background(load_backbone: Callable[[], Backbone], *, at_once: bool) -> I
 
 
 @contextmanager
-def _told(opened: Future[CacheWriter]) -> Iterator[None]:
+def _cancel_on_exit(opened: Future[CacheWriter]) -> Iterator[None]:
     """Let nobody wait for a cache that could not be opened."""
     try:
         yield
@@ -259,7 +264,7 @@ def _fill(
     return stored
 
 
-def _look_for_duplicates(artifacts: ArtifactsPath, progress: Progress | None) -> dict[str, int]:
+def _find_duplicates(artifacts: ArtifactsPath, progress: Progress | None) -> dict[str, int]:
     try:
         return count_duplicates(load_duplicates(artifacts, progress=progress))
     except DamagedError as error:

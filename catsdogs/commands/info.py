@@ -1,7 +1,7 @@
-"""An artifacts folder comes in; what is in it, what made it, and what is to be made anew goes out."""
+"""Describe an artifacts folder: what is in it, what made it, and what is stale."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..errors import CatsDogsError
 from ..head.staleness import head_staleness, submission_staleness
 from ..images.codecs import PIXELS
 from ..storage import NOTE, read_json
+from .result import Result
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,48 @@ class Stale:
     command: list[str]
 
 
-def info(artifacts: ArtifactsPath = "artifacts") -> dict[str, Any]:
-    """Return what the artifacts are and what made them, as values that JSON can hold.
+@dataclass(frozen=True)
+class Info(Result):
+    """What the artifacts are and what made them; what is not there is empty.
+
+    Parameters
+    ----------
+    artifacts : Path
+        The folder.
+    features : Manifest
+    duplicates : dict of str to int
+        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them; empty where they must be
+        looked for yet.
+    head : dict
+        What made the head, and as "stale" why it must be trained anew, or None.
+    metrics : dict
+        The content of metrics.json, where the head is valid.
+    source : dict of str to str
+        The content of source.json: where the images of each split and the weights are.
+    timings : dict of str to dict
+        The content of timings.json: how long each step took.
+    files : dict of str to int
+        Size in bytes of each file, by its path below the folder.
+    arrays : dict of str to dict
+        "shape" and "dtype" of each file that is an array.
+    stale : tuple of Stale
+        What must be made anew, in the order in which to run the commands.
+    """
+
+    artifacts: Path
+    features: Manifest
+    duplicates: dict[str, int]
+    head: dict[str, Any]
+    metrics: dict[str, Any]
+    source: dict[str, Any]
+    timings: dict[str, Any]
+    files: dict[str, int]
+    arrays: dict[str, dict[str, Any]]
+    stale: tuple[Stale, ...]
+
+
+def info(artifacts: ArtifactsPath = "artifacts") -> Info:
+    """Return what the artifacts are, what made them, and what is stale.
 
     Parameters
     ----------
@@ -50,12 +91,7 @@ def info(artifacts: ArtifactsPath = "artifacts") -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        "artifacts", the folder; "features", the manifest; "duplicates", how many pairs of images are the same
-        or nearly so, empty where they must be looked for yet; "head", what made it, and as "stale" why it must be
-        trained anew, or None; "metrics", where the head is valid; "source"; "timings"; "files", each file's size in
-        bytes; "arrays", the shape and dtype of those that are arrays; "stale", what must be made anew, why, and by
-        which command, in the order in which to run them. What is not there is empty.
+    Info
 
     Raises
     ------
@@ -67,27 +103,27 @@ def info(artifacts: ArtifactsPath = "artifacts") -> dict[str, Any]:
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
     stale = head_staleness(artifacts) if artifacts.head_metadata.exists() else None
-    trained = _head(artifacts)
+    trained = _load_head(artifacts)
     made = trained.metadata | {"stale": stale} if trained else {"stale": stale} if stale else {}
     duplicates = kept_duplicates(artifacts)
     files = sorted(path for path in artifacts.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     names = {str(path.relative_to(artifacts.root)): path for path in files}
     arrays = {name: described for name, path in names.items() if (described := describe_array(path))}
-    return {
-        "artifacts": str(artifacts.root),
-        "features": asdict(manifest),
-        "duplicates": {} if duplicates is None else count_duplicates(duplicates),
-        "head": made,
-        "metrics": {} if stale else read_json(artifacts.metrics, head.TRAIN),
-        "source": read_json(artifacts.source, NOTE),
-        "timings": read_json(artifacts.timings, NOTE),
-        "files": {name: path.stat().st_size for name, path in names.items()},
-        "arrays": arrays,
-        "stale": [asdict(one) for one in _find_stale(artifacts, manifest, trained, stale)],
-    }
+    return Info(
+        artifacts=artifacts.root,
+        features=manifest,
+        duplicates={} if duplicates is None else count_duplicates(duplicates),
+        head=made,
+        metrics={} if stale else read_json(artifacts.metrics, head.TRAIN),
+        source=read_json(artifacts.source, NOTE),
+        timings=read_json(artifacts.timings, NOTE),
+        files={name: path.stat().st_size for name, path in names.items()},
+        arrays=arrays,
+        stale=tuple(_find_stale(artifacts, manifest, trained, stale)),
+    )
 
 
-def _head(artifacts: Artifacts) -> head.Head | None:
+def _load_head(artifacts: Artifacts) -> head.Head | None:
     try:
         return head.load(artifacts)
     except CatsDogsError:
@@ -117,8 +153,8 @@ def _find_stale(
     if labelled_splits(artifacts).get("test") is False:
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
-        if late := submission_staleness(artifacts, None if why else trained):
-            yield Stale(artifacts.submission.name, late, _command(artifacts, "submit", *clip))
+        if reason := submission_staleness(artifacts, None if why else trained):
+            yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
 
 
 def _command(artifacts: Artifacts, *arguments: str) -> list[str]:

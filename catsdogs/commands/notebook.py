@@ -1,4 +1,4 @@
-"""A folder comes in; a notebook that walks through the three steps of 2017 goes out into it."""
+"""Write the walkthrough notebook into a folder."""
 
 from importlib.resources import files
 from pathlib import Path

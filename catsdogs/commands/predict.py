@@ -1,4 +1,4 @@
-"""Paths of images come in; what the head says of each goes out: which class, and how sure."""
+"""Predict the class of images with the trained head."""
 
 import math
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from natsort import natsort_keygen
@@ -21,16 +22,17 @@ from ..inference.plan import load_head_backbone
 from ..progress import Progress
 from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
 from ..sources.layout import is_skipped, is_zip
+from .result import Result
 
-Given = str | Path | BufferedIOBase
+ImageInput = str | Path | BufferedIOBase
 """A path of an image, a folder or a zip; or an open file with one image's bytes."""
 
-_PICTURE = 320
-"""Pixels of a picture's longer side: twenty columns of a fine screen."""
+_PREVIEW_PIXELS = 320
+"""Of a preview's longer side: twenty columns of a fine screen."""
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Result):
     """What the head says of one image.
 
     Parameters
@@ -43,7 +45,7 @@ class Prediction:
         Of the second class (dog), unclipped; None where the image is unreadable.
     reason : str or None
         Why the image is unreadable.
-    picture : ndarray of shape (height, width, 3), uint8, or None
+    preview : ndarray of shape (height, width, 3), uint8, or None
         The image, small and in its own proportions, where that was asked for.
     """
 
@@ -51,25 +53,25 @@ class Prediction:
     label: str | None
     probability: float | None
     reason: str | None = None
-    picture: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    preview: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
     @property
     def certainty(self) -> float:
         """How far the probability is from one half; infinite where the image is unreadable, so that it sorts last."""
         return math.inf if self.probability is None else abs(self.probability - 0.5)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Return image, label and probability, and the reason where there is one."""
-        answer: dict[str, object] = {"image": self.image, "label": self.label, "probability": self.probability}
-        return answer if self.reason is None else answer | {"reason": self.reason}
+        values = {"image": self.image, "label": self.label, "probability": self.probability}
+        return values if self.reason is None else values | {"reason": self.reason}
 
 
 def predict(
-    images: Given | Iterable[Given],
+    images: ImageInput | Iterable[ImageInput],
     *,
     artifacts: ArtifactsPath = "artifacts",
     weights: str | None = None,
-    pictures: int = 0,
+    previews: int = 0,
     progress: Progress | None = None,
 ) -> list[Prediction]:
     """Say of each image which of the two classes it is, a cat or a dog; nothing is written.
@@ -82,8 +84,8 @@ def predict(
         The artifacts folder, with a head in it.
     weights : str, optional
         As for `extract`; they must be those that the head was trained with.
-    pictures : int
-        A small picture comes along with each answer, where there are no more images than this.
+    previews : int
+        Each prediction has a small preview of its image, where there are no more images than this.
     progress : callable, optional
         Told how far it is.
 
@@ -101,32 +103,32 @@ def predict(
     trained = head.load(artifacts)
     backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
     views = parse_views(trained.metadata["views"])
-    given = [images] if isinstance(images, str | Path | BufferedIOBase) else images
+    inputs = [images] if isinstance(images, str | Path | BufferedIOBase) else images
     with ExitStack() as open_zips:
         broken: dict[str, str] = {}
-        files = [file for path in given for file in _files(path, open_zips, broken)]
+        files = [file for item in inputs for file in _list_images(item, open_zips, broken)]
         rows, features = compute_all(files, backbone, views, "predicting", progress=progress)
-        shown = [_picture(file) if len(files) <= pictures else None for file in files]
+        small = [_preview(file) if len(files) <= previews else None for file in files]
     classes, probabilities = trained.metadata["classes"], trained.scorer.probabilities(features).tolist()
-    answers = [
+    predictions = [
         Prediction(file.origin, None, None, row.reason)
         if row.features is None
-        else Prediction(file.origin, classes[int(probability > 0.5)], probability, picture=picture)
-        for file, row, probability, picture in zip(files, rows, probabilities, shown, strict=True)
+        else Prediction(file.origin, classes[int(probability > 0.5)], probability, preview=preview)
+        for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
     ]
-    return answers + [Prediction(path, None, None, reason) for path, reason in broken.items()]
+    return predictions + [Prediction(path, None, None, reason) for path, reason in broken.items()]
 
 
-def _files(given: Given, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
-    if not isinstance(given, str | Path):
-        return [image_from_stream(given, "-")]
-    path, known = Path(given), len(broken)
+def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
+    if not isinstance(source, str | Path):
+        return [image_from_stream(source, "-")]
+    path, known = Path(source), len(broken)
     if path.is_dir():
-        files = [replace(f, origin=str(Path(given, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
+        files = [replace(f, origin=str(Path(source, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
     elif is_zip(path.name):
-        files = _files_of_zip(path, open_zips, broken)
+        files = _list_zip(path, open_zips, broken)
     else:
-        return [replace(image_file(path, (path.name,)), origin=str(given))]
+        return [replace(image_file(path, (path.name,)), origin=str(source))]
     images = [file for file in files if not is_skipped(file.parts)]
     if not images and len(broken) == known:
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")
@@ -134,7 +136,7 @@ def _files(given: Given, open_zips: ExitStack, broken: dict[str, str]) -> list[I
     return sorted(images, key=lambda file: (key("/".join(file.parts)), file.parts))
 
 
-def _files_of_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
+def _list_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     files: list[ImageFile] = []
     try:
         files.extend(walk_zip(open_zip(path), str(path), (), open_zips))
@@ -143,8 +145,8 @@ def _files_of_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> l
     return files
 
 
-def _picture(file: ImageFile) -> NDArray[np.uint8] | None:
+def _preview(file: ImageFile) -> NDArray[np.uint8] | None:
     try:
-        return decode_thumbnail(file.read(), _PICTURE)
+        return decode_thumbnail(file.read(), _PREVIEW_PIXELS)
     except (OSError, UnreadableImageError):
         return None

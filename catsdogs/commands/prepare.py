@@ -1,4 +1,4 @@
-"""A source comes in; its pictures go out as PNGs in a folder shaped like that of 2017, some to train on, some to test.
+"""Write the labelled images as PNGs in the folders of 2017, split into training and test images.
 
 The seed, and what else fixes the split, is kept beside them: who comes again with the same gets what is missing, and
 who comes with another is refused.
@@ -32,15 +32,16 @@ from ..progress import Progress
 from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason
 from ..sources.classes import Classes, parse_classes
 from ..storage import read_json, to_csv, to_json, write_atomic
+from .result import Result
 
-FACTS, TABLE = "prepared.json", "prepared.csv"
+SPLIT_FILE, TABLE_FILE = "prepared.json", "prepared.csv"
 """What fixes the split, and which picture was made of which original."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preparation(Result):
     """What `prepare` did.
 
     Parameters
@@ -134,20 +135,22 @@ def prepare(
         raise CatsDogsError(f"the seed is {seed}", "It must be 0 or more")
     _check_outside(folder, Path(data))
     drawn = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": PIXELS}
-    _read_facts(folder, drawn)  # before long work
+    _read_split(folder, drawn)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:
         images, unlabelled = source.labelled()
         originals = [_Picture(*of) for of in zip(images.files, images.ids, images.labels.tolist(), strict=True)]
-        pictures, renumbered = _place(_in_threads(_look, originals, "reading pictures", progress), source.classes, seed)
-        facts = drawn | {"classes": list(source.classes), "data": _identity(pictures)}
+        pictures, renumbered = _with_names(
+            _in_threads(_with_digest, originals, "reading pictures", progress), source.classes, seed
+        )
+        facts = drawn | {"classes": list(source.classes), "data": _images_digest(pictures)}
         with write_lock(Artifacts(folder), instead="another OUT"):
-            if not _read_facts(folder, facts):
-                write_atomic(folder / FACTS, to_json(facts))
+            if not _read_split(folder, facts):
+                write_atomic(folder / SPLIT_FILE, to_json(facts))
             for parents in itertools.product((TRAINING, TESTING), source.classes):
                 folder.joinpath(*parents).mkdir(parents=True, exist_ok=True)
-            made = _in_threads(partial(_make, folder), pictures, "writing pictures", progress)
+            made = _in_threads(partial(_write_picture, folder), pictures, "writing pictures", progress)
             table = [("" if of.reason else of.name, printable("/".join(of.file.parts)), of.reason) for of in made]
-            write_atomic(folder / TABLE, to_csv(("picture", "original", "unreadable"), table))
+            write_atomic(folder / TABLE_FILE, to_csv(("picture", "original", "unreadable"), table))
     there = [picture.name for picture in made if not picture.reason]
     done = Preparation(
         folder=folder,
@@ -181,9 +184,9 @@ def _check_outside(folder: Path, data: Path) -> None:
         raise CatsDogsError(f"{folder} holds {data}, and both would be mixed there", "Give a folder elsewhere")
 
 
-def _read_facts(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+def _read_split(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """Return what fixes the split that lies in the folder, nothing where there is none; refuse any but that wanted."""
-    kept = read_json(folder / FACTS, "Give another OUT, or delete that folder")
+    kept = read_json(folder / SPLIT_FILE, "Give another OUT, or delete that folder")
     if not kept and any((folder / name).exists() for name in (TRAINING, TESTING)):
         raise CatsDogsError(f"{folder} holds pictures of a split of which nothing is known", "Give another OUT")
     other = next((name for name, value in wanted.items() if kept and kept.get(name) != value), None)
@@ -200,7 +203,7 @@ def _read_facts(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _look(picture: _Picture) -> _Picture:
+def _with_digest(picture: _Picture) -> _Picture:
     """Find the digest of an original."""
     try:
         with reserve_memory(picture.file.size()):
@@ -209,7 +212,7 @@ def _look(picture: _Picture) -> _Picture:
         return picture._replace(reason=unreadable_reason(error))
 
 
-def _place(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tuple[list[_Picture], int]:
+def _with_names(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tuple[list[_Picture], int]:
     """Give each picture that could be read its place; return also how many have a number that is not their own."""
     there = [picture for picture in pictures if picture.digest]
     arranged = arrange(
@@ -225,12 +228,12 @@ def _place(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tuple[l
     ], arranged.renumbered
 
 
-def _identity(pictures: Sequence[_Picture]) -> str:
+def _images_digest(pictures: Sequence[_Picture]) -> str:
     """Return what is the same where the same images, wherever they lie, are to be in the same places."""
     return hashlib.sha256(to_json([(p.name, p.digest.hex()) for p in pictures if p.digest])).hexdigest()
 
 
-def _make(folder: Path, picture: _Picture) -> _Picture:
+def _write_picture(folder: Path, picture: _Picture) -> _Picture:
     """Put the picture into its place, unless it is there and whole."""
     path = folder / picture.name
     if picture.reason or png.is_valid(path, SIZE):
@@ -248,11 +251,11 @@ def _make(folder: Path, picture: _Picture) -> _Picture:
         except MemoryError as error:
             raise_if_system_error(error, picture.file.origin)
             raise
-    _write(path, png.encode(pixels))
+    _write_file(path, png.encode(pixels))
     return picture._replace(new=True)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_file(path: Path, content: bytes) -> None:
     """Put a picture at `path`, whole or not at all; not synced, as one that a power cut spoils is made again."""
     beside = path.with_name(path.name + ".new")
     try:

@@ -1,4 +1,4 @@
-"""An artifacts folder comes in; out goes one HTML page that shows how good the head is, and on which images it is not.
+"""Write one HTML page that shows how good the head is, and on which images it is not.
 
 `findings` gathers what the artifacts say, `galleries` chooses the images, `thumbnails` makes a small picture of each,
 `plots` draws, and `page` puts all of it into the template that lies here.
@@ -18,20 +18,21 @@ from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
 from ..reporting.thumbnails import cut_thumbnails
 from ..storage import write_atomic
+from .result import Result
 
 __all__ = ["Report", "report"]
 
-_ROOM = 4_000_000
+_MAX_TOTAL_BYTES = 4_000_000
 """Bytes that all pictures may take together: the page, of which they are by far the most, is to be below 5 MB."""
 
-_MOST = 60_000
+_MAX_PICTURE_BYTES = 60_000
 """Bytes of one picture: more would not be seen."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Result):
     """What `report` wrote.
 
     Parameters
@@ -85,14 +86,14 @@ def report(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None 
     if progress:
         progress("reading the artifacts", 0, 0)
     findings = gather(artifacts)
-    shown, pairs = choose_galleries(findings), choose_pairs(findings)
-    images = [image for gallery in shown.values() for image in gallery.images]
+    galleries, pairs = choose_galleries(findings), choose_pairs(findings)
+    images = [image for gallery in galleries.values() for image in gallery.images]
     images += [image for pair in pairs for image in (pair.first, pair.second)]
-    most = min(_MOST, _ROOM // max(1, len(images)))
+    most = min(_MAX_PICTURE_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
     thumbnails = cut_thumbnails(findings, dict.fromkeys(image.key for image in images), most=most, progress=progress)
     if progress:
         progress("drawing plots", 0, 0)
-    page = write_page(findings, shown, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
+    page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
     with write_lock(artifacts):
         write_atomic(artifacts.report, page)
     seconds = time.perf_counter() - start

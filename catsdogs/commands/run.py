@@ -1,4 +1,4 @@
-"""A folder or a zip comes in; everything goes out: features, head, metrics and, where there are test images, rows."""
+"""Extract, train and submit in one call, whatever of these is not done yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from ..inference.plan import ComputeOptions
 from ..progress import Progress
 from ..storage import read_json
 from .extract import Extraction, extract
+from .result import Result
 from .submit import Submission, check_clip, submit
 from .train import train
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Result):
     """What `run` did.
 
     Parameters

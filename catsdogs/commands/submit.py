@@ -1,4 +1,4 @@
-"""The head and the cached test features come in; the file that Kaggle takes goes out."""
+"""Write Kaggle's submission from the head and the cached test features."""
 
 import hashlib
 import logging
@@ -16,12 +16,13 @@ from ..head.staleness import inputs_digest
 from ..locks import write_lock
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, write_atomic
+from .result import Result
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Submission:
+class Submission(Result):
     """What `submit` wrote.
 
     Parameters
@@ -91,7 +92,7 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
             "the test images are labelled",
             "A submission is for images without labels; see test in metrics.json",
         )
-    asked = clip
+    requested_clip = clip
     if clip is None:
         clip = trained.metadata["clip"]
     probabilities = np.where(
@@ -102,7 +103,7 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
         content = to_csv(("id", "label"), rows)
         write_atomic(artifacts.submission, content)
         seconds = time.perf_counter() - start
-        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": asked}
+        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": requested_clip}
         record_timing(
             artifacts,
             "submit",

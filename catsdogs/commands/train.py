@@ -1,4 +1,4 @@
-"""The cached features come in; the head, its metrics and the out-of-fold predictions go out."""
+"""Train the head on the cached features, and score it out of fold."""
 
 import csv
 import logging
@@ -26,15 +26,16 @@ from ..locks import write_lock
 from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, to_json
+from .result import Result
 
-_FEWEST = 10
+_MIN_IMAGES = 10
 """Images a class."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Result):
     """What `train` did.
 
     Parameters
@@ -92,7 +93,7 @@ def train(
     if holdout is not None and not 0 < holdout < 1:
         raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
     features = load_features(artifacts)
-    rows = _usable(features)
+    rows = _trainable_rows(features)
     ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
     groups = group_keys(images, group_images(artifacts, features, progress=progress)[rows])
     examples = Examples(
@@ -103,10 +104,10 @@ def train(
         trained=_load_excluded(exclude, ids, labels, features.classes),
     )
     if holdout is not None:
-        held = draw_holdout(groups, labels, holdout, seed=SEED)
-        require_both_classes(labels[~held & examples.trained], "training images that are left", features.classes)
-        require_both_classes(labels[held], "images held out", features.classes)
-    found = head.cross_validate(examples, start=_before(artifacts, features.digest), progress=progress)
+        held_out = draw_holdout(groups, labels, holdout, seed=SEED)
+        require_both_classes(labels[~held_out & examples.trained], "training images that are left", features.classes)
+        require_both_classes(labels[held_out], "images held out", features.classes)
+    found = head.cross_validate(examples, start=_previous_choice(artifacts, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
     fitted = head.fit(examples, found)
@@ -123,7 +124,7 @@ def train(
             "unreadable": len(test.unreadable),
         }
     if holdout is not None:
-        metrics["holdout"] = score_holdout(examples, held, seed=SEED) | {"share": holdout}
+        metrics["holdout"] = score_holdout(examples, held_out, seed=SEED) | {"share": holdout}
     if "nested" in studies:
         metrics["nested"] = nested_cv(examples, groups, seed=SEED, progress=progress)
     if "learning_curve" in studies:
@@ -177,7 +178,7 @@ def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list
     return {name: [{"C": c, "log_loss": loss} for c, loss in path] for name, path in paths.items()}
 
 
-def _usable(features: Features) -> NDArray[np.bool_]:
+def _trainable_rows(features: Features) -> NDArray[np.bool_]:
     rows = features.readable & (features.labels >= 0)
     require_both_classes(features.labels[rows], "readable training images", features.classes)
     return rows
@@ -192,8 +193,8 @@ def require_both_classes(labels: NDArray[np.int8], what: str, classes: Classes) 
     """
     for label, name in enumerate(classes):
         count = int(np.sum(labels == label))
-        if count < _FEWEST:
-            raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_FEWEST} of each class")
+        if count < _MIN_IMAGES:
+            raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_MIN_IMAGES} of each class")
 
 
 def _load_excluded(
@@ -216,7 +217,7 @@ def _load_excluded(
     return trained
 
 
-def _before(artifacts: Artifacts, digest: str) -> Choice | None:
+def _previous_choice(artifacts: Artifacts, digest: str) -> Choice | None:
     """Return what the head that is there was made with, if by other features: the path starts there."""
     try:
         metadata = head.load(artifacts).metadata

@@ -1,4 +1,4 @@
-"""An artifacts folder comes in; out goes whether every file is what was written, or which is not and what mends it."""
+"""Check every file of an artifacts folder against its checksum."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,11 @@ from ..head import TRAIN, load
 from ..head.staleness import head_staleness, submission_staleness
 from ..locks import require_unlocked
 from ..storage import NOTE, read_json
+from .result import Result
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Result):
     """What `verify` found.
 
     Parameters
@@ -84,9 +85,9 @@ def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
             read_json(note, NOTE)
         except CatsDogsError as error:
             problems.append(error)
-    if submission and (late := submission_staleness(artifacts, load(artifacts) if head else None)):
+    if submission and (reason := submission_staleness(artifacts, load(artifacts) if head else None)):
         problems.append(
-            CatsDogsError(f"{artifacts.submission} is stale: {late}", "Run catsdogs submit: it writes it anew")
+            CatsDogsError(f"{artifacts.submission} is stale: {reason}", "Run catsdogs submit: it writes it anew")
         )
         submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))

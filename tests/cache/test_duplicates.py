@@ -118,7 +118,7 @@ def test_pairs_lie_beside_the_features_and_open_with_numpy(imported):
     assert (pairs["similarity"] == 1).tolist() == [True, False, False, False]
     assert pairs[["label", "other_label"]].tolist() == [(0, 1), (0, 0), (1, 0), (1, -1)]
     assert count_duplicates(pairs) == {"pairs": 4, "identical": 1, "across_classes": 2, "across_splits": 1}
-    assert catsdogs.info(imported)["duplicates"] == count_duplicates(pairs)
+    assert catsdogs.info(imported).duplicates == count_duplicates(pairs)
 
 
 def test_images_that_pairs_of_the_split_connect_share_a_group(imported):
@@ -143,7 +143,7 @@ def test_what_is_missing_or_damaged_is_made_anew_to_the_same_bytes(imported, nam
     else:
         path.unlink()
     assert kept_duplicates(imported) is None
-    assert catsdogs.info(imported)["duplicates"] == {}
+    assert catsdogs.info(imported).duplicates == {}
     group_images(imported, load_features(imported))
     assert path.read_bytes() == before
 

@@ -8,7 +8,7 @@ import pytest
 import catsdogs
 from catsdogs import CatsDogsError
 from catsdogs.backbone.hardware import cpu_computes
-from catsdogs.cli.output import benchmark_lines
+from catsdogs.cli.listings import benchmark_lines
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
-from catsdogs.cli.output import evaluation_lines
+from catsdogs.cli.listings import evaluation_lines
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from PIL import Image
 import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions, head
 from catsdogs.artifacts import Artifacts
-from catsdogs.cli.output import export_lines
+from catsdogs.cli.summaries import export_lines
 from catsdogs.exporting import network
 from catsdogs.head import Choice
 from catsdogs.head import validation as of_validation
@@ -316,7 +316,7 @@ def test_of_real_photographs_both_forms_say_what_the_submission_says(form, tmp_p
     catsdogs.run(data, artifacts=where, weights=str(SHARED / "weights/standin.keras"))
     done = catsdogs.export(form, artifacts=where)
     ids, submitted = np.loadtxt(where / "submission.csv", delimiter=",", skiprows=1).T
-    clip = catsdogs.info(where)["head"]["clip"]
+    clip = catsdogs.info(where).head["clip"]
     pixels = squashed([io.BytesIO(files[f"test/{number:.0f}.jpg"]) for number in ids], 224)
     parts = [{"image": pixels[start : start + 50]} for start in range(0, 300, 50)]
     computed = np.hstack([file_format(form).compute(done.path.read_bytes(), part) for part in parts])

@@ -11,7 +11,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
-from catsdogs.cli.output import extraction_lines
+from catsdogs.cli.summaries import extraction_lines
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from PIL import Image
 import catsdogs
 from catsdogs import CatsDogsError, load_features, prepare
 from catsdogs.artifacts import Artifacts
-from catsdogs.cli.output import preparation_lines
+from catsdogs.cli.summaries import preparation_lines
 from catsdogs.images.decoding import decode
 from catsdogs.locks import write_lock
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError
-from catsdogs.cli.output import report_lines
+from catsdogs.cli.summaries import report_lines
 from catsdogs.head.metrics import wilson
 from catsdogs.reporting import galleries, plots
 from catsdogs.reporting.findings import Scored, gather

@@ -9,7 +9,8 @@ import catsdogs.commands.info
 import catsdogs.commands.predict
 import catsdogs.inference.plan
 from catsdogs import CatsDogsError
-from catsdogs.cli.output import info_lines, run_lines
+from catsdogs.cli.listings import info_lines
+from catsdogs.cli.summaries import run_lines
 
 PILLOW = PIL.__version__.partition(".")[0]
 
@@ -107,11 +108,11 @@ def test_open_files_paths_that_come_one_by_one_and_zips_are_labelled_alike(data,
     (tmp_path / "some.zip").write_bytes(zipped({"a/1.jpg": (data / "test/1.jpg").read_bytes()}))
     with (data / "test/1.jpg").open("rb") as file:
         (opened,) = catsdogs.predict(file, artifacts=tmp_path / "artifacts")
-    (path,) = catsdogs.predict((data / "test").glob("1.jpg"), artifacts=tmp_path / "artifacts", pictures=1)
+    (path,) = catsdogs.predict((data / "test").glob("1.jpg"), artifacts=tmp_path / "artifacts", previews=1)
     (member,) = catsdogs.predict(tmp_path / "some.zip", artifacts=tmp_path / "artifacts")
     assert (opened.image, member.image) == ("-", f"{tmp_path}/some.zip/a/1.jpg")
     assert opened.probability == path.probability == member.probability
-    assert (opened.picture, path.picture.shape) == (None, (30, 40, 3))
+    assert (opened.preview, path.preview.shape) == (None, (30, 40, 3))
     (tmp_path / "none.zip").write_bytes(zipped({"a/1.txt": b"text"}))
     with pytest.raises(CatsDogsError, match=r"no images in .*none\.zip"):
         catsdogs.predict(tmp_path / "none.zip", artifacts=tmp_path / "artifacts")
@@ -141,16 +142,16 @@ def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, mo
         CatsDogsError, match=f"squashed by Pillow {PILLOW}'s .* Pillow 99's .*catsdogs run DATA --prune"
     ):
         catsdogs.predict([data / "test"], artifacts=artifacts)
-    stale = catsdogs.info(artifacts)["stale"]
-    assert [one["what"] for one in stale] == ["features", "head.json", "submission.csv"]
-    assert [one["command"][1] for one in stale] == ["extract", "train", "submit"]
-    assert stale[0]["command"][2:4] == [str(data), "--prune"]
+    stale = catsdogs.info(artifacts).stale
+    assert [one.what for one in stale] == ["features", "head.json", "submission.csv"]
+    assert [one.command[1] for one in stale] == ["extract", "train", "submit"]
+    assert stale[0].command[2:4] == [str(data), "--prune"]
 
     assert run(data, prune=True).extraction.computed == 23
-    manifest = catsdogs.info(artifacts)["features"]  # what was asked for the first time still holds
-    assert (manifest["views"], manifest["provenance"]["engine"]) == (("224", "224m"), "tensorflow")
-    assert manifest["provenance"]["precision"] == "float32"
-    assert catsdogs.info(artifacts)["stale"] == []
+    manifest = catsdogs.info(artifacts).features  # what was asked for the first time still holds
+    assert (manifest.views, manifest.provenance.engine) == (("224", "224m"), "tensorflow")
+    assert manifest.provenance.precision == "float32"
+    assert catsdogs.info(artifacts).stale == []
     assert len(catsdogs.predict([data / "test"], artifacts=artifacts)) == 3
 
 
@@ -179,14 +180,14 @@ def test_labels_by_other_weights_than_the_head_was_trained_with_are_refused(data
 def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_features(data, run, tmp_path, draw, encode):
     run(data)
     found = catsdogs.info(tmp_path / "artifacts")
-    assert found["features"]["provenance"]["weights_name"] == "tiny.keras"
-    assert found["features"]["splits"]["train"]["images"] == 20
-    assert found["head"]["stale"] is None
-    assert found["files"]["submission.csv"] == (tmp_path / "artifacts/submission.csv").stat().st_size
+    assert found.features.provenance.weights_name == "tiny.keras"
+    assert found.features.splits["train"]["images"] == 20
+    assert found.head["stale"] is None
+    assert found.files["submission.csv"] == (tmp_path / "artifacts/submission.csv").stat().st_size
     json.dumps(found)
     (data / "train/dog.10.jpg").write_bytes(encode(draw(301), "JPEG"))
     catsdogs.extract(data, artifacts=tmp_path / "artifacts")
-    assert "as they are now" in catsdogs.info(tmp_path / "artifacts")["head"]["stale"]
+    assert "as they are now" in catsdogs.info(tmp_path / "artifacts").head["stale"]
     assert catsdogs.submit(tmp_path / "artifacts").stale
 
 
@@ -204,11 +205,11 @@ def test_info_speaks_of_a_cache_that_is_not_complete_and_of_a_file_that_was_chan
     with pytest.raises(StoppedError):
         run(data, progress=stop)
     found = catsdogs.info(tmp_path / "artifacts")
-    assert not found["features"]["splits"]["train"]["complete"]
-    assert found["head"]["stale"]
+    assert not found.features.splits["train"]["complete"]
+    assert found.head["stale"]
     assert any("NOT complete" in text for _, text in info_lines(found))
     run(data)
-    assert catsdogs.info(tmp_path / "artifacts")["head"]["stale"] is None
+    assert catsdogs.info(tmp_path / "artifacts").head["stale"] is None
     (tmp_path / "artifacts/metrics.json").write_text("{}")
     assert any("NOT valid: metrics.json" in text for _, text in info_lines(catsdogs.info(tmp_path / "artifacts")))
     assert run(data).trained

@@ -168,4 +168,4 @@ def test_a_changed_head_json_is_not_believed(artifacts, text, other):
     (artifacts / "head.json").write_text(facts.replace(text, other))
     with pytest.raises(CatsDogsError, match=r"head.json is damaged.*Run catsdogs train"):
         catsdogs.submit(artifacts)
-    assert "head.json is damaged" in catsdogs.info(artifacts)["head"]["stale"]
+    assert "head.json is damaged" in catsdogs.info(artifacts).head["stale"]

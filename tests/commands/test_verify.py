@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import catsdogs
 from catsdogs import CatsDogsError
-from catsdogs.cli.output import verification_lines
+from catsdogs.cli.listings import verification_lines
 
 NOTES = ("source.json", "timings.json")
 """What nothing depends on; they are no part of what is vouched for."""

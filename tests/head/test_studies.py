@@ -6,7 +6,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features
-from catsdogs.cli.output import training_lines
+from catsdogs.cli.summaries import training_lines
 
 
 @pytest.fixture(scope="module")

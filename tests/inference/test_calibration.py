@@ -13,7 +13,7 @@ from catsdogs import CatsDogsError, ComputeOptions, load_features
 from catsdogs.artifacts import Artifacts
 from catsdogs.backbone import choose_weights, load, quantize
 from catsdogs.backbone.frameworks import keras
-from catsdogs.cli.output import extraction_lines
+from catsdogs.cli.summaries import extraction_lines
 from catsdogs.head import load as load_head
 
 pytestmark = pytest.mark.skipif(
@@ -79,12 +79,12 @@ def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
 
 @pytest.mark.slow
 def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts):
-    said = catsdogs.info(artifacts)["features"]
-    assert (said["provenance"]["precision"], said["provenance"]["engine"]) == ("int8", "openvino")
+    said = catsdogs.info(artifacts).features
+    assert (said.provenance.precision, said.provenance.engine) == ("int8", "openvino")
     graph, weights = (path.read_bytes() for path in reversed(network_in(artifacts)))
-    assert said["provenance"]["network"] == hashlib.sha256(graph + weights).hexdigest()
-    assert said["int8_similarity"]["images"] == 26
-    assert 0.99 < said["int8_similarity"]["least"] < said["int8_similarity"]["mean"] < 1
+    assert said.provenance.network == hashlib.sha256(graph + weights).hexdigest()
+    assert said.int8_similarity["images"] == 26
+    assert 0.99 < said.int8_similarity["least"] < said.int8_similarity["mean"] < 1
     assert catsdogs.verify(artifacts).problems == ()
 
 

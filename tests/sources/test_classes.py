@@ -9,7 +9,9 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.cli.output import extraction_lines, info_lines, prediction_lines, run_lines
+from catsdogs.cli.listings import info_lines
+from catsdogs.cli.predictions import prediction_lines
+from catsdogs.cli.summaries import extraction_lines, run_lines
 from catsdogs.sources.classes import CLASSES, parse_classes
 
 
@@ -135,8 +137,8 @@ def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(
 
     extract(write_folder(tmp_path / "insects", of("train", "ants", "bees") | of("test", "ants", "bees")))
     run(write_folder(tmp_path / "others", of("train", "hornet", "wasp")), prune=True)
-    manifest = catsdogs.info(tmp_path / "artifacts")["features"]
-    assert (list(manifest["splits"]), manifest["classes"]) == (["train"], ("hornet", "wasp"))
+    manifest = catsdogs.info(tmp_path / "artifacts").features
+    assert (list(manifest.splits), manifest.classes) == (["train"], ("hornet", "wasp"))
     assert not (tmp_path / "artifacts/features/test").exists()
     assert not catsdogs.verify(tmp_path / "artifacts").problems
 

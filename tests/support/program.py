@@ -20,7 +20,8 @@ IN_PROCESS = "import support.backbone; support.backbone.install(); import catsdo
 
 def command(*arguments, **environment):
     """Run a command in this process, its output not a terminal."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    encoding = environment.get("PYTHONIOENCODING", "utf-8")
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in range(2))
     code = 0
     with (
         contextlib.chdir(ROOT),

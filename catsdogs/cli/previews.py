@@ -1,4 +1,4 @@
-"""A small picture comes in; what shows it in a terminal goes out: pixels where it has them, else two in each cell."""
+"""Show small images in a terminal: in pixels where it can, else two pixels in each character cell."""
 
 from __future__ import annotations
 
@@ -18,30 +18,33 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 COLUMNS, ROWS = 20, 8
-"""Cells that a picture may take: a cell is about twice as high as wide."""
+"""Cells that a preview may take: a cell is about twice as high as wide."""
 
-FEW = 10
-"""How many pictures are shown at most; with more images there are none."""
+MAX_PREVIEWS = 10
+"""With more images than this none is shown."""
 
-_NARROW = 60
-"""Columns that a terminal must have, or a picture leaves too little for the names."""
+_MIN_COLUMNS = 60
+"""Columns that a terminal must have, or a preview leaves too little for the names."""
 
-_GRAPHIC = (
+_GRAPHIC_TERMINALS = (
     *("KITTY_WINDOW_ID", "GHOSTTY_RESOURCES_DIR", "WEZTERM_PANE", "ITERM_SESSION_ID"),
     *("KONSOLE_VERSION", "XTERM_VERSION", "WT_SESSION"),
 )
 """Variables of terminals that may show pixels. Only those are asked, as others may never answer, or too late."""
 
 
-def preview_limit(console: Console) -> int:
-    """Return how many pictures may be shown: none where nobody looks, or colours or room are lacking."""
-    colourful = console.color_system in ("256", "truecolor") and not console.no_color
-    seen = sys.stdout.isatty() and colourful and console.encoding.startswith("utf") and console.width >= _NARROW
-    return FEW if seen else 0
+def preview_limit() -> int:
+    """Return how many images may be shown: none where nobody looks, or colours or room are lacking."""
+    from rich.console import Console
+
+    console = Console()
+    colours = console.color_system in ("256", "truecolor") and not console.no_color
+    visible = sys.stdout.isatty() and colours and console.encoding.startswith("utf") and console.width >= _MIN_COLUMNS
+    return MAX_PREVIEWS if visible else 0
 
 
-def show_picture(pixels: NDArray[np.uint8], console: Console) -> RenderableType:
-    """Return what Rich shows as a picture.
+def render_preview(pixels: NDArray[np.uint8], console: Console) -> RenderableType:
+    """Return what Rich shows as the image.
 
     Parameters
     ----------
@@ -60,16 +63,16 @@ def show_picture(pixels: NDArray[np.uint8], console: Console) -> RenderableType:
     height, width = pixels.shape[:2]
     scale = min(COLUMNS / width, 2 * ROWS / height)
     columns, rows = max(1, round(scale * width)), max(1, round(scale * height / 2))
-    picture = Image.fromarray(pixels)
-    if console.color_system == "truecolor" and (in_pixels := _find_pixels()):
-        return in_pixels(picture, width=columns, height=rows)
-    return _half_blocks(np.asarray(picture.resize((columns, 2 * rows), Image.Resampling.BOX)))
+    image = Image.fromarray(pixels)
+    if console.color_system == "truecolor" and (renderer := _pixel_renderer()):
+        return renderer(image, width=columns, height=rows)
+    return _half_blocks(np.asarray(image.resize((columns, 2 * rows), Image.Resampling.BOX)))
 
 
 @once
-def _find_pixels() -> Callable[..., RenderableType] | None:
-    """Return what shows a picture in pixels, or None where the terminal does not say that it can."""
-    if not (os.isatty(0) and any(map(os.environ.get, _GRAPHIC))):
+def _pixel_renderer() -> Callable[..., RenderableType] | None:
+    """Return what shows an image in pixels, or None where the terminal does not say that it can."""
+    if not (os.isatty(0) and any(map(os.environ.get, _GRAPHIC_TERMINALS))):
         return None
     logging.getLogger("textual_image").addHandler(logging.NullHandler())
     try:
@@ -80,7 +83,7 @@ def _find_pixels() -> Callable[..., RenderableType] | None:
 
 
 def _half_blocks(pixels: NDArray[np.uint8]) -> Text:
-    """Return a picture of an even height as text: in each cell one pixel is the upper half, and one what is behind."""
+    """Return an image of an even height as text: in each cell one pixel is the upper half, and one what is behind."""
     from rich.color import Color
     from rich.style import Style
     from rich.text import Text

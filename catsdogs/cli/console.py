@@ -1,4 +1,4 @@
-"""Lines of a name and a text come in; standard output shows them. Here are also the phrases that commands share."""
+"""Print lines of a name and a text, and build the phrases that commands share."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
-from ...errors import CatsDogsError, printable
+from ..errors import CatsDogsError, printable
 
 Line = tuple[str, str]
 """A name, which is shown in bold, and a text."""
 
-_NAMED = 5
+_MAX_LISTED = 5
+"""Unreadable images that are listed with their reasons."""
 
 
 def program() -> str:
@@ -44,19 +45,24 @@ def command(name: str, artifacts: Path) -> str:
     return f"{program()} {name}" + ("" if artifacts == Path("artifacts") else f" --artifacts {artifacts}")
 
 
-def counted(count: int, what: str) -> str:
+def plural(count: int, what: str) -> str:
     """Return a number of things, one or many."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
-def look_at(*paths: Path) -> Iterator[Line]:
-    """Say where to look, a line a file."""
-    yield from zip(chain(["look at"], repeat("")), map(str, paths), strict=False)
+def block(name: str, texts: Iterable[str]) -> Iterator[Line]:
+    """Return lines of which the first has the name."""
+    return zip(chain([name], repeat("")), texts, strict=False)
 
 
-def named(unreadable: dict[str, str], where: str) -> Iterator[Line]:
+def wrote(*paths: Path) -> Iterator[Line]:
+    """Say what was written, a line a file."""
+    return block("look at", map(str, paths))
+
+
+def unreadable_lines(unreadable: dict[str, str], where: str) -> Iterator[Line]:
     """Name the first images that are unreadable, each with its reason, and say where the others are."""
-    for name, reason in list(unreadable.items())[:_NAMED]:
+    for name, reason in list(unreadable.items())[:_MAX_LISTED]:
         yield "", f"{name}: {reason}"
-    if len(unreadable) > _NAMED:
-        yield "", f"and {len(unreadable) - _NAMED:,} more, all {where}"
+    if len(unreadable) > _MAX_LISTED:
+        yield "", f"and {len(unreadable) - _MAX_LISTED:,} more, all {where}"

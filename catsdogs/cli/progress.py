@@ -1,19 +1,22 @@
-"""How far it is comes in; a bar on standard error shows it, to people only."""
+"""Show progress as a bar on standard error."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import catsdogs
 
 if TYPE_CHECKING:
     from rich.progress import Task
 
-    from ...progress import Progress
+    from ..progress import Progress
 
-_PATIENCE, _RECENT = 1.0, 10.0
+_MIN_SECONDS, _RATE_WINDOW = 1.0, 10.0
 """Seconds before a rate means something, and over which it is taken: images that are cached already rush past."""
 
 
@@ -27,31 +30,38 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[state]}"))
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[status]}"))
     # TensorFlow's chatter is kept from descriptor 2 while it loads; the bar has a descriptor of its own.
     with (
         os.fdopen(os.dup(2), "w") as terminal,
-        Bar(*columns, console=Console(file=terminal), transient=True, speed_estimate_period=_RECENT) as bar,
+        Bar(*columns, console=Console(file=terminal), transient=True, speed_estimate_period=_RATE_WINDOW) as bar,
     ):
-        current, task = "", bar.add_task("", visible=False, state="")
+        current, task = "", bar.add_task("", visible=False, status="")
 
         def update(step: str, done: int, total: int) -> None:
             nonlocal current, task
             if step != current:
                 bar.remove_task(task)
-                current, task = step, bar.add_task(step, total=total or None, state="")
+                current, task = step, bar.add_task(step, total=total or None, status="")
             bar.update(task, completed=done, total=total or None)
-            bar.update(task, state=_state(bar.tasks[-1]))
+            bar.update(task, status=_status(bar.tasks[-1]))
 
         yield update
 
 
-def _state(task: Task) -> str:
+@contextmanager
+def progress_and_lock(artifacts: Path, wait: bool) -> Iterator[Progress]:
+    """Show progress, and with `wait` hold the artifacts as soon as no other process does."""
+    with progress_bar() as progress, catsdogs.lock(artifacts, progress=progress) if wait else nullcontext():
+        yield progress
+
+
+def _status(task: Task) -> str:
     """Say how much is done, how fast of late, and how long the rest will take."""
     if task.total is None:
         return ""
-    state = f"{task.completed:,.0f}/{task.total:,.0f}"
-    if not task.speed or task.time_remaining is None or (task.elapsed or 0) < _PATIENCE:
-        return state
+    status = f"{task.completed:,.0f}/{task.total:,.0f}"
+    if not task.speed or task.time_remaining is None or (task.elapsed or 0) < _MIN_SECONDS:
+        return status
     left = round(task.time_remaining)
-    return f"{state}  {task.speed:,.0f}/s  {left // 60}:{left % 60:02d} left"
+    return f"{status}  {task.speed:,.0f}/s  {left // 60}:{left % 60:02d} left"

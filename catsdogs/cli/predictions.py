@@ -1,0 +1,85 @@
+"""Show predictions: as a table in a terminal, as a line an image in a pipe, or as CSV."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import printable
+from ..storage import to_csv
+from .console import Line, plural, show
+from .previews import render_preview
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..commands.predict import Prediction
+
+
+def show_predictions(predictions: Sequence[Prediction]) -> None:
+    """Print the class of each image and its probability."""
+    if not sys.stdout.isatty():
+        show(prediction_lines(predictions))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    console.print(_table(predictions, console))
+    console.print(Text(_summary(predictions)))
+
+
+def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
+    """Return a line an image: its class and that class' probability, or why it is unreadable."""
+    for prediction in predictions:
+        if prediction.label is None:
+            yield "unreadable", f"{prediction.image}: {prediction.reason}"
+        else:
+            yield prediction.label, f"{_confidence(prediction)}  {prediction.image}"
+
+
+def predictions_csv(predictions: Sequence[Prediction]) -> bytes:
+    """Return the four columns that JSON has too; the probability is that of the second class."""
+    columns = ("image", "label", "probability", "reason")
+    rows = ((printable(of.image), of.label, of.probability, of.reason) for of in predictions)
+    return to_csv(columns, rows)
+
+
+def _table(predictions: Sequence[Prediction], console: Console) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    with_previews = any(prediction.preview is not None for prediction in predictions)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, leading=int(with_previews))
+    if with_previews:
+        table.add_column(no_wrap=True)
+    table.add_column("image", overflow="fold", vertical="middle")
+    table.add_column("class", overflow="fold", vertical="middle")
+    table.add_column("sure", no_wrap=True, justify="right", vertical="middle")
+    for prediction in predictions:
+        preview = [] if prediction.preview is None else [render_preview(prediction.preview, console)]
+        name = Text(printable(prediction.image))
+        if prediction.label is None:
+            name.append(f"\n{printable(prediction.reason or '')}", "italic")
+            label = Text("unreadable", "bold red")
+        else:
+            label = Text(printable(prediction.label), "bold")
+        table.add_row(*(preview or [""] * with_previews), name, label, _confidence(prediction).strip())
+    return table
+
+
+def _confidence(prediction: Prediction) -> str:
+    if prediction.probability is None:
+        return ""
+    return f"{max(prediction.probability, 1 - prediction.probability):7.2%}"
+
+
+def _summary(predictions: Sequence[Prediction]) -> str:
+    """Return how many images there are of each class."""
+    counts = Counter(prediction.label or "unreadable" for prediction in predictions)
+    each = ", ".join(f"{count:,} {printable(name)}" for name, count in sorted(counts.items()))
+    return f" {plural(len(predictions), 'image')}: {each}"

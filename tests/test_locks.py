@@ -1,0 +1,87 @@
+import os
+import platform
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import catsdogs
+from catsdogs.artifacts import Artifacts
+from catsdogs.errors import CatsDogsError
+from catsdogs.locks import require_unlocked, write_lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from catsdogs.artifacts import Artifacts
+from catsdogs.locks import write_lock
+with write_lock(Artifacts(Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    command, pipe = [sys.executable, "-c", HOLDER, tmp_path], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_only_one_process_writes_and_a_dead_one_holds_nothing(tmp_path, holder):
+    claim = rf"is being written by another run, process {holder.pid} on .*\. Wait .*--wait"
+    for attempt in (lambda: write_lock(Artifacts(tmp_path)).__enter__(), lambda: require_unlocked(Artifacts(tmp_path))):
+        with pytest.raises(CatsDogsError, match=claim):
+            attempt()
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    require_unlocked(Artifacts(tmp_path))
+    with write_lock(Artifacts(tmp_path)):
+        pass
+
+
+def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_has_ended(tmp_path, holder):
+    told = []
+
+    def end_the_other(step, done, total):
+        told.append(step)
+        holder.send_signal(signal.SIGKILL)
+
+    with catsdogs.lock(tmp_path, progress=end_the_other), write_lock(Artifacts(tmp_path)):
+        assert told == [f"waiting for process {holder.pid} on {platform.node()}"]
+    with catsdogs.lock(tmp_path, progress=end_the_other):
+        assert len(told) == 1
+
+
+def test_a_folder_is_held_until_the_outermost_call_has_ended(tmp_path):
+    code = (
+        "import sys, pathlib; from catsdogs.artifacts import Artifacts; from catsdogs.locks import write_lock\n"
+        "with write_lock(Artifacts(pathlib.Path(sys.argv[1]))): pass"
+    )
+    with catsdogs.lock(tmp_path):
+        with write_lock(Artifacts(tmp_path)):
+            pass
+        other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+        assert f"process {os.getpid()} on" in other.stderr
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 0
+
+
+def test_an_error_while_writing_is_not_taken_for_one_of_the_lock(tmp_path):
+    claim = r"cannot be written \(mine\)\. What is done is kept"
+    with pytest.raises(CatsDogsError, match=claim), write_lock(Artifacts(tmp_path)):
+        raise PermissionError("mine")
+    with write_lock(Artifacts(tmp_path)):
+        pass
+
+
+def test_where_no_folder_can_be_it_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with (
+            pytest.raises(CatsDogsError, match=r"(is not a folder|cannot be written).*--artifacts"),
+            write_lock(Artifacts(root)),
+        ):
+            pass

@@ -1,0 +1,93 @@
+import csv
+import io
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catsdogs.artifacts import Artifacts
+from catsdogs.errors import CatsDogsError
+from catsdogs.storage import NOTE, read_json, record, record_timing, to_csv, to_json, write_atomic
+
+
+def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path):
+    path = tmp_path / "a" / "b.json"
+    write_atomic(path, b"old")
+    with path.open("rb") as before:
+        write_atomic(path, b"new")
+        assert before.read() == b"old"  # another file took its place: this one was not written over
+    assert path.read_bytes() == b"new"
+    assert [file.name for file in path.parent.iterdir()] == ["b.json"]
+
+
+def test_where_a_file_cannot_be_written_the_old_one_stays(tmp_path):
+    path = tmp_path / "b.json"
+    write_atomic(path, b"old")
+    (tmp_path / "b.json.new").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_json_is_for_people_and_keeps_its_order():
+    assert to_json({"b": "Füße", "a": [1]}) == '{\n  "b": "Füße",\n  "a": [\n    1\n  ]\n}\n'.encode()
+
+
+NAMES = st.text(st.characters(codec=None))  # with the surrogates that stand for bytes that are no UTF-8
+
+
+@given(st.dictionaries(NAMES, NAMES))
+def test_any_name_of_a_file_survives_json(value):
+    content = to_json(value)
+    content.decode("utf-8")
+    assert json.loads(content) == value
+
+
+PRINTABLE = st.text().filter(str.isprintable)  # as ids and reasons are
+
+
+@given(st.lists(st.tuples(PRINTABLE, st.integers()), min_size=1))
+def test_any_printable_text_survives_csv(rows):
+    table = list(csv.reader(io.StringIO(to_csv(("id", "label"), rows).decode(), newline="")))
+    assert table == [["id", "label"], *([name, str(number)] for name, number in rows)]
+
+
+def test_csv_is_of_kaggle_s_form():
+    assert to_csv(("id", "label"), [(1, 0.5), (2, 0.005)]) == b"id,label\n1,0.5\n2,0.005\n"
+
+
+def test_where_there_is_no_json_there_is_an_empty_object(tmp_path):
+    assert read_json(tmp_path / "none.json", NOTE) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b"\xff\xfe\xfa", b"[" * 100_000])
+def test_json_that_is_none_names_the_file_and_the_remedy(tmp_path, content):
+    path = tmp_path / "timings.json"
+    path.write_bytes(content)
+    with pytest.raises(CatsDogsError, match=r"timings\.json is damaged: it is no JSON.*Delete it"):
+        read_json(path, NOTE)
+
+
+def test_json_that_cannot_be_read_names_the_file_and_the_remedy(tmp_path):
+    (tmp_path / "timings.json").mkdir()
+    with pytest.raises(CatsDogsError, match=r"timings\.json cannot be read .*Delete it"):
+        read_json(tmp_path / "timings.json", NOTE)
+
+
+def test_notes_of_other_names_stay(tmp_path):
+    record(tmp_path / "source.json", train="a", weights="b")
+    record(tmp_path / "source.json", test="c", weights="d")
+    assert read_json(tmp_path / "source.json", NOTE) == {"train": "a", "weights": "d", "test": "c"}
+
+
+def test_a_timing_says_on_which_host(tmp_path):
+    record_timing(Artifacts(tmp_path), "train", images=3, seconds=0.5)
+    record_timing(Artifacts(tmp_path), "submit", images=2, seconds=0.25)
+    timings = read_json(tmp_path / "timings.json", NOTE)
+    assert list(timings) == ["train", "submit"]
+    assert timings["train"] == {"images": 3, "seconds": 0.5} | {
+        name: timings["submit"][name] for name in ("host", "cores")
+    }
+    assert timings["train"]["cores"] == os.cpu_count()
