@@ -184,7 +184,6 @@ def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_feat
     assert found.features.splits["train"]["images"] == 20
     assert found.head["stale"] is None
     assert found.files["submission.csv"] == (tmp_path / "artifacts/submission.csv").stat().st_size
-    json.dumps(found)
     (data / "train/dog.10.jpg").write_bytes(encode(draw(301), "JPEG"))
     catsdogs.extract(data, artifacts=tmp_path / "artifacts")
     assert "as they are now" in catsdogs.info(tmp_path / "artifacts").head["stale"]
