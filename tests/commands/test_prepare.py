@@ -39,7 +39,7 @@ def table(root):
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def kaggle(draw, encode):
     """Kaggle's files, of 20 cats, 20 dogs and two test images."""
     images = {
@@ -277,6 +277,30 @@ def test_who_comes_second_is_told_to_wait_or_to_give_another_folder(data, tmp_pa
     assert pictures_in(tmp_path / "out") == []
 
 
+KILLED = """
+import os, signal, sys, catsdogs
+def killed(step, done, total):
+    if (step, done) == ("writing pictures", 10):
+        os.kill(os.getpid(), signal.SIGKILL)
+catsdogs.prepare(*sys.argv[1:], progress=killed)
+"""
+
+
+def test_after_a_kill_midway_all_is_whole_and_it_goes_on_to_the_same_bytes(data, tmp_path):
+    prepare(data, tmp_path / "fresh")
+    expected, out = tree(tmp_path / "fresh"), tmp_path / "out"
+    few_threads = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}
+    killed = subprocess.run([sys.executable, "-c", KILLED, data, out], capture_output=True, env=few_threads)
+    assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, b"")
+    left = {name: content for name, content in tree(out).items() if not name.endswith(".new")}
+    assert left.items() <= expected.items()
+    assert 10 <= len(pictures_in(out)) < 40
+    made = len(pictures_in(out))
+    assert prepare(data, out).written == 40 - made
+    assert tree(out) == expected
+
+
+@pytest.mark.slow
 def test_after_kills_at_random_moments_it_goes_on_to_the_same_bytes(tmp_path, draw, encode, write_folder):
     images = {f"{kind}.{n}.jpg": encode(draw(n, (300, 200)), "JPEG") for kind in ("cat", "dog") for n in range(150)}
     data, out = write_folder(tmp_path / "data", images), tmp_path / "out"
