@@ -1,7 +1,10 @@
 import hashlib
 
 import numpy as np
+import pytest
 from support.cache import TRAIN, features_of
+
+from catsdogs.cache import describe_array
 
 
 def test_every_file_opens_with_numpy_alone(cache):
@@ -32,3 +35,12 @@ def test_the_files_are_those_that_numpy_would_save(cache):
         again = cache / "again.npy"
         np.save(again, np.load(path))
         assert again.read_bytes() == path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '<q9', 'fortran_order': False"]
+)
+def test_a_header_that_is_damaged_is_no_shape(tmp_path, content):
+    (tmp_path / "x.npy").write_bytes(content)
+    assert describe_array(tmp_path / "x.npy") is None
+    assert describe_array(tmp_path / "nothing.npy") is None

@@ -56,7 +56,7 @@ def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_comma
         if step == "computing features" and done == 24:
             raise StoppedError
 
-    for number in range(12, 60):
+    for number in range(12, 36):
         draw(number).save(here / f"data/train/cat.{number}.jpg")
     with pytest.raises(StoppedError):
         catsdogs.extract(here / "data", progress=stop)
@@ -65,7 +65,7 @@ def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_comma
     assert said == [f"catsdogs extract {here}/data", "catsdogs train", "catsdogs submit --clip 0.01"]
     refresh()
     assert stale() == []
-    assert len(catsdogs.load_features().ids) == 72
+    assert len(catsdogs.load_features().ids) == 48
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,3 @@ def test_shapes_and_dtypes_are_those_that_numpy_finds_and_all_fits_80_columns(he
     assert [line for line in lines if len(line) > 80 and "weights: " not in line and str(here) not in line] == []
     assert any("(24, 2048) float32" in line for line in lines)
     json.dumps(found)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '<q9', 'fortran_order': False"]
-)
-def test_a_header_that_is_damaged_is_no_shape(tmp_path, content):
-    from catsdogs.cache import describe_array
-
-    (tmp_path / "x.npy").write_bytes(content)
-    assert describe_array(tmp_path / "x.npy") is None
-    assert describe_array(tmp_path / "nothing.npy") is None
