@@ -398,10 +398,7 @@ def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
     generator = np.random.default_rng(0)
     for split, labels in (("train", np.arange(20) % 2), ("test", None)):
         ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(20)]
-        features = (
-            generator.random((20, 2048)).astype(np.float32)[:6] if split == "test" else generator.random((20, 2048))
-        )
-        features = features.astype(np.float32)
+        features = generator.normal(size=(6 if split == "test" else 20, 2048)).astype(np.float32)
         catsdogs.import_features(ids[: len(features)], labels, {"224": features}, artifacts=small_disk, split=split)
     catsdogs.train(small_disk)
     catsdogs.submit(small_disk)

@@ -40,7 +40,7 @@ def test_what_was_given_is_what_is_loaded_in_natural_order(tmp_path):
 def test_a_head_is_trained_on_them_like_on_any_other(tmp_path):
     random = np.random.default_rng(1)
     labels = np.arange(40) % 2
-    features = random.random((40, 2048), np.float32) + labels[:, np.newaxis].astype(np.float32) / 4
+    features = (random.normal(size=(40, 2048)) + labels[:, np.newaxis]).astype(np.float32)
     ids = [f"{('cat', 'dog')[label]}.{number}" for number, label in enumerate(labels)]
     import_features(ids, labels, {"224": features}, artifacts=tmp_path)
     import_features([str(number) for number in range(1, 41)], None, {"224": features}, artifacts=tmp_path, split="test")
