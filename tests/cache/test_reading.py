@@ -10,7 +10,7 @@ import pytest
 from support.cache import EVERY, IMAGES, PROVENANCE, TRAIN, VIEWS, features_of, fill, labels_of, tree
 
 from catsdogs.artifacts import Artifacts
-from catsdogs.cache import digest, labelled_splits, load_features, read_manifest
+from catsdogs.cache import digest, labelled_splits, load_features, read_manifest, rows
 from catsdogs.cache.manifest import to_bytes
 from catsdogs.errors import CatsDogsError
 from catsdogs.locks import write_lock
@@ -116,3 +116,19 @@ def test_who_reads_while_another_writes_gets_the_old_features_or_the_new_ones_or
         writer.kill()
     assert read == set(states)
     assert all("not complete" in line or "is being written" in line for line in told), told
+
+
+def test_a_cache_that_changes_while_it_is_read_is_read_again(cache, monkeypatch):
+    images = IMAGES | {"train": TRAIN | {"cat.1": b"x"}}
+    read, between = rows.read, iter([images])
+
+    def read_late(*arguments, **named):
+        for new in between:
+            fill(cache, new)
+        return read(*arguments, **named)
+
+    monkeypatch.setattr(rows, "read", read_late)
+    found = load_features(cache)
+    monkeypatch.undo()
+    assert found.digest == load_features(cache).digest
+    assert found.digests[0].tobytes() == digest(b"x").tobytes()
