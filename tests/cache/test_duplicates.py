@@ -55,7 +55,7 @@ def test_images_that_have_nothing_in_common_make_no_pair():
 
 
 @pytest.mark.parametrize("offset", [0, 1000])
-def test_near_copies_are_found_also_where_all_features_point_almost_the_same_way(offset):
+def test_near_copies_are_found_where_all_features_point_the_same_way(offset):
     features = unlike(300) + np.float32(offset)
     features[[250, 251]] = nearly(features[[10, 20]] - np.float32(offset)) + np.float32(offset)
     found = pairs_of(features)
@@ -63,7 +63,7 @@ def test_near_copies_are_found_also_where_all_features_point_almost_the_same_way
     assert all(0.9 < similarity < 1 for similarity in found.values())
 
 
-def test_one_component_that_has_nearly_all_variance_makes_no_pairs_and_hides_none():
+def test_one_component_with_nearly_all_variance_makes_and_hides_no_pairs():
     random = np.random.default_rng(0)
     features = unlike(300) + 100 * random.random((300, 1), np.float32) @ random.random((1, WIDTH), np.float32)
     features[250] = features[10] + 0.05 * random.standard_normal(WIDTH)
@@ -95,7 +95,7 @@ def test_too_few_images_to_compare_with_are_no_copies(n):
     assert pairs_of(unlike(n)) == {}
 
 
-def test_any_number_of_equal_images_is_one_image_and_each_is_paired_with_the_first():
+def test_any_number_of_equal_images_is_one_each_paired_with_the_first():
     features, digests = unlike(300), digests_of(300)
     features[100:200], digests[100:200] = features[50], digests[50]
     features[250] = nearly(features[50])

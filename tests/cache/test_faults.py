@@ -140,7 +140,7 @@ FAULTS = {"full": (full, True), "full once": (full, False), "failed": (failed, F
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_fault_at_any_call_that_writes_is_one_line_and_leaves_the_old_cache_or_the_new(scenario, fault):
+def test_a_fault_at_any_write_is_one_line_and_leaves_the_old_cache_or_the_new(scenario, fault):
     """Which of the calls, `EVERY` says."""
     error, for_good = FAULTS[fault]
     before, images = SCENARIOS[scenario]
@@ -299,7 +299,7 @@ def _enter(entries, folders, what):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_power_cut_behind_any_call_leaves_the_old_cache_or_the_new_and_every_synced_row(scenario):
+def test_a_power_cut_leaves_the_old_cache_or_the_new_and_every_synced_row(scenario):
     """Which of the calls, `EVERY` says."""
     before, images = SCENARIOS[scenario]
     old, new = before and fresh(before), fresh(images)
@@ -327,7 +327,7 @@ def test_a_power_cut_behind_any_call_leaves_the_old_cache_or_the_new_and_every_s
                 assert tree(other) == new, (step, seed)
 
 
-def test_a_power_cut_that_loses_nothing_unsynced_and_one_that_loses_all_are_told_apart():
+def test_the_disk_of_these_tests_loses_what_is_not_synced_and_nothing_else():
     """The disk above is one: without syncs it would lose what is written, and with all of it nothing."""
     with folder_in_memory() as root, folder_in_memory() as other:
         disk = Disk(root)
@@ -371,7 +371,7 @@ def test_room_is_looked_for_before_the_first_row(small_disk):
     catsdogs.import_features(["cat.1"], None, {"224": features[:1]}, artifacts=small_disk / "a")
 
 
-def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_once_there_is_room(small_disk):
+def test_a_disk_that_fills_up_is_one_line_and_with_room_the_run_goes_on(small_disk):
     ballast, new = small_disk / "ballast", fresh()
     ended_well = []
     for room in range(0, 240_000, 12_000):
@@ -414,7 +414,7 @@ def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
     assert catsdogs.submit(small_disk, clip=0.1).clip == 0.1
 
 
-def test_a_limit_on_the_size_of_files_is_one_line_and_the_run_goes_on_without_it(
+def test_a_limit_on_the_size_of_files_is_one_line_and_without_it_it_goes_on(
     tmp_path, pictures, write_folder, tiny_backbone
 ):
     data = write_folder(tmp_path / "data", pictures)
@@ -457,7 +457,7 @@ def test_a_disk_that_fails_while_images_are_read_costs_no_row_that_was_there(
     assert catsdogs.extract(data, artifacts=artifacts).computed == 0
 
 
-def test_where_the_disk_is_full_what_is_prepared_stays_whole_and_it_goes_on_once_there_is_room(
+def test_where_the_disk_is_full_what_is_prepared_is_whole_and_it_goes_on(
     small_disk, tmp_path, draw, encode, write_folder
 ):
     images = {f"{kind}.{n}.png": encode(draw(n)) for kind in ("cat", "dog") for n in range(5)}

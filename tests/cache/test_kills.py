@@ -42,7 +42,7 @@ def test_a_run_that_is_killed_again_and_again_computes_each_row_once(tmp_path):
 
 
 @pytest.mark.parametrize("before", [{}, {"train": {"cat.1": b"x", "dog.3": b"b"}}])
-def test_a_run_killed_after_its_last_row_is_completed_by_one_that_computes_nothing(tmp_path, before):
+def test_a_run_killed_after_its_last_row_is_completed_without_computing(tmp_path, before):
     images = {"train": {"cat.1": b"a", "dog.3": b"b"}}
     if before:
         fill(tmp_path, before)
@@ -53,7 +53,7 @@ def test_a_run_killed_after_its_last_row_is_completed_by_one_that_computes_nothi
     assert tree(tmp_path) == fresh(images)
 
 
-def test_the_reason_of_a_row_that_a_killed_run_wrote_is_not_that_of_the_row_before(cache):
+def test_a_row_that_a_killed_run_wrote_has_not_the_reason_of_the_one_before(cache):
     images = IMAGES | {"train": TRAIN | {"cat.2": b"!broken otherwise"}}
     assert abandon(cache, images, 1) == [("train", "cat.2")]
     fill(cache, images)

@@ -8,7 +8,7 @@ from catsdogs.cache import labelled_splits, load_features
 from catsdogs.errors import CatsDogsError
 
 
-def test_the_manifest_says_what_made_the_features_and_vouches_for_the_small_files_and_itself(cache):
+def test_the_manifest_says_what_made_the_features_and_vouches_for_files(cache):
     folder = cache / "features"
     content = json.loads((folder / "manifest.json").read_text())
     claimed = content.pop("sha256")

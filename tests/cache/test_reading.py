@@ -94,7 +94,7 @@ def test_a_reader_does_not_carry_out_what_a_writer_is_carrying_out(cache, whole)
     assert tree(cache) == whole
 
 
-def test_who_reads_while_another_writes_gets_the_old_features_or_the_new_ones_or_is_told(tmp_path):
+def test_who_reads_while_another_writes_gets_old_or_new_features_or_is_told(tmp_path):
     other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
     states = {}
     for number, images in enumerate((IMAGES, other)):

@@ -113,9 +113,7 @@ def test_more_images_than_may_wait_keep_their_order(tmp_path, draw, encode, writ
     assert np.array_equal(load_features(tmp_path / "one", "test").features[0], features.features[76])
 
 
-def test_an_image_that_cannot_be_read_is_a_row_with_a_reason_and_is_tried_again_when_it_changes(
-    folder, extract, tmp_path, pictures
-):
+def test_an_unreadable_image_is_a_row_with_a_reason_until_it_changes(folder, extract, tmp_path, pictures):
     bad = folder / "train/dog.1.jpg"
     bad.write_bytes(b"this is no image")
     (folder / "test/9.jpg").write_bytes(b"")
@@ -226,7 +224,7 @@ def test_timings_say_how_fast_and_by_what(tmp_path, draw, encode, write_folder, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_killed_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
+def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
     kind, tmp_path, draw, encode, write_folder, tiny_backbone
 ):
     images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 601)}
@@ -254,7 +252,7 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped_and_ends_in_the_same_byte
     assert tree(artifacts / "features") == tree(tmp_path / "fresh/features")
 
 
-def test_where_it_is_to_be_strict_the_first_unreadable_image_ends_it_and_what_is_done_stays(folder, extract, tmp_path):
+def test_with_fail_fast_the_first_unreadable_image_ends_it_and_rows_stay(folder, extract, tmp_path):
     (folder / "train/dog.1.jpg").write_bytes(b"this is no image")
     claim = r"train/dog\.1\.jpg is unreadable: not a JPEG.*--fail-fast"
     with pytest.raises(CatsDogsError, match=claim):
@@ -269,9 +267,7 @@ def test_where_it_is_to_be_strict_the_first_unreadable_image_ends_it_and_what_is
     assert extract(folder, fail_fast=True).computed == 1  # mended
 
 
-def test_damage_in_the_other_split_does_not_end_it_and_the_duplicates_are_left_for_later(
-    folder, extract, tmp_path, draw, encode
-):
+def test_damage_in_the_other_split_only_leaves_the_duplicates_for_later(folder, extract, tmp_path, draw, encode):
     extract(folder)
     damaged = tmp_path / "artifacts/features/test/224.npy"
     whole = damaged.read_bytes()

@@ -48,7 +48,7 @@ def test_of_what_was_just_made_nothing_is_stale(here):
     assert list(info_lines(catsdogs.info()))[-1] == ("stale", "nothing")
 
 
-def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_commands_finish_it(here, draw):
+def test_a_stopped_run_is_named_with_what_hangs_on_it_and_can_be_finished(here, draw):
     class StoppedError(Exception):
         pass
 
@@ -82,7 +82,7 @@ def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_comma
         (lambda folder: catsdogs.extract("data/train"), None, ""),
     ],
 )
-def test_what_is_missing_or_changed_is_named_and_its_command_makes_the_same_anew(here, damage, what, why):
+def test_what_is_missing_or_changed_is_named_and_its_command_mends_it(here, damage, what, why):
     folder = here / "artifacts"
     before = (folder / "submission.csv").read_bytes()
     damage(folder)
@@ -102,7 +102,7 @@ def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
     assert stale() == []
 
 
-def test_a_submission_of_which_an_older_version_noted_less_is_not_called_stale(here):
+def test_a_submission_of_which_an_older_version_noted_less_is_not_stale(here):
     timings = json.loads((here / "artifacts/timings.json").read_text())
     del timings["submit"]["inputs_digest"], timings["submit"]["clip"]
     (here / "artifacts/timings.json").write_text(json.dumps(timings))

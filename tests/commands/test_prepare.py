@@ -144,9 +144,7 @@ def test_only_what_is_not_there_or_not_whole_is_made_again(data, tmp_path):
     assert prepare(data, out).written == 0
 
 
-def test_another_seed_other_images_or_other_classes_do_not_mix_with_the_split_that_is_there(
-    data, tmp_path, draw, encode
-):
+def test_another_seed_other_images_or_classes_do_not_mix_with_what_is_there(data, tmp_path, draw, encode):
     out = tmp_path / "out"
     prepare(data, out, seed=1)
     expected = tree(out)

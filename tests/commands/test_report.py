@@ -41,7 +41,7 @@ def test_the_page_is_the_same_each_time_and_from_a_folder_as_from_a_zip(copy, da
     assert {attributes["src"] for attributes in Page(from_zip.path.read_bytes()).all("img")} <= set(images)
 
 
-def test_the_terminal_says_what_was_written_and_what_is_missing_within_80_columns(tmp_path):
+def test_the_terminal_says_what_is_written_and_missing_within_80_columns(tmp_path):
     done = catsdogs.Report(tmp_path / "report.html", 1_234_567, 86, 1, ("there is no data",), 12.3)
     lines = list(report_lines(done, tmp_path))
     assert [name for name, _ in lines] == ["report", "", "", "look at", "next"]
@@ -51,7 +51,7 @@ def test_the_terminal_says_what_was_written_and_what_is_missing_within_80_column
     assert all(len(text) <= 68 for _, text in lines if str(tmp_path) not in text)
 
 
-def test_images_that_are_gone_or_changed_or_broken_are_named_and_the_rest_is_shown(copy, data, tmp_path, encode, draw):
+def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, data, tmp_path, encode, draw):
     moved = shutil.copytree(data, tmp_path / "moved")
     (copy / "source.json").write_text(json.dumps(dict.fromkeys(("train", "test"), str(moved))))
     shown = galleries.choose_galleries(gather(copy))

@@ -58,7 +58,7 @@ def test_a_second_run_does_nothing_again_and_leaves_every_artifact_as_it_is(made
     assert {path: path.read_bytes() for path in files} == before
 
 
-def test_a_new_training_image_trains_the_head_anew_and_a_new_test_image_does_not(data, artifacts, run, draw, encode):
+def test_a_new_training_image_trains_the_head_anew_a_new_test_image_does_not(data, artifacts, run, draw, encode):
     (data / "test/4.jpg").write_bytes(encode(draw(300), "JPEG"))
     done = run(data)
     assert (done.extraction.computed, done.trained, done.submission.images) == (1, False, 4)
@@ -92,7 +92,7 @@ def test_a_wrong_clip_is_refused_before_the_features_are_computed(data, run, tmp
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_unlabelled_images_alone_have_their_features_kept_and_are_told_what_is_missing(data, run, tmp_path):
+def test_of_unlabelled_images_alone_features_are_kept_and_it_says_so(data, run, tmp_path):
     done = run(data / "test")
     assert (done.metrics, done.trained, done.submission) == ({}, False, None)
     assert any("no training images" in text for _, text in run_lines(done, tmp_path))
@@ -180,7 +180,7 @@ def test_labels_by_other_weights_than_the_head_was_trained_with_are_refused(data
         catsdogs.predict([data / "test"], artifacts=artifacts, weights=str(other))
 
 
-def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_features(data, artifacts, draw, encode):
+def test_info_says_what_made_the_artifacts_and_whether_the_head_is_stale(data, artifacts, draw, encode):
     found = catsdogs.info(artifacts)
     assert found["features"]["provenance"]["weights_name"] == "tiny.keras"
     assert found["features"]["splits"]["train"]["images"] == 20
@@ -193,7 +193,7 @@ def test_info_says_what_made_the_artifacts_and_whether_the_head_is_of_these_feat
     assert catsdogs.submit(artifacts).stale
 
 
-def test_info_speaks_of_a_cache_that_is_not_complete_and_of_a_file_that_was_changed(data, artifacts, run, draw, encode):
+def test_info_names_a_cache_that_is_not_complete_and_a_file_that_changed(data, artifacts, run, draw, encode):
     class StoppedError(Exception):
         pass
 
@@ -216,9 +216,7 @@ def test_info_speaks_of_a_cache_that_is_not_complete_and_of_a_file_that_was_chan
     assert run(data).trained
 
 
-def test_a_zip_that_is_cut_short_is_a_reason_and_the_images_before_the_cut_are_labelled(
-    data, artifacts, tmp_path, zipped
-):
+def test_of_a_zip_that_is_cut_short_the_images_before_the_cut_are_labelled(data, artifacts, tmp_path, zipped):
     image = (data / "test/1.jpg").read_bytes()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/test.zip").write_bytes(zipped({"1.jpg": image, "2.jpg": image})[: len(image) * 3 // 2])
@@ -230,7 +228,7 @@ def test_a_zip_that_is_cut_short_is_a_reason_and_the_images_before_the_cut_are_l
     ]
 
 
-def test_a_broken_zip_in_a_folder_is_a_reason_and_the_images_beside_it_are_labelled(data, artifacts):
+def test_a_broken_zip_is_a_reason_and_the_images_beside_it_are_labelled(data, artifacts):
     (data / "test/train.zip").write_bytes(b"no zip")
     answers = catsdogs.predict(data / "test", artifacts=artifacts)
     assert [answer.label is None for answer in answers] == [False, False, False, True]

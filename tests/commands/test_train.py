@@ -107,7 +107,7 @@ def test_a_head_is_current_until_the_features_change(artifacts):
     assert head_staleness(Artifacts(artifacts)) is None
 
 
-def test_the_estimator_works_in_peoples_own_code_and_the_arrays_open_with_numpy(rectified):
+def test_the_estimator_works_in_peoples_own_code_and_so_do_the_arrays(rectified):
     artifacts, _ = rectified
     features = np.load(artifacts / "features/train/224.npy")
     labels = np.load(artifacts / "features/train/labels.npy")

@@ -80,7 +80,7 @@ def test_the_choice_is_the_lowest_of_all_paths_and_at_no_edge(found):
         assert min(path) < best < max(path)
 
 
-def test_where_the_features_tell_nothing_the_path_goes_on_to_stronger_regularisation():
+def test_where_features_tell_nothing_regularisation_becomes_stronger():
     generator = np.random.default_rng(0)
     digests = generator.integers(0, 256, (200, 16), np.uint8)
     labels = np.arange(200, dtype=np.int8) % 2
@@ -96,7 +96,7 @@ def test_where_the_features_tell_nothing_the_path_goes_on_to_stronger_regularisa
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_out_of_fold_probabilities_are_those_of_heads_that_did_not_see_the_image(examples, transform):
+def test_out_of_fold_probabilities_are_of_heads_that_did_not_see_the_image(examples, transform):
     found = with_choice(examples, transform, 1.0)
     for fold in range(5):
         held = examples.folds == fold
@@ -178,7 +178,7 @@ def make_many(monkeypatch, features, labels, landmarks):
     return Examples(features, labels, folds, draw_order(digests), np.ones(len(labels), bool))
 
 
-def test_with_many_images_a_linear_transform_that_is_far_ahead_on_few_is_tried_on_all(monkeypatch):
+def test_with_many_images_a_linear_transform_far_ahead_on_few_is_tried_on_all(monkeypatch):
     # A plane parts these; twenty comparisons are not enough to find it.
     generator = np.random.default_rng(0)
     features = np.ones((600, 2048), np.float32)
