@@ -1,4 +1,5 @@
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -30,48 +31,54 @@ def pairs_of(features, digests=None):
     return dict(zip(zip(first.tolist(), second.tolist(), strict=True), similarity.tolist(), strict=True))
 
 
-@pytest.fixture
-def imported(tmp_path):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A cache of 300 training and 100 test images: 0, 1 and 2 are one image, and so are 3 and 4, 5 and a test image."""
+    folder = tmp_path_factory.mktemp("made")
     train, test = unlike(300), unlike(100, seed=3)
     train[1], train[2] = train[0], nearly(train[0])
     train[4] = nearly(train[3])
     test[7] = nearly(train[5])
     ids, labels = [f"image{number}" for number in range(300)], np.arange(300) % 2
-    import_features(ids, labels, {"224": train}, artifacts=tmp_path)
-    import_features([f"test{number}" for number in range(100)], None, {"224": test}, artifacts=tmp_path, split="test")
-    return tmp_path
+    import_features(ids, labels, {"224": train}, artifacts=folder)
+    import_features([f"test{number}" for number in range(100)], None, {"224": test}, artifacts=folder, split="test")
+    return folder
+
+
+@pytest.fixture
+def imported(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "artifacts")
 
 
 def test_images_that_have_nothing_in_common_make_no_pair():
-    assert pairs_of(unlike(1000)) == {}
+    assert pairs_of(unlike(300)) == {}
 
 
 @pytest.mark.parametrize("offset", [0, 1000])
-def test_near_copies_are_found_also_where_all_features_point_almost_the_same_way(offset):
-    features = unlike(1000) + np.float32(offset)
-    features[[900, 901]] = nearly(features[[10, 20]] - np.float32(offset)) + np.float32(offset)
+def test_near_copies_are_found_where_all_features_point_the_same_way(offset):
+    features = unlike(300) + np.float32(offset)
+    features[[250, 251]] = nearly(features[[10, 20]] - np.float32(offset)) + np.float32(offset)
     found = pairs_of(features)
-    assert set(found) == {(10, 900), (20, 901)}
+    assert set(found) == {(10, 250), (20, 251)}
     assert all(0.9 < similarity < 1 for similarity in found.values())
 
 
-def test_one_component_that_has_nearly_all_variance_makes_no_pairs_and_hides_none():
+def test_one_component_with_nearly_all_variance_makes_and_hides_no_pairs():
     random = np.random.default_rng(0)
-    features = unlike(1000) + 100 * random.random((1000, 1), np.float32) @ random.random((1, WIDTH), np.float32)
-    features[900] = features[10] + 0.05 * random.standard_normal(WIDTH)
-    assert set(pairs_of(features)) == {(10, 900)}
+    features = unlike(300) + 100 * random.random((300, 1), np.float32) @ random.random((1, WIDTH), np.float32)
+    features[250] = features[10] + 0.05 * random.standard_normal(WIDTH)
+    assert set(pairs_of(features)) == {(10, 250)}
 
 
 @pytest.mark.parametrize("dimensions", [0, 1, 2, 3, 5, 8])
 def test_features_that_do_not_tell_images_apart_make_no_pairs(dimensions):
     random = np.random.default_rng(0)
-    features = random.standard_normal((1000, dimensions)) @ random.standard_normal((dimensions, WIDTH))
+    features = random.standard_normal((300, dimensions)) @ random.standard_normal((dimensions, WIDTH))
     assert pairs_of((1 + features).astype(np.float32)) == {}
 
 
 def test_a_chain_of_images_each_like_the_next_joins_nothing():
-    features = unlike(1000)
+    features = unlike(300)
     features[:40] = features[0] + np.linspace(0, 0.5, 40, dtype=np.float32)[:, np.newaxis] * features[1]
     assert pairs_of(features) == {}
 
@@ -88,7 +95,7 @@ def test_too_few_images_to_compare_with_are_no_copies(n):
     assert pairs_of(unlike(n)) == {}
 
 
-def test_any_number_of_equal_images_is_one_image_and_each_is_paired_with_the_first():
+def test_any_number_of_equal_images_is_one_each_paired_with_the_first():
     features, digests = unlike(300), digests_of(300)
     features[100:200], digests[100:200] = features[50], digests[50]
     features[250] = nearly(features[50])
@@ -187,17 +194,13 @@ def test_a_copy_saved_anew_is_found_among_extracted_pictures(tmp_path, draw, enc
     assert done.duplicates == {"pairs": 2, "identical": 1, "across_classes": 1, "across_splits": 1}
 
 
-def test_the_pairs_of_a_part_are_looked_for_and_not_kept(imported):
-    before = (imported / "features/duplicates.json").read_bytes()
-    features = load_features(imported)
-    part = catsdogs.Features(
-        **{
-            name: getattr(features, name)[1:] if name in ("ids", "labels", "digests", "readable", "features") else value
-            for name, value in vars(features).items()
-        }
-    )
-    groups = group_images(imported, part)
-    assert len(groups) == 299
-    assert groups[0] == groups[1]
-    assert groups[2] == groups[3] != groups[4]
-    assert (imported / "features/duplicates.json").read_bytes() == before
+def test_the_pairs_of_features_that_the_cache_holds_no_more_are_not_kept(imported):
+    old = load_features(imported)
+    changed, labels = old.features.copy(), np.arange(300) % 2
+    changed[1] = unlike(1, seed=4)
+    import_features(old.ids.tolist(), labels, {"224": changed}, artifacts=imported)
+    before = {path: path.read_bytes() for path in (imported / "features").glob("duplicates.*")}
+    was, now = (group_images(imported, features).tolist() for features in (old, load_features(imported)))
+    assert was[0] == was[1] == was[2] != was[3] == was[4]
+    assert now[0] == now[2] != now[1]
+    assert {path: path.read_bytes() for path in before} == before

@@ -1,13 +1,13 @@
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.cache import folder_in_memory, tree
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
@@ -18,11 +18,6 @@ FEATURES = np.random.default_rng(0).random((3, 2048), np.float32)
 VIEWS = {"224": FEATURES, "224m": FEATURES[:, ::-1]}
 ORDER = [2, 0, 1]
 """Natural, of IDS."""
-
-
-def tree(root):
-    folder = root / "features"
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def with_value(value):
@@ -45,7 +40,7 @@ def test_what_was_given_is_what_is_loaded_in_natural_order(tmp_path):
 def test_a_head_is_trained_on_them_like_on_any_other(tmp_path):
     random = np.random.default_rng(1)
     labels = np.arange(40) % 2
-    features = random.random((40, 2048), np.float32) + labels[:, np.newaxis].astype(np.float32) / 4
+    features = (random.normal(size=(40, 2048)) + labels[:, np.newaxis]).astype(np.float32)
     ids = [f"{('cat', 'dog')[label]}.{number}" for number, label in enumerate(labels)]
     import_features(ids, labels, {"224": features}, artifacts=tmp_path)
     import_features([str(number) for number in range(1, 41)], None, {"224": features}, artifacts=tmp_path, split="test")
@@ -57,14 +52,13 @@ def test_a_head_is_trained_on_them_like_on_any_other(tmp_path):
 
 
 @given(st.permutations(range(3)), st.permutations(list(VIEWS)))
-@settings(max_examples=10, deadline=None)
 def test_the_order_in_which_they_are_given_leaves_no_trace(rows, views):
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+    with folder_in_memory() as one, folder_in_memory() as other:
         import_features(IDS, LABELS, VIEWS, artifacts=one)
         labels = np.array(LABELS)[rows]
         permuted = {view: VIEWS[view][rows] for view in views}
         import_features([IDS[row] for row in rows], labels, permuted, artifacts=other)
-        assert tree(Path(one)) == tree(Path(other))
+        assert tree(one) == tree(other)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +239,7 @@ def load(*names):
 """
 
 
+@pytest.mark.slow
 def test_the_benchmark_imports_a_folder_of_features(tmp_path):
     (tmp_path / "features.py").write_text(COMPUTED)
     arguments = [str(tmp_path), str(tmp_path / "out"), "224", "224m"]

@@ -1,12 +1,10 @@
 import json
-import os
-import subprocess
-import sys
 
 import joblib
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
+from support.program import command
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
@@ -48,7 +46,7 @@ def tree(root):
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_the_numbers_are_those_of_the_same_images_as_a_labelled_test_split_and_nothing_is_written(artifacts, testing):
+def test_the_numbers_are_those_of_a_test_split_and_nothing_is_written(artifacts, testing):
     before = tree(artifacts)
     found = catsdogs.evaluate(testing, artifacts=artifacts)
     expected = json.loads((artifacts / "metrics.json").read_text())["test"]
@@ -136,7 +134,7 @@ def test_a_head_of_other_classes_takes_its_own(artifacts, draw_class, tmp_path, 
 def test_heads_that_are_missing_or_of_imported_features_are_refused(testing, tmp_path):
     with pytest.raises(CatsDogsError, match="there is no head"):
         catsdogs.evaluate(testing, artifacts=tmp_path)
-    features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
+    features = np.random.default_rng(0).normal(size=(20, 2048)).astype(np.float32)
     catsdogs.import_features([str(n) for n in range(20)], np.arange(20) % 2, {"224": features}, artifacts=tmp_path)
     catsdogs.train(tmp_path)
     with pytest.raises(CatsDogsError, match="not computed from images here"):
@@ -144,13 +142,12 @@ def test_heads_that_are_missing_or_of_imported_features_are_refused(testing, tmp
 
 
 def test_the_command_shows_the_figures_with_their_intervals_or_all_as_json(artifacts, testing):
-    command = [sys.executable, "-m", "catsdogs", "evaluate", str(testing), "--artifacts", str(artifacts)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    shown = command("evaluate", testing, "--artifacts", artifacts)
     found = catsdogs.evaluate(testing, artifacts=artifacts)
-    assert shown.stderr == ""
+    assert (shown.returncode, shown.stderr) == (0, "")
     figures = found.scores
     for name, text in (("log_loss", "log loss"), ("accuracy", "accuracy"), ("auc", "AUC"), ("brier", "Brier score")):
         low, high = figures["intervals"][name]
         assert f"{text} {figures[name]:.4f} [{low:.4f}, {high:.4f}]" in shown.stdout
-    as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=os.environ)
+    as_json = command("evaluate", testing, "--artifacts", artifacts, "--json")
     assert json.loads(as_json.stdout) == json.loads(json.dumps(found.to_dict()))

@@ -48,7 +48,7 @@ def test_of_what_was_just_made_nothing_is_stale(here):
     assert list(info_lines(catsdogs.info()))[-1] == ("stale", "nothing")
 
 
-def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_commands_finish_it(here, draw):
+def test_a_stopped_run_is_named_with_what_hangs_on_it_and_can_be_finished(here, draw):
     class StoppedError(Exception):
         pass
 
@@ -56,7 +56,7 @@ def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_comma
         if step == "computing features" and done == 24:
             raise StoppedError
 
-    for number in range(12, 60):
+    for number in range(12, 36):
         draw(number).save(here / f"data/train/cat.{number}.jpg")
     with pytest.raises(StoppedError):
         catsdogs.extract(here / "data", progress=stop)
@@ -65,7 +65,7 @@ def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_comma
     assert said == [f"catsdogs extract {here}/data", "catsdogs train", "catsdogs submit --clip 0.01"]
     refresh()
     assert stale() == []
-    assert len(catsdogs.load_features().ids) == 72
+    assert len(catsdogs.load_features().ids) == 48
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_run_that_was_stopped_is_named_with_all_that_hangs_on_it_and_the_comma
         (lambda folder: catsdogs.extract("data/train"), None, ""),
     ],
 )
-def test_what_is_missing_or_changed_is_named_and_its_command_makes_the_same_anew(here, damage, what, why):
+def test_what_is_missing_or_changed_is_named_and_its_command_mends_it(here, damage, what, why):
     folder = here / "artifacts"
     before = (folder / "submission.csv").read_bytes()
     damage(folder)
@@ -102,7 +102,7 @@ def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
     assert stale() == []
 
 
-def test_a_submission_of_which_an_older_version_noted_less_is_not_called_stale(here):
+def test_a_submission_of_which_an_older_version_noted_less_is_not_stale(here):
     timings = json.loads((here / "artifacts/timings.json").read_text())
     del timings["submit"]["inputs_digest"], timings["submit"]["clip"]
     (here / "artifacts/timings.json").write_text(json.dumps(timings))
@@ -119,14 +119,3 @@ def test_shapes_and_dtypes_are_those_that_numpy_finds_and_all_fits_80_columns(he
     lines = [f"{name:<12}{text}" for name, text in info_lines(found)]
     assert [line for line in lines if len(line) > 80 and "weights: " not in line and str(here) not in line] == []
     assert any("(24, 2048) float32" in line for line in lines)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '<q9', 'fortran_order': False"]
-)
-def test_a_header_that_is_damaged_is_no_shape(tmp_path, content):
-    from catsdogs.cache import describe_array
-
-    (tmp_path / "x.npy").write_bytes(content)
-    assert describe_array(tmp_path / "x.npy") is None
-    assert describe_array(tmp_path / "nothing.npy") is None

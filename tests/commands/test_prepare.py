@@ -39,7 +39,7 @@ def table(root):
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def kaggle(draw, encode):
     """Kaggle's files, of 20 cats, 20 dogs and two test images."""
     images = {
@@ -144,9 +144,7 @@ def test_only_what_is_not_there_or_not_whole_is_made_again(data, tmp_path):
     assert prepare(data, out).written == 0
 
 
-def test_another_seed_other_images_or_other_classes_do_not_mix_with_the_split_that_is_there(
-    data, tmp_path, draw, encode
-):
+def test_another_seed_other_images_or_classes_do_not_mix_with_what_is_there(data, tmp_path, draw, encode):
     out = tmp_path / "out"
     prepare(data, out, seed=1)
     expected = tree(out)
@@ -277,6 +275,35 @@ def test_who_comes_second_is_told_to_wait_or_to_give_another_folder(data, tmp_pa
     assert pictures_in(tmp_path / "out") == []
 
 
+KILLED = """
+import itertools, os, pathlib, signal, sys, catsdogs
+write, pictures = pathlib.Path.write_bytes, itertools.count()
+def write_half(path, content):
+    if ".png" in path.name and next(pictures) == 10:
+        write(path, content[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(path, content)
+pathlib.Path.write_bytes = write_half
+catsdogs.prepare(*sys.argv[1:])
+"""
+"""`prepare`, killed while it writes the eleventh picture."""
+
+
+def test_after_a_kill_midway_all_is_whole_and_it_goes_on_to_the_same_bytes(data, tmp_path):
+    prepare(data, tmp_path / "fresh")
+    expected, out = tree(tmp_path / "fresh"), tmp_path / "out"
+    two_threads = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}
+    killed = subprocess.run([sys.executable, "-c", KILLED, data, out], capture_output=True, env=two_threads)
+    assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, b"")
+    left = {name: content for name, content in tree(out).items() if not name.endswith(".new")}
+    assert left.items() <= expected.items()
+    made = len(pictures_in(out))
+    assert 9 <= made < 40
+    assert prepare(data, out).written == 40 - made
+    assert tree(out) == expected
+
+
+@pytest.mark.slow
 def test_after_kills_at_random_moments_it_goes_on_to_the_same_bytes(tmp_path, draw, encode, write_folder):
     images = {f"{kind}.{n}.jpg": encode(draw(n, (300, 200)), "JPEG") for kind in ("cat", "dog") for n in range(150)}
     data, out = write_folder(tmp_path / "data", images), tmp_path / "out"

@@ -15,7 +15,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("artifacts")
     generator = np.random.default_rng(0)
     labels = np.array([0] * 60 + [1] * 40)
-    features = generator.gamma(1, 1, (100, 2048)).astype(np.float32)
+    features = generator.normal(size=(100, 2048)).astype(np.float32)
     features[:, :60] += labels[:, np.newaxis]
     import_features([str(n) for n in range(100)], labels, {"224": features}, artifacts=folder)
     import_features([str(n) for n in range(12, 0, -1)], None, {"224": features[54:66]}, artifacts=folder, split="test")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from catsdogs.head.metrics import best_clip, intervals, log_loss, score
+from catsdogs.head.metrics import best_clip, intervals, log_loss, score, wilson
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +64,14 @@ def test_the_clip_is_where_the_log_loss_is_lowest(predictions):
 def test_where_all_is_right_there_is_a_clip_all_the_same():
     labels = np.array([0, 1] * 500, np.int8)
     assert 1e-5 < best_clip(labels, labels.astype(np.float64)) < 1e-3
+
+
+@pytest.mark.slow  # for the import of scipy.stats
+def test_intervals_of_shares_are_those_of_scipy():
+    from scipy.stats import binomtest
+
+    for hits, n in ((0, 1), (3, 3), (7, 20), (500, 1000)):
+        expected = binomtest(hits, n).proportion_ci(0.95, "wilson")
+        np.testing.assert_allclose(
+            wilson(np.array([hits]), np.array([n])), [[expected.low], [expected.high]], atol=1e-6
+        )

@@ -1,5 +1,7 @@
 import csv
 import json
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -7,31 +9,48 @@ import pytest
 import catsdogs
 from catsdogs import CatsDogsError, import_features
 from catsdogs.cli.summaries import training_lines
+from catsdogs.head import studies
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Artifacts of 700 images of two classes that overlap, ten of them with the wrong label."""
+class Made(NamedTuple):
+    """Artifacts of two classes that overlap, some images with the wrong label, and what the studies make of them."""
+
+    artifacts: Path
+    images: int
+    wrong: int
+    held_out: int
+    curve: list[int]
+
+
+@pytest.fixture(scope="module", params=["few", pytest.param("many", marks=pytest.mark.slow)])
+def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("artifacts")
     generator = np.random.default_rng(0)
-    labels = np.arange(700) % 2
-    features = generator.gamma(1, 1, (700, 2048)).astype(np.float32)
-    features[:, :60] += 0.6 * labels[:, np.newaxis]
-    labels[:10] = 1 - labels[:10]
+    if request.param == "few":
+        made = Made(folder, 160, 5, 24, [50, 100, 128])
+        features, signal = generator.normal(size=(160, 2048)), 0.8  # negative ones, so that one transform is tried
+    else:
+        made = Made(folder, 700, 10, 104, [250, 500, 560])
+        features, signal = generator.gamma(1, 1, (700, 2048)), 0.6
+    labels = np.arange(made.images) % 2
+    features[:, :60] += signal * labels[:, np.newaxis]
+    labels[: made.wrong] = 1 - labels[: made.wrong]
     ids = [f"{('cat', 'dog')[label]}.{n}" for n, label in enumerate(labels)]
-    import_features(ids, labels, {"224": features}, artifacts=folder)
-    return folder
+    import_features(ids, labels, {"224": features.astype(np.float32)}, artifacts=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studies, "_FEWEST", made.curve[0])
+        yield made
 
 
 @pytest.fixture(scope="module")
 def studied(made):
-    return catsdogs.train(made, holdout=0.15, studies=("nested", "learning_curve"))
+    return catsdogs.train(made.artifacts, holdout=0.15, studies=("nested", "learning_curve"))
 
 
 def test_the_studies_are_in_the_metrics_and_change_nothing_else(made, studied):
-    metrics = json.loads((made / "metrics.json").read_text())
+    metrics = json.loads((made.artifacts / "metrics.json").read_text())
     assert metrics == studied.metrics
-    plain = catsdogs.train(made).metrics
+    plain = catsdogs.train(made.artifacts).metrics
     extra = {"holdout", "nested", "learning_curve"}
     assert {name: value for name, value in metrics.items() if name not in extra} == plain
 
@@ -40,21 +59,21 @@ def test_what_was_chosen_without_the_fold_scores_like_what_the_folds_chose(studi
     metrics = studied.metrics
     low, high = metrics["nested"]["intervals"]["log_loss"]
     assert low < metrics["nested"]["log_loss"] < high
-    # Of ten wrong labels, chance may gather several in one fold, with a head too sure of itself.
+    # Of the wrong labels, chance may gather several in one fold, with a head too sure of itself.
     assert metrics["log_loss"] / 2 < metrics["nested"]["log_loss"] < 3 * metrics["log_loss"]
     assert metrics["nested"]["clipped"] == pytest.approx(metrics["nested"]["log_loss"], rel=0.5)
 
 
-def test_a_stratified_share_is_held_out(studied):
+def test_a_stratified_share_is_held_out(made, studied):
     holdout = studied.metrics["holdout"]
-    assert holdout["images"] == 104
+    assert holdout["images"] == made.held_out
     assert holdout["share"] == 0.15
     assert 0.85 < holdout["accuracy"] <= 1
 
 
-def test_more_images_make_a_better_head_and_the_last_point_is_all_of_them(studied):
+def test_more_images_make_a_better_head_and_the_last_point_is_all_of_them(made, studied):
     curve = studied.metrics["learning_curve"]
-    assert [point["images"] for point in curve] == [250, 500, 560]
+    assert [point["images"] for point in curve] == made.curve
     assert curve[0]["log_loss"] > curve[-1]["log_loss"] == pytest.approx(studied.metrics["log_loss"])
     assert all(low < point["log_loss"] < high for point in curve for low, high in [point["interval"]])
 
@@ -66,34 +85,36 @@ def test_the_terminal_shows_each_study_within_80_columns(studied, tmp_path):
 
 
 def test_suspects_are_the_images_with_a_wrong_label_and_can_be_left_out(made):
-    catsdogs.train(made)
-    with (made / "suspects.csv").open(newline="") as file:
+    artifacts = made.artifacts
+    catsdogs.train(artifacts)
+    with (artifacts / "suspects.csv").open(newline="") as file:
         suspects = [row["id"] for row in csv.DictReader(file)]
-    wrong = {f"{('cat', 'dog')[1 - n % 2]}.{n}" for n in range(10)}
-    assert len(wrong & set(suspects)) >= 5
+    wrong = {f"{('cat', 'dog')[1 - n % 2]}.{n}" for n in range(made.wrong)}
+    assert len(wrong & set(suspects)) >= made.wrong / 2
     assert len(set(suspects) - wrong) <= 2
-    before = np.load(made / "head.npz")["coefficients"]
-    metrics = catsdogs.train(made, exclude=made / "suspects.csv").metrics
-    assert (metrics["images"], metrics["excluded"]) == (700, len(suspects))
-    after = np.load(made / "head.npz")["coefficients"]
+    before = np.load(artifacts / "head.npz")["coefficients"]
+    metrics = catsdogs.train(artifacts, exclude=artifacts / "suspects.csv").metrics
+    assert (metrics["images"], metrics["excluded"]) == (made.images, len(suspects))
+    after = np.load(artifacts / "head.npz")["coefficients"]
     assert before.shape != after.shape or not np.allclose(before, after, rtol=0.01)
-    with (made / "predictions.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 700
+    with (artifacts / "predictions.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == made.images
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"holdout": 1.5}, "the share to hold out is 1.5"),
-        ({"holdout": 0.99}, "training images that are left of the class cat: 4"),
-        ({"holdout": 0.01}, "images held out of the class cat: 4"),
+        ({"holdout": 0.99}, r"training images that are left of the class cat: [14]\. Give at least 10"),
+        ({"holdout": 0.01}, r"images held out of the class cat: [14]\. Give at least 10"),
         ({"exclude": "nowhere.csv"}, "nowhere.csv cannot be read: No such file"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_written(made, options, said):
-    before = {path: path.stat().st_mtime_ns for path in made.iterdir() if path.is_file() and path.name[0] != "."}
+    files = [path for path in made.artifacts.iterdir() if path.is_file() and path.name[0] != "."]
+    before = {path: path.stat().st_mtime_ns for path in files}
     with pytest.raises(CatsDogsError, match=said):
-        catsdogs.train(made, **options)
+        catsdogs.train(made.artifacts, **options)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -104,4 +125,4 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(made, options, said)
 def test_a_list_of_what_to_leave_out_must_name_training_images(made, tmp_path, content, said):
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(CatsDogsError, match=said):
-        catsdogs.train(made, exclude=tmp_path / "list.csv")
+        catsdogs.train(made.artifacts, exclude=tmp_path / "list.csv")

@@ -14,9 +14,12 @@ import catsdogs
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium to look at the report with: apt-get install chromium"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="there is no Chromium to look at the report with: apt-get install chromium"
+    ),
+]
 
 NAMES = (
     "<img src=x onerror=alert(1)>",

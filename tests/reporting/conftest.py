@@ -1,0 +1,31 @@
+import pytest
+from support.report import make_artifacts
+
+import catsdogs
+from catsdogs.reporting.findings import gather
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, draw, encode, write_folder, cache_of):
+    return make_artifacts(tmp_path_factory.mktemp("made"), draw, encode, write_folder, cache_of)
+
+
+@pytest.fixture(scope="session")
+def data(made):
+    return made / "data"
+
+
+@pytest.fixture(scope="session")
+def artifacts(made):
+    return made / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def findings(artifacts):
+    return gather(artifacts)
+
+
+@pytest.fixture(scope="session")
+def reported(artifacts):
+    """What `report` gave, its page in report.html."""
+    return catsdogs.report(artifacts)
