@@ -18,6 +18,9 @@ from catsdogs.head.folds import draw_folds, draw_order
 from catsdogs.head.metrics import log_loss
 
 TRANSFORMS = ["identity", "sqrt", "rbf"]
+QUICK = [pytest.param("identity", marks=pytest.mark.slow), "sqrt", "rbf"]
+"""Two of them where nothing differs between those that are linear."""
+
 COUNT = 200
 
 
@@ -95,7 +98,7 @@ def test_where_features_tell_nothing_regularisation_becomes_stronger():
     assert log_loss(labels, found.probabilities) == pytest.approx(np.log(2), abs=0.01)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("transform", QUICK)
 def test_out_of_fold_probabilities_are_of_heads_that_did_not_see_the_image(examples, transform):
     found = with_choice(examples, transform, 1.0)
     for fold in range(5):
@@ -114,7 +117,7 @@ def test_labels_of_a_fold_do_not_change_what_is_said_of_it(examples):
         assert not np.allclose(before, after, atol=1e-2)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("transform", QUICK)
 def test_images_that_are_left_out_are_scored_and_not_trained_on(examples, transform):
     trained = np.arange(COUNT) % 10 != 3
     wrong = np.where(trained, examples.labels, 1 - examples.labels)
@@ -201,7 +204,7 @@ def test_with_many_images_a_linear_transform_that_is_not_ahead_on_few_is_left(mo
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("views", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_head_on_the_disk_and_the_estimator_give_the_same_probabilities(tmp_path, transform, views):
     examples = make_examples(COUNT, views=views)
     head.save(Artifacts(tmp_path), head.fit(examples, with_choice(examples, transform, 1.0)), {})
