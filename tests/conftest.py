@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 if not os.environ.get("CI"):
-    # Before NumPy is imported: the threads of its BLAS wait for each other busily, which doubles the processor time.
+    # Before NumPy is imported, here or in processes that tests start: the threads of its BLAS wait for each other
+    # busily, which doubles the processor time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -17,13 +18,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 from support.backbone import install, write_backbone
-from threadpoolctl import threadpool_limits
 
 install()
-
-# BLAS's threads wait for each other busily, and other workers need the cores: with them the tests take twice as long.
-threadpool_limits(1, "blas")  # of what is loaded
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of what is loaded later, and in processes that tests start
 
 # Few examples where somebody waits, more where nobody does.
 settings.register_profile("default", max_examples=20, deadline=None)
