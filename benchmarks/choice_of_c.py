@@ -20,8 +20,7 @@ from pathlib import Path
 
 from whole_job import ROOT
 
-from catsdogs.cache import group_images, load_features
-from catsdogs.cache.neighbours import group_keys
+from catsdogs.cache import group_images, group_keys, load_features
 from catsdogs.head import Examples, cross_validate
 from catsdogs.head.folds import draw_folds, draw_order
 from catsdogs.head.metrics import log_loss

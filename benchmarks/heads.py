@@ -27,7 +27,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from trial_heads import Bench, Images, Linear, Margins, Rbf, Spec, Split, losses_of
 
-from catsdogs.cache.neighbours import find_pairs, group_keys, join
+from catsdogs.cache import group_keys
+from catsdogs.cache.neighbours import find_pairs, join
 from catsdogs.head.designs import LANDMARKS
 from catsdogs.head.folds import FOLDS, draw_folds
 
@@ -89,7 +90,7 @@ def calibrate(idea: Idea, *, temperature: bool, mixture: bool) -> Idea:
 def nested(idea: Idea, seed: int) -> Idea:
     """Let each fold of the split be scored by what was chosen and fitted on the others alone."""
 
-    def nested_cv(bench: Bench, split: Split) -> Margins:
+    def fit(bench: Bench, split: Split) -> Margins:
         out = np.empty(len(split.folds))
         for fold in range(FOLDS):
             held, inner = split.folds == fold, np.full(len(split.folds), FOLDS, np.int8)
@@ -97,7 +98,7 @@ def nested(idea: Idea, seed: int) -> Idea:
             out[held] = idea(bench, Split(inner))[held]
         return out
 
-    return nested_cv
+    return fit
 
 
 def _logit(probabilities: Margins) -> Margins:

@@ -35,25 +35,25 @@ def main() -> None:
     given = parser.parse_args()
 
     ids, labels, views = load(given.features / "features.py", [VIEW])
-    data, where = given.out / "data", Artifacts(given.out / "artifacts")
+    data, artifacts = given.out / "data", Artifacts(given.out / "artifacts")
     data.mkdir(parents=True, exist_ok=True)
     photographs = {name: itertools.cycle(sorted(given.photographs.rglob(f"{name}.*.jpg"))) for name in CLASSES}
     provenance = Provenance("imported", "0" * 64, "imported", "unknown", "float32", "imported")
     wanted = {"train": (ids, np.asarray(labels, np.int8))}
-    with write_lock(where), CacheWriter(where.features, provenance, (VIEW,), wanted) as cache:
+    with write_lock(artifacts), CacheWriter(artifacts.features, provenance, (VIEW,), wanted) as cache:
         for row, (name, label) in enumerate(zip(ids, labels, strict=True)):
             photograph = next(photographs[CLASSES[label]])
             content = photograph.read_bytes() + f"\n{name}".encode()
             (data / f"{name}.jpg").write_bytes(content)
             cache.put("train", row, digest(content), np.asarray(views[VIEW][row : row + 1], np.float32))
-        record(where.source, train=str(data.resolve()))
-    catsdogs.train(where.root)
+        record(artifacts.source, train=str(data.resolve()))
+    catsdogs.train(artifacts.root)
 
     for _ in range(RUNS):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "catsdogs", "report", "--artifacts", where.root], check=True)
+        subprocess.run([sys.executable, "-m", "catsdogs", "report", "--artifacts", artifacts.root], check=True)
         seconds = time.perf_counter() - start
-        print(f"{len(ids):,} images: {seconds:.1f} s for the process, {where.report.stat().st_size:,} bytes")
+        print(f"{len(ids):,} images: {seconds:.1f} s for the process, {artifacts.report.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

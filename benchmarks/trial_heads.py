@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from catsdogs.cache import WIDTH
+from catsdogs.backbone import N_FEATURES
 from catsdogs.head import designs, solver
 from catsdogs.head.folds import FOLDS, draw_order
-from catsdogs.head.threads import one_blas_thread_each
+from catsdogs.head.threads import single_threaded_blas
 from catsdogs.head.validation import _PATH, _START, _c, _Path
 
 WRONG = 0.003
@@ -162,7 +162,7 @@ class Bench:
             self._best.pop(few, None)  # what is timed is a path from nothing
             self._fit(few, split)
             self._best[spec] = self._best[few]
-        with one_blas_thread_each():
+        with single_threaded_blas():
             if isinstance(spec, Linear):
                 design = self._linear(spec)
                 usual = _START / len(design.matrix) / float(np.square(design.matrix[:, :-1]).mean())
@@ -202,7 +202,7 @@ class Bench:
 
 
 def _linear_design(features: NDArray[np.float32], spec: Linear) -> designs.Design:
-    views = features.reshape(len(features), -1, WIDTH) ** np.float32(spec.power)
+    views = features.reshape(len(features), -1, N_FEATURES) ** np.float32(spec.power)
     match spec.joined:
         case "average":
             rows = views.mean(axis=1)

@@ -77,9 +77,9 @@ class Artifacts:
         """What Kaggle takes."""
         return self.root / "submission.csv"
 
-    def exported(self, form: str) -> Path:
-        """Backbone and head as one network, in a form that other programs read: "keras" or "onnx"."""
-        return self.root / f"catsdogs.{form}"
+    def exported(self, format: str) -> Path:
+        """Backbone and head as one network, in a format that other programs read: "keras" or "onnx"."""
+        return self.root / f"catsdogs.{format}"
 
     @property
     def report(self) -> Path:

@@ -12,13 +12,13 @@ from .progress import Progress
 
 
 @contextmanager
-def write_lock(artifacts: Artifacts, *, instead: str = "another --artifacts DIR") -> Iterator[None]:
+def write_lock(artifacts: Artifacts, *, alternative: str = "another --artifacts DIR") -> Iterator[None]:
     """Hold the folder for writing; only one process at a time can, and it may hold it more than once.
 
     Parameters
     ----------
     artifacts : Artifacts
-    instead : str
+    alternative : str
         What the user may give where the folder will not do.
 
     Raises
@@ -26,7 +26,7 @@ def write_lock(artifacts: Artifacts, *, instead: str = "another --artifacts DIR"
     CatsDogsError
         Another process holds it, or it cannot be written, now or later. A process that died holds nothing.
     """
-    with _acquire(artifacts, instead=instead):
+    with _acquire(artifacts, alternative=alternative):
         try:
             yield
         except OSError as error:
@@ -83,7 +83,7 @@ def require_unlocked(artifacts: Artifacts) -> None:
 
 @contextmanager
 def _acquire(
-    artifacts: Artifacts, *, wait: Callable[[str], None] | None = None, instead: str = "another --artifacts DIR"
+    artifacts: Artifacts, *, wait: Callable[[str], None] | None = None, alternative: str = "another --artifacts DIR"
 ) -> Iterator[None]:
     """Lock the folder, and note beside the lock who did; `wait` is told who must be waited for."""
     from filelock import FileLock, Timeout
@@ -98,12 +98,12 @@ def _acquire(
             if wait is None:
                 raise CatsDogsError(
                     f"{artifacts.root} is being written by another run, {_holder(note)}",
-                    f"Wait until it has ended, or have that done with --wait, or give {instead}",
+                    f"Wait until it has ended, or have that done with --wait, or give {alternative}",
                 ) from error
             wait(_holder(note))
             lock.acquire(timeout=-1)
     except OSError as error:
-        raise CatsDogsError(f"{artifacts.root} cannot be written ({error.strerror})", f"Give {instead}") from error
+        raise CatsDogsError(f"{artifacts.root} cannot be written ({error.strerror})", f"Give {alternative}") from error
     try:
         with suppress(OSError):  # a full disk must not keep anybody from pruning
             note.write_text(f"process {os.getpid()} on {platform.node()}")

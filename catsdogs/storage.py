@@ -14,7 +14,7 @@ from typing import Any
 from .artifacts import Artifacts
 from .errors import CatsDogsError
 
-NOTE = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
+NOTE_HINT = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
 """What to do about a damaged source.json or timings.json."""
 
 
@@ -101,7 +101,7 @@ def record(path: Path, **entries: object) -> None:
     A damaged one is replaced: it is only a note.
     """
     try:
-        notes = read_json(path, NOTE)
+        notes = read_json(path, NOTE_HINT)
     except CatsDogsError:
         notes = {}
     write_atomic(path, to_json(notes | entries))

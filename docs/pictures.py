@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 TRAIN, TEST, SWAPPED, SEED = 1000, 60, 6, 0
 """Pictures; how many cats and dogs have each other's label; and the seed that draws those."""
 
-WIDTH = 1200
+N_FEATURES = 1200
 
 
 def main() -> None:
@@ -39,12 +39,12 @@ def main() -> None:
         data, artifacts = Path(folder, "data"), Path(folder, "artifacts")
         swapped = draw_data(data)
         done = catsdogs.run(data, artifacts=artifacts, weights=given.weights)
-        catsdogs.train(artifacts, studies=("curve",))
+        catsdogs.train(artifacts, studies=("learning_curve",))
         report = catsdogs.report(artifacts)
         print(f"log loss {done.metrics['log_loss']:.4f}; labels swapped: {', '.join(swapped)}")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for scheme in ("light", "dark"):
-            page = browser.new_page(color_scheme=scheme, viewport={"width": WIDTH, "height": 900})
+            page = browser.new_page(color_scheme=scheme, viewport={"width": N_FEATURES, "height": 900})
             page.goto(report.path.resolve().as_uri())
             take(page, 0, "#plot-histogram", f"report-{scheme}")
             take(page, "#wrong", "#wrong", f"report-wrong-{scheme}")
@@ -72,7 +72,7 @@ def take(page: Page, first: str | int, last: str, name: str) -> None:
     """Take a picture of the page from the top of one element, or from so many pixels, to the end of another."""
     top = first if isinstance(first, int) else _box(page, first)["y"] - 24
     box = _box(page, last)
-    clip = {"x": 0, "y": top, "width": WIDTH, "height": box["y"] + box["height"] + 24 - top}
+    clip = {"x": 0, "y": top, "width": N_FEATURES, "height": box["y"] + box["height"] + 24 - top}
     with Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip))) as image:
         image.convert("RGB").save(HERE / f"{name}.webp", quality=80, method=6)
         print(f"{name}.webp, {image.width}x{image.height}, {(HERE / f'{name}.webp').stat().st_size:,} bytes")

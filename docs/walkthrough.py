@@ -16,7 +16,7 @@ from catsdogs import notebook
 
 HERE = Path(__file__).parent
 
-NOTE = """\
+NOTE_HINT = """\
 > Run with `{}`, a stand-in for the ImageNet weights, which were not at hand: what is said of log loss and accuracy
 > below is of that. `catsdogs notebook` writes the notebook for you to run."""
 
@@ -34,7 +34,7 @@ def main() -> None:
         NotebookClient(book, km=kernel, timeout=600, record_timing=False, extra_arguments=arguments).execute()
         os.chdir(HERE)
     if weights != "imagenet":
-        note = nbformat.v4.new_markdown_cell(NOTE.format(path.name), id="note")
+        note = nbformat.v4.new_markdown_cell(NOTE_HINT.format(path.name), id="note")
         book.cells.insert(0, note)
     book.metadata = {"kernelspec": book.metadata["kernelspec"]}
     nbformat.write(book, HERE / "walkthrough.ipynb")

@@ -1,4 +1,4 @@
-"""Pictures drawn from seeds, and the folders and zips that they lie in: what tests read instead of stored images."""
+"""Fixtures of all tests: drawn pictures, folders and zips of them, backbones, caches; and how the tests run."""
 
 import gc
 import io
@@ -154,17 +154,17 @@ def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Pa
     from catsdogs.sources import Source
     from catsdogs.storage import record
 
-    where = Artifacts(artifacts)
+    paths = Artifacts(artifacts)
     provenance = Provenance(
         "made-up.keras", "0" * 64, "made-up", "unknown", "float32", "none", {"numpy": np.__version__}
     )
     with Source(data) as source:
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         with (
-            write_lock(where),
-            CacheWriter(where.features, provenance, ("224",), wanted, classes=source.classes) as cache,
+            write_lock(paths),
+            CacheWriter(paths.features, provenance, ("224",), wanted, classes=source.classes) as cache,
         ):
-            record(where.source, **dict.fromkeys(wanted, str(data.resolve())))
+            record(paths.source, **dict.fromkeys(wanted, str(data.resolve())))
             for split, images in source.splits.items():
                 for row, (name, label, file) in enumerate(zip(images.ids, images.labels, images.files, strict=True)):
                     content = file.read()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from catsdogs.artifacts import Artifacts
 from catsdogs.errors import CatsDogsError
-from catsdogs.storage import NOTE, read_json, record, record_timing, to_csv, to_json, write_atomic
+from catsdogs.storage import NOTE_HINT, read_json, record, record_timing, to_csv, to_json, write_atomic
 
 
 def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path):
@@ -59,7 +59,7 @@ def test_csv_is_of_kaggle_s_form():
 
 
 def test_where_there_is_no_json_there_is_an_empty_object(tmp_path):
-    assert read_json(tmp_path / "none.json", NOTE) == {}
+    assert read_json(tmp_path / "none.json", NOTE_HINT) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b"\xff\xfe\xfa", b"[" * 100_000])
@@ -67,25 +67,25 @@ def test_json_that_is_none_names_the_file_and_the_remedy(tmp_path, content):
     path = tmp_path / "timings.json"
     path.write_bytes(content)
     with pytest.raises(CatsDogsError, match=r"timings\.json is damaged: it is no JSON.*Delete it"):
-        read_json(path, NOTE)
+        read_json(path, NOTE_HINT)
 
 
 def test_json_that_cannot_be_read_names_the_file_and_the_remedy(tmp_path):
     (tmp_path / "timings.json").mkdir()
     with pytest.raises(CatsDogsError, match=r"timings\.json cannot be read .*Delete it"):
-        read_json(tmp_path / "timings.json", NOTE)
+        read_json(tmp_path / "timings.json", NOTE_HINT)
 
 
 def test_notes_of_other_names_stay(tmp_path):
     record(tmp_path / "source.json", train="a", weights="b")
     record(tmp_path / "source.json", test="c", weights="d")
-    assert read_json(tmp_path / "source.json", NOTE) == {"train": "a", "weights": "d", "test": "c"}
+    assert read_json(tmp_path / "source.json", NOTE_HINT) == {"train": "a", "weights": "d", "test": "c"}
 
 
 def test_a_timing_says_on_which_host(tmp_path):
     record_timing(Artifacts(tmp_path), "train", images=3, seconds=0.5)
     record_timing(Artifacts(tmp_path), "submit", images=2, seconds=0.25)
-    timings = read_json(tmp_path / "timings.json", NOTE)
+    timings = read_json(tmp_path / "timings.json", NOTE_HINT)
     assert list(timings) == ["train", "submit"]
     assert timings["train"] == {"images": 3, "seconds": 0.5} | {
         name: timings["submit"][name] for name in ("host", "cores")

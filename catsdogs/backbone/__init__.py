@@ -7,6 +7,7 @@ has a module of its own, and has only to compute batches of one shape.
 from .backbone import Backbone, load, probe_image
 from .engines import AUTO, ENGINES, choose_engine
 from .imagenet import fetch_imagenet
+from .network import N_FEATURES
 from .precisions import FLOAT32, INT8
 from .quantized import Quantized, check_installed, quantize
 from .recipe import keras_recipe
@@ -17,6 +18,7 @@ __all__ = [
     "ENGINES",
     "FLOAT32",
     "INT8",
+    "N_FEATURES",
     "Backbone",
     "Quantized",
     "Weights",

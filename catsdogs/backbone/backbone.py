@@ -118,7 +118,7 @@ class Backbone:
         CatsDogsError
             The network gave values that are not finite, or the device has not the memory for a single image.
         """
-        features, done, size = np.empty((len(pixels), networks.WIDTH), np.float32), 0, pixels.shape[1]
+        features, done, size = np.empty((len(pixels), networks.N_FEATURES), np.float32), 0, pixels.shape[1]
         while done < len(pixels):
             batch, engine = self._batches[size], self._engines[size]
             part = pixels[done : done + batch]

@@ -3,9 +3,12 @@
 Pooch does it: a temporary file, the hash checked, a rename.
 """
 
+import http.client
 import logging
 import os
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +22,7 @@ IMAGENET_URL = "https://storage.googleapis.com/tensorflow/keras-applications/res
 IMAGENET_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
 """File, address and MD5 as Keras publishes them (keras/src/applications/resnet.py)."""
 
-SLOWEST = 8192
+MIN_BYTES_PER_SECOND = 8192
 """Bytes a second that a server must send, on average over any stretch of `timeout` seconds."""
 
 MAX_BYTES = 1 << 28
@@ -46,7 +49,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
     base_url : str
         What the file's name is appended to.
     timeout : float
-        Seconds that the server may be silent, or slower than `SLOWEST`.
+        Seconds that the server may be silent, or slower than `MIN_BYTES_PER_SECOND`.
     progress : callable, optional
         Told how many bytes are there, and how many there are in all (0 where the server does not say).
 
@@ -95,42 +98,37 @@ def _muted(logger: logging.Logger) -> Iterator[None]:
 def _download(url: str, output_file: str, _: object, *, timeout: float, progress: Progress | None) -> None:
     """Write what is at `url` to a file, as a downloader of pooch's.
 
-    Pooch's own has only the timeout of requests, which starts again with every byte that comes.
+    Pooch's own has a timeout that starts again with every byte that comes.
 
     Raises
     ------
     OSError
-        It could not be had, or not in time, or is too large.
+        It could not be had, or not in time, or not all of it.
     """
-    import requests
-    import urllib3
-
     done = due = 0
     deadline = 0.0
     try:
-        with requests.get(url, stream=True, timeout=timeout) as response, Path(output_file).open("wb") as file:
+        with urllib.request.urlopen(url, timeout=timeout) as response, Path(output_file).open("wb") as file:  # noqa: S310 - the caller's address, https by default
             os.fchmod(file.fileno(), 0o644)  # temporary files are 0600, and others may read Keras' cache
-            response.raise_for_status()
-            total = int(response.headers.get("Content-Length", 0))
+            total = response.length or 0
             while True:
                 if progress:
                     progress("downloading ImageNet weights", done, total)
-                if done >= due:
-                    due, deadline = done + int(SLOWEST * timeout), time.monotonic() + timeout
-                block = response.raw.read1(_BLOCK)
-                done += len(block)
-                if not block:
-                    return
                 if max(done, total) > MAX_BYTES:
                     raise OSError(f"it is larger than {MAX_BYTES:,} bytes")
+                if done >= due:
+                    due, deadline = done + int(MIN_BYTES_PER_SECOND * timeout), time.monotonic() + timeout
+                if not (block := response.read1(_BLOCK)):
+                    break
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"next to nothing came for {timeout:g} seconds")
-                file.write(block)
-    except requests.HTTPError as error:
-        raise OSError(f"the server answers {str(error).partition(' for url: ')[0]}") from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-        cause: BaseException = error
-        while cause.__context__:  # requests wraps what urllib3 wraps
-            cause = cause.__context__
-        reason = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
-        raise OSError(" ".join(str(reason).split())) from error
+                done += file.write(block)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise OSError(f"the server answers {error.code} {' '.join(str(error.reason).split())}") from error
+    except urllib.error.URLError as error:
+        raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+    if total and done != total:
+        raise OSError(f"the connection ended after {done:,} of {total:,} bytes")

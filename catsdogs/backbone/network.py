@@ -26,7 +26,8 @@ from .frameworks import keras
 from .imagenet import fetch_imagenet
 from .weights import Weights
 
-WIDTH = 2048
+N_FEATURES = 2048
+"""Features of one view of one image: the channels of ResNet50's last layer, averaged."""
 
 MEANS_BGR = (103.939, 116.779, 123.68)
 """Mean of each channel over ImageNet, which ResNet50's first weights expect to be off
@@ -162,7 +163,7 @@ def _count_classes(file: Any) -> int | None:
 
     def collect(_: str, item: Any) -> None:
         shape: tuple[int, ...] = getattr(item, "shape", ())
-        if len(shape) == 2 and shape[0] == WIDTH:
+        if len(shape) == 2 and shape[0] == N_FEATURES:
             found.append(shape[1])
 
     file.visititems(collect)
@@ -234,9 +235,9 @@ def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: in
             f"{path} takes only {list(input_shapes[0])}, not any number of images of {size} x {size}",
             "Build it with the input shape (None, None, 3) and save it again",
         )
-    if len(output_shapes) != 1 or len(output_shapes[0]) not in (2, 4) or output_shapes[0][-1] != WIDTH:
+    if len(output_shapes) != 1 or len(output_shapes[0]) not in (2, 4) or output_shapes[0][-1] != N_FEATURES:
         what = " and ".join(str(list(shape)) for shape in output_shapes)
-        raise CatsDogsError(f"{path} does not give {WIDTH} features, but {what}", _FITTING)
+        raise CatsDogsError(f"{path} does not give {N_FEATURES} features, but {what}", _FITTING)
 
 
 def _normalized_config(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:

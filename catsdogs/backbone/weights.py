@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ..artifacts import Artifacts
 from ..errors import CatsDogsError
-from ..storage import NOTE, read_json
+from ..storage import NOTE_HINT, read_json
 from .imagenet import IMAGENET_MD5
 
-VARIABLE = "CATSDOGS_WEIGHTS"
+WEIGHTS_VARIABLE = "CATSDOGS_WEIGHTS"
 
 _FORMS = "imagenet, random, random:SEED, FILE.h5, FILE.weights.h5 or FILE.keras"
 
@@ -95,11 +95,11 @@ def _find_spec(option: str | None, artifacts: Artifacts | None) -> tuple[str, st
     """Return what names the weights, and where that is from if not from the option."""
     if option:
         return option, ""
-    if spec := os.environ.get(VARIABLE):
-        return spec, f" (from {VARIABLE})"
-    noted = read_json(artifacts.source, NOTE).get("weights") if artifacts else None
+    if spec := os.environ.get(WEIGHTS_VARIABLE):
+        return spec, f" (from {WEIGHTS_VARIABLE})"
+    noted = read_json(artifacts.source, NOTE_HINT).get("weights") if artifacts else None
     if artifacts is None or not noted:
         return "imagenet", ""
     if not isinstance(noted, str):
-        raise CatsDogsError(f"{artifacts.source} is damaged: weights must be text", NOTE)
+        raise CatsDogsError(f"{artifacts.source} is damaged: weights must be text", NOTE_HINT)
     return noted, f" (from {artifacts.source})"

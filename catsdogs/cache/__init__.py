@@ -7,19 +7,19 @@ itself. When files must change together they are written as ``X.new``, the manif
 and whoever opens the cache next finishes the renames.
 """
 
-from .duplicates import count_duplicates, group_images, kept_duplicates, load_duplicates
+from .duplicates import count_duplicates, group_images, load_duplicates, read_duplicates
 from .importing import import_features
 from .manifest import UNKNOWN, Manifest, Provenance, differences
 from .manifest import read as read_manifest
+from .neighbours import group_keys
 from .networks import read_network, write_network
 from .npy import describe as describe_array
 from .reading import DamagedError, Features, digests, labelled_splits, load_features
-from .rows import WIDTH, digest
+from .rows import digest
 from .writing import CacheWriter
 
 __all__ = [
     "UNKNOWN",
-    "WIDTH",
     "CacheWriter",
     "DamagedError",
     "Features",
@@ -31,11 +31,12 @@ __all__ = [
     "digest",
     "digests",
     "group_images",
+    "group_keys",
     "import_features",
-    "kept_duplicates",
     "labelled_splits",
     "load_duplicates",
     "load_features",
+    "read_duplicates",
     "read_manifest",
     "read_network",
     "write_network",

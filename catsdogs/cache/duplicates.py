@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, ArtifactsPath
+from ..backbone import N_FEATURES
 from ..errors import CatsDogsError
 from ..locks import write_lock
 from ..progress import Progress
@@ -20,7 +21,6 @@ from ..storage import read_json, to_sealed_json, unseal, write_atomic
 from .manifest import SPLITS
 from .neighbours import Pairs, find_pairs, join
 from .reading import Features, digests, load_features
-from .rows import WIDTH
 
 _METHOD = 1
 """How pairs are found. Raise it when the program would find others, and those that are kept are looked for anew."""
@@ -49,7 +49,7 @@ def load_duplicates(artifacts: ArtifactsPath = "artifacts", *, progress: Progres
         Features that have to be read are damaged, or the folder cannot be written.
     """
     artifacts = Artifacts.at(artifacts)
-    kept = kept_duplicates(artifacts)
+    kept = read_duplicates(artifacts)
     if kept is not None:
         return kept
     with write_lock(artifacts):
@@ -63,7 +63,7 @@ def load_duplicates(artifacts: ArtifactsPath = "artifacts", *, progress: Progres
     return pairs
 
 
-def kept_duplicates(artifacts: ArtifactsPath = "artifacts") -> NDArray[Any] | None:
+def read_duplicates(artifacts: ArtifactsPath = "artifacts") -> NDArray[Any] | None:
     """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
     artifacts = Artifacts.at(artifacts)
     try:
@@ -134,13 +134,13 @@ class _Stacked:
         self._splits = splits
         self._split = np.repeat(np.arange(len(splits)), [int(split.readable.sum()) for split in splits])
         self._row = np.concatenate([np.empty(0, int), *(np.flatnonzero(split.readable) for split in splits)])
-        self.shape: tuple[int, ...] = (len(self._row), WIDTH)
+        self.shape: tuple[int, ...] = (len(self._row), N_FEATURES)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        taken = np.empty((len(rows), WIDTH), np.float32)
+        taken = np.empty((len(rows), N_FEATURES), np.float32)
         for number, split in enumerate(self._splits):
             here = self._split[rows] == number
-            taken[here] = split.features[self._row[rows[here]], :WIDTH]
+            taken[here] = split.features[self._row[rows[here]], :N_FEATURES]
         return taken
 
 

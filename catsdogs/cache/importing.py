@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..artifacts import Artifacts, ArtifactsPath
+from ..backbone import N_FEATURES
 from ..errors import CatsDogsError
 from ..locks import write_lock
 from ..sources.classes import parse_classes
@@ -17,7 +18,7 @@ from ..sources.layout import MAX_NAME
 from .duplicates import load_duplicates
 from .manifest import IMPORTED, SPLITS, UNKNOWN, Provenance
 from .reading import DamagedError
-from .rows import WIDTH, digest
+from .rows import digest
 from .rows import files as rows_files
 from .writing import CacheWriter
 
@@ -142,9 +143,9 @@ def _checked_views(views: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[
                 f"a view is named {view!a}",
                 f"Name it with at most 32 small letters and digits, such as 224m, and not {', '.join(sorted(taken))}",
             )
-        hint = f"Give an array of shape ({n}, {WIDTH}) and dtype float32"
+        hint = f"Give an array of shape ({n}, {N_FEATURES}) and dtype float32"
         array = _array(f"view {view}", given, "f", hint)
-        if array.shape != (n, WIDTH):
+        if array.shape != (n, N_FEATURES):
             raise CatsDogsError(f"view {view} is of shape {array.shape}", hint)
         for start in range(0, n, _BLOCK):
             with np.errstate(over="ignore"):

@@ -63,7 +63,7 @@ class Provenance:
 
 
 def differences(pixels: str, others: str) -> str:
-    """Return what an provenance says of its pixels that is not said of others; "" where nothing is known of either."""
+    """Return what a provenance says of its pixels that is not said of others; "" where nothing is known of either."""
     if UNKNOWN in (pixels, others):
         return ""
     return ", ".join(part for part in pixels.split(", ") if part not in others.split(", "))
@@ -159,6 +159,7 @@ def to_bytes(manifest: Manifest) -> bytes:
     content = {
         "format": FORMAT,
         "classes": list(manifest.classes),
+        # Format 1 has "form" and "compared" for what is called `weights_name` and `int8_similarity` here.
         "backbone": {"form": made.pop("weights_name")} | {name: made.pop(name) for name in ("sha256", "fingerprint")},
         **made,
         **({"int8": {"network": network, "compared": manifest.int8_similarity}} if network else {}),

@@ -104,7 +104,7 @@ def _name(descr: bytes) -> str:
     return "record" if descr.startswith(b"[") else str(np.dtype(descr.strip(b"'").decode()))
 
 
-def salvage(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+def read_damaged(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     """Return what a damaged file still holds where each row should be, and zeros for the rest."""
     array = np.zeros(shape, dtype)
     with suppress(OSError), path.open("rb") as file:

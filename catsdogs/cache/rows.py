@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..backbone import N_FEATURES
 from . import npy
 from .manifest import Provenance
-
-WIDTH = 2048
-"""Features of one view of one image."""
 
 UNSEEN, READABLE, UNREADABLE = 0, 1, 2
 """What `status.npy` says of a row."""
@@ -62,7 +60,7 @@ def files(views: Sequence[str]) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
         "digests.npy": ((16,), np.uint8),
     }
     for view in views:
-        small |= {f"{view}.npy": ((WIDTH,), np.float32), f"{view}.sums.npy": ((), np.uint64)}
+        small |= {f"{view}.npy": ((N_FEATURES,), np.float32), f"{view}.sums.npy": ((), np.uint64)}
     return small
 
 
@@ -91,7 +89,7 @@ def read(folder: Path, entry: Mapping[str, Any], views: Sequence[str], *, ids: N
         try:
             arrays[name] = npy.read(folder / name, (n, *row_shape), dtype)
         except (OSError, ValueError):
-            arrays[name] = npy.salvage(folder / name, (n, *row_shape), dtype)
+            arrays[name] = npy.read_damaged(folder / name, (n, *row_shape), dtype)
             damaged.append(name)
         else:
             # Of what was read, not of the file once more: another run may have put another in its place.

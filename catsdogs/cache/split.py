@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbone import N_FEATURES
 from ..storage import sync_folder, to_csv, write_atomic
 from . import npy, rows
 from .manifest import Provenance
@@ -31,7 +32,7 @@ class SplitWriter:
     valid : dict of str to ndarray of shape (n,), bool
         By view, where its row is there.
     dropped : int
-        Sound rows that the cache had and that are not wanted any more.
+        Valid rows that the cache had and that are not wanted any more.
     changed : bool
         Whether the files on the disk are damaged, or have another shape, or other ids or labels, than is wanted.
     reasons : dict of str to str
@@ -97,8 +98,8 @@ class SplitWriter:
                 os.fsync(small.fileno())
         for view in self._views:
             path = self._folder / f"{view}.npy.new"
-            npy.create(path, (len(self.ids), rows.WIDTH), np.float32)
-            with closing(npy.RowFile(path, (rows.WIDTH,), np.float32)) as file:
+            npy.create(path, (len(self.ids), N_FEATURES), np.float32)
+            with closing(npy.RowFile(path, (N_FEATURES,), np.float32)) as file:
                 if self._stored is not None:
                     for row in np.flatnonzero(self.valid[view]).tolist():
                         file.write(row, self._stored.features[view][self._from[row]])
@@ -112,7 +113,7 @@ class SplitWriter:
         """Return how much room on the disk the rows will take that do not have any yet, about."""
         paths = [self._folder / name for name in rows.files(self._views)]
         size = sum(npy.HEADER + of_file.nbytes for of_file in self._small().values())
-        size += len(self._views) * (npy.HEADER + len(self.ids) * rows.WIDTH * np.dtype(np.float32).itemsize)
+        size += len(self._views) * (npy.HEADER + len(self.ids) * N_FEATURES * np.dtype(np.float32).itemsize)
         # New files are written beside those that are there; in these, rows that were never written take no room.
         taken = 0 if self.changed else sum(path.stat().st_blocks * 512 for path in paths)
         # Files end on whole blocks, and the small ones are written twice.

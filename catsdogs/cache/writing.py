@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbone import N_FEATURES
 from ..errors import CatsDogsError, printable
 from ..sources.classes import CLASSES, Classes
 from ..storage import sync_folder
@@ -24,7 +25,7 @@ _ELSEWHERE = "another artifacts folder to keep both"
 class CacheWriter:
     """A cache being filled; nothing is written before the first row, or `close` where something else is to do.
 
-    Its folder must be held for writing (`artifacts.writing`).
+    Its folder must be held for writing (`locks.write_lock`).
 
     Parameters
     ----------
@@ -88,10 +89,10 @@ class CacheWriter:
 
     def _take_over(self, before: Manifest, wanted: Collection[str], *, prune: bool) -> None:
         """Take over what the cache has of the same provenance, views and classes; the rest goes, if it may."""
-        same_origin = (
+        same_provenance = (
             before.provenance.key == self._provenance.key and before.provenance.engine == self._provenance.engine
         )
-        same_rows = same_origin and set(before.views) <= set(self._views)
+        same_rows = same_provenance and set(before.views) <= set(self._views)
         same_labels = before.classes == self._classes or not before.has_labels
         if not prune and not (same_rows and same_labels):
             if same_rows:
@@ -182,7 +183,7 @@ class CacheWriter:
             return
         self._begin()
         writer.reasons[name] = reason
-        nothing = np.full(rows.WIDTH, np.nan, np.float32)
+        nothing = np.full(N_FEATURES, np.nan, np.float32)
         writer.write(row, digest, dict.fromkeys(self._views, nothing), rows.UNREADABLE)
 
     def sync(self) -> None:

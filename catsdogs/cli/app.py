@@ -195,7 +195,7 @@ def evaluate(
 
 @app.command(epilog="Example: catsdogs export keras")
 def export(
-    form: options.Format,
+    format: options.Format,
     out: options.ExportFile = None,
     artifacts: options.Artifacts = ARTIFACTS,
     weights: options.Weights = None,
@@ -207,7 +207,7 @@ def export(
     It is checked on pictures of yours against what catsdogs computes. For onnx: pip install onnx onnxruntime tf2onnx
     """
     with progress_and_lock(artifacts, wait) as progress:
-        done = catsdogs.export(form, out=out, artifacts=artifacts, weights=weights, progress=progress)
+        done = catsdogs.export(format, out=out, artifacts=artifacts, weights=weights, progress=progress)
     _show(done, summaries.export_lines(done), as_json=as_json)
 
 

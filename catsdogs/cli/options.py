@@ -115,10 +115,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]
 Sort = Annotated[bool, typer.Option("--sort", help="The most uncertain first.")]
 NoPreview = Annotated[bool, typer.Option("--no-preview", help="Show no pictures in the terminal.")]
-Format = Annotated[str, typer.Argument(metavar="FORM", help="keras or onnx.", show_default=False)]
+Format = Annotated[str, typer.Argument(metavar="FORMAT", help="keras or onnx.", show_default=False)]
 ExportFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Where it goes. Default: catsdogs.FORM among the artifacts.", show_default=False),
+    typer.Option(
+        metavar="FILE", help="Where it goes. Default: catsdogs.FORMAT among the artifacts.", show_default=False
+    ),
 ]
 PreparedFolder = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Of the split.")]

@@ -42,7 +42,7 @@ def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
 
 
 def predictions_csv(predictions: Sequence[Prediction]) -> bytes:
-    """Return the four columns that JSON has too; the probability is that of the second class."""
+    """Return a row an image: image, label, probability, reason; the probability is that of the second class."""
     columns = ("image", "label", "probability", "reason")
     rows = ((printable(of.image), of.label, of.probability, of.reason) for of in predictions)
     return to_csv(columns, rows)

@@ -8,11 +8,11 @@ import numpy as np
 
 from ..artifacts import Artifacts, ArtifactsPath
 from ..backbone import fetch_imagenet
-from ..backbone.weights import VARIABLE
+from ..backbone.weights import WEIGHTS_VARIABLE
 from ..errors import CatsDogsError
 from ..progress import Progress
 from ..sample import OUTER, write_sample
-from ..storage import NOTE, read_json
+from ..storage import NOTE_HINT, read_json
 from .result import Result
 from .run import Run, run
 
@@ -69,14 +69,14 @@ def demo(
     """
     artifacts = Artifacts.at(artifacts)
     data, imagenet_error = artifacts.root / OUTER, None
-    if not (weights or os.environ.get(VARIABLE)):
+    if not (weights or os.environ.get(WEIGHTS_VARIABLE)):
         try:
             fetch_imagenet(progress=progress)
             weights = "imagenet"
         except CatsDogsError as error:
             weights, imagenet_error = "random", error.message
     # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
-    prune = read_json(artifacts.source, NOTE).get("train") == str(data.resolve())
+    prune = read_json(artifacts.source, NOTE_HINT).get("train") == str(data.resolve())
     if progress:
         progress("drawing pictures", 0, 0)
     labels = write_sample(data, seed=seed)

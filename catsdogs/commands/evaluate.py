@@ -27,7 +27,7 @@ class Evaluation(Result):
     Parameters
     ----------
     scores : dict
-        Log loss, accuracy and the others, as `metrics.score` has them, and their 95 % "intervals".
+        Log loss, accuracy and the others, as `head.metrics.score` has them, and their 95 % "intervals".
     classes : pair of str
         The probabilities that were scored are those of the second.
     images : int

@@ -1,6 +1,7 @@
 """Write backbone and head as one network, and check its probabilities against those of catsdogs.
 
-`network` joins the two, `keras` and `onnx` write such a file and compute with it, `pictures` are what it is tried on.
+Of `exporting`, `network` joins the two, `keras` and `onnx` write such a file and compute with it, and `pictures` are
+what it is tried on.
 """
 
 import logging

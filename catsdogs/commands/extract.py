@@ -65,7 +65,7 @@ class Extraction(Result):
     stages : dict of str to float
         Seconds of work in reading, decoding, computing and writing, those of all threads together.
     int8_similarity : dict of str to float
-        Of int8, as `calibration.load_int8` has it: how near to float32 it was on a sample.
+        Of int8, as `inference.calibration.load_int8` has it: how near to float32 it was on a sample.
     """
 
     images: dict[str, int]
@@ -111,7 +111,7 @@ def extract(
     classes : str or two str, optional
         Names of the two classes, "ants,bees" or a sequence; a label, and what a probability is of, is the position. By
         default what the two class folders of the training images are named, in natural order; where there are none,
-        what the artifacts were made with, or cat and dog. With more than two class folders the others are passed over.
+        what the artifacts were made with, or cat and dog. With more than two class folders the others are skipped.
     prune : bool
         Drop rows of images that are not in `data` any more, of other classes, or features that other weights made.
     fail_fast : bool
@@ -148,14 +148,14 @@ def extract(
         places = [(split, row) for split, (ids, _) in wanted.items() for row in range(len(ids))]
         files += [file for images in source.splits.values() for file in images.files]
         opened: Future[CacheWriter] = Future()
-        meter = StageTimer()
+        timer = StageTimer()
 
         def missing_views(position: int, digest: NDArray[np.uint8]) -> Sequence[View]:
             # Where there is no cache, decoding need not wait for it to be opened.
-            lacking = opened.result().missing_views(*places[position], digest) if manifest else by_name
-            return [by_name[name] for name in lacking]
+            missing = opened.result().missing_views(*places[position], digest) if manifest else by_name
+            return [by_name[name] for name in missing]
 
-        with compute_rows(files, backbone, planned.views, missing_views, meter=meter) as rows, _cancel_on_exit(opened):
+        with compute_rows(files, backbone, planned.views, missing_views, timer=timer) as rows, _cancel_on_exit(opened):
             provenance = planned.known or provenance_of(resolved_weights, backbone())
             with (
                 write_lock(artifacts),
@@ -173,7 +173,7 @@ def extract(
                 )
                 if fail_fast:
                     rows = _raise_on_unreadable(rows, cache, places, files)
-                stored = _fill(cache, places, rows, meter, progress)
+                stored = _fill(cache, places, rows, timer, progress)
                 if provenance.network and (stored or not cache.int8_similarity):
                     cache.int8_similarity = backbone().int8_similarity
         done = Extraction(
@@ -189,7 +189,7 @@ def extract(
             batch_reduced=bool(stored) and backbone().batch_reduced,
             seconds=0.0,
             rate=_rate(stored, backbone().batch * backbone().streams) if stored else None,
-            stages=meter.seconds,
+            stages=timer.seconds,
             int8_similarity=cache.int8_similarity,
         )
         device = backbone().device if stored else ""
@@ -243,14 +243,14 @@ def _fill(
     cache: CacheWriter,
     places: Sequence[tuple[str, int]],
     rows: Iterator[Row],
-    meter: StageTimer,
+    timer: StageTimer,
     progress: Progress | None,
 ) -> list[float]:
     """Store what the cache lacks; return the moment at which each computed row was stored, in seconds."""
     stored: list[float] = []
     synced = time.perf_counter()
     for done, row in enumerate(rows, 1):
-        with meter.time("write"):
+        with timer.time("write"):
             if row.reason is not None:
                 cache.put_unreadable(*places[row.position], row.digest, row.reason)
             elif row.features is not None:

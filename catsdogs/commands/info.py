@@ -12,14 +12,14 @@ from ..cache import (
     count_duplicates,
     describe_array,
     differences,
-    kept_duplicates,
     labelled_splits,
+    read_duplicates,
     read_manifest,
 )
 from ..errors import CatsDogsError
 from ..head.staleness import head_staleness, submission_staleness
 from ..images.codecs import PIXELS
-from ..storage import NOTE, read_json
+from ..storage import NOTE_HINT, read_json
 from .result import Result
 
 
@@ -105,7 +105,7 @@ def info(artifacts: ArtifactsPath = "artifacts") -> Info:
     stale = head_staleness(artifacts) if artifacts.head_metadata.exists() else None
     trained = _load_head(artifacts)
     made = trained.metadata | {"stale": stale} if trained else {"stale": stale} if stale else {}
-    duplicates = kept_duplicates(artifacts)
+    duplicates = read_duplicates(artifacts)
     files = sorted(path for path in artifacts.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     names = {str(path.relative_to(artifacts.root)): path for path in files}
     arrays = {name: described for name, path in names.items() if (described := describe_array(path))}
@@ -114,9 +114,9 @@ def info(artifacts: ArtifactsPath = "artifacts") -> Info:
         features=manifest,
         duplicates={} if duplicates is None else count_duplicates(duplicates),
         head=made,
-        metrics={} if stale else read_json(artifacts.metrics, head.TRAIN),
-        source=read_json(artifacts.source, NOTE),
-        timings=read_json(artifacts.timings, NOTE),
+        metrics={} if stale else read_json(artifacts.metrics, head.TRAIN_HINT),
+        source=read_json(artifacts.source, NOTE_HINT),
+        timings=read_json(artifacts.timings, NOTE_HINT),
         files={name: path.stat().st_size for name, path in names.items()},
         arrays=arrays,
         stale=tuple(_find_stale(artifacts, manifest, trained, stale)),
@@ -134,7 +134,7 @@ def _find_stale(
     artifacts: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None
 ) -> Iterator[Stale]:
     """Yield what is stale, from left to right: first the features, and then what is made of them."""
-    source, noted = read_json(artifacts.source, NOTE), read_json(artifacts.timings, NOTE).get("submit")
+    source, noted = read_json(artifacts.source, NOTE_HINT), read_json(artifacts.timings, NOTE_HINT).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
     if other := differences(manifest.provenance.pixels, PIXELS):
         sources = set(data.values())
@@ -153,7 +153,8 @@ def _find_stale(
     if labelled_splits(artifacts).get("test") is False:
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
-        if reason := submission_staleness(artifacts, None if why else trained):
+        invalid = "it is of a head that is not valid" if why or trained is None else None
+        if reason := invalid or submission_staleness(artifacts, trained):
             yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
 
 

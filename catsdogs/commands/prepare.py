@@ -143,7 +143,7 @@ def prepare(
             _in_threads(_with_digest, originals, "reading pictures", progress), source.classes, seed
         )
         facts = drawn | {"classes": list(source.classes), "data": _images_digest(pictures)}
-        with write_lock(Artifacts(folder), instead="another OUT"):
+        with write_lock(Artifacts(folder), alternative="another OUT"):
             if not _read_split(folder, facts):
                 write_atomic(folder / SPLIT_FILE, to_json(facts))
             for parents in itertools.product((TRAINING, TESTING), source.classes):

@@ -1,7 +1,7 @@
 """Write one HTML page that shows how good the head is, and on which images it is not.
 
-`findings` gathers what the artifacts say, `galleries` chooses the images, `thumbnails` makes a small picture of each,
-`plots` draws, and `page` puts all of it into the template that lies here.
+Of `reporting`, `findings` gathers what the artifacts say, `galleries` chooses the images, `thumbnails` makes a small
+picture of each, `plots` draws, and `page` fills the template.
 """
 
 import logging

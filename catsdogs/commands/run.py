@@ -7,7 +7,7 @@ from typing import Any
 
 from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import labelled_splits
-from ..head import TRAIN
+from ..head import TRAIN_HINT
 from ..head.staleness import head_staleness
 from ..inference.plan import ComputeOptions
 from ..progress import Progress
@@ -89,7 +89,7 @@ def run(
         return Run(extraction, trained=False, metrics={}, submission=None)
     stale = head_staleness(Artifacts.at(artifacts)) is not None
     metrics = (
-        train(artifacts, progress=progress).metrics if stale else read_json(Artifacts.at(artifacts).metrics, TRAIN)
+        train(artifacts, progress=progress).metrics if stale else read_json(Artifacts.at(artifacts).metrics, TRAIN_HINT)
     )
     return Run(
         extraction=extraction,

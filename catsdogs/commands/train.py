@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import Features, group_images, labelled_splits, load_features
-from ..cache.neighbours import group_keys
+from ..cache import Features, group_images, group_keys, labelled_splits, load_features
 from ..errors import CatsDogsError
 from ..head import Choice, Examples
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
@@ -27,6 +26,8 @@ from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, to_json
 from .result import Result
+
+STUDIES = ("nested", "learning_curve")
 
 _MIN_IMAGES = 10
 """Images a class."""
@@ -90,6 +91,8 @@ def train(
     """
     start = time.perf_counter()
     artifacts = Artifacts.at(artifacts)
+    if unknown := set(studies) - set(STUDIES):
+        raise CatsDogsError(f"there is no study {min(unknown)!a}", f"Give {' or '.join(STUDIES)}")
     if holdout is not None and not 0 < holdout < 1:
         raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
     features = load_features(artifacts)
@@ -105,8 +108,8 @@ def train(
     )
     if holdout is not None:
         held_out = draw_holdout(groups, labels, holdout, seed=SEED)
-        require_both_classes(labels[~held_out & examples.trained], "training images that are left", features.classes)
-        require_both_classes(labels[held_out], "images held out", features.classes)
+        require_enough_images(labels[~held_out & examples.trained], "training images that are left", features.classes)
+        require_enough_images(labels[held_out], "images held out", features.classes)
     found = head.cross_validate(examples, start=_previous_choice(artifacts, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
@@ -133,7 +136,7 @@ def train(
         suspects = find_suspects(labels, found.probabilities)
         table = zip(ids, labels, found.probabilities, examples.folds, strict=True)
         listed = zip(ids[suspects], labels[suspects], found.probabilities[suspects], strict=True)
-        beside = {
+        extra_files = {
             artifacts.predictions: to_csv(("id", "label", "probability", "fold"), table),
             artifacts.suspects: to_csv(("id", "label", "probability"), listed),
             artifacts.metrics: to_json(metrics),
@@ -145,7 +148,7 @@ def train(
             "clip": metrics["clip"]["chosen"],
             "positive_share": float(labels.mean()),
         }
-        head.save(artifacts, fitted, metadata, beside=beside)
+        head.save(artifacts, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(artifacts, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, on %d images: log loss %.4f", found.choice, len(labels), metrics["log_loss"])
@@ -180,11 +183,11 @@ def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list
 
 def _trainable_rows(features: Features) -> NDArray[np.bool_]:
     rows = features.readable & (features.labels >= 0)
-    require_both_classes(features.labels[rows], "readable training images", features.classes)
+    require_enough_images(features.labels[rows], "readable training images", features.classes)
     return rows
 
 
-def require_both_classes(labels: NDArray[np.int8], what: str, classes: Classes) -> None:
+def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes) -> None:
     """Refuse too few images of a class.
 
     Raises
@@ -213,7 +216,7 @@ def _load_excluded(
     if unknown := set(listed) - set(ids.tolist()):
         raise CatsDogsError(f"{min(unknown)!a} in {path} is the id of no training image", hint)
     trained = ~np.isin(ids, listed)
-    require_both_classes(labels[trained], "training images that are left", classes)
+    require_enough_images(labels[trained], "training images that are left", classes)
     return trained
 
 

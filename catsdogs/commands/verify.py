@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import kept_duplicates, load_features, read_manifest, read_network
+from ..cache import load_features, read_duplicates, read_manifest, read_network
 from ..errors import CatsDogsError
-from ..head import TRAIN, load
+from ..head import TRAIN_HINT, load
 from ..head.staleness import head_staleness, submission_staleness
 from ..locks import require_unlocked
-from ..storage import NOTE, read_json
+from ..storage import NOTE_HINT, read_json
 from .result import Result
 
 
@@ -76,18 +76,16 @@ def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
     head = manifest is not None and (artifacts.head_metadata.exists() or artifacts.head.exists())
     submission = artifacts.submission.exists()
     if head and (stale := head_staleness(artifacts)):
-        problems.append(CatsDogsError(stale, TRAIN))
+        problems.append(CatsDogsError(stale, TRAIN_HINT))
         head = False
-    if manifest and all(entry["complete"] for entry in manifest.splits.values()) and kept_duplicates(artifacts) is None:
-        problems.append(CatsDogsError(f"{artifacts.duplicates} is missing, or not as it was written", TRAIN))
+    if manifest and all(entry["complete"] for entry in manifest.splits.values()) and read_duplicates(artifacts) is None:
+        problems.append(CatsDogsError(f"{artifacts.duplicates} is missing, or not as it was written", TRAIN_HINT))
     for note in (artifacts.source, artifacts.timings):
         try:
-            read_json(note, NOTE)
+            read_json(note, NOTE_HINT)
         except CatsDogsError as error:
             problems.append(error)
     if submission and (reason := submission_staleness(artifacts, load(artifacts) if head else None)):
-        problems.append(
-            CatsDogsError(f"{artifacts.submission} is stale: {reason}", "Run catsdogs submit: it writes it anew")
-        )
+        problems.append(CatsDogsError(f"{artifacts.submission}: {reason}", "Run catsdogs submit: it writes it anew"))
         submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))

@@ -1,4 +1,4 @@
-"""Place images in the folders of the project of 2017."""
+"""Assign images to the folders of the project of 2017."""
 
 import itertools
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.neighbours import group_keys
+from ..cache import group_keys
 from ..head.folds import draw_holdout
 from ..sources.classes import Classes
 

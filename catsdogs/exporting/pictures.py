@@ -11,7 +11,7 @@ from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode_resized
 from ..sample import draw
 from ..sources import ImageFile, Source
-from ..storage import NOTE, read_json
+from ..storage import NOTE_HINT, read_json
 
 COUNT = 16
 """How many are enough to notice a graph that computes something else."""
@@ -39,7 +39,7 @@ def check_images(
     source : str or None
         Where they lie; None where they were drawn.
     """
-    noted = read_json(artifacts.source, NOTE)
+    noted = read_json(artifacts.source, NOTE_HINT)
     for split in ("test", "train"):
         if split in noted and (found := _of_split(noted[split], split, classes, sizes)):
             return found, noted[split]

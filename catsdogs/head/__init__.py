@@ -6,13 +6,13 @@ reads it.
 """
 
 from .designs import Scorer
-from .files import FORMAT, TRAIN, Head, check_compatible, damaged_files, load, save
+from .files import FORMAT, TRAIN_HINT, Head, check_compatible, damaged_files, load, save
 from .fitting import Fit, fit
 from .validation import Choice, CrossValidation, Examples, cross_validate
 
 __all__ = [
     "FORMAT",
-    "TRAIN",
+    "TRAIN_HINT",
     "Choice",
     "CrossValidation",
     "Examples",

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache import WIDTH
-from .threads import one_blas_thread_each
+from ..backbone import N_FEATURES
+from .threads import single_threaded_blas
 
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
 
@@ -66,7 +66,7 @@ class Kernel:
             out *= self.gamma
             np.exp(out, out=out)
 
-        with one_blas_thread_each() as threads:
+        with single_threaded_blas() as threads:
             list(threads.map(compare_block, range(0, len(rows), _BLOCK)))
         return similarity
 
@@ -84,8 +84,8 @@ def view_average(features: NDArray[np.float32], transform: str) -> NDArray[np.fl
     -------
     ndarray of shape (n, 2048), float32
     """
-    by_view = features.reshape(len(features), features.shape[1] // WIDTH, WIDTH)
-    average = np.empty((len(features), WIDTH), np.float32)
+    by_view = features.reshape(len(features), features.shape[1] // N_FEATURES, N_FEATURES)
+    average = np.empty((len(features), N_FEATURES), np.float32)
 
     def average_block(start: int) -> None:
         block = by_view[start : start + _BLOCK]
@@ -94,7 +94,7 @@ def view_average(features: NDArray[np.float32], transform: str) -> NDArray[np.fl
             length = np.sqrt(np.square(out).sum(axis=1, keepdims=True))
             out /= np.where(length, length, np.float32(1))
 
-    with one_blas_thread_each() as threads:
+    with single_threaded_blas() as threads:
         list(threads.map(average_block, range(0, len(features), _BLOCK)))
     return average
 
@@ -130,7 +130,7 @@ def linear_design(features: NDArray[np.float32], transform: str) -> Design:
     """Return the design of the transforms "identity" and "sqrt"."""
     matrix, mean = _centred(view_average(features, transform))
     basis = None
-    if len(matrix) < WIDTH:  # as coordinates in the space that they span, the rows say as much and are shorter
+    if len(matrix) < N_FEATURES:  # as coordinates in the space that they span, the rows say as much and are shorter
         basis, triangle = np.linalg.qr(matrix[:, :-1].T.astype(np.float64))
         matrix = np.column_stack([triangle.T, matrix[:, -1]])
     return Design(transform, matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)), basis=basis)

@@ -20,7 +20,7 @@ from .fitting import Fit
 FORMAT = 3
 """Version of head.npz and head.json. Raise it when the program before would misread what is written now."""
 
-TRAIN = "Run catsdogs train: it writes the head anew"
+TRAIN_HINT = "Run catsdogs train: it writes the head anew"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +40,15 @@ class Head:
 
 
 def save(
-    artifacts: Artifacts, fitted: Fit, metadata: dict[str, Any], *, beside: Mapping[Path, bytes] | None = None
+    artifacts: Artifacts, fitted: Fit, metadata: dict[str, Any], *, extra_files: Mapping[Path, bytes] | None = None
 ) -> None:
-    """Write head.npz, head.joblib and the files `beside` them, and last head.json, which vouches for all of them."""
+    """Write head.npz, head.joblib and the extra files, and last head.json, which vouches for all of them."""
     import joblib
 
     arrays, pickled = io.BytesIO(), io.BytesIO()
     np.savez(arrays, **_arrays(fitted.scorer))
     joblib.dump(fitted.estimator, pickled)
-    files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(beside or {})}
+    files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(extra_files or {})}
     for path, content in files.items():
         write_atomic(path, content)
     sums = {path.name: _sha256(content) for path, content in files.items()}
@@ -64,21 +64,21 @@ def load(artifacts: Artifacts) -> Head:
     CatsDogsError
         There is none, or it is damaged.
     """
-    metadata = read_json(artifacts.head_metadata, TRAIN)
+    metadata = read_json(artifacts.head_metadata, TRAIN_HINT)
     if not metadata and not artifacts.head_metadata.exists():
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
     if "format" in metadata and metadata["format"] != FORMAT:
         raise CatsDogsError(
-            f"{artifacts.head_metadata} is of format {metadata['format']}, and this version reads {FORMAT}", TRAIN
+            f"{artifacts.head_metadata} is of format {metadata['format']}, and this version reads {FORMAT}", TRAIN_HINT
         )
     if not unseal(metadata) or "files" not in metadata:
-        raise CatsDogsError(f"{artifacts.head_metadata} is damaged: it does not match its own SHA-256", TRAIN)
+        raise CatsDogsError(f"{artifacts.head_metadata} is damaged: it does not match its own SHA-256", TRAIN_HINT)
     content = _read(artifacts.head)
     if _sha256(content) != metadata["files"][artifacts.head.name]:
         require_unlocked(artifacts)
-        if read_json(artifacts.head_metadata, TRAIN).get("files") != metadata["files"]:
+        if read_json(artifacts.head_metadata, TRAIN_HINT).get("files") != metadata["files"]:
             return load(artifacts)  # another run has written it since head.json was read
-        raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN)
+        raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN_HINT)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
         scorer = Scorer(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)

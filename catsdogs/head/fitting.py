@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache import WIDTH
+from ..backbone import N_FEATURES
 from .designs import IDENTITY, LANDMARKS, RBF, Kernel, Scorer
 from .solver import Matrix, Problem, minimise, start_from
 from .validation import CrossValidation, Examples
@@ -55,7 +55,7 @@ def fit(examples: Examples, found: CrossValidation) -> Fit:
     from sklearn.pipeline import Pipeline
 
     transform, c, design = found.choice.transform, found.choice.c, found.design
-    steps = _average_steps(transform, examples.features.shape[1] // WIDTH)
+    steps = _average_steps(transform, examples.features.shape[1] // N_FEATURES)
     kernel, matrix, penalty = design.kernel, design.matrix, design.penalty
     of_folds = found.solution.coefficients
     if kernel:  # the folds' landmarks are in order: the first of them are those of all rows
@@ -77,7 +77,7 @@ def fit(examples: Examples, found: CrossValidation) -> Fit:
     else:
         regression, gradient = _regression(exact[:, :-1], labels, c, start)
         if design.basis is not None:
-            regression.coef_, regression.n_features_in_ = regression.coef_ @ design.basis.T, WIDTH
+            regression.coef_, regression.n_features_in_ = regression.coef_ @ design.basis.T, N_FEATURES
         coefficients = regression.coef_[0]
     # The rows had mean zero.
     regression.intercept_ = regression.intercept_ - design.mean[: len(coefficients)] @ coefficients
@@ -118,7 +118,7 @@ def _average_steps(transform: str, views: int) -> list[tuple[str, Any]]:
     if transform != IDENTITY:
         steps.append(("sqrt", FunctionTransformer(np.sqrt)))
     if views > 1:
-        steps.append(("views", FunctionTransformer(np.reshape, kw_args={"shape": (-1, views, WIDTH)})))
+        steps.append(("views", FunctionTransformer(np.reshape, kw_args={"shape": (-1, views, N_FEATURES)})))
         steps.append(("average", FunctionTransformer(np.mean, kw_args={"axis": 1})))
     if transform == RBF:
         steps.append(("length 1", Normalizer()))

@@ -6,7 +6,7 @@ All depends on what the images are, not on where they stand: whatever order they
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.neighbours import group_keys
+from ..cache import group_keys
 
 FOLDS = 5
 

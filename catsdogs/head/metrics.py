@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .threads import one_blas_thread_each
+from .threads import single_threaded_blas
 
 BINS = 15
 """Of the calibration error, as in Guo et al., On Calibration of Modern Neural Networks (ICML 2017), section 2."""
@@ -79,7 +79,7 @@ def intervals(labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, s
         auc = _weighted_auc(counts * labels, counts * (1 - labels), ties)
         return [log_loss, auc, brier, np.abs(np.bincount(bins, counts * excess, BINS)).sum() / n]
 
-    with one_blas_thread_each() as threads:
+    with single_threaded_blas() as threads:
         drawn = list(threads.map(draw, np.random.default_rng(seed).spawn(_DRAWS)))
     tails = 50 * (1 - _LEVEL), 50 * (1 + _LEVEL)
     names = ("log_loss", "auc", "brier", "calibration_error")

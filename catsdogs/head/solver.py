@@ -16,7 +16,7 @@ import numpy as np
 from joblib import cpu_count
 from numpy.typing import NDArray
 
-from .threads import one_blas_thread_each
+from .threads import single_threaded_blas
 
 _FORCING = 0.01
 """A step is taken when conjugate gradients have brought its own decrement down by this factor."""
@@ -112,7 +112,7 @@ def minimise(problem: Problem, c: float, start: Solution | None = None, *, toler
     Solution
         Which may be less exact than asked for where the dtype allows no more.
     """
-    with one_blas_thread_each() as threads:
+    with single_threaded_blas() as threads:
         return _minimise(problem, c, start or _rough(problem, c), tolerance, threads)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..artifacts import Artifacts
 from ..cache import Features, Manifest, digests, labelled_splits, read_manifest
 from ..errors import CatsDogsError
-from ..storage import NOTE, read_json
+from ..storage import NOTE_HINT, read_json
 from .files import Head, damaged_files, load
 
 
@@ -38,30 +38,28 @@ def head_staleness(artifacts: Artifacts) -> str | None:
 def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | None:
     """Return why submission.csv is not what `submit` would write now, or None where it is.
 
-    One whose inputs timings.json does not name, as that was deleted or is of an older version, counts as current.
-
     Parameters
     ----------
     artifacts : Artifacts
     trained : Head or None
-        The head; None where there is none, or it is stale.
+        The current head. None where there is none, or it is stale: then only changes to the file are told.
     """
     if not artifacts.submission.exists():
         return "there is none yet"
     if not is_unchanged(artifacts):
         return "it is not as it was written"
     if trained is None:
-        return "it is of a head that is not valid"
-    noted = read_json(artifacts.timings, NOTE).get("submit")
-    made = noted.get("inputs_digest") if isinstance(noted, dict) else None
+        return None
+    made = read_json(artifacts.timings, NOTE_HINT)["submit"].get("inputs_digest")
     now = inputs_digest(trained, digests(artifacts).get("test", ""))
+    # An older version noted the file's checksum alone.
     return None if made in (None, now) else "it is of another head, or of other features"
 
 
 def is_unchanged(artifacts: Artifacts) -> bool:
     """Whether submission.csv has the SHA-256 that was noted when it was written."""
     try:
-        noted = read_json(artifacts.timings, NOTE).get("submit", {}).get("sha256")
+        noted = read_json(artifacts.timings, NOTE_HINT).get("submit", {}).get("sha256")
         return bool(noted == hashlib.sha256(artifacts.submission.read_bytes()).hexdigest())
     except (CatsDogsError, OSError, AttributeError):
         return False

@@ -30,7 +30,7 @@ def score_holdout(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> 
     dict
         As `score` does, with "intervals" and "images".
     """
-    rest = examples.only(~held)
+    rest = examples.subset(~held)
     fitted = fit(rest, cross_validate(rest))
     labels, probabilities = examples.labels[held], fitted.scorer.probabilities(examples.features[held])
     return {**score_with_intervals(labels, probabilities, seed=seed), "images": int(held.sum())}
@@ -60,7 +60,7 @@ def nested_cv(
         if progress:
             progress("nested folds", fold, FOLDS)
         held = examples.folds == fold
-        rest = examples.only(~held)
+        rest = examples.subset(~held)
         rest = replace(rest, folds=draw_folds(groups[~held], rest.labels, seed=seed + 1 + fold))
         found = cross_validate(rest)
         clip = best_clip(rest.labels, found.probabilities)

@@ -12,7 +12,7 @@ from joblib import cpu_count
 
 
 @contextmanager
-def one_blas_thread_each() -> Iterator[ThreadPoolExecutor]:
+def single_threaded_blas() -> Iterator[ThreadPoolExecutor]:
     """Give as many threads as there are cores; within, BLAS has one for each of them."""
     from threadpoolctl import threadpool_limits
 

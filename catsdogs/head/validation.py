@@ -10,7 +10,7 @@ from .designs import IDENTITY, LANDMARKS, RBF, SQRT, Design, kernel_design, line
 from .folds import FOLDS
 from .metrics import log_loss
 from .solver import Problem, Solution, minimise, start_from
-from .threads import one_blas_thread_each
+from .threads import single_threaded_blas
 
 _START = 30.0
 """The first C of the path: of a kernel, whose diagonal is 1; of others over the number of images and the features' mean
@@ -58,7 +58,7 @@ class Examples:
     order: NDArray[np.intp]
     trained: NDArray[np.bool_]
 
-    def only(self, kept: NDArray[np.bool_]) -> "Examples":
+    def subset(self, kept: NDArray[np.bool_]) -> "Examples":
         """Return some of the rows."""
         place = np.cumsum(kept) - 1
         return Examples(
@@ -132,14 +132,14 @@ def cross_validate(
     transforms = [IDENTITY] if examples.features.min() < 0 else [RBF, SQRT, IDENTITY]
     trials: dict[str, _Path] = {}
     paths: dict[str, _Path] = {}
-    with one_blas_thread_each():
+    with single_threaded_blas():
         if len(transforms) > 1 and min(len(examples.labels), size or _FEW + 1) > _FEW:
             few = np.zeros(len(examples.labels), bool)
             few[examples.order[:_FEW]] = True
             for transform in (RBF, SQRT):
                 if progress:
                     progress(f"trying {transform}", len(trials), 2)
-                trials[transform] = _Path(examples.only(few), transform, tolerance=_TRIAL)
+                trials[transform] = _Path(examples.subset(few), transform, tolerance=_TRIAL)
                 trials[transform].walk()
             if trials[SQRT].lowest * _LEAD > trials[RBF].lowest:
                 transforms = [RBF]

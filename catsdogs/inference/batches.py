@@ -16,8 +16,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import Backbone
-from ..cache import WIDTH
+from ..backbone import N_FEATURES, Backbone
 from ..images.views import View
 from ..progress import Progress
 from ..sources import ImageFile
@@ -36,7 +35,7 @@ class Row:
     digest : ndarray of shape (16,), uint8
         Of the file's bytes; zeros where it could not be read.
     features : ndarray of shape (views, 2048), float32, or None
-        One row for each view that was lacking.
+        One row for each view that was missing.
     reason : str or None
         Why there are no features.
     """
@@ -54,7 +53,7 @@ def compute_rows(
     views: Sequence[View],
     missing_views: Callable[[int, NDArray[np.uint8]], Sequence[View]],
     *,
-    meter: StageTimer,
+    timer: StageTimer,
 ) -> Iterator[Iterator[Row]]:
     """Start reading and decoding; give an iterator of a row for each file, those that are computed in batches.
 
@@ -67,7 +66,7 @@ def compute_rows(
         All that there are.
     missing_views : callable
         Says of a position and a digest which of them are to be computed; called from several threads.
-    meter : StageTimer
+    timer : StageTimer
         Told how long reading, decoding and computing took.
 
     Raises
@@ -79,7 +78,7 @@ def compute_rows(
     closing = Event()
 
     def load(positions: Sequence[int]) -> list[LoadedImage]:
-        return [load_image(files, missing_views, meter, position) for position in positions if not closing.is_set()]
+        return [load_image(files, missing_views, timer, position) for position in positions if not closing.is_set()]
 
     count = decoding_threads()
     threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
@@ -92,7 +91,7 @@ def compute_rows(
             ahead.extend(threads.submit(load, positions) for positions in islice(chunks, 1))
 
     try:
-        yield _computed(loaded_in_order(), backbone, meter)
+        yield _computed(loaded_in_order(), backbone, timer)
     finally:
         closing.set()
         threads.shutdown(cancel_futures=True)
@@ -130,18 +129,18 @@ def compute_all(
         As for `compute_rows`.
     """
     rows: list[Row] = []
-    with compute_rows(files, backbone, views, lambda position, digest: views, meter=StageTimer()) as computed:
+    with compute_rows(files, backbone, views, lambda position, digest: views, timer=StageTimer()) as computed:
         for row in computed:
             rows.append(row)
             if progress:
                 progress(step, len(rows), len(files))
     rows.sort(key=lambda row: row.position)
-    nothing = np.full((len(views), WIDTH), np.nan, np.float32)
+    nothing = np.full((len(views), N_FEATURES), np.nan, np.float32)
     features = [nothing if row.features is None else row.features for row in rows]
-    return rows, np.reshape(np.array(features, np.float32), (len(rows), len(views) * WIDTH))
+    return rows, np.reshape(np.array(features, np.float32), (len(rows), len(views) * N_FEATURES))
 
 
-def _computed(loaded: Iterator[LoadedImage], backbone: Callable[[], Backbone], meter: StageTimer) -> Iterator[Row]:
+def _computed(loaded: Iterator[LoadedImage], backbone: Callable[[], Backbone], timer: StageTimer) -> Iterator[Row]:
     """Gather batches, and keep as many of them computing as the backbone takes, and one more ready."""
     batch: list[LoadedImage] = []
     computing: deque[Future[list[Row]]] = deque()
@@ -155,12 +154,12 @@ def _computed(loaded: Iterator[LoadedImage], backbone: Callable[[], Backbone], m
                 threads = ThreadPoolExecutor(backbone().streams, thread_name_prefix="compute")
             batch.append(image)
             if len(batch) == backbone().batch:
-                computing.append(threads.submit(_compute, batch, backbone(), meter))
+                computing.append(threads.submit(_compute, batch, backbone(), timer))
                 batch = []
             if len(computing) > backbone().streams:
                 yield from computing.popleft().result()
         if threads is not None and batch:
-            computing.append(threads.submit(_compute, batch, backbone(), meter))
+            computing.append(threads.submit(_compute, batch, backbone(), timer))
         while computing:
             yield from computing.popleft().result()
     finally:
@@ -168,14 +167,14 @@ def _computed(loaded: Iterator[LoadedImage], backbone: Callable[[], Backbone], m
             threads.shutdown(cancel_futures=True)
 
 
-def _compute(batch: Sequence[LoadedImage], backbone: Backbone, meter: StageTimer) -> list[Row]:
+def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[Row]:
     """Compute each view of those images of a batch that lack it."""
-    with meter.time("compute"):
+    with timer.time("compute"):
         features: list[dict[View, NDArray[np.float32]]] = [{} for _ in batch]
         for view in {view for image in batch for view in image.pixels}:
-            lacking = [place for place, image in enumerate(batch) if view in image.pixels]
-            computed = backbone.features(np.stack([batch[place].pixels[view] for place in lacking]))
-            for place, of_view in zip(lacking, computed, strict=True):
+            missing = [place for place, image in enumerate(batch) if view in image.pixels]
+            computed = backbone.features(np.stack([batch[place].pixels[view] for place in missing]))
+            for place, of_view in zip(missing, computed, strict=True):
                 features[place][view] = of_view
     return [
         Row(image.position, image.digest, np.stack([of_views[view] for view in image.pixels]))

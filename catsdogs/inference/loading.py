@@ -56,13 +56,13 @@ def decoding_threads() -> int:
 def load_image(
     files: Sequence[ImageFile],
     missing_views: Callable[[int, NDArray[np.uint8]], Sequence[View]],
-    meter: StageTimer,
+    timer: StageTimer,
     position: int,
 ) -> LoadedImage:
     """Read and digest a file, and decode it once for all the views that it lacks."""
     with reserve_memory(files[position].size()) as reserved:
         try:
-            with meter.time("read"):
+            with timer.time("read"):
                 data = files[position].read()
                 identity = digest(data)
         except OSError as error:
@@ -71,7 +71,7 @@ def load_image(
         if not views:
             return LoadedImage(position, identity, {})
         try:
-            with meter.time("decode"):
+            with timer.time("decode"):
                 resized = decode_resized(data, sizes_of(views), reserved=reserved)
         except UnreadableImageError as error:
             return LoadedImage(position, identity, {}, str(error))

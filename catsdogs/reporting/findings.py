@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import Manifest, kept_duplicates, load_features, read_manifest
+from ..cache import Manifest, load_features, read_duplicates, read_manifest
 from ..errors import CatsDogsError
 from ..head.staleness import head_staleness
 from ..locks import write_lock
 from ..sources.classes import Classes
-from ..storage import NOTE, read_json
+from ..storage import NOTE_HINT, read_json
 
 Key = tuple[str, str]
 """A split and an id: what tells an image from all others."""
@@ -116,7 +116,7 @@ def gather(artifacts: ArtifactsPath) -> Findings:
 def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
     trained = head.load(artifacts)
     if stale := head_staleness(artifacts):
-        raise CatsDogsError(stale, head.TRAIN)
+        raise CatsDogsError(stale, head.TRAIN_HINT)
     test = None
     unreadable: dict[str, dict[str, str]] = {}
     digests: dict[Key, bytes] = {}
@@ -133,14 +133,14 @@ def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
         train=_out_of_fold(artifacts.predictions),
         test=test,
         suspects=tuple(row["id"] for row in _rows(artifacts.suspects)),
-        pairs=kept_duplicates(artifacts),
+        pairs=read_duplicates(artifacts),
         unreadable=unreadable,
         digests=digests,
         manifest=manifest,
         metadata=trained.metadata,
-        metrics=read_json(artifacts.metrics, head.TRAIN),
-        timings=read_json(artifacts.timings, NOTE),
-        source=read_json(artifacts.source, NOTE),
+        metrics=read_json(artifacts.metrics, head.TRAIN_HINT),
+        timings=read_json(artifacts.timings, NOTE_HINT),
+        source=read_json(artifacts.source, NOTE_HINT),
     )
 
 

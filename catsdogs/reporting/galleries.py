@@ -17,7 +17,7 @@ _PAIRS = 8
 
 
 @dataclass(frozen=True)
-class Shown:
+class GalleryImage:
     """One image in a gallery.
 
     Parameters
@@ -46,12 +46,12 @@ class Gallery:
 
     Parameters
     ----------
-    images : tuple of Shown
+    images : tuple of GalleryImage
     total : int
         How many there are of that kind, with those that are not shown.
     """
 
-    images: tuple[Shown, ...]
+    images: tuple[GalleryImage, ...]
     total: int
 
 
@@ -59,8 +59,8 @@ class Gallery:
 class Pair:
     """Two images that are the same, or nearly so; a similarity of 1 is of equal bytes."""
 
-    first: Shown
-    second: Shown
+    first: GalleryImage
+    second: GalleryImage
     similarity: float
 
 
@@ -116,8 +116,8 @@ def choose_pairs(findings: Findings) -> tuple[Pair, ...]:
     order = np.lexsort((-pairs["similarity"], pairs["split"] == pairs["other_split"], ~across))
     return tuple(
         Pair(
-            Shown((split, name), label, probabilities.get((split, name))),
-            Shown((other_split, other_name), other_label, probabilities.get((other_split, other_name))),
+            GalleryImage((split, name), label, probabilities.get((split, name))),
+            GalleryImage((other_split, other_name), other_label, probabilities.get((other_split, other_name))),
             similarity,
         )
         for split, name, label, other_split, other_name, other_label, similarity in pairs[order[:_PAIRS]].tolist()
@@ -131,7 +131,7 @@ def _gallery(scored: Scored, rows: NDArray[np.intp], most: int, *, total: int | 
         scored.probabilities[rows[:most]].tolist(),
         strict=True,
     )
-    shown = tuple(Shown((scored.split, name), label, probability) for name, label, probability in images)
+    shown = tuple(GalleryImage((scored.split, name), label, probability) for name, label, probability in images)
     return Gallery(shown, len(rows) if total is None else total)
 
 

@@ -234,7 +234,7 @@ def _style(salt: str) -> Iterator[None]:
     from matplotlib import style
 
     with warnings.catch_warnings(), style.context(["default", _STYLE | {"svg.hashsalt": salt}]):
-        # A class's name may have letters that the font which is measured here missing_views. The browser has others.
+        # A class's name may have letters that the font which is measured here lacks. The browser has others.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 

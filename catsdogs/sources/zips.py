@@ -25,6 +25,10 @@ from .layout import is_image, is_split_zip
 _HEADER = b"PK\3\4"
 """What a zip's members begin with, and so a zip that has any (APPNOTE.TXT, 4.3.7)."""
 
+_END, _MAX_END, _IN_ZIP64 = b"PK\5\6", 22 + (1 << 16), 0xFFFFFFFF
+"""What the record that ends a zip begins with, how long it may be with its comment, and what it holds where the number
+is elsewhere (APPNOTE.TXT, 4.3.16)."""
+
 _ENCRYPTED, _NAME_IS_UTF8 = 0x1, 0x800
 """Bits of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
 
@@ -94,11 +98,20 @@ def _open_archive(file: BinaryIO, origin: str) -> zipfile.ZipFile:
         raise CatsDogsError(
             f"{origin} is not a zip ({error})", "Download it again, or give a folder of images"
         ) from error
-    # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one.
-    if has_members and all(member.header_offset for member in archive.infolist()):
+    # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one. Its place is
+    # counted from the start of its own zip.
+    if has_members and _table_offset(file) not in (archive.start_dir, _IN_ZIP64):
         archive.close()
         raise _cut_short(origin)
     return archive
+
+
+def _table_offset(file: BinaryIO) -> int:
+    """Return where the record that ends a zip says that its table lies (APPNOTE.TXT, 4.3.16)."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_END))
+    end = file.read()
+    (offset,) = struct.unpack_from("<I", end, end.rfind(_END) + 16)
+    return int(offset)
 
 
 def _cut_short(origin: str) -> CatsDogsError:

@@ -173,7 +173,7 @@ def there(path: Path) -> dict[str, bytes]:
 
 
 class TestDownloading:
-    @pytest.mark.parametrize("behaviour", ["good", "lengthless", "redirect"])
+    @pytest.mark.parametrize("behaviour", ["good", "lengthless", "nonsense_length", "redirect"])
     def test_the_file_ends_in_keras_cache_and_nothing_beside_it(
         self, behaviour: str, path: Path, server: _Server
     ) -> None:
@@ -221,10 +221,9 @@ class TestDownloading:
         [
             ("missing", "the server answers 404 .*Not Found"),
             ("broken", "the server answers 500"),
-            ("loop", "Exceeded 30 redirects"),
-            ("to_a_file", "No connection adapters were found for 'file:"),
-            ("nonsense_length", "invalid literal for int"),
-            ("half", r"150000 bytes read, 150000 more expected"),
+            ("loop", "infinite loop"),
+            ("to_a_file", "Redirection to url 'file:"),
+            ("half", "the connection ended after 150,000 of 300,000 bytes"),
             ("short_length", "MD5 hash of .* does not match"),
             ("other", "MD5 hash of .* does not match"),
             ("huge", "it is larger than"),
@@ -300,7 +299,7 @@ class TestDownloading:
         assert there(path) == {IMAGENET_FILE: CONTENT}
 
 
-def test_requests_is_imported_by_downloads_only() -> None:
+def test_pooch_is_imported_by_downloads_only() -> None:
     imports = "import sys, catsdogs.backbone, catsdogs.cli, catsdogs.commands.train"
     program = f"{imports}; print({{'pooch', 'requests'}} & {{*sys.modules}})"
     assert process(program=("-c", program)).stdout == "set()\n"

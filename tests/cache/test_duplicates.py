@@ -7,15 +7,15 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import import_features, load_features
-from catsdogs.cache import count_duplicates, group_images, kept_duplicates, load_duplicates
+from catsdogs.cache import count_duplicates, group_images, load_duplicates, read_duplicates
 from catsdogs.cache.neighbours import find_pairs
 
-WIDTH = 2048
+N_FEATURES = 2048
 
 
 def unlike(n, seed=0):
     """Draw features of images that have nothing to do with each other."""
-    return np.random.default_rng(seed).gamma(0.5, size=(n, WIDTH)).astype(np.float32)
+    return np.random.default_rng(seed).gamma(0.5, size=(n, N_FEATURES)).astype(np.float32)
 
 
 def nearly(features, seed=1):
@@ -65,15 +65,15 @@ def test_near_copies_are_found_where_all_features_point_the_same_way(offset):
 
 def test_one_component_with_nearly_all_variance_makes_and_hides_no_pairs():
     random = np.random.default_rng(0)
-    features = unlike(300) + 100 * random.random((300, 1), np.float32) @ random.random((1, WIDTH), np.float32)
-    features[250] = features[10] + 0.05 * random.standard_normal(WIDTH)
+    features = unlike(300) + 100 * random.random((300, 1), np.float32) @ random.random((1, N_FEATURES), np.float32)
+    features[250] = features[10] + 0.05 * random.standard_normal(N_FEATURES)
     assert set(pairs_of(features)) == {(10, 250)}
 
 
 @pytest.mark.parametrize("dimensions", [0, 1, 2, 3, 5, 8])
 def test_features_that_do_not_tell_images_apart_make_no_pairs(dimensions):
     random = np.random.default_rng(0)
-    features = random.standard_normal((300, dimensions)) @ random.standard_normal((dimensions, WIDTH))
+    features = random.standard_normal((300, dimensions)) @ random.standard_normal((dimensions, N_FEATURES))
     assert pairs_of((1 + features).astype(np.float32)) == {}
 
 
@@ -149,7 +149,7 @@ def test_what_is_missing_or_damaged_is_made_anew_to_the_same_bytes(imported, nam
         path.write_bytes(change(before))
     else:
         path.unlink()
-    assert kept_duplicates(imported) is None
+    assert read_duplicates(imported) is None
     assert catsdogs.info(imported).duplicates == {}
     group_images(imported, load_features(imported))
     assert path.read_bytes() == before
@@ -163,7 +163,7 @@ def test_pairs_of_other_features_are_not_believed(imported):
     assert ("test50", "test100") in load_duplicates(imported)[["id", "other_id"]].tolist()
     for path, content in old.items():
         path.write_bytes(content)
-    assert kept_duplicates(imported) is None
+    assert read_duplicates(imported) is None
     assert ("test50", "test100") in load_duplicates(imported)[["id", "other_id"]].tolist()
 
 

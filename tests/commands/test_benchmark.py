@@ -1,4 +1,4 @@
-"""What `bench` measures, for each engine and precision that the machine has."""
+"""What `benchmark` measures, for each engine and precision that the machine has."""
 
 from dataclasses import asdict
 from importlib.util import find_spec

@@ -3,6 +3,7 @@ import re
 from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import catsdogs
@@ -98,8 +99,8 @@ class Numbers(Result):
 
 
 def test_a_number_that_is_not_finite_is_none():
-    numbers = Numbers((1.5, float("inf"), float("nan")), Path("a/b"))
-    assert to_strict_json(numbers) == {"values": [1.5, None, None], "path": "a/b"}
+    numbers = Numbers((1.5, float("inf"), float("nan"), np.int64(3), np.float32("nan")), Path("a/b"))
+    assert to_strict_json(numbers) == {"values": [1.5, None, None, 3, None], "path": "a/b"}
 
 
 def test_a_result_cannot_be_changed():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from catsdogs.cache.neighbours import group_keys
+from catsdogs.cache import group_keys
 from catsdogs.head.folds import FOLDS, draw_folds, draw_holdout, draw_order
 
 

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from catsdogs import CatsDogsError, head
 from catsdogs.artifacts import Artifacts
-from catsdogs.cache.neighbours import group_keys
+from catsdogs.cache import group_keys
 from catsdogs.head import Choice, Examples
 from catsdogs.head import validation as of_validation
 from catsdogs.head.folds import draw_folds, draw_order
@@ -103,7 +103,7 @@ def test_out_of_fold_probabilities_are_of_heads_that_did_not_see_the_image(examp
     found = with_choice(examples, transform, 1.0)
     for fold in range(5):
         held = examples.folds == fold
-        rest = examples.only(~held)
+        rest = examples.subset(~held)
         # What the kernel's width is taken from is all that a fold's head knows of the others.
         alone = head.fit(rest, with_choice(rest, transform, found.choice.c)).scorer
         assert np.allclose(found.probabilities[held], alone.probabilities(examples.features[held]), atol=2e-3)

@@ -107,6 +107,7 @@ def test_suspects_are_the_images_with_a_wrong_label_and_can_be_left_out(made):
         ({"holdout": 1.5}, "the share to hold out is 1.5"),
         ({"holdout": 0.99}, r"training images that are left of the class cat: [14]\. Give at least 10"),
         ({"holdout": 0.01}, r"images held out of the class cat: [14]\. Give at least 10"),
+        ({"studies": ["curve"]}, "there is no study 'curve'. Give nested or learning_curve"),
         ({"exclude": "nowhere.csv"}, "nowhere.csv cannot be read: No such file"),
     ],
 )

@@ -18,7 +18,7 @@ def files(tmp_path, draw, encode, write_folder):
 
 def rows(files, missing_views):
     return batches.compute_rows(
-        files, lambda: pytest.fail("nothing is computed"), [View()], missing_views, meter=StageTimer()
+        files, lambda: pytest.fail("nothing is computed"), [View()], missing_views, timer=StageTimer()
     )
 
 

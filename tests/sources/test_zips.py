@@ -81,6 +81,20 @@ def test_the_table_of_a_stored_zip_is_not_taken_for_the_cut_outer_ones(tmp_path,
     assert "a.zip is cut short or damaged" in failure(tmp_path / "a.zip")
 
 
+def test_a_zip_whose_first_member_was_deleted_is_read(tmp_path, zipped, pictures):
+    """As some programs do it: its bytes stay, and the table no longer lists it."""
+    content = zipped(pictures)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        gone, *kept = archive.infolist()
+        table = archive.start_dir
+    entry = 46 + len(gone.filename) + len(gone.extra) + len(gone.comment)
+    end = bytearray(content[-22:])
+    struct.pack_into("<HHII", end, 8, len(kept), len(kept), len(content) - 22 - table - entry, table)
+    (tmp_path / "a.zip").write_bytes(content[:table] + content[table + entry : -22] + end)
+    with Source(tmp_path / "a.zip") as source:
+        assert sum(len(split.ids) for split in source.splits.values()) == len(kept)
+
+
 def test_a_splits_zip_that_is_cut_short_is_named(tmp_path, zipped, pictures, write_folder):
     train, test = (zipped(of_split(pictures, split), DEFLATED) for split in ("train", "test"))
     write_folder(tmp_path / "data", {"train.zip": train[: len(train) * 2 // 3], "test.zip": test})
