@@ -6,6 +6,7 @@ Pooch does it: a temporary file, the hash checked, a rename.
 import http.client
 import logging
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, cast
 
 from ..errors import CatsDogsError
 from ..progress import Progress
@@ -34,9 +37,9 @@ _BLOCK = 1 << 18
 def imagenet_path() -> Path:
     """Return where Keras keeps its ImageNet file of ResNet50 without top (keras/src/backend/config.py)."""
     if home := os.environ.get("KERAS_HOME"):
-        folder = Path(home).expanduser()
+        folder = Path(os.path.expanduser(home))  # noqa: PTH111 - where there is no home, pathlib raises and Keras goes on
     else:
-        user = os.path.expanduser("~")  # noqa: PTH111 - where there is no home, pathlib raises and Keras goes on
+        user = os.path.expanduser("~")  # noqa: PTH111
         folder = Path(user if os.access(user, os.W_OK) else "/tmp", ".keras")  # noqa: S108 - as Keras does
     return folder / "models" / IMAGENET_FILE
 
@@ -65,6 +68,8 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
     try:
         if path.is_file():
             finding = f"{path} is not the file that Keras publishes"
+        elif path.exists():
+            raise OSError(f"{path} is no file")
         with _muted(pooch.get_logger()):  # it would write to standard error
             pooch.retrieve(
                 url,
@@ -75,7 +80,8 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
             )
     except (OSError, ValueError) as error:
         # Where the hash is another, pooch goes on for several sentences.
-        reason = getattr(error, "strerror", None) or str(error).partition(". ")[0]
+        known = (getattr(of, "strerror", None) for of in (error, error.__context__))
+        reason = next(filter(None, known), str(error).partition(". ")[0])
         raise CatsDogsError(
             f"{finding}, and could not be downloaded from {url} ({reason})",
             f"Put that file at {path}, or give --weights FILE; --weights random tries things out without them",
@@ -96,24 +102,23 @@ def _muted(logger: logging.Logger) -> Iterator[None]:
 
 
 def _download(url: str, output_file: str, _: object, *, timeout: float, progress: Progress | None) -> None:
-    """Write what is at `url` to a file, as a downloader of pooch's.
-
-    Pooch's own has a timeout that starts again with every byte that comes.
+    """Write what is at `url` to a file: a downloader of pooch's, whose own has a timeout that each byte starts again.
 
     Raises
     ------
     OSError
         It could not be had, or not in time, or not all of it.
     """
-    done = due = 0
+    done = due = total = 0
     deadline = 0.0
+    report = progress or (lambda step, done, total: None)
+    report("downloading ImageNet weights", 0, 0)
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as response, Path(output_file).open("wb") as file:  # noqa: S310 - the caller's address, https by default
+        with _open(url, timeout) as response, Path(output_file).open("wb") as file:
             os.fchmod(file.fileno(), 0o644)  # temporary files are 0600, and others may read Keras' cache
             total = response.length or 0
             while True:
-                if progress:
-                    progress("downloading ImageNet weights", done, total)
+                report("downloading ImageNet weights", done, total)
                 if max(done, total) > MAX_BYTES:
                     raise OSError(f"it is larger than {MAX_BYTES:,} bytes")
                 if done >= due:
@@ -121,7 +126,7 @@ def _download(url: str, output_file: str, _: object, *, timeout: float, progress
                 if not (block := response.read1(_BLOCK)):
                     break
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"next to nothing came for {timeout:g} seconds")
+                    raise TimeoutError(f"nothing, or next to nothing, came for {timeout:g} seconds")
                 done += file.write(block)
     except urllib.error.HTTPError as error:
         error.close()
@@ -132,3 +137,23 @@ def _download(url: str, output_file: str, _: object, *, timeout: float, progress
         raise OSError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
     if total and done != total:
         raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
+
+
+def _open(url: str, timeout: float) -> http.client.HTTPResponse:
+    """Return a server's answer; `timeout` is for name server, addresses, redirects and headers together."""
+    answers: SimpleQueue[Any] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(url, timeout=timeout))  # noqa: S310 - the caller's address, https by default
+        except Exception as error:  # noqa: BLE001 - it is raised where somebody waits
+            answers.put(error)
+
+    threading.Thread(target=ask, name="download", daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout)
+    except Empty:
+        raise TimeoutError(f"nothing, or next to nothing, came for {timeout:g} seconds") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return cast(http.client.HTTPResponse, answer)

@@ -141,7 +141,7 @@ def _list_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> list[
     try:
         files.extend(walk_zip(open_zip(path), str(path), (), open_zips))
     except CatsDogsError as error:
-        broken[str(path)] = error.message
+        broken[str(path)] = error.message.removeprefix(f"{path} ")
     return files
 
 

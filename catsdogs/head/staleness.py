@@ -52,8 +52,7 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
         return None
     made = read_json(artifacts.timings, NOTE_HINT)["submit"].get("inputs_digest")
     now = inputs_digest(trained, digests(artifacts).get("test", ""))
-    # An older version noted the file's checksum alone.
-    return None if made in (None, now) else "it is of another head, or of other features"
+    return None if made == now else "it is of another head, or of other features"
 
 
 def is_unchanged(artifacts: Artifacts) -> bool:

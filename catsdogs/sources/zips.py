@@ -25,6 +25,9 @@ from .layout import is_image, is_split_zip
 _HEADER = b"PK\3\4"
 """What a zip's members begin with, and so a zip that has any (APPNOTE.TXT, 4.3.7)."""
 
+_MAX_BEFORE = 1 << 20
+"""Bytes that are looked at for a zip's beginning before the one that zipfile found."""
+
 _END, _MAX_END, _IN_ZIP64 = b"PK\5\6", 22 + (1 << 16), 0xFFFFFFFF
 """What the record that ends a zip begins with, how long it may be with its comment, and what it holds where the number
 is elsewhere (APPNOTE.TXT, 4.3.16)."""
@@ -86,32 +89,37 @@ def walk_zip(
 
 def _open_archive(file: BinaryIO, origin: str) -> zipfile.ZipFile:
     """Open a zip by its table, the central directory, which stands at its end (APPNOTE.TXT, 4.3.12)."""
-    has_members = False
+    beginning = b""
     try:
         file.seek(0)
-        has_members = file.read(len(_HEADER)) == _HEADER
+        beginning = file.read(len(_HEADER))
         archive = zipfile.ZipFile(file)
+        before = min(_bytes_before(file, archive), _MAX_BEFORE)
+        file.seek(0)
+        # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one, and takes
+        # all that lies before it for bytes that somebody has put before a zip.
+        is_inner = _HEADER in file.read(before)
     except _ZIP_ERRORS as error:
         raise_if_system_error(error, origin)
-        if has_members:
+        if beginning == _HEADER:
             raise _cut_short(origin) from error
         raise CatsDogsError(
             f"{origin} is not a zip ({error})", "Download it again, or give a folder of images"
         ) from error
-    # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one. Its place is
-    # counted from the start of its own zip.
-    if has_members and _table_offset(file) not in (archive.start_dir, _IN_ZIP64):
+    if is_inner:
         archive.close()
         raise _cut_short(origin)
     return archive
 
 
-def _table_offset(file: BinaryIO) -> int:
-    """Return where the record that ends a zip says that its table lies (APPNOTE.TXT, 4.3.16)."""
+def _bytes_before(file: BinaryIO, archive: zipfile.ZipFile) -> int:
+    """Return how far from the start of the file a zip lies, as its end tells (APPNOTE.TXT, 4.3.16)."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_END))
     end = file.read()
     (offset,) = struct.unpack_from("<I", end, end.rfind(_END) + 16)
-    return int(offset)
+    if offset == _IN_ZIP64:
+        return min((member.header_offset for member in archive.infolist()), default=0)
+    return int(archive.start_dir) - int(offset)
 
 
 def _cut_short(origin: str) -> CatsDogsError:

@@ -102,10 +102,12 @@ def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
     assert stale() == []
 
 
-def test_a_submission_of_which_an_older_version_noted_less_is_not_stale(here):
+def test_a_submission_of_which_nobody_knows_what_it_is_of_is_stale(here):
     timings = json.loads((here / "artifacts/timings.json").read_text())
     del timings["submit"]["inputs_digest"], timings["submit"]["clip"]
     (here / "artifacts/timings.json").write_text(json.dumps(timings))
+    assert stale() == [("submission.csv", "it is of another head, or of other features")]
+    refresh()
     assert stale() == []
 
 

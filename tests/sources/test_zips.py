@@ -72,12 +72,13 @@ def test_a_zip_that_is_cut_short_is_one_line(zipped, outer, inner, data):
 
 
 @pytest.mark.parametrize("inner", [{}, {"train/cat.1.jpg": b"cat", "train/dog.1.jpg": b"dog"}])
+@pytest.mark.parametrize("before", [b"", b"#!/bin/sh\n"])
 @pytest.mark.parametrize("behind", [b"", b"PK\3\4", bytes(60_000)])
-def test_the_table_of_a_stored_zip_is_not_taken_for_the_cut_outer_ones(tmp_path, zipped, inner, behind):
+def test_the_table_of_a_stored_zip_is_not_taken_for_the_cut_outer_ones(tmp_path, zipped, inner, before, behind):
     outer = zipped({"sample_submission.csv": b"id,label", "train.zip": zipped(inner)})
     cut = outer[: outer.index(b"PK\1\2", outer.rindex(b"PK\5\6", 0, -22)) if inner else outer.index(b"PK\5\6") + 22]
-    assert zipfile.is_zipfile(io.BytesIO(cut + behind))
-    (tmp_path / "a.zip").write_bytes(cut + behind)
+    assert zipfile.is_zipfile(io.BytesIO(before + cut + behind))
+    (tmp_path / "a.zip").write_bytes(before + cut + behind)
     assert "a.zip is cut short or damaged" in failure(tmp_path / "a.zip")
 
 
