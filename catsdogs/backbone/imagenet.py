@@ -11,11 +11,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, cast
 
 from ..errors import CatsDogsError
 from ..progress import Progress
@@ -141,19 +140,22 @@ def _download(url: str, output_file: str, _: object, *, timeout: float, progress
 
 def _open(url: str, timeout: float) -> http.client.HTTPResponse:
     """Return a server's answer; `timeout` is for name server, addresses, redirects and headers together."""
-    answers: SimpleQueue[Any] = SimpleQueue()
+    answer: Future[http.client.HTTPResponse] = Future()
 
     def ask() -> None:
         try:
-            answers.put(urllib.request.urlopen(url, timeout=timeout))  # noqa: S310 - the caller's address, https by default
+            answer.set_result(urllib.request.urlopen(url, timeout=timeout))  # noqa: S310 - the caller's address
         except Exception as error:  # noqa: BLE001 - it is raised where somebody waits
-            answers.put(error)
+            answer.set_exception(error)
 
     threading.Thread(target=ask, name="download", daemon=True).start()
-    try:
-        answer = answers.get(timeout=timeout)
-    except Empty:
-        raise TimeoutError(f"nothing, or next to nothing, came for {timeout:g} seconds") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return cast(http.client.HTTPResponse, answer)
+    if not wait([answer], timeout).done:
+        answer.add_done_callback(_close)
+        raise TimeoutError(f"nothing, or next to nothing, came for {timeout:g} seconds")
+    return answer.result()
+
+
+def _close(late: "Future[http.client.HTTPResponse]") -> None:
+    answer = late.exception() or late.result()
+    if isinstance(answer, http.client.HTTPResponse | urllib.error.HTTPError):
+        answer.close()
