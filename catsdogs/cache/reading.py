@@ -93,13 +93,14 @@ def load_features(artifacts: ArtifactsPath = "artifacts", split: str = "train") 
     CatsDogsError
         There is no such split, it is not complete, or something in it is damaged (`DamagedError`).
     """
-    folder = Artifacts.at(artifacts).features
+    artifacts = Artifacts.at(artifacts)
+    folder = artifacts.features
     manifest = manifests.read(folder)
     try:
         return _load(folder, manifest, split)
     except DamagedError:
         # Not damaged, if it is another run that has changed it since the manifest was read.
-        require_unlocked(Artifacts.at(artifacts))
+        require_unlocked(artifacts)
         if manifests.read(folder) != manifest:
             return load_features(artifacts, split)
         raise

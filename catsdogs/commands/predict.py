@@ -116,7 +116,9 @@ def predict(
         else Prediction(file.origin, classes[int(probability > 0.5)], probability, preview=preview)
         for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
     ]
-    return predictions + [Prediction(path, None, None, reason) for path, reason in broken.items()]
+    return predictions + [
+        Prediction(path, None, None, message.removeprefix(f"{path} ")) for path, message in broken.items()
+    ]
 
 
 def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
@@ -141,7 +143,7 @@ def _list_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> list[
     try:
         files.extend(walk_zip(open_zip(path), str(path), (), open_zips))
     except CatsDogsError as error:
-        broken[str(path)] = error.message.removeprefix(f"{path} ")
+        broken[str(path)] = error.message
     return files
 
 

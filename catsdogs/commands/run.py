@@ -84,13 +84,12 @@ def run(
         fail_fast=fail_fast,
         progress=progress,
     )
+    artifacts = Artifacts.at(artifacts)
     labelled = labelled_splits(artifacts)
     if "train" not in labelled:
         return Run(extraction, trained=False, metrics={}, submission=None)
-    stale = head_staleness(Artifacts.at(artifacts)) is not None
-    metrics = (
-        train(artifacts, progress=progress).metrics if stale else read_json(Artifacts.at(artifacts).metrics, TRAIN_HINT)
-    )
+    stale = head_staleness(artifacts) is not None
+    metrics = train(artifacts, progress=progress).metrics if stale else read_json(artifacts.metrics, TRAIN_HINT)
     return Run(
         extraction=extraction,
         trained=stale,

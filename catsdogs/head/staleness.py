@@ -46,7 +46,7 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
     """
     if not artifacts.submission.exists():
         return "there is none yet"
-    if not is_unchanged(artifacts):
+    if not _is_unchanged(artifacts):
         return "it is not as it was written"
     if trained is None:
         return None
@@ -55,7 +55,7 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
     return None if made == now else "it is of another head, or of other features"
 
 
-def is_unchanged(artifacts: Artifacts) -> bool:
+def _is_unchanged(artifacts: Artifacts) -> bool:
     """Whether submission.csv has the SHA-256 that was noted when it was written."""
     try:
         noted = read_json(artifacts.timings, NOTE_HINT).get("submit", {}).get("sha256")

@@ -42,6 +42,6 @@ def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | 
                 except CatsDogsError as error:
                     if broken is None:
                         raise
-                    broken[str(path)] = error.message.removeprefix(f"{path} ")
+                    broken[str(path)] = error.message
             else:
                 yield image_file(path, (*parts, name))

@@ -54,8 +54,14 @@ class NumpyBackbone:
 
 
 def _load(weights, sizes, **options):
-    is_numpy = weights.path is not None and weights.path.read_bytes().startswith(MAGIC)
-    return (NumpyBackbone if is_numpy else _Keras)(weights, sizes, **options)
+    return (NumpyBackbone if _is_numpy(weights.path) else _Keras)(weights, sizes, **options)
+
+
+def _is_numpy(path):
+    if path is None:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def install():
