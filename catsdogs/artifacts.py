@@ -1,14 +1,26 @@
-"""Name every file of an artifacts folder."""
+"""Open an artifacts folder: hold its locks, read its cache once, and name its files."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from .cache import Cache, features_folder
 from .errors import CatsDogsError
+from .locks import FEATURES, write_lock
 
 
-@dataclass(frozen=True)
 class Artifacts:
-    """Where each file lies under one folder; nothing is created by asking.
+    """An artifacts folder, opened once for a whole command; nothing is created by asking where a file lies.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Attributes
+    ----------
+    root : Path
+    cache : Cache
+        The features as they were when they were first asked for.
 
     Raises
     ------
@@ -16,31 +28,37 @@ class Artifacts:
         Something that is no folder lies there.
     """
 
-    root: Path
-
-    def __post_init__(self) -> None:
+    def __init__(self, folder: str | Path) -> None:
+        self.root = Path(folder)
         if self.root.exists() and not self.root.is_dir():
             raise CatsDogsError(f"{self.root} is not a folder", "Give --artifacts the folder where results go")
+        self.cache = Cache(features_folder(self.root))
 
     @classmethod
-    def at(cls, folder: "ArtifactsPath") -> "Artifacts":
-        """Return the artifacts in a folder, given by its path or as what this has returned before."""
-        return folder if isinstance(folder, Artifacts) else cls(Path(folder))
+    @contextmanager
+    def open(cls, folder: str | Path, *locks: str) -> Iterator["Artifacts"]:
+        """Open a folder for writing, and hold it until the command has ended.
+
+        Parameters
+        ----------
+        folder : str or Path
+        *locks : str
+            `locks.FEATURES`, `locks.RESULTS` or `locks.BOTH`.
+
+        Raises
+        ------
+        CatsDogsError
+            Another process holds it, or it cannot be written.
+        """
+        artifacts = cls(folder)
+        # Where there is no folder there are no features: the command says so, and nothing need be held or made.
+        with write_lock(artifacts.root, *locks) if FEATURES in locks or artifacts.root.exists() else nullcontext():
+            yield artifacts
 
     @property
     def features(self) -> Path:
-        """Folder of the cache: ids, labels, digests and features of each split."""
-        return self.root / "features"
-
-    @property
-    def duplicates(self) -> Path:
-        """Pairs of images that are the same, or nearly so."""
-        return self.features / "duplicates.npy"
-
-    @property
-    def duplicates_metadata(self) -> Path:
-        """Which features the pairs are of."""
-        return self.features / "duplicates.json"
+        """Folder of the cache: ids, labels, digests and features of each split, and pairs of duplicates."""
+        return self.cache.folder
 
     @property
     def head(self) -> Path:
@@ -95,7 +113,3 @@ class Artifacts:
     def timings(self) -> Path:
         """How long each step took."""
         return self.root / "timings.json"
-
-
-ArtifactsPath = str | Path | Artifacts
-"""How the functions of this package take an artifacts folder."""

@@ -1,23 +1,33 @@
 """Lock an artifacts folder, so that only one process writes it."""
 
+import fcntl
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from .artifacts import Artifacts, ArtifactsPath
 from .errors import CatsDogsError
 from .progress import Progress
 
+FEATURES, RESULTS = "features", "results"
+"""The two locks: of the cache, which `extract` and imports write, and of what `train`, `submit`, `report` and `export`
+write."""
+
+BOTH = (RESULTS, FEATURES)
+"""In the order in which they are taken: who waits for the results' does not hold the features', which `train` may need
+for a moment."""
+
 
 @contextmanager
-def write_lock(artifacts: Artifacts, *, alternative: str = "another --artifacts DIR") -> Iterator[None]:
-    """Hold the folder for writing; only one process at a time can, and it may hold it more than once.
+def write_lock(folder: Path, *names: str, alternative: str = "another --artifacts DIR") -> Iterator[None]:
+    """Hold a folder for writing; only one process at a time can, and it may hold it more than once.
 
     Parameters
     ----------
-    artifacts : Artifacts
+    folder : Path
+    *names : str
+        Which locks, in the order of `BOTH`.
     alternative : str
         What the user may give where the folder will not do.
 
@@ -26,18 +36,18 @@ def write_lock(artifacts: Artifacts, *, alternative: str = "another --artifacts 
     CatsDogsError
         Another process holds it, or it cannot be written, now or later. A process that died holds nothing.
     """
-    with _acquire(artifacts, alternative=alternative):
+    with _acquire(folder, names, alternative=alternative):
         try:
             yield
         except OSError as error:
             raise CatsDogsError(
-                f"{artifacts.root} cannot be written ({error.strerror or error})",
+                f"{folder} cannot be written ({error.strerror or error})",
                 "What is done is kept: make room or mend that, and run the same command again",
             ) from error
 
 
 @contextmanager
-def lock(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None = None) -> Iterator[None]:
+def lock(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Iterator[None]:
     """Hold the artifacts for the calls within, as soon as no other process does; others have to wait as long.
 
     Without it a call that would write ends at once where another process is writing.
@@ -64,57 +74,104 @@ def lock(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None = 
         if progress:
             progress(f"waiting for {holder}", 0, 0)
 
-    with _acquire(Artifacts.at(artifacts), wait=wait):
+    with _acquire(Path(artifacts), BOTH, wait=wait):
         yield
 
 
-def require_unlocked(artifacts: Artifacts) -> None:
-    """Refuse to judge what another process is just writing.
+def require_unlocked(folder: Path, *names: str) -> None:
+    """Refuse to judge what another process is just writing; nothing is written.
 
     Raises
     ------
     CatsDogsError
-        Another process holds the folder.
+        Another process holds one of these locks.
     """
-    if (artifacts.root / ".lock").exists() and os.access(artifacts.root, os.W_OK):
-        with _acquire(artifacts):
-            pass
+    for name in names:
+        if _is_held_elsewhere(_path(folder, name)):
+            raise _held_error(folder, name)
 
 
 @contextmanager
 def _acquire(
-    artifacts: Artifacts, *, wait: Callable[[str], None] | None = None, alternative: str = "another --artifacts DIR"
+    folder: Path,
+    names: tuple[str, ...],
+    *,
+    wait: Callable[[str], None] | None = None,
+    alternative: str = "another --artifacts DIR",
 ) -> Iterator[None]:
-    """Lock the folder, and note beside the lock who did; `wait` is told who must be waited for."""
+    """Take the locks, and note beside each who did; `wait` is told who must be waited for."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(artifacts.root.resolve() / ".lock", is_singleton=True)
-    note = artifacts.root / ".holder"
-    try:
-        artifacts.root.mkdir(parents=True, exist_ok=True)
+    created = not folder.exists()
+    with ExitStack() as held:
+        for name in names:
+            lock = FileLock(_path(folder, name), is_singleton=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout as error:
+                    if wait is None:
+                        raise _held_error(folder, name, alternative) from error
+                    wait(_holder(folder, name))
+                    lock.acquire(timeout=-1)
+            except OSError as error:
+                raise CatsDogsError(f"{folder} cannot be written ({error.strerror})", f"Give {alternative}") from error
+            held.callback(lock.release)
+            with suppress(OSError):  # a full disk must not keep anybody from pruning
+                _note(folder, name).write_text(f"process {os.getpid()} on {platform.node()}")
         try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            if wait is None:
-                raise CatsDogsError(
-                    f"{artifacts.root} is being written by another run, {_holder(note)}",
-                    f"Wait until it has ended, or have that done with --wait, or give {alternative}",
-                ) from error
-            wait(_holder(note))
-            lock.acquire(timeout=-1)
-    except OSError as error:
-        raise CatsDogsError(f"{artifacts.root} cannot be written ({error.strerror})", f"Give {alternative}") from error
+            yield
+        finally:
+            if created:
+                _remove_if_unused(folder)
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Take away a folder that was made for its locks, where nothing else came into it; they must still be held."""
+    files = list(folder.iterdir())
+    if all(path.suffix in (".lock", ".holder") for path in files):
+        for path in files:
+            path.unlink()
+        folder.rmdir()
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder.resolve() / f".{name}.lock"
+
+
+def _note(folder: Path, name: str) -> Path:
+    return folder / f".{name}.holder"
+
+
+def _is_held_elsewhere(path: Path) -> bool:
+    from filelock import FileLock
+
+    if FileLock(path, is_singleton=True).is_locked:
+        return False
     try:
-        with suppress(OSError):  # a full disk must not keep anybody from pruning
-            note.write_text(f"process {os.getpid()} on {platform.node()}")
-        yield
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # nobody has written here yet
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     finally:
-        lock.release()
+        os.close(descriptor)
+    return False
 
 
-def _holder(note: Path) -> str:
+def _held_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> CatsDogsError:
+    return CatsDogsError(
+        f"{folder} is being written by another run, {_holder(folder, name)}",
+        f"Wait until it has ended, or have that done with --wait, or give {alternative}",
+    )
+
+
+def _holder(folder: Path, name: str) -> str:
     """Return who wrote the note last; where the lock is held, that is who holds it."""
     try:
-        return note.read_text() or "a process that is just starting"
+        return _note(folder, name).read_text() or "a process that is just starting"
     except (OSError, ValueError):
         return "a process that did not say which"

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Artifacts
 from .errors import CatsDogsError
 
 NOTE_HINT = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
@@ -98,15 +97,18 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 def record(path: Path, **entries: object) -> None:
     """Set `entries` in a JSON file of notes (timings.json, source.json), keeping those of other names.
 
-    A damaged one is replaced: it is only a note.
+    A damaged one is replaced: it is only a note. Holders of different locks note in the same files, one at a time.
     """
-    try:
-        notes = read_json(path, NOTE_HINT)
-    except CatsDogsError:
-        notes = {}
-    write_atomic(path, to_json(notes | entries))
+    from filelock import FileLock
+
+    with FileLock(path.with_name(".notes.lock")):
+        try:
+            notes = read_json(path, NOTE_HINT)
+        except CatsDogsError:
+            notes = {}
+        write_atomic(path, to_json(notes | entries))
 
 
-def record_timing(artifacts: Artifacts, step: str, **facts: object) -> None:
+def record_timing(timings: Path, step: str, **facts: object) -> None:
     """Note in timings.json how long a step took, and on which host."""
-    record(artifacts.timings, **{step: facts | {"host": platform.node(), "cores": os.cpu_count()}})
+    record(timings, **{step: facts | {"host": platform.node(), "cores": os.cpu_count()}})

@@ -50,7 +50,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is imported by now out of every later collection of garbage: `extract` asks for one each time."""
+    """Keep what is imported by now out of every later collection of garbage: `run` asks for one each time."""
     gc.collect()
     gc.freeze()
 
@@ -150,34 +150,35 @@ def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Pa
     from catsdogs.artifacts import Artifacts
     from catsdogs.cache import CacheWriter, Provenance, digest
     from catsdogs.images.decoding import UnreadableImageError, decode
-    from catsdogs.locks import write_lock
+    from catsdogs.locks import FEATURES
     from catsdogs.sources import Source
     from catsdogs.storage import record
 
-    paths = Artifacts(artifacts)
     provenance = Provenance(
         "made-up.keras", "0" * 64, "made-up", "unknown", "float32", "none", {"numpy": np.__version__}
     )
     with Source(data) as source:
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         with (
-            write_lock(paths),
-            CacheWriter(paths.features, provenance, ("224",), wanted, classes=source.classes) as cache,
+            Artifacts.open(artifacts, FEATURES) as opened,
+            CacheWriter(opened.features, provenance, ("224",), wanted, classes=source.classes) as cache,
         ):
-            record(paths.source, **dict.fromkeys(wanted, str(data.resolve())))
-            for split, images in source.splits.items():
-                for row, (name, label, file) in enumerate(zip(images.ids, images.labels, images.files, strict=True)):
+            record(opened.source, **dict.fromkeys(wanted, str(data.resolve())))
+            position = 0
+            for images in source.splits.values():
+                for name, label, file in zip(images.ids, images.labels, images.files, strict=True):
                     content = file.read()
                     seen = digest(content)
                     random = np.random.default_rng(seen)
-                    features = random.gamma(1, 1, (1, 2048)).astype(np.float32)
-                    features[:, :60] += 0.8 * (random.random() > 0.5 if label < 0 else label)
+                    features = random.gamma(1, 1, 2048).astype(np.float32)
+                    features[:60] += 0.8 * (random.random() > 0.5 if label < 0 else label)
                     if name in mistaken:
-                        features[:, :60] += 1.6 * (1 - label) - 0.8
+                        features[:60] += 1.6 * (1 - label) - 0.8
                     try:
                         decode(content)
                     except UnreadableImageError as error:
-                        cache.put_unreadable(split, row, seen, str(error))
+                        cache.put_unreadable(position, seen, str(error))
                     else:
-                        cache.put(split, row, seen, features.clip(0))
+                        cache.put(position, seen, {"224": features.clip(0)})
+                    position += 1
     return artifacts

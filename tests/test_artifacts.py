@@ -7,8 +7,6 @@ def test_asking_where_a_file_lies_creates_nothing(tmp_path):
     paths = [getattr(artifacts, name) for name in names]
     assert {str(path.relative_to(artifacts.root)) for path in paths} == {
         "features",
-        "features/duplicates.npy",
-        "features/duplicates.json",
         "head.npz",
         "head.json",
         "head.joblib",

@@ -9,14 +9,13 @@ import pytest
 import catsdogs
 from catsdogs.artifacts import Artifacts
 from catsdogs.errors import CatsDogsError
-from catsdogs.locks import require_unlocked, write_lock
+from catsdogs.locks import BOTH, FEATURES, RESULTS, require_unlocked, write_lock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from catsdogs.artifacts import Artifacts
-from catsdogs.locks import write_lock
-with write_lock(Artifacts(Path(sys.argv[1]))):
+from catsdogs.locks import BOTH, write_lock
+with write_lock(Path(sys.argv[1]), *BOTH):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -33,13 +32,14 @@ def holder(tmp_path):
 
 def test_only_one_process_writes_and_a_dead_one_holds_nothing(tmp_path, holder):
     claim = rf"is being written by another run, process {holder.pid} on .*\. Wait .*--wait"
-    for attempt in (lambda: write_lock(Artifacts(tmp_path)).__enter__(), lambda: require_unlocked(Artifacts(tmp_path))):
-        with pytest.raises(CatsDogsError, match=claim):
-            attempt()
+    for name in BOTH:
+        for attempt in (lambda: write_lock(tmp_path, name).__enter__(), lambda: require_unlocked(tmp_path, name)):  # noqa: B023
+            with pytest.raises(CatsDogsError, match=claim):
+                attempt()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    require_unlocked(Artifacts(tmp_path))
-    with write_lock(Artifacts(tmp_path)):
+    require_unlocked(tmp_path, *BOTH)
+    with write_lock(tmp_path, RESULTS):
         pass
 
 
@@ -50,7 +50,7 @@ def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_has_ended(tmp_path
         told.append(step)
         holder.send_signal(signal.SIGKILL)
 
-    with catsdogs.lock(tmp_path, progress=end_the_other), write_lock(Artifacts(tmp_path)):
+    with catsdogs.lock(tmp_path, progress=end_the_other), write_lock(tmp_path, RESULTS):
         assert told == [f"waiting for process {holder.pid} on {platform.node()}"]
     with catsdogs.lock(tmp_path, progress=end_the_other):
         assert len(told) == 1
@@ -58,11 +58,11 @@ def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_has_ended(tmp_path
 
 def test_a_folder_is_held_until_the_outermost_call_has_ended(tmp_path):
     code = (
-        "import sys, pathlib; from catsdogs.artifacts import Artifacts; from catsdogs.locks import write_lock\n"
-        "with write_lock(Artifacts(pathlib.Path(sys.argv[1]))): pass"
+        "import sys, pathlib; from catsdogs.locks import FEATURES, write_lock\n"
+        "with write_lock(pathlib.Path(sys.argv[1]), FEATURES): pass"
     )
     with catsdogs.lock(tmp_path):
-        with write_lock(Artifacts(tmp_path)):
+        with write_lock(tmp_path, RESULTS):
             pass
         other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
         assert f"process {os.getpid()} on" in other.stderr
@@ -71,9 +71,9 @@ def test_a_folder_is_held_until_the_outermost_call_has_ended(tmp_path):
 
 def test_an_error_while_writing_is_not_taken_for_one_of_the_lock(tmp_path):
     claim = r"cannot be written \(mine\)\. What is done is kept"
-    with pytest.raises(CatsDogsError, match=claim), write_lock(Artifacts(tmp_path)):
+    with pytest.raises(CatsDogsError, match=claim), write_lock(tmp_path, RESULTS):
         raise PermissionError("mine")
-    with write_lock(Artifacts(tmp_path)):
+    with write_lock(tmp_path, RESULTS):
         pass
 
 
@@ -82,6 +82,6 @@ def test_where_no_folder_can_be_it_is_said_in_one_line(tmp_path):
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with (
             pytest.raises(CatsDogsError, match=r"(is not a folder|cannot be written).*--artifacts"),
-            write_lock(Artifacts(root)),
+            Artifacts.open(root, FEATURES),
         ):
             pass

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catsdogs.artifacts import Artifacts
 from catsdogs.errors import CatsDogsError
 from catsdogs.storage import NOTE_HINT, read_json, record, record_timing, to_csv, to_json, write_atomic
 
@@ -83,8 +82,8 @@ def test_notes_of_other_names_stay(tmp_path):
 
 
 def test_a_timing_says_on_which_host(tmp_path):
-    record_timing(Artifacts(tmp_path), "train", images=3, seconds=0.5)
-    record_timing(Artifacts(tmp_path), "submit", images=2, seconds=0.25)
+    record_timing(tmp_path / "timings.json", "train", images=3, seconds=0.5)
+    record_timing(tmp_path / "timings.json", "submit", images=2, seconds=0.25)
     timings = read_json(tmp_path / "timings.json", NOTE_HINT)
     assert list(timings) == ["train", "submit"]
     assert timings["train"] == {"images": 3, "seconds": 0.5} | {

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..storage import NOTE_HINT, read_json
 from .imagenet import IMAGENET_MD5
@@ -61,7 +60,7 @@ class Weights:
         return f"md5:{IMAGENET_MD5}" if self.seed is None else self.name
 
 
-def choose_weights(option: str | None, artifacts: Artifacts | None = None) -> Weights:
+def choose_weights(option: str | None, source: Path | None = None) -> Weights:
     """Choose by option, then by the variable CATSDOGS_WEIGHTS, then by what the artifacts say, then ImageNet's.
 
     Raises
@@ -69,7 +68,7 @@ def choose_weights(option: str | None, artifacts: Artifacts | None = None) -> We
     CatsDogsError
         It is none of the four forms, or there is no such file.
     """
-    spec, origin = _find_spec(option, artifacts)
+    spec, origin = _find_spec(option, source)
     if spec == "imagenet":
         return Weights("imagenet")
     if spec == "random" or spec.startswith("random:"):
@@ -91,15 +90,15 @@ def choose_weights(option: str | None, artifacts: Artifacts | None = None) -> We
     return Weights(path.name, path=path)
 
 
-def _find_spec(option: str | None, artifacts: Artifacts | None) -> tuple[str, str]:
+def _find_spec(option: str | None, source: Path | None) -> tuple[str, str]:
     """Return what names the weights, and where that is from if not from the option."""
     if option:
         return option, ""
     if spec := os.environ.get(WEIGHTS_VARIABLE):
         return spec, f" (from {WEIGHTS_VARIABLE})"
-    noted = read_json(artifacts.source, NOTE_HINT).get("weights") if artifacts else None
-    if artifacts is None or not noted:
+    noted = read_json(source, NOTE_HINT).get("weights") if source else None
+    if source is None or not noted:
         return "imagenet", ""
     if not isinstance(noted, str):
-        raise CatsDogsError(f"{artifacts.source} is damaged: weights must be text", NOTE_HINT)
-    return noted, f" (from {artifacts.source})"
+        raise CatsDogsError(f"{source} is damaged: weights must be text", NOTE_HINT)
+    return noted, f" (from {source})"

@@ -9,31 +9,33 @@ and whoever opens the cache next finishes the renames.
 
 from .duplicates import count_duplicates, group_images, load_duplicates, read_duplicates
 from .importing import import_features
-from .manifest import UNKNOWN, Manifest, Provenance, differences
+from .manifest import UNKNOWN, Manifest, Provenance, SplitEntry, differences
 from .manifest import read as read_manifest
 from .neighbours import group_keys
 from .networks import read_network, write_network
 from .npy import describe as describe_array
-from .reading import DamagedError, Features, digests, labelled_splits, load_features
+from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import digest
-from .writing import CacheWriter
+from .writing import CacheWriter, KnownRows
 
 __all__ = [
     "UNKNOWN",
+    "Cache",
     "CacheWriter",
     "DamagedError",
     "Features",
+    "KnownRows",
     "Manifest",
     "Provenance",
+    "SplitEntry",
     "count_duplicates",
     "describe_array",
     "differences",
     "digest",
-    "digests",
+    "features_folder",
     "group_images",
     "group_keys",
     "import_features",
-    "labelled_splits",
     "load_duplicates",
     "load_features",
     "read_duplicates",

@@ -12,27 +12,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, ArtifactsPath
 from ..backbone import N_FEATURES
 from ..errors import CatsDogsError
-from ..locks import write_lock
+from ..locks import FEATURES, write_lock
 from ..progress import Progress
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
-from .manifest import SPLITS
-from .neighbours import Pairs, find_pairs, join
-from .reading import Features, digests, load_features
+from .neighbours import find_pairs, join
+from .reading import Cache, Features
+
+ARRAY, METADATA = "duplicates.npy", "duplicates.json"
+"""The files in the cache's folder."""
 
 _METHOD = 1
 """How pairs are found. Raise it when the program would find others, and those that are kept are looked for anew."""
 
 
-def load_duplicates(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None = None) -> NDArray[Any]:
+def load_duplicates(cache: Cache, *, progress: Progress | None = None) -> NDArray[Any]:
     """Load the pairs of a cache; where they are not there, or not of its features, look for them and keep them.
 
     Parameters
     ----------
-    artifacts : str or Path
-        The artifacts folder.
+    cache : Cache
     progress : callable, optional
         Told how far it is.
 
@@ -48,29 +48,27 @@ def load_duplicates(artifacts: ArtifactsPath = "artifacts", *, progress: Progres
     CatsDogsError
         Features that have to be read are damaged, or the folder cannot be written.
     """
-    artifacts = Artifacts.at(artifacts)
-    kept = read_duplicates(artifacts)
+    kept = read_duplicates(cache)
     if kept is not None:
         return kept
-    with write_lock(artifacts):
-        of = digests(artifacts)
-        pairs = _find(artifacts, [split for split in SPLITS if split in of], progress)
+    with write_lock(cache.folder.parent, FEATURES):
+        of = cache.digests()
+        pairs = _find([cache.load(split) for split in of], [*of], progress)
         file = io.BytesIO()
         np.save(file, pairs, allow_pickle=False)
-        write_atomic(artifacts.duplicates, file.getvalue())
-        metadata = {"method": _METHOD, "of": of, "duplicates.npy": hashlib.sha256(file.getvalue()).hexdigest()}
-        write_atomic(artifacts.duplicates_metadata, to_sealed_json(metadata))
+        write_atomic(cache.folder / ARRAY, file.getvalue())
+        metadata = {"method": _METHOD, "of": of, ARRAY: hashlib.sha256(file.getvalue()).hexdigest()}
+        write_atomic(cache.folder / METADATA, to_sealed_json(metadata))
     return pairs
 
 
-def read_duplicates(artifacts: ArtifactsPath = "artifacts") -> NDArray[Any] | None:
+def read_duplicates(cache: Cache) -> NDArray[Any] | None:
     """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
-    artifacts = Artifacts.at(artifacts)
     try:
-        metadata, content = read_json(artifacts.duplicates_metadata, ""), artifacts.duplicates.read_bytes()
+        metadata, content = read_json(cache.folder / METADATA, ""), (cache.folder / ARRAY).read_bytes()
     except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
         return None
-    now = {"method": _METHOD, "of": digests(artifacts), "duplicates.npy": hashlib.sha256(content).hexdigest()}
+    now = {"method": _METHOD, "of": cache.digests(), ARRAY: hashlib.sha256(content).hexdigest()}
     if not unseal(metadata) or metadata != now:
         return None
     pairs: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
@@ -88,20 +86,14 @@ def count_duplicates(pairs: NDArray[Any]) -> dict[str, int]:
     }
 
 
-def group_images(
-    artifacts: ArtifactsPath, features: Features, *, split: str = "train", progress: Progress | None = None
-) -> NDArray[np.int64]:
-    """Return a number for each image of a split; those that are the same, or nearly so, share one.
+def group_images(cache: Cache, features: Features, *, progress: Progress | None = None) -> NDArray[np.int64]:
+    """Return a number for each training image; those that are the same, or nearly so, share one.
 
     Parameters
     ----------
-    artifacts : str or Path
-        The artifacts folder.
+    cache : Cache
     features : Features
-        What `load_features` gave for the split. Where the cache has changed since, its pairs are found anew and not
-        kept.
-    split : str
-        "train" or "test".
+        What it has loaded of the training images.
     progress : callable, optional
         Told how far it is.
 
@@ -113,17 +105,14 @@ def group_images(
     Raises
     ------
     CatsDogsError
-        As `load_duplicates`.
+        As `load_duplicates`; or the cache has changed since `features` were loaded.
     """
-    if digests(artifacts).get(split) == features.digest:
-        pairs = load_duplicates(artifacts, progress=progress)
-        pairs = pairs[(pairs["split"] == split) & (pairs["other_split"] == split)]
-        row = {name: number for number, name in enumerate(features.ids.tolist())}
-        first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))
-    else:
-        rows = np.flatnonzero(features.readable)
-        found, other, _ = _pairs_among([features], progress)
-        first, second = rows[found], rows[other]
+    pairs = load_duplicates(cache, progress=progress)
+    if cache.digests().get("train") != features.digest:
+        raise CatsDogsError(f"{cache.folder} has changed while it was read", "Run the same command again")
+    pairs = pairs[(pairs["split"] == "train") & (pairs["other_split"] == "train")]
+    row = {name: number for number, name in enumerate(features.ids.tolist())}
+    first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))
     return join(len(features.ids), first, second)
 
 
@@ -144,14 +133,14 @@ class _Stacked:
         return taken
 
 
-def _find(artifacts: ArtifactsPath, splits: list[str], progress: Progress | None) -> NDArray[Any]:
-    loaded = {split: load_features(artifacts, split) for split in splits}
+def _find(loaded: Sequence[Features], splits: Sequence[str], progress: Progress | None) -> NDArray[Any]:
     names = [
         (split, name, label)
-        for split, of in loaded.items()
+        for split, of in zip(splits, loaded, strict=True)
         for name, label in zip(of.ids[of.readable].tolist(), of.labels[of.readable].tolist(), strict=True)
     ]
-    first, second, similarity = _pairs_among([*loaded.values()], progress)
+    digests = np.concatenate([np.empty((0, 16), np.uint8), *(split.digests[split.readable] for split in loaded)])
+    first, second, similarity = find_pairs(digests, _Stacked(loaded), progress=progress)
     of_pairs = [
         (*names[a], *names[b], alike)
         for a, b, alike in zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True)
@@ -160,9 +149,3 @@ def _find(artifacts: ArtifactsPath, splits: list[str], progress: Progress | None
     one = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
     other = [(f"other_{name}", kind) for name, kind in one]
     return np.array(of_pairs, np.dtype([*one, *other, ("similarity", "<f4")]))
-
-
-def _pairs_among(splits: Sequence[Features], progress: Progress | None) -> Pairs:
-    """Return the pairs of their readable images, which count through all splits."""
-    digested = np.concatenate([np.empty((0, 16), np.uint8), *(split.digests[split.readable] for split in splits)])
-    return find_pairs(digested, _Stacked(splits), progress=progress)

@@ -4,20 +4,20 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..artifacts import Artifacts, ArtifactsPath
 from ..backbone import N_FEATURES
 from ..errors import CatsDogsError
-from ..locks import write_lock
+from ..locks import FEATURES, write_lock
 from ..sources.classes import parse_classes
 from ..sources.layout import MAX_NAME
 from .duplicates import load_duplicates
 from .manifest import IMPORTED, SPLITS, UNKNOWN, Provenance
-from .reading import DamagedError
+from .reading import Cache, DamagedError, features_folder
 from .rows import digest
 from .rows import files as rows_files
 from .writing import CacheWriter
@@ -31,7 +31,7 @@ def import_features(
     labels: ArrayLike | None,
     views: Mapping[str, ArrayLike],
     *,
-    artifacts: ArtifactsPath = "artifacts",
+    artifacts: str | Path = "artifacts",
     split: str = "train",
     backbone: str = "imported",
     classes: Sequence[str] | None = None,
@@ -88,16 +88,18 @@ def import_features(
     )
     wanted = {split: ([names[row] for row in order], of_rows[order].astype(np.int8))}
     ordered = tuple(natsorted(arrays))
-    artifacts = Artifacts.at(artifacts)
-    with write_lock(artifacts), CacheWriter(artifacts.features, provenance, ordered, wanted, classes=pair) as writer:
-        for place, row in enumerate(order):
-            features = np.array([arrays[view][row] for view in ordered], np.float32)
-            # The image is not at hand; its features stand for it, so equal images still get equal digests.
-            image = digest(features.tobytes())
-            if not writer.has(split, place, image):
-                writer.put(split, place, image, features)
-    with suppress(DamagedError):  # of the other split: who mends that looks for them
-        load_duplicates(artifacts)
+    folder = features_folder(artifacts)
+    with write_lock(folder.parent, FEATURES):
+        with CacheWriter(folder, provenance, ordered, wanted, classes=pair) as writer:
+            known = writer.known()
+            for position, row in enumerate(order):
+                features = np.array([arrays[view][row] for view in ordered], np.float32)
+                # The image is not at hand; its features stand for it, so equal images still get equal digests.
+                image = digest(features.tobytes())
+                if known.missing_views(position, image):
+                    writer.put(position, image, dict(zip(ordered, features, strict=True)))
+        with suppress(DamagedError):  # of the other split: who mends that looks for them
+            load_duplicates(Cache(folder))
 
 
 def _checked_ids(ids: Sequence[str]) -> list[str]:

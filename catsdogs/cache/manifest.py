@@ -3,11 +3,11 @@
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from ..artifacts import Artifacts
+import msgspec
+
 from ..errors import CatsDogsError
-from ..locks import write_lock
 from ..sources.classes import CLASSES, Classes
 from ..storage import read_json, sync_folder, to_sealed_json, unseal, write_atomic
 
@@ -15,6 +15,11 @@ FORMAT = 1
 """Version of the cache's format. Raise it when the program before would misread what is written now."""
 
 SPLITS = ("train", "test")
+
+_Split = Annotated[str, msgspec.Meta(pattern="^(train|test)$")]
+_View = Annotated[str, msgspec.Meta(pattern="^[0-9a-z]{1,32}$")]
+_Name = Annotated[str, msgspec.Meta(pattern=r"^((train|test)/)?[0-9a-z]+(\.[0-9a-z]+)+$")]
+"""What becomes a path: none outside of the cache, whoever wrote the manifest."""
 
 IMPORTED = "imported"
 """The engine of features that somebody else computed."""
@@ -70,6 +75,32 @@ def differences(pixels: str, others: str) -> str:
 
 
 @dataclass(frozen=True)
+class SplitEntry:
+    """What the manifest says of one split.
+
+    Parameters
+    ----------
+    images, labelled : int
+        How many there are, and how many of them have a label.
+    complete : bool
+        Whether all of them were computed, or found unreadable, and compared with their files.
+    done : dict of str to int
+        Rows that are there, by view.
+    unreadable : int
+    sha256 : dict of str to str
+        Of the files that stay as they are: all small ones, or, while the split is being filled, those of the ids and
+        the labels.
+    """
+
+    images: int
+    labelled: int
+    complete: bool
+    done: dict[str, int]
+    unreadable: int
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What `manifest.json` holds.
 
@@ -78,10 +109,8 @@ class Manifest:
     provenance : Provenance
     views : tuple of str
         Names of the views, each of them a file in every split.
-    splits : dict of str to dict
-        By split: "images"; "labelled", how many of them have labels; "complete"; "done", rows by view;
-        "unreadable"; and "sha256" of the files that stay as they are: all small ones, or, while the split is being
-        filled, those of the ids and the labels.
+    splits : dict of str to SplitEntry
+        By split.
     renames : tuple of str
         Files whose ``.new`` takes their place by this manifest.
     removals : tuple of str
@@ -95,7 +124,7 @@ class Manifest:
 
     provenance: Provenance
     views: tuple[str, ...]
-    splits: dict[str, dict[str, Any]]
+    splits: dict[str, SplitEntry]
     renames: tuple[str, ...] = ()
     removals: tuple[str, ...] = ()
     classes: Classes = CLASSES
@@ -104,22 +133,107 @@ class Manifest:
     @property
     def has_labels(self) -> bool:
         """Whether any image has one: only then do the classes mean something."""
-        return any(entry["labelled"] for entry in self.splits.values())
+        return any(entry.labelled for entry in self.splits.values())
+
+
+@dataclass(frozen=True)
+class _BackboneEntry:
+    """What format 1 says of the backbone; "form" is `Provenance.weights_name`."""
+
+    form: str
+    sha256: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Int8Entry:
+    """What format 1 says of a quantized network; "compared" is `Manifest.int8_similarity`."""
+
+    network: str = ""
+    compared: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What lies in the file of format 1, but for its SHA-256, in the order of its keys."""
+
+    format: int = FORMAT
+    classes: Classes = CLASSES
+    backbone: _BackboneEntry
+    pixels: str
+    precision: str
+    engine: str
+    versions: dict[str, str]
+    int8: _Int8Entry = _Int8Entry()
+    views: tuple[_View, ...]
+    splits: dict[_Split, SplitEntry]
+    renames: tuple[_Name, ...]
+    removals: tuple[_Name, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "_Content":
+        made = manifest.provenance
+        return cls(
+            classes=manifest.classes,
+            backbone=_BackboneEntry(made.weights_name, made.sha256, made.fingerprint),
+            pixels=made.pixels,
+            precision=made.precision,
+            engine=made.engine,
+            versions=made.versions,
+            int8=_Int8Entry(made.network, manifest.int8_similarity),
+            views=manifest.views,
+            splits={split: manifest.splits[split] for split in SPLITS if split in manifest.splits},
+            renames=manifest.renames,
+            removals=manifest.removals,
+        )
+
+    def to_manifest(self) -> Manifest:
+        provenance = Provenance(
+            weights_name=self.backbone.form,
+            sha256=self.backbone.sha256,
+            fingerprint=self.backbone.fingerprint,
+            pixels=self.pixels,
+            precision=self.precision,
+            engine=self.engine,
+            versions=self.versions,
+            network=self.int8.network,
+        )
+        return Manifest(
+            provenance,
+            self.views,
+            self.splits,
+            self.renames,
+            self.removals,
+            self.classes,
+            self.int8.compared,
+        )
 
 
 def read(folder: Path) -> Manifest | None:
-    """Return the manifest, what it commits carried out, or None where there is none.
+    """Return the manifest, or None where there is none; nothing is written, whatever it has still to carry out.
 
     Raises
     ------
     CatsDogsError
-        It is damaged, or of another format; or another run is just carrying it out.
+        It is damaged, or of another format.
     """
-    manifest = _parse(folder / "manifest.json")
-    if manifest and (manifest.renames or manifest.removals):
-        with write_lock(Artifacts(folder.parent)):
-            return roll_forward(folder)
-    return manifest
+    path = folder / "manifest.json"
+    content = read_json(path, _REMEDY)
+    if not content and not path.exists():
+        return None
+    if "splits" not in content:  # a whole file, perhaps, in this one's place
+        raise CatsDogsError(f"{path} is damaged: it is no manifest", _REMEDY)
+    if "format" in content and content["format"] != FORMAT:
+        raise CatsDogsError(
+            f"{path} is of format {content['format']}, and this version reads format {FORMAT}",
+            "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract",
+        )
+    if not unseal(content):
+        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
+    try:
+        return msgspec.convert(content, _Content).to_manifest()
+    except msgspec.ValidationError as error:
+        raise CatsDogsError(f"{path} is damaged: {error}", _REMEDY) from error
 
 
 def roll_forward(folder: Path) -> Manifest | None:
@@ -127,7 +241,7 @@ def roll_forward(folder: Path) -> Manifest | None:
 
     For the one that holds the folder for writing.
     """
-    manifest = _parse(folder / "manifest.json")
+    manifest = read(folder)
     if manifest and (manifest.renames or manifest.removals):
         manifest = _carry_out(folder, manifest)
     for split in SPLITS:
@@ -154,49 +268,10 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """Return the content of `manifest.json`, its own SHA-256 last."""
-    made = asdict(manifest.provenance)
-    network = made.pop("network")
-    content = {
-        "format": FORMAT,
-        "classes": list(manifest.classes),
-        # Format 1 has "form" and "compared" for what is called `weights_name` and `int8_similarity` here.
-        "backbone": {"form": made.pop("weights_name")} | {name: made.pop(name) for name in ("sha256", "fingerprint")},
-        **made,
-        **({"int8": {"network": network, "compared": manifest.int8_similarity}} if network else {}),
-        "views": list(manifest.views),
-        "splits": {split: manifest.splits[split] for split in SPLITS if split in manifest.splits},
-        "renames": list(manifest.renames),
-        "removals": list(manifest.removals),
-    }
+    content = asdict(_Content.of(manifest))
+    if not manifest.provenance.network:
+        del content["int8"]
     return to_sealed_json(content)
-
-
-def _parse(path: Path) -> Manifest | None:
-    content = read_json(path, _REMEDY)
-    if not content and not path.exists():
-        return None
-    if "splits" not in content:  # a whole file, perhaps, in this one's place
-        raise CatsDogsError(f"{path} is damaged: it is no manifest", _REMEDY)
-    if "format" in content and content["format"] != FORMAT:
-        raise CatsDogsError(
-            f"{path} is of format {content['format']}, and this version reads format {FORMAT}",
-            "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract",
-        )
-    if not unseal(content) or "splits" not in content:
-        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
-    first, second = content.get("classes", CLASSES)
-    int8 = content.get("int8", {"network": "", "compared": {}})
-    backbone = content["backbone"]
-    made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
-    return Manifest(
-        Provenance(backbone["form"], backbone["sha256"], backbone["fingerprint"], **made, network=int8["network"]),
-        tuple(content["views"]),
-        content["splits"],
-        tuple(content["renames"]),
-        tuple(content["removals"]),
-        (first, second),
-        int8["compared"],
-    )
 
 
 def _carry_out(folder: Path, manifest: Manifest) -> Manifest:

@@ -1,22 +1,20 @@
 """Load the features of one split, every row checked."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, ArtifactsPath
 from ..errors import CatsDogsError
-from ..locks import require_unlocked
+from ..locks import FEATURES, require_unlocked
 from ..sources.classes import Classes
 from ..storage import to_json
 from . import manifest as manifests
 from . import rows
-from .manifest import IMPORTED, Manifest, Provenance
+from .manifest import IMPORTED, Manifest, Provenance, SplitEntry
 
 _MEND = "Run catsdogs extract with the same images: it computes again what is damaged, and only that"
 _GO_ON = "Run catsdogs extract with the same images: it goes on where it stopped"
@@ -60,21 +58,74 @@ class Features:
     classes: Classes
 
 
-def digests(artifacts: ArtifactsPath = "artifacts") -> dict[str, str]:
-    """Return the `Features.digest` of each complete split, without reading the features."""
-    manifest = manifests.read(Artifacts.at(artifacts).features)
-    entries = manifest.splits if manifest else {}
-    return {split: _digest(manifest, entry) for split, entry in entries.items() if manifest and entry["complete"]}
+class Cache:
+    """The cache of one artifacts folder, read once: its manifest when it is first asked for, and each split as well.
+
+    Parameters
+    ----------
+    folder : Path
+        ``artifacts/features``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._loaded: dict[str, Features] = {}
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """What the cache says of itself, or None where there is none."""
+        return manifests.read(self.folder)
+
+    @property
+    def splits(self) -> dict[str, SplitEntry]:
+        """What the manifest says of each split; nothing where there is no cache."""
+        return self.manifest.splits if self.manifest else {}
+
+    def reload(self) -> None:
+        """Forget what was read: the cache has been written since."""
+        self.__dict__.pop("manifest", None)
+        self._loaded = {}
+
+    def digests(self) -> dict[str, str]:
+        """Return the `Features.digest` of each complete split, without reading the features."""
+        return {
+            split: _digest(self.manifest, entry)
+            for split, entry in self.splits.items()
+            if self.manifest and entry.complete
+        }
+
+    def labelled(self, split: str) -> bool | None:
+        """Whether all images of a split have labels; None where there is no such split."""
+        entry = self.splits.get(split)
+        return None if entry is None else entry.labelled == entry.images
+
+    def load(self, split: str = "train") -> Features:
+        """Load one split, every row checked against its checksum.
+
+        Raises
+        ------
+        CatsDogsError
+            There is no such split, it is not complete, or something in it is damaged (`DamagedError`).
+        """
+        if split not in self._loaded:
+            try:
+                self._loaded[split] = _load(self.folder, self.manifest, split)
+            except DamagedError:
+                # Not damaged, if it is another run that has changed it since the manifest was read.
+                require_unlocked(self.folder.parent, FEATURES)
+                if manifests.read(self.folder) == self.manifest:
+                    raise
+                self.reload()
+                return self.load(split)
+        return self._loaded[split]
 
 
-def labelled_splits(artifacts: ArtifactsPath = "artifacts") -> dict[str, bool]:
-    """Return which of "train" and "test" the cache holds, and whether all images of it have labels."""
-    manifest = manifests.read(Artifacts.at(artifacts).features)
-    entries = manifest.splits if manifest else {}
-    return {split: entry["labelled"] == entry["images"] for split, entry in entries.items()}
+def features_folder(artifacts: str | Path) -> Path:
+    """Return the folder of the cache in an artifacts folder."""
+    return Path(artifacts) / "features"
 
 
-def load_features(artifacts: ArtifactsPath = "artifacts", split: str = "train") -> Features:
+def load_features(artifacts: str | Path = "artifacts", split: str = "train") -> Features:
     """Load one split of the cache, every row checked against its checksum.
 
     Parameters
@@ -93,17 +144,7 @@ def load_features(artifacts: ArtifactsPath = "artifacts", split: str = "train") 
     CatsDogsError
         There is no such split, it is not complete, or something in it is damaged (`DamagedError`).
     """
-    artifacts = Artifacts.at(artifacts)
-    folder = artifacts.features
-    manifest = manifests.read(folder)
-    try:
-        return _load(folder, manifest, split)
-    except DamagedError:
-        # Not damaged, if it is another run that has changed it since the manifest was read.
-        require_unlocked(artifacts)
-        if manifests.read(folder) != manifest:
-            return load_features(artifacts, split)
-        raise
+    return Cache(features_folder(artifacts)).load(split)
 
 
 class DamagedError(CatsDogsError):
@@ -118,7 +159,7 @@ def _load(folder: Path, manifest: Manifest | None, split: str) -> Features:
             f'Call import_features(..., split="{split}") first' if imported else "Run catsdogs extract DATA first",
         )
     entry = manifest.splits[split]
-    if not entry["complete"]:
+    if not entry.complete:
         raise CatsDogsError(f"the {split} features in {folder} are not complete", _IMPORT if imported else _GO_ON)
     mend = _IMPORT if imported else _MEND
     stored = rows.read(folder / split, entry, manifest.views)
@@ -149,5 +190,5 @@ def _load(folder: Path, manifest: Manifest | None, split: str) -> Features:
     )
 
 
-def _digest(manifest: Manifest, entry: Mapping[str, Any]) -> str:
-    return hashlib.sha256(to_json([manifest.provenance.key, manifest.views, entry["sha256"]])).hexdigest()
+def _digest(manifest: Manifest, entry: SplitEntry) -> str:
+    return hashlib.sha256(to_json([manifest.provenance.key, manifest.views, entry.sha256])).hexdigest()

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..backbone import N_FEATURES
 from . import npy
-from .manifest import Provenance
+from .manifest import Provenance, SplitEntry
 
 UNSEEN, READABLE, UNREADABLE = 0, 1, 2
 """What `status.npy` says of a row."""
@@ -69,20 +69,20 @@ def digest(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
 
 
-def read(folder: Path, entry: Mapping[str, Any], views: Sequence[str], *, ids: NDArray[np.str_] | None = None) -> Rows:
+def read(folder: Path, entry: SplitEntry, views: Sequence[str], *, ids: NDArray[np.str_] | None = None) -> Rows:
     """Read the rows of a split, held against its entry in the manifest.
 
     Parameters
     ----------
     folder : Path
         The split's.
-    entry : dict
+    entry : SplitEntry
         What the manifest says of it.
     views : sequence of str
     ids : ndarray of shape (m,), str, optional
         Tried where ids.npy is damaged, if they are as many: the rows' checksums tell whether they are the right ones.
     """
-    n, vouched = entry["images"], entry["sha256"]
+    n, vouched = entry.images, entry.sha256
     arrays: dict[str, NDArray[Any]] = {}
     damaged: list[str] = []
     for name, (row_shape, dtype) in files(views).items():

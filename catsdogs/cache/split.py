@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ..backbone import N_FEATURES
 from ..storage import sync_folder, to_csv, write_atomic
 from . import npy, rows
-from .manifest import Provenance
+from .manifest import Provenance, SplitEntry
 
 _BLOCK = 4096
 """Bytes of which file systems give out no less."""
@@ -60,7 +61,7 @@ class SplitWriter:
         self._from = np.full(n, -1)
         self._open: dict[str, npy.RowFile] = {}
 
-    def reuse_rows(self, entry: Mapping[str, Any]) -> None:
+    def reuse_rows(self, entry: SplitEntry) -> None:
         """Take over the valid rows that lie on the disk, by id."""
         stored = rows.read(self._folder, entry, self._views, ids=self.ids)
         valid = rows.valid(stored, self._provenance)
@@ -153,7 +154,7 @@ class SplitWriter:
             file.close()
         self._open = {}
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> SplitEntry:
         """Sync and close the files, and return the entry that the manifest may have now."""
         self.sync()
         self.close()
@@ -162,28 +163,28 @@ class SplitWriter:
                 write_atomic(self._folder / name, content)
         return self.entry()
 
-    def is_settled(self, entry: Mapping[str, Any] | None) -> bool:
+    def is_settled(self, entry: SplitEntry | None) -> bool:
         """Whether the manifest and the files say already what `finish` would have them say."""
         contents = self._contents().items()
         same = entry == self.entry() and all(_bytes(self._folder / name) == content for name, content in contents)
         return same and not self.changed
 
-    def entry(self) -> dict[str, Any]:
+    def entry(self) -> SplitEntry:
         """Return what the manifest says of the split once its files are written."""
         done = int(np.count_nonzero(self.status))
-        return {
-            "images": len(self.ids),
-            "labelled": int(np.sum(self.labels >= 0)),
-            "complete": done == len(self.ids),
-            "done": {view: int(np.count_nonzero(self.valid[view])) for view in self._views},
-            "unreadable": int(np.sum(self.status == rows.UNREADABLE)),
-            "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in self._contents().items()},
-        }
+        return SplitEntry(
+            images=len(self.ids),
+            labelled=int(np.sum(self.labels >= 0)),
+            complete=done == len(self.ids),
+            done={view: int(np.count_nonzero(self.valid[view])) for view in self._views},
+            unreadable=int(np.sum(self.status == rows.UNREADABLE)),
+            sha256={name: hashlib.sha256(content).hexdigest() for name, content in self._contents().items()},
+        )
 
-    def entry_in_progress(self) -> dict[str, Any]:
+    def entry_in_progress(self) -> SplitEntry:
         """Return what the manifest says while rows are written, each of which vouches for itself."""
         entry = self.entry()
-        return entry | {"complete": False, "sha256": {name: entry["sha256"][name] for name in _FIXED}}
+        return replace(entry, complete=False, sha256={name: entry.sha256[name] for name in _FIXED})
 
     def _contents(self) -> dict[str, bytes]:
         reasons = [(name, self.reasons[name]) for name in self.ids[self.status == rows.UNREADABLE].tolist()]

@@ -2,10 +2,9 @@
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +15,38 @@ from ..sources.classes import CLASSES, Classes
 from ..storage import sync_folder
 from . import manifest as manifests
 from . import rows
-from .manifest import IMPORTED, Manifest, Provenance, differences
+from .manifest import IMPORTED, Manifest, Provenance, SplitEntry, differences
 from .split import SplitWriter
 
 _ELSEWHERE = "another artifacts folder to keep both"
 
 
+@dataclass(frozen=True, eq=False)
+class KnownRows:
+    """Which rows of some images are there already.
+
+    Parameters
+    ----------
+    digests : ndarray of shape (n, 16), uint8
+        Of the bytes that each image had when its row was computed.
+    valid : dict of str to ndarray of shape (n,), bool
+        By view, where there is a row that matches its checksum.
+    """
+
+    digests: NDArray[np.uint8]
+    valid: dict[str, NDArray[np.bool_]]
+
+    def missing_views(self, position: int, digest: NDArray[np.uint8]) -> list[str]:
+        """Return the views in which the image at a position has no row that was computed from these bytes."""
+        same = np.array_equal(self.digests[position], digest)
+        return [view for view, valid in self.valid.items() if not (same and valid[position])]
+
+
 class CacheWriter:
     """A cache being filled; nothing is written before the first row, or `close` where something else is to do.
 
-    Its folder must be held for writing (`locks.write_lock`).
+    Its folder must be held for writing (`locks.write_lock`). Images are told apart by their positions: they count
+    through all splits of `wanted`, in its order.
 
     Parameters
     ----------
@@ -63,7 +84,7 @@ class CacheWriter:
         classes: Classes | None = None,
     ) -> None:
         self._folder, self._views, self._provenance = folder, views, provenance
-        self._entries: dict[str, dict[str, Any]] = {}
+        self._entries: dict[str, SplitEntry] = {}
         self._replaced: Manifest | None = None
         before = manifests.roll_forward(folder)
         self._classes = classes or (before.classes if before else CLASSES)
@@ -101,7 +122,7 @@ class CacheWriter:
                 now = _describe(self._provenance, self._views, before.provenance)
                 made = f"made by {_describe(before.provenance, before.views, self._provenance)}"
             raise CatsDogsError(
-                f"{self._folder} holds {sum(entry['images'] for entry in before.splits.values()):,} rows {made}; "
+                f"{self._folder} holds {sum(entry.images for entry in before.splits.values()):,} rows {made}; "
                 f"{now} would replace them",
                 f"Give {'' if self._provenance.engine == IMPORTED else '--prune to replace them, or '}{_ELSEWHERE}",
             )
@@ -109,13 +130,13 @@ class CacheWriter:
             # What it says of versions stays what made the first row.
             self._provenance, self.int8_similarity = before.provenance, before.int8_similarity
             # Labels that stay as they are would be taken for those of the other classes.
-            kept = [name for name, of in before.splits.items() if same_labels or name in wanted or not of["labelled"]]
+            kept = [name for name, of in before.splits.items() if same_labels or name in wanted or not of.labelled]
             self._entries = {name: before.splits[name] for name in kept}
             if added := {view: 0 for view in self._views if view not in before.views}:
                 # The splits that are not given now have the new views still to come.
                 for name in set(kept) - set(wanted):
                     entry = self._entries[name]
-                    self._entries[name] = entry | {"complete": False, "done": entry["done"] | added}
+                    self._entries[name] = replace(entry, complete=False, done=entry.done | added)
         gone = {name: of for name, of in before.splits.items() if name not in self._entries}
         if gone or before.classes != self._classes:
             self._replaced = replace(before, splits=gone)
@@ -131,7 +152,8 @@ class CacheWriter:
                 self.close()
             elif self._begun:
                 # Rows may be there that nobody has compared with their images: only a run that ends well completes.
-                self._end({split: writer.finish() | {"complete": False} for split, writer in self.splits.items()})
+                entries = {split: writer.finish() for split, writer in self.splits.items()}
+                self._end({split: replace(entry, complete=False) for split, entry in entries.items()})
         finally:
             for writer in self.splits.values():
                 writer.close()
@@ -141,50 +163,64 @@ class CacheWriter:
         """Why images are unreadable, by split and id."""
         return {split: dict(writer.reasons) for split, writer in self.splits.items()}
 
-    def has(self, split: str, row: int, digest: NDArray[np.uint8]) -> bool:
-        """Whether this row is there, valid, and made from an image of these bytes."""
-        return not self.missing_views(split, row, digest)
+    def known(self) -> KnownRows:
+        """Return which rows are there, as they were when the cache was opened or are now."""
+        splits = self.splits.values()
+        return KnownRows(
+            digests=np.concatenate([np.empty((0, 16), np.uint8), *(writer.digests for writer in splits)]),
+            valid={
+                view: np.concatenate([np.empty(0, bool), *(writer.valid[view] for writer in splits)])
+                for view in self._views
+            },
+        )
 
-    def missing_views(self, split: str, row: int, digest: NDArray[np.uint8]) -> tuple[str, ...]:
-        """Return the views in which this row is not there, or not valid, or not of an image of these bytes."""
-        writer = self.splits[split]
-        if not np.array_equal(writer.digests[row], digest):
-            return self._views
-        return tuple(view for view in self._views if not writer.valid[view][row])
-
-    def reason(self, split: str, row: int) -> str | None:
-        """Why the image of this row is unreadable, or None where it is not known to be."""
-        writer = self.splits[split]
+    def reason(self, position: int) -> str | None:
+        """Why an image is unreadable, or None where it is not known to be."""
+        writer, row = self._find(position)
         return writer.reasons.get(str(writer.ids[row]))
 
-    def put(self, split: str, row: int, digest: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        """Write the row of a readable image; `features` is float32, one row for each view, or for each that it lacks.
+    def put(self, position: int, digest: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]]) -> None:
+        """Write the row of a readable image, in those views that are given.
+
+        Parameters
+        ----------
+        position : int
+        digest : ndarray of shape (16,), uint8
+            Of the image's bytes; where they have changed, all views must be given.
+        features : dict of str to ndarray of shape (2048,), float32
+            By view.
 
         Raises
         ------
         CatsDogsError
             They are not finite: NaN stands for images that cannot be read.
         """
-        writer = self.splits[split]
-        if not np.isfinite(features).all():
+        writer, row = self._find(position)
+        if not all(np.isfinite(of_view).all() for of_view in features.values()):
             raise CatsDogsError(
                 f"the features of {writer.ids[row]} are not finite", "Try other --weights: these overflow on it"
             )
         self._begin()
-        views = self._views if len(features) == len(self._views) else self.missing_views(split, row, digest)
-        of_views = dict(zip(views, features, strict=True))
-        writer.write(row, digest, of_views, rows.READABLE)
+        writer.write(row, digest, features, rows.READABLE)
 
-    def put_unreadable(self, split: str, row: int, digest: NDArray[np.uint8], reason: str) -> None:
+    def put_unreadable(self, position: int, digest: NDArray[np.uint8], reason: str) -> None:
         """Write the row of an image that cannot be read: NaN, and the reason."""
-        writer, reason = self.splits[split], printable(reason)
+        (writer, row), reason = self._find(position), printable(reason)
         name = str(writer.ids[row])
-        if self.has(split, row, digest) and writer.reasons.get(name) == reason:
+        there = np.array_equal(writer.digests[row], digest) and all(of_view[row] for of_view in writer.valid.values())
+        if there and writer.reasons.get(name) == reason:
             return
         self._begin()
         writer.reasons[name] = reason
         nothing = np.full(N_FEATURES, np.nan, np.float32)
         writer.write(row, digest, dict.fromkeys(self._views, nothing), rows.UNREADABLE)
+
+    def _find(self, position: int) -> tuple[SplitWriter, int]:
+        for writer in self.splits.values():
+            if position < len(writer.ids):
+                return writer, position
+            position -= len(writer.ids)
+        raise IndexError("there are no so many images")
 
     def sync(self) -> None:
         """Make every row written so far outlast a power cut."""
@@ -223,7 +259,7 @@ class CacheWriter:
             writer.open()
         self._begun = True
 
-    def _end(self, entries: Mapping[str, dict[str, Any]]) -> None:
+    def _end(self, entries: Mapping[str, SplitEntry]) -> None:
         self._commit(entries)
         self._begun = False
 
@@ -235,7 +271,7 @@ class CacheWriter:
         return sorted(spoken_of - kept - set(manifests.network_files(self._provenance.network)))
 
     def _commit(
-        self, entries: Mapping[str, dict[str, Any]], renames: Sequence[str] = (), removals: Sequence[str] = ()
+        self, entries: Mapping[str, SplitEntry], renames: Sequence[str] = (), removals: Sequence[str] = ()
     ) -> None:
         self._entries |= entries
         manifest = Manifest(

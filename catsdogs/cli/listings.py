@@ -27,8 +27,8 @@ def info_lines(info: Info) -> Iterator[Line]:
     provenance = features.provenance
     yield "artifacts", str(info.artifacts)
     for split, entry in features.splits.items():
-        state = f"{entry['unreadable']:,} unreadable" if entry["complete"] else "NOT complete"
-        yield split, f"{entry['images']:,} images, {state}, view {', '.join(features.views)}"
+        state = f"{entry.unreadable:,} unreadable" if entry.complete else "NOT complete"
+        yield split, f"{entry.images:,} images, {state}, view {', '.join(features.views)}"
     yield "classes", " and ".join(features.classes)
     if info.duplicates:
         yield "duplicates", duplicates_line(info.duplicates)

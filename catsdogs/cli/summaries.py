@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifacts import Artifacts
 from .console import Line, block, command, plural, program, unreadable_lines, wrote
 
 if TYPE_CHECKING:
+    from ..artifacts import Artifacts
     from ..commands.demo import Demo
     from ..commands.export import Export
     from ..commands.extract import Extraction
@@ -25,7 +25,7 @@ KAGGLE, KAGGLE_ROWS = "dogs-vs-cats-redux-kernels-edition", 12_500
 
 def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
     """Say what was done, where to look, and what comes next."""
-    paths = Artifacts(artifacts)
+    paths = _paths(artifacts)
     yield from extraction_facts(done.extraction, artifacts)
     if not done.metrics:
         yield "head", "none: there are no training images, with labels, among what was extracted"
@@ -47,7 +47,7 @@ def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
 def extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
     """Say what became of the images, and what comes next."""
     yield from extraction_facts(done, artifacts)
-    yield from wrote(Artifacts(artifacts).features)
+    yield from wrote(_paths(artifacts).features)
     yield "next", command("train", artifacts)
 
 
@@ -56,7 +56,7 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
-    yield from unreadable_lines(unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
+    yield from unreadable_lines(unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
     yield "classes", " and ".join(done.classes)
     yield "", f"{plural(done.skipped, 'other file')} passed over"
     if done.computed:
@@ -72,6 +72,12 @@ def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
     if done.backbone.startswith("random"):
         yield "", "RANDOM weights: to try and to time; the predictions mean nothing"
     yield "duplicates", duplicates_line(done.duplicates)
+
+
+def _paths(artifacts: Path) -> Artifacts:
+    from ..artifacts import Artifacts  # with NumPy, for which --help need not wait
+
+    return Artifacts(artifacts)
 
 
 def int8_similarity_line(cosine: Mapping[str, float]) -> str:
@@ -94,7 +100,7 @@ def duplicates_line(counts: dict[str, int]) -> str:
 def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
     """Say how good the head is, where to look, and what comes next."""
     yield from metrics_lines(done.metrics)
-    paths = Artifacts(artifacts)
+    paths = _paths(artifacts)
     yield "suspects", f"{done.suspects:,} training images whose label may be wrong, in {paths.suspects}"
     yield "", f"trained in {done.seconds:.1f} s"
     yield from wrote(paths.metrics, paths.predictions)
@@ -155,7 +161,7 @@ def submission_facts(done: Submission, artifacts: Path) -> Iterator[Line]:
         yield "", f"by a head of OLDER training features: {command('train', artifacts)} makes a new one"
     if done.unreadable:
         yield "", f"{len(done.unreadable):,} unreadable, with the training share of {done.classes[1]} as their label:"
-        yield from unreadable_lines(done.unreadable, f"in {Artifacts(artifacts).features}/*/unreadable.csv")
+        yield from unreadable_lines(done.unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
 
 
 def next_after_submission(done: Submission | None, artifacts: Path) -> str:

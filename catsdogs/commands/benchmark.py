@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import Artifacts, ArtifactsPath
+from ..artifacts import Artifacts
 from ..backbone import (
     AUTO,
     ENGINES,
@@ -27,13 +27,13 @@ from ..backbone import (
     load,
 )
 from ..backbone.hardware import processor_name
-from ..cache import CacheWriter, digest, read_manifest
+from ..cache import CacheWriter, digest
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import DEFAULT_VIEW
 from ..inference.loading import decoding_threads
 from ..inference.plan import ComputeOptions, provenance_of, resolve
-from ..locks import write_lock
+from ..locks import FEATURES
 from ..progress import Progress
 from ..sources import Source
 from .extract import Extraction, extract
@@ -95,7 +95,7 @@ class Benchmark(Result):
 def benchmark(
     data: str | Path,
     *,
-    artifacts: ArtifactsPath = "artifacts",
+    artifacts: str | Path = "artifacts",
     weights: str | None = None,
     images: int = 300,
     progress: Progress | None = None,
@@ -126,7 +126,10 @@ def benchmark(
     """
     if images < 1:
         raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
-    resolved, report = choose_weights(weights, Artifacts.at(artifacts)), progress or (lambda step, done, total: None)
+    resolved, report = (
+        choose_weights(weights, Artifacts(artifacts).source),
+        progress or (lambda step, done, total: None),
+    )
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")
         report("reading and decoding", 0, 0)
@@ -184,8 +187,8 @@ def _engines() -> Iterator[tuple[str, str]]:
 
 def _backbone_of(artifacts: Path, resolved: Weights, options: ComputeOptions) -> Backbone:
     """Load what computed the features that are there: of int8 its very network."""
-    features = Artifacts(artifacts).features
-    made = resolve(features, read_manifest(features), weights=resolved, compute=options)
+    cache = Artifacts(artifacts).cache
+    made = resolve(cache.folder, cache.manifest, weights=resolved, compute=options)
     return load(resolved, (DEFAULT_VIEW.size,), engine=made.engine, precision=made.precision, network=made.network)
 
 
@@ -236,16 +239,16 @@ def _write(
     image = digest(b"")
     start = time.perf_counter()
     with (
-        write_lock(Artifacts(root)),
+        Artifacts.open(root, FEATURES) as artifacts,
         CacheWriter(
-            Artifacts(root).features,
+            artifacts.cache.folder,
             provenance_of(resolved, backbone),
             (DEFAULT_VIEW.name,),
             {"test": (names, np.full(len(names), -1, np.int8))},
         ) as cache,
     ):
-        for row, of_image in enumerate(features):
-            cache.put("test", row, image, of_image[np.newaxis])
+        for position, of_image in enumerate(features):
+            cache.put(position, image, {DEFAULT_VIEW.name: of_image})
     return round(len(names) / (time.perf_counter() - start), 1)
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifacts import Artifacts, ArtifactsPath
+from ..artifacts import Artifacts
 from ..backbone import fetch_imagenet
 from ..backbone.weights import WEIGHTS_VARIABLE
 from ..errors import CatsDogsError
+from ..locks import BOTH
 from ..progress import Progress
 from ..sample import OUTER, write_sample
 from ..storage import NOTE_HINT, read_json
+from .extract import extract_features
 from .result import Result
-from .run import Run, run
+from .run import Run, train_and_submit
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Demo(Result):
 
 
 def demo(
-    artifacts: ArtifactsPath = "artifacts/demo",
+    artifacts: str | Path = "artifacts/demo",
     *,
     weights: str | None = None,
     seed: int = 0,
@@ -67,19 +69,21 @@ def demo(
     CatsDogsError
         As `run` does.
     """
-    artifacts = Artifacts.at(artifacts)
-    data, imagenet_error = artifacts.root / OUTER, None
-    if not (weights or os.environ.get(WEIGHTS_VARIABLE)):
-        try:
-            fetch_imagenet(progress=progress)
-            weights = "imagenet"
-        except CatsDogsError as error:
-            weights, imagenet_error = "random", error.message
-    # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
-    prune = read_json(artifacts.source, NOTE_HINT).get("train") == str(data.resolve())
-    if progress:
-        progress("drawing pictures", 0, 0)
-    labels = write_sample(data, seed=seed)
-    done = run(data, artifacts=artifacts, weights=weights, prune=prune, progress=progress)
-    probabilities = np.loadtxt(artifacts.submission, delimiter=",", skiprows=1, usecols=1)
+    imagenet_error = None
+    with Artifacts.open(artifacts, *BOTH) as opened:
+        data = opened.root / OUTER
+        if not (weights or os.environ.get(WEIGHTS_VARIABLE)):
+            try:
+                fetch_imagenet(progress=progress)
+                weights = "imagenet"
+            except CatsDogsError as error:
+                weights, imagenet_error = "random", error.message
+        # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
+        prune = read_json(opened.source, NOTE_HINT).get("train") == str(data.resolve())
+        if progress:
+            progress("drawing pictures", 0, 0)
+        labels = write_sample(data, seed=seed)
+        extraction = extract_features(opened, data, weights=weights, prune=prune, progress=progress)
+        done = train_and_submit(opened, extraction, progress=progress)
+        probabilities = np.loadtxt(opened.submission, delimiter=",", skiprows=1, usecols=1)
     return Demo(data, done, int(np.sum((probabilities > 0.5) == labels)), imagenet_error)

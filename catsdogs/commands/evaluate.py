@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import head
-from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import digests, load_features
+from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..head.metrics import score_with_intervals
 from ..images.views import parse_views
@@ -59,7 +58,7 @@ class Evaluation(Result):
 def evaluate(
     data: str | Path,
     *,
-    artifacts: ArtifactsPath = "artifacts",
+    artifacts: str | Path = "artifacts",
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -86,18 +85,18 @@ def evaluate(
         There is no head, it belongs to other weights, `data` holds no labelled image that can be read, or labels of
         other classes than the head's.
     """
-    artifacts = Artifacts.at(artifacts)
-    trained = head.load(artifacts)
+    opened = Artifacts(artifacts)
+    trained = head.load(opened)
     first, second = trained.metadata["classes"]
-    backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
+    backbone = load_head_backbone(trained, opened, weights, progress=progress)
     views = parse_views(trained.metadata["views"])
     with Source(data, classes=(first, second)) as source:
         images, unlabelled = source.labelled(", the classes of the head")
         files = images.files
-        known = _trained_on(artifacts, trained)
-        rows, features = compute_all(files, backbone, views, "evaluating", progress=progress)
-    readable = np.array([row.features is not None for row in rows])
-    unreadable = {files[row.position].origin: str(row.reason) for row in rows if row.features is None}
+        known = _trained_on(opened, trained)
+        rows, features = compute_all(files, views, backbone, "evaluating", progress=progress)
+    readable = np.array([bool(row.features) for row in rows])
+    unreadable = {files[row.position].origin: str(row.reason) for row in rows if not row.features}
     if not readable.any():
         path, reason = next(iter(unreadable.items()))
         raise CatsDogsError(
@@ -108,16 +107,16 @@ def evaluate(
         scores=score_with_intervals(labels, probabilities),
         classes=(first, second),
         images=len(labels),
-        seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features is not None),
+        seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features),
         unlabelled=unlabelled,
         skipped=source.skipped,
         unreadable=unreadable,
     )
 
 
-def _trained_on(artifacts: ArtifactsPath, trained: head.Head) -> set[bytes] | None:
+def _trained_on(artifacts: Artifacts, trained: head.Head) -> set[bytes] | None:
     """Return the digests of the images that the head was trained on, where the cache still holds them and no others."""
-    if digests(artifacts).get("train") != trained.metadata["features"]["train"]:
+    if artifacts.cache.digests().get("train") != trained.metadata["features"]["train"]:
         return None
-    features = load_features(artifacts)
+    features = artifacts.cache.load()
     return {of_image.tobytes() for of_image in features.digests[features.labels >= 0]}

@@ -6,7 +6,6 @@ what it is tried on.
 
 import logging
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts, ArtifactsPath
+from ..artifacts import Artifacts
 from ..backbone.network import reference_features
 from ..errors import CatsDogsError
 from ..exporting.network import input_names, join
 from ..exporting.pictures import check_images
 from ..images.views import parse_views
 from ..inference.plan import load_head_backbone
-from ..locks import write_lock
+from ..locks import RESULTS
 from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import write_atomic
@@ -83,7 +82,7 @@ def export(
     format: str,
     *,
     out: str | Path | None = None,
-    artifacts: ArtifactsPath = "artifacts",
+    artifacts: str | Path = "artifacts",
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> Export:
@@ -111,8 +110,14 @@ def export(
         There is no head, it belongs to other weights, a package is missing, or what was made computes something else
         than we do: then nothing is written.
     """
+    with Artifacts.open(artifacts, *([RESULTS] if out is None else [])) as opened:
+        return _write_export(opened, format, out=out, weights=weights, progress=progress)
+
+
+def _write_export(
+    artifacts: Artifacts, format: str, *, out: str | Path | None, weights: str | None, progress: Progress | None
+) -> Export:
     start, report = time.perf_counter(), progress or (lambda step, done, total: None)
-    artifacts = Artifacts.at(artifacts)
     path, writer = _output_path(format, out, artifacts), _load_writer(format)
     trained = head.load(artifacts)
     first, second = trained.metadata["classes"]
@@ -137,8 +142,7 @@ def export(
             f"what {path} would hold gives probabilities up to {max_difference:.1e} from ours, more than {TOLERANCE:g}",
             "Nothing was written. Please report it, with the versions of what is installed (pip list)",
         )
-    with write_lock(artifacts) if out is None else nullcontext():
-        write_atomic(path, content)
+    write_atomic(path, content)
     _log.info("%s, %d bytes, %.1e from our own probabilities", path, len(content), max_difference)
     return Export(
         path=path,

@@ -1,27 +1,22 @@
 """Compute the features of all images that are not cached yet."""
 
-import gc
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache as once
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..artifacts import Artifacts, ArtifactsPath
+from ..artifacts import Artifacts
 from ..backbone import Backbone, choose_weights
-from ..cache import CacheWriter, DamagedError, count_duplicates, load_duplicates, read_manifest, write_network
+from ..cache import CacheWriter, DamagedError, count_duplicates, load_duplicates, write_network
 from ..errors import CatsDogsError
-from ..images.views import View
 from ..inference.batches import Row, compute_rows
-from ..inference.plan import ComputeOptions, provenance_of, resolve
+from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.timing import StageTimer
-from ..locks import write_lock
+from ..locks import FEATURES
 from ..progress import Progress
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
@@ -87,7 +82,7 @@ class Extraction(Result):
 def extract(
     data: str | Path,
     *,
-    artifacts: ArtifactsPath = "artifacts",
+    artifacts: str | Path = "artifacts",
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
@@ -129,120 +124,95 @@ def extract(
         The data, the weights or the engine cannot be used, rows would be dropped and `prune` is not set, there is not
         room enough for the features, or, where `fail_fast` is set, an image cannot be read. What is done stays.
     """
-    start = time.perf_counter()
-    artifacts = Artifacts.at(artifacts)
-    requested_classes = None if classes is None else parse_classes(classes)
-    resolved_weights = choose_weights(weights, artifacts)
-    manifest = read_manifest(artifacts.features)
-    planned = resolve(artifacts.features, manifest, weights=resolved_weights, compute=compute)
-    by_name = {view.name: view for view in planned.views}
-    default_classes = manifest.classes if manifest and manifest.has_labels else None
-    files: list[ImageFile] = []
-    # Where nothing is known yet, it is needed in any case: it loads while the source is listed, if it needs no images.
-    at_once = planned.known is None and not planned.needs_images and Path(data).expanduser().exists()
-    with (
-        _in_background(lambda: planned.load(files, progress=progress), at_once=at_once) as backbone,
-        Source(data, classes=requested_classes, default_classes=default_classes) as source,
-    ):
-        wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
-        places = [(split, row) for split, (ids, _) in wanted.items() for row in range(len(ids))]
-        files += [file for images in source.splits.values() for file in images.files]
-        opened: Future[CacheWriter] = Future()
-        timer = StageTimer()
-
-        def missing_views(position: int, digest: NDArray[np.uint8]) -> Sequence[View]:
-            # Where there is no cache, decoding need not wait for it to be opened.
-            missing = opened.result().missing_views(*places[position], digest) if manifest else by_name
-            return [by_name[name] for name in missing]
-
-        with compute_rows(files, backbone, planned.views, missing_views, timer=timer) as rows, _cancel_on_exit(opened):
-            provenance = planned.known or provenance_of(resolved_weights, backbone())
-            with (
-                write_lock(artifacts),
-                CacheWriter(
-                    artifacts.features, provenance, tuple(by_name), wanted, prune=prune, classes=source.classes
-                ) as cache,
-            ):
-                opened.set_result(cache)
-                if planned.known is None and (new := backbone().network):
-                    write_network(artifacts.features, new)
-                record(
-                    artifacts.source,
-                    **dict.fromkeys(wanted, str(source.path.resolve())),
-                    weights=resolved_weights.spec,
-                )
-                if fail_fast:
-                    rows = _raise_on_unreadable(rows, cache, places, files)
-                stored = _fill(cache, places, rows, timer, progress)
-                if provenance.network and (stored or not cache.int8_similarity):
-                    cache.int8_similarity = backbone().int8_similarity
-        done = Extraction(
-            images={split: len(ids) for split, (ids, _) in wanted.items()},
-            unreadable=cache.unreadable,
-            computed=len(stored),
-            skipped=source.skipped,
-            duplicates={},
-            classes=source.classes,
-            backbone=provenance.weights_name,
-            engine=provenance.engine,
-            precision=provenance.precision,
-            batch_reduced=bool(stored) and backbone().batch_reduced,
-            seconds=0.0,
-            rate=_rate(stored, backbone().batch * backbone().streams) if stored else None,
-            stages=timer.seconds,
-            int8_similarity=cache.int8_similarity,
+    with Artifacts.open(artifacts, FEATURES) as opened:
+        return extract_features(
+            opened,
+            data,
+            weights=weights,
+            compute=compute,
+            classes=classes,
+            prune=prune,
+            fail_fast=fail_fast,
+            progress=progress,
         )
-        device = backbone().device if stored else ""
-    duplicates = _find_duplicates(artifacts, progress)
-    done = replace(done, duplicates=duplicates, seconds=time.perf_counter() - start)
-    if done.computed:
-        with write_lock(artifacts):
-            record_timing(artifacts, "extract", **_timing(done), device=device)
-    _log.info("%d of %d images computed in %.1f s", done.computed, sum(done.images.values()), done.seconds)
+
+
+def extract_features(
+    artifacts: Artifacts,
+    data: str | Path,
+    *,
+    weights: str | None = None,
+    compute: ComputeOptions = ComputeOptions(),
+    classes: str | Sequence[str] | None = None,
+    prune: bool = False,
+    fail_fast: bool = False,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Do what `extract` does, in artifacts that are open and whose features are locked."""
+    start, timer = time.perf_counter(), StageTimer()
+    chosen, manifest = choose_weights(weights, artifacts.source), artifacts.cache.manifest
+    plan = resolve(artifacts.cache.folder, manifest, weights=chosen, compute=compute)
+    with (
+        _start_loading(plan, data, progress) as loading,
+        Source(
+            data,
+            classes=None if classes is None else parse_classes(classes),
+            default_classes=manifest.classes if manifest and manifest.has_labels else None,
+        ) as source,
+    ):
+        files = [file for images in source.splits.values() for file in images.files]
+        backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
+        provenance = plan.provenance or provenance_of(chosen, backbone())
+        wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
+        views = tuple(view.name for view in plan.views)
+        with CacheWriter(
+            artifacts.cache.folder, provenance, views, wanted, prune=prune, classes=source.classes
+        ) as writer:
+            if plan.provenance is None and (network := backbone().network):
+                write_network(artifacts.cache.folder, network)
+            record(artifacts.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
+            with compute_rows(files, plan.views, backbone, known=writer.known(), timer=timer) as rows:
+                stored = _store(rows, writer, files, fail_fast=fail_fast, timer=timer, progress=progress)
+            if provenance.network and (stored or not writer.int8_similarity):
+                writer.int8_similarity = backbone().int8_similarity
+    artifacts.cache.reload()
+    used = backbone() if stored else None
+    done = Extraction(
+        images={split: len(ids) for split, (ids, _) in wanted.items()},
+        unreadable=writer.unreadable,
+        computed=len(stored),
+        skipped=source.skipped,
+        duplicates=_find_duplicates(artifacts, progress),
+        classes=source.classes,
+        backbone=provenance.weights_name,
+        engine=provenance.engine,
+        precision=provenance.precision,
+        batch_reduced=used is not None and used.batch_reduced,
+        seconds=time.perf_counter() - start,
+        rate=_rate(stored, used.batch * used.streams) if used else None,
+        stages=timer.seconds,
+        int8_similarity=writer.int8_similarity,
+    )
+    if used:
+        record_timing(artifacts.timings, "extract", **_timing(done), device=used.device)
+    _log.info("%d of %d images computed in %.1f s", done.computed, len(files), done.seconds)
     return done
 
 
 @contextmanager
-def _in_background(load_backbone: Callable[[], Backbone], *, at_once: bool) -> Iterator[Callable[[], Backbone]]:
-    """Give a callable that returns the backbone, and loads it in a thread of its own: at once, or when first asked.
-
-    At the end it is let go of: what comes then needs the memory.
-    """
+def _start_loading(plan: Plan, data: str | Path, progress: Progress | None) -> Iterator[Future[Backbone] | None]:
+    """Begin to load the backbone in a thread of its own, where it is needed whatever the images are."""
     with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
-        loading = once(lambda: thread.submit(load_backbone))
-        if at_once:
-            loading()
-        yield lambda: loading().result()
-        loading.cache_clear()
-    gc.collect()  # Keras' models are circles
+        needed = plan.provenance is None and not plan.needs_images and Path(data).expanduser().exists()
+        yield thread.submit(plan.load, progress=progress) if needed else None
 
 
-@contextmanager
-def _cancel_on_exit(opened: Future[CacheWriter]) -> Iterator[None]:
-    """Let nobody wait for a cache that could not be opened."""
-    try:
-        yield
-    finally:
-        opened.cancel()
-
-
-def _raise_on_unreadable(
-    rows: Iterator[Row], cache: CacheWriter, places: Sequence[tuple[str, int]], files: Sequence[ImageFile]
-) -> Iterator[Row]:
-    """Pass rows on up to the first image that cannot be read, known already or not."""
-    for row in rows:
-        if row.features is None and (reason := row.reason or cache.reason(*places[row.position])):
-            raise CatsDogsError(
-                f"{files[row.position].origin} is unreadable: {reason}",
-                "Mend it, take it away, or leave out --fail-fast; what is done is kept",
-            )
-        yield row
-
-
-def _fill(
-    cache: CacheWriter,
-    places: Sequence[tuple[str, int]],
-    rows: Iterator[Row],
+def _store(
+    rows: Iterable[Row],
+    writer: CacheWriter,
+    files: Sequence[ImageFile],
+    *,
+    fail_fast: bool,
     timer: StageTimer,
     progress: Progress | None,
 ) -> list[float]:
@@ -250,23 +220,28 @@ def _fill(
     stored: list[float] = []
     synced = time.perf_counter()
     for done, row in enumerate(rows, 1):
+        if fail_fast and not row.features and (reason := row.reason or writer.reason(row.position)):
+            raise CatsDogsError(
+                f"{files[row.position].origin} is unreadable: {reason}",
+                "Mend it, take it away, or leave out --fail-fast; what is done is kept",
+            )
         with timer.time("write"):
             if row.reason is not None:
-                cache.put_unreadable(*places[row.position], row.digest, row.reason)
-            elif row.features is not None:
-                cache.put(*places[row.position], row.digest, row.features)
+                writer.put_unreadable(row.position, row.digest, row.reason)
+            elif row.features:
+                writer.put(row.position, row.digest, {view.name: of_view for view, of_view in row.features.items()})
                 stored.append(time.perf_counter())
             if time.perf_counter() - synced > _SYNC_SECONDS:
-                cache.sync()
+                writer.sync()
                 synced = time.perf_counter()
         if progress:
-            progress("computing features", done, len(places))
+            progress("computing features", done, len(files))
     return stored
 
 
-def _find_duplicates(artifacts: ArtifactsPath, progress: Progress | None) -> dict[str, int]:
+def _find_duplicates(artifacts: Artifacts, progress: Progress | None) -> dict[str, int]:
     try:
-        return count_duplicates(load_duplicates(artifacts, progress=progress))
+        return count_duplicates(load_duplicates(artifacts.cache, progress=progress))
     except DamagedError as error:
         # It is of the split that this run has not filled, and no reason to end it: who mends that looks for them.
         _log.info("duplicates are not looked for yet: %s", error)

@@ -6,16 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import head
-from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import (
-    Manifest,
-    count_duplicates,
-    describe_array,
-    differences,
-    labelled_splits,
-    read_duplicates,
-    read_manifest,
-)
+from ..artifacts import Artifacts
+from ..cache import Manifest, count_duplicates, describe_array, differences, read_duplicates
 from ..errors import CatsDogsError
 from ..head.staleness import head_staleness, submission_staleness
 from ..images.codecs import PIXELS
@@ -81,7 +73,7 @@ class Info(Result):
     stale: tuple[Stale, ...]
 
 
-def info(artifacts: ArtifactsPath = "artifacts") -> Info:
+def info(artifacts: str | Path = "artifacts") -> Info:
     """Return what the artifacts are, what made them, and what is stale.
 
     Parameters
@@ -98,14 +90,17 @@ def info(artifacts: ArtifactsPath = "artifacts") -> Info:
     CatsDogsError
         There is nothing, or what is there is damaged.
     """
-    artifacts = Artifacts.at(artifacts)
-    manifest = read_manifest(artifacts.features)
+    return _describe(Artifacts(artifacts))
+
+
+def _describe(artifacts: Artifacts) -> Info:
+    manifest = artifacts.cache.manifest
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
     stale = head_staleness(artifacts) if artifacts.head_metadata.exists() else None
     trained = _load_head(artifacts)
     made = trained.metadata | {"stale": stale} if trained else {"stale": stale} if stale else {}
-    duplicates = read_duplicates(artifacts)
+    duplicates = read_duplicates(artifacts.cache)
     files = sorted(path for path in artifacts.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     names = {str(path.relative_to(artifacts.root)): path for path in files}
     arrays = {name: described for name, path in names.items() if (described := describe_array(path))}
@@ -143,14 +138,14 @@ def _find_stale(
         why = why or "it is of those features"
     else:
         for split, entry in manifest.splits.items():
-            if not entry["complete"]:
+            if not entry.complete:
                 again = _command(artifacts, "extract", data[split])
                 yield Stale(f"features/{split}", "not all of its images are computed", again)
     if "train" not in manifest.splits:
         return
     if why or trained is None:
         yield Stale(artifacts.head_metadata.name, why or "there is none yet", _command(artifacts, "train"))
-    if labelled_splits(artifacts).get("test") is False:
+    if artifacts.cache.labelled("test") is False:
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
         invalid = "it is of a head that is not valid" if why or trained is None else None

@@ -13,7 +13,7 @@ from natsort import natsort_keygen
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts, ArtifactsPath
+from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.views import parse_views
@@ -69,7 +69,7 @@ class Prediction(Result):
 def predict(
     images: ImageInput | Iterable[ImageInput],
     *,
-    artifacts: ArtifactsPath = "artifacts",
+    artifacts: str | Path = "artifacts",
     weights: str | None = None,
     previews: int = 0,
     progress: Progress | None = None,
@@ -99,20 +99,20 @@ def predict(
     CatsDogsError
         There is no head, it belongs to other weights, or a folder or a zip holds no image.
     """
-    artifacts = Artifacts.at(artifacts)
-    trained = head.load(artifacts)
-    backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
+    opened = Artifacts(artifacts)
+    trained = head.load(opened)
+    backbone = load_head_backbone(trained, opened, weights, progress=progress)
     views = parse_views(trained.metadata["views"])
     inputs = [images] if isinstance(images, str | Path | BufferedIOBase) else images
     with ExitStack() as open_zips:
         broken: dict[str, str] = {}
         files = [file for item in inputs for file in _list_images(item, open_zips, broken)]
-        rows, features = compute_all(files, backbone, views, "predicting", progress=progress)
+        rows, features = compute_all(files, views, backbone, "predicting", progress=progress)
         small = [_preview(file) if len(files) <= previews else None for file in files]
     classes, probabilities = trained.metadata["classes"], trained.scorer.probabilities(features).tolist()
     predictions = [
         Prediction(file.origin, None, None, row.reason)
-        if row.features is None
+        if not row.features
         else Prediction(file.origin, classes[int(probability > 0.5)], probability, preview=preview)
         for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
     ]

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..artifacts import Artifacts
 from ..cache import digest
 from ..errors import CatsDogsError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
@@ -27,7 +26,7 @@ from ..images import png
 from ..images.codecs import PIXELS
 from ..images.decoding import SIZE, UnreadableImageError, decode
 from ..images.memory import reserve_memory
-from ..locks import write_lock
+from ..locks import RESULTS, write_lock
 from ..progress import Progress
 from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason
 from ..sources.classes import Classes, parse_classes
@@ -143,7 +142,7 @@ def prepare(
             _in_threads(_with_digest, originals, "reading pictures", progress), source.classes, seed
         )
         facts = drawn | {"classes": list(source.classes), "data": _images_digest(pictures)}
-        with write_lock(Artifacts(folder), alternative="another OUT"):
+        with write_lock(folder, RESULTS, alternative="another OUT"):
             if not _read_split(folder, facts):
                 write_atomic(folder / SPLIT_FILE, to_json(facts))
             for parents in itertools.product((TRAINING, TESTING), source.classes):

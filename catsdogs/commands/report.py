@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifacts import Artifacts, ArtifactsPath
-from ..locks import write_lock
+from ..artifacts import Artifacts
+from ..locks import RESULTS
 from ..progress import Progress
 from ..reporting.findings import gather
 from ..reporting.galleries import choose_galleries, choose_pairs
@@ -58,7 +58,7 @@ class Report(Result):
     seconds: float
 
 
-def report(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None = None) -> Report:
+def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Report:
     """Write report.html: figures, plots and the pictures that are worth a look, in one file that needs nothing else.
 
     The training images are shown by their out-of-fold predictions, those of the test split by the head's; all of
@@ -81,8 +81,12 @@ def report(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None 
         There is no head, it is not of the features as they are now, something is damaged, or another process is
         writing there. The report that was there stays.
     """
+    with Artifacts.open(artifacts, RESULTS) as opened:
+        return _write_report(opened, progress)
+
+
+def _write_report(artifacts: Artifacts, progress: Progress | None) -> Report:
     start = time.perf_counter()
-    artifacts = Artifacts.at(artifacts)
     if progress:
         progress("reading the artifacts", 0, 0)
     findings = gather(artifacts)
@@ -94,8 +98,7 @@ def report(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None 
     if progress:
         progress("drawing plots", 0, 0)
     page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
-    with write_lock(artifacts):
-        write_atomic(artifacts.report, page)
+    write_atomic(artifacts.report, page)
     seconds = time.perf_counter() - start
     _log.info("%s, %d bytes in %.1f s", artifacts.report, len(page), seconds)
     there = len(thumbnails.pictures) - thumbnails.missing

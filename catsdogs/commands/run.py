@@ -1,21 +1,22 @@
 """Extract, train and submit in one call, whatever of these is not done yet."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import labelled_splits
+from ..artifacts import Artifacts
 from ..head import TRAIN_HINT
 from ..head.staleness import head_staleness
 from ..inference.plan import ComputeOptions
+from ..locks import BOTH
 from ..progress import Progress
 from ..storage import read_json
-from .extract import Extraction, extract
+from .extract import Extraction, extract_features
 from .result import Result
-from .submit import Submission, check_clip, submit
-from .train import train
+from .submit import Submission, check_clip, write_submission
+from .train import train_head
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Run(Result):
 def run(
     data: str | Path,
     *,
-    artifacts: ArtifactsPath = "artifacts",
+    artifacts: str | Path = "artifacts",
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
@@ -74,25 +75,31 @@ def run(
         As the three steps do. What the steps before have done stays.
     """
     check_clip(clip)
-    extraction = extract(
-        data,
-        artifacts=artifacts,
-        weights=weights,
-        compute=compute,
-        classes=classes,
-        prune=prune,
-        fail_fast=fail_fast,
-        progress=progress,
-    )
-    artifacts = Artifacts.at(artifacts)
-    labelled = labelled_splits(artifacts)
-    if "train" not in labelled:
+    with Artifacts.open(artifacts, *BOTH) as opened:
+        extraction = extract_features(
+            opened,
+            data,
+            weights=weights,
+            compute=compute,
+            classes=classes,
+            prune=prune,
+            fail_fast=fail_fast,
+            progress=progress,
+        )
+        return train_and_submit(opened, extraction, clip=clip, progress=progress)
+
+
+def train_and_submit(
+    artifacts: Artifacts, extraction: Extraction, *, clip: float | None = None, progress: Progress | None = None
+) -> Run:
+    """Do what is left to do where the features are there, in artifacts that are open and locked."""
+    gc.collect()  # of the backbone, as Keras' models are circles: training needs the memory
+    if artifacts.cache.labelled("train") is None:
         return Run(extraction, trained=False, metrics={}, submission=None)
     stale = head_staleness(artifacts) is not None
-    metrics = train(artifacts, progress=progress).metrics if stale else read_json(artifacts.metrics, TRAIN_HINT)
     return Run(
         extraction=extraction,
         trained=stale,
-        metrics=metrics,
-        submission=submit(artifacts, clip=clip) if labelled.get("test") is False else None,
+        metrics=train_head(artifacts, progress=progress).metrics if stale else read_json(artifacts.metrics, TRAIN_HINT),
+        submission=write_submission(artifacts, clip=clip) if artifacts.cache.labelled("test") is False else None,
     )

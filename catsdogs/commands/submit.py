@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from .. import head
-from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import digests, labelled_splits, load_features
+from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..head.staleness import inputs_digest
-from ..locks import write_lock
+from ..locks import RESULTS
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, write_atomic
 from .result import Result
@@ -60,7 +59,7 @@ def check_clip(clip: float | None) -> None:
         raise CatsDogsError(f"the clip is {clip}", "It must be at least 0 and less than 0.5, such as 0.005")
 
 
-def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None) -> Submission:
+def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) -> Submission:
     """Score the cached test features, and write submission.csv: ``id,label``, the probability of the second class.
 
     Parameters
@@ -79,15 +78,20 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
     CatsDogsError
         There is no head, or no test features, or they do not belong together, or `clip` is not in [0, 0.5).
     """
-    start = time.perf_counter()
     check_clip(clip)
-    artifacts = Artifacts.at(artifacts)
+    with Artifacts.open(artifacts, RESULTS) as opened:
+        return write_submission(opened, clip=clip)
+
+
+def write_submission(artifacts: Artifacts, *, clip: float | None) -> Submission:
+    """Do what `submit` does, in artifacts that are open and whose results are locked."""
+    start = time.perf_counter()
     trained = head.load(artifacts)
-    features = load_features(artifacts, "test")
+    features = artifacts.cache.load("test")
     head.check_compatible(
         trained, features.provenance, features.views, "Run catsdogs train: it trains on what is cached now"
     )
-    if labelled_splits(artifacts)["test"]:
+    if artifacts.cache.labelled("test"):
         raise CatsDogsError(
             "the test images are labelled",
             "A submission is for images without labels; see test in metrics.json",
@@ -99,19 +103,18 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
         features.readable, trained.scorer.probabilities(features.features), trained.metadata["positive_share"]
     )
     rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
-    with write_lock(artifacts):
-        content = to_csv(("id", "label"), rows)
-        write_atomic(artifacts.submission, content)
-        seconds = time.perf_counter() - start
-        facts = {"images": len(features.ids), "sha256": hashlib.sha256(content).hexdigest(), "clip": requested_clip}
-        record_timing(
-            artifacts,
-            "submit",
-            **facts,
-            inputs_digest=inputs_digest(trained, features.digest),
-            seconds=round(seconds, 3),
-        )
+    content = to_csv(("id", "label"), rows)
+    write_atomic(artifacts.submission, content)
+    record_timing(
+        artifacts.timings,
+        "submit",
+        images=len(features.ids),
+        sha256=hashlib.sha256(content).hexdigest(),
+        clip=requested_clip,
+        inputs_digest=inputs_digest(trained, features.digest),
+        seconds=round(time.perf_counter() - start, 3),
+    )
     _log.info("%d rows in %s", len(features.ids), artifacts.submission)
-    stale = digests(artifacts).get("train") not in (None, trained.metadata["features"]["train"])
+    stale = artifacts.cache.digests().get("train") not in (None, trained.metadata["features"]["train"])
     first, second = trained.metadata["classes"]
     return Submission(artifacts.submission, (first, second), len(features.ids), clip, features.unreadable, stale)

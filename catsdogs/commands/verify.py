@@ -1,13 +1,14 @@
 """Check every file of an artifacts folder against its checksum."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import load_features, read_duplicates, read_manifest, read_network
+from ..artifacts import Artifacts
+from ..cache import duplicates, read_duplicates, read_network
 from ..errors import CatsDogsError
 from ..head import TRAIN_HINT, load
 from ..head.staleness import head_staleness, submission_staleness
-from ..locks import require_unlocked
+from ..locks import BOTH, require_unlocked
 from ..storage import NOTE_HINT, read_json
 from .result import Result
 
@@ -34,7 +35,7 @@ class Verification(Result):
     problems: tuple[str, ...]
 
 
-def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
+def verify(artifacts: str | Path = "artifacts") -> Verification:
     """Hold every file against its checksum; nothing is written.
 
     Parameters
@@ -51,12 +52,16 @@ def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
     CatsDogsError
         There is nothing to verify, or another process is writing it.
     """
-    artifacts = Artifacts.at(artifacts)
-    require_unlocked(artifacts)
+    opened = Artifacts(artifacts)
+    require_unlocked(opened.root, *BOTH)
+    return _verify(opened)
+
+
+def _verify(artifacts: Artifacts) -> Verification:
     images: dict[str, int] = {}
     problems: list[CatsDogsError] = []
     try:
-        manifest = read_manifest(artifacts.features)
+        manifest = artifacts.cache.manifest
     except CatsDogsError as error:
         manifest = None
         problems.append(error)
@@ -65,12 +70,12 @@ def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
             raise CatsDogsError(f"there are no features in {artifacts.root}", "Run catsdogs extract DATA first")
     for split in manifest.splits if manifest else ():
         try:
-            images[split] = len(load_features(artifacts, split).ids)
+            images[split] = len(artifacts.cache.load(split).ids)
         except CatsDogsError as error:
             problems.append(error)
     if manifest and manifest.provenance.network:
         try:
-            read_network(artifacts.features, manifest.provenance.network)
+            read_network(artifacts.cache.folder, manifest.provenance.network)
         except CatsDogsError as error:
             problems.append(error)
     head = manifest is not None and (artifacts.head_metadata.exists() or artifacts.head.exists())
@@ -78,8 +83,13 @@ def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
     if head and (stale := head_staleness(artifacts)):
         problems.append(CatsDogsError(stale, TRAIN_HINT))
         head = False
-    if manifest and all(entry["complete"] for entry in manifest.splits.values()) and read_duplicates(artifacts) is None:
-        problems.append(CatsDogsError(f"{artifacts.duplicates} is missing, or not as it was written", TRAIN_HINT))
+    if (
+        manifest
+        and all(entry.complete for entry in manifest.splits.values())
+        and read_duplicates(artifacts.cache) is None
+    ):
+        path = artifacts.cache.folder / duplicates.ARRAY
+        problems.append(CatsDogsError(f"{path} is missing, or not as it was written", TRAIN_HINT))
     for note in (artifacts.source, artifacts.timings):
         try:
             read_json(note, NOTE_HINT)

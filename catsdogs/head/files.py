@@ -12,7 +12,7 @@ import numpy as np
 from ..artifacts import Artifacts
 from ..cache import Provenance
 from ..errors import CatsDogsError
-from ..locks import require_unlocked
+from ..locks import RESULTS, require_unlocked
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
 from .designs import Kernel, Scorer
 from .fitting import Fit
@@ -75,7 +75,7 @@ def load(artifacts: Artifacts) -> Head:
         raise CatsDogsError(f"{artifacts.head_metadata} is damaged: it does not match its own SHA-256", TRAIN_HINT)
     content = _read(artifacts.head)
     if _sha256(content) != metadata["files"][artifacts.head.name]:
-        require_unlocked(artifacts)
+        require_unlocked(artifacts.root, RESULTS)
         if read_json(artifacts.head_metadata, TRAIN_HINT).get("files") != metadata["files"]:
             return load(artifacts)  # another run has written it since head.json was read
         raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN_HINT)

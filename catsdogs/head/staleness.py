@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ..artifacts import Artifacts
-from ..cache import Features, Manifest, digests, labelled_splits, read_manifest
+from ..cache import Features, Manifest
 from ..errors import CatsDogsError
 from ..storage import NOTE_HINT, read_json
 from .files import Head, damaged_files, load
@@ -19,7 +19,8 @@ def head_staleness(artifacts: Artifacts) -> str | None:
     ----------
     artifacts : Artifacts
     """
-    manifest = read_manifest(artifacts.features)
+    cache = artifacts.cache
+    manifest = cache.manifest
     try:
         trained = load(artifacts)
     except CatsDogsError as error:
@@ -27,8 +28,7 @@ def head_staleness(artifacts: Artifacts) -> str | None:
     if damaged := damaged_files(artifacts, trained):
         return f"{damaged[0]} is missing, or was changed"
     if manifest:
-        labelled = labelled_splits(artifacts)
-        now = {split: digest for split, digest in digests(artifacts).items() if split == "train" or labelled[split]}
+        now = {split: digest for split, digest in cache.digests().items() if split == "train" or cache.labelled(split)}
         made_by = head_inputs(manifest, now)
         if all(trained.metadata[name] == value for name, value in made_by.items()):
             return None
@@ -51,7 +51,7 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
     if trained is None:
         return None
     made = read_json(artifacts.timings, NOTE_HINT)["submit"].get("inputs_digest")
-    now = inputs_digest(trained, digests(artifacts).get("test", ""))
+    now = inputs_digest(trained, artifacts.cache.digests().get("test", ""))
     return None if made == now else "it is of another head, or of other features"
 
 

@@ -1,32 +1,30 @@
-"""Compute feature rows from image files, in batches.
+"""Compute feature rows of decoded images, in batches.
 
-Threads read, digest and decode some way ahead, in the files' order. What the caller has already is passed by; the
-rest is gathered into batches, which other threads put through the backbone while the first go on decoding and the
-caller writes.
+What need not be computed is passed on; the rest is gathered into batches, which threads put through the backbone while
+others go on decoding and the caller writes.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
-from threading import Event
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES, Backbone
+from ..cache import KnownRows
 from ..images.views import View
 from ..progress import Progress
 from ..sources import ImageFile
-from .loading import PREFETCH, LoadedImage, chunk_positions, decoding_threads, load_image
+from .loading import LoadedImage, load_images
 from .timing import StageTimer
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What became of one file. Neither features nor reason: the caller had it already.
+    """What became of one file. Neither features nor reason: its row is known already.
 
     Parameters
     ----------
@@ -34,73 +32,56 @@ class Row:
         Of the file among those given.
     digest : ndarray of shape (16,), uint8
         Of the file's bytes; zeros where it could not be read.
-    features : ndarray of shape (views, 2048), float32, or None
-        One row for each view that was missing.
+    features : dict of View to ndarray of shape (2048,), float32
+        Of the views that were missing.
     reason : str or None
         Why there are no features.
     """
 
     position: int
     digest: NDArray[np.uint8]
-    features: NDArray[np.float32] | None = None
+    features: dict[View, NDArray[np.float32]] = field(default_factory=dict)
     reason: str | None = None
 
 
 @contextmanager
 def compute_rows(
     files: Sequence[ImageFile],
-    backbone: Callable[[], Backbone],
     views: Sequence[View],
-    missing_views: Callable[[int, NDArray[np.uint8]], Sequence[View]],
+    backbone: Callable[[], Backbone],
     *,
+    known: KnownRows | None = None,
     timer: StageTimer,
 ) -> Iterator[Iterator[Row]]:
-    """Start reading and decoding; give an iterator of a row for each file, those that are computed in batches.
+    """Start to read and decode; give an iterator of a row for each file, those that are computed in batches.
+
+    At the end no thread of it is left, whatever ended it.
 
     Parameters
     ----------
-    files : sequence of ImageFile
+    files, views, known
+        As for `load_images`.
     backbone : callable
         Returns the backbone; called when the first image is there to be computed, and not if there is none.
-    views : sequence of View
-        All that there are.
-    missing_views : callable
-        Says of a position and a digest which of them are to be computed; called from several threads.
     timer : StageTimer
         Told how long reading, decoding and computing took.
 
     Raises
     ------
     CatsDogsError
-        From the iterator: the machine fails, its disk, its memory or a connection, rather than one image. What else
-        there is to read would fare no better, and good rows are not to be taken for bad ones.
+        From the iterator, as for `load_images`.
     """
-    closing = Event()
-
-    def load(positions: Sequence[int]) -> list[LoadedImage]:
-        return [load_image(files, missing_views, timer, position) for position in positions if not closing.is_set()]
-
-    count = decoding_threads()
-    threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
-    chunks = iter(chunk_positions(len(files), count, views))
-    ahead = deque(threads.submit(load, positions) for positions in islice(chunks, PREFETCH * count))
-
-    def loaded_in_order() -> Iterator[LoadedImage]:
-        while ahead:
-            yield from ahead.popleft().result()
-            ahead.extend(threads.submit(load, positions) for positions in islice(chunks, 1))
-
-    try:
-        yield _computed(loaded_in_order(), backbone, timer)
-    finally:
-        closing.set()
-        threads.shutdown(cancel_futures=True)
+    with (
+        load_images(files, views, known=known, timer=timer) as images,
+        closing(_compute_batches(images, backbone, timer)) as rows,
+    ):
+        yield rows
 
 
 def compute_all(
     files: Sequence[ImageFile],
-    backbone: Callable[[], Backbone],
     views: Sequence[View],
+    backbone: Callable[[], Backbone],
     step: str,
     *,
     progress: Progress | None = None,
@@ -109,9 +90,8 @@ def compute_all(
 
     Parameters
     ----------
-    files, backbone
+    files, views, backbone
         As for `compute_rows`.
-    views : sequence of View
     step : str
         What `progress` is told.
     progress : callable, optional
@@ -121,7 +101,7 @@ def compute_all(
     rows : list of Row
         In the order of the files.
     features : ndarray of shape (n, views * 2048), float32
-        Theirs; NaN where a row has none.
+        Theirs, the views side by side; NaN where a row has none.
 
     Raises
     ------
@@ -129,54 +109,53 @@ def compute_all(
         As for `compute_rows`.
     """
     rows: list[Row] = []
-    with compute_rows(files, backbone, views, lambda position, digest: views, timer=StageTimer()) as computed:
+    features = np.full((len(files), len(views), N_FEATURES), np.nan, np.float32)
+    with compute_rows(files, views, backbone, timer=StageTimer()) as computed:
         for row in computed:
             rows.append(row)
+            for place, view in enumerate(views):
+                if row.features:
+                    features[row.position, place] = row.features[view]
             if progress:
                 progress(step, len(rows), len(files))
     rows.sort(key=lambda row: row.position)
-    nothing = np.full((len(views), N_FEATURES), np.nan, np.float32)
-    features = [nothing if row.features is None else row.features for row in rows]
-    return rows, np.reshape(np.array(features, np.float32), (len(rows), len(views) * N_FEATURES))
+    return rows, features.reshape(len(files), len(views) * N_FEATURES)
 
 
-def _computed(loaded: Iterator[LoadedImage], backbone: Callable[[], Backbone], timer: StageTimer) -> Iterator[Row]:
+def _compute_batches(
+    images: Iterable[LoadedImage], backbone: Callable[[], Backbone], timer: StageTimer
+) -> Generator[Row]:
     """Gather batches, and keep as many of them computing as the backbone takes, and one more ready."""
     batch: list[LoadedImage] = []
     computing: deque[Future[list[Row]]] = deque()
     threads: ThreadPoolExecutor | None = None
-    try:
-        for image in loaded:
+    with ExitStack() as stack:
+        for image in images:
             if not image.pixels:
                 yield Row(image.position, image.digest, reason=image.reason)
                 continue
             if threads is None:
                 threads = ThreadPoolExecutor(backbone().streams, thread_name_prefix="compute")
+                stack.callback(threads.shutdown, cancel_futures=True)
             batch.append(image)
             if len(batch) == backbone().batch:
                 computing.append(threads.submit(_compute, batch, backbone(), timer))
                 batch = []
             if len(computing) > backbone().streams:
                 yield from computing.popleft().result()
-        if threads is not None and batch:
+        if threads and batch:
             computing.append(threads.submit(_compute, batch, backbone(), timer))
         while computing:
             yield from computing.popleft().result()
-    finally:
-        if threads is not None:
-            threads.shutdown(cancel_futures=True)
 
 
 def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[Row]:
     """Compute each view of those images of a batch that lack it."""
+    rows = [Row(image.position, image.digest) for image in batch]
     with timer.time("compute"):
-        features: list[dict[View, NDArray[np.float32]]] = [{} for _ in batch]
         for view in {view for image in batch for view in image.pixels}:
-            missing = [place for place, image in enumerate(batch) if view in image.pixels]
-            computed = backbone.features(np.stack([batch[place].pixels[view] for place in missing]))
-            for place, of_view in zip(missing, computed, strict=True):
-                features[place][view] = of_view
-    return [
-        Row(image.position, image.digest, np.stack([of_views[view] for view in image.pixels]))
-        for image, of_views in zip(batch, features, strict=True)
-    ]
+            missing = [(row, image) for row, image in zip(rows, batch, strict=True) if view in image.pixels]
+            computed = backbone.features(np.stack([image.pixels[view] for _, image in missing]))
+            for (row, _), features in zip(missing, computed, strict=True):
+                row.features[view] = features
+    return rows

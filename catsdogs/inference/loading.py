@@ -1,13 +1,17 @@
-"""Read, digest and decode image files."""
+"""Read, digest and decode image files, in threads that keep some way ahead."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache import digest
+from ..cache import KnownRows, digest
 from ..images.decoding import UnreadableImageError, decode_resized
 from ..images.memory import reserve_memory
 from ..images.views import View, sizes_of
@@ -53,13 +57,53 @@ def decoding_threads() -> int:
     return min(int(cpu_count()), THREADS)
 
 
+@contextmanager
+def load_images(
+    files: Sequence[ImageFile], views: Sequence[View], *, known: KnownRows | None = None, timer: StageTimer
+) -> Iterator[Iterator[LoadedImage]]:
+    """Start to read and decode some way ahead; give an iterator of an image for each file, in the files' order.
+
+    Parameters
+    ----------
+    files : sequence of ImageFile
+    views : sequence of View
+    known : KnownRows, optional
+        Rows that are there already, by the files' positions: what is known of the same bytes is not decoded again.
+    timer : StageTimer
+        Told how long reading and decoding took.
+
+    Raises
+    ------
+    CatsDogsError
+        From the iterator: the machine fails, its disk, its memory or a connection, rather than one image. What else
+        there is to read would fare no better, and good rows are not to be taken for bad ones.
+    """
+    closing = Event()
+
+    def load(positions: Sequence[int]) -> list[LoadedImage]:
+        return [load_image(files, position, views, known, timer) for position in positions if not closing.is_set()]
+
+    count = decoding_threads()
+    threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
+    chunks = iter(chunk_positions(len(files), count, views))
+    ahead = deque(threads.submit(load, positions) for positions in islice(chunks, PREFETCH * count))
+
+    def loaded_in_order() -> Iterator[LoadedImage]:
+        while ahead:
+            yield from ahead.popleft().result()
+            ahead.extend(threads.submit(load, positions) for positions in islice(chunks, 1))
+
+    try:
+        yield loaded_in_order()
+    finally:
+        closing.set()
+        threads.shutdown(cancel_futures=True)
+
+
 def load_image(
-    files: Sequence[ImageFile],
-    missing_views: Callable[[int, NDArray[np.uint8]], Sequence[View]],
-    timer: StageTimer,
-    position: int,
+    files: Sequence[ImageFile], position: int, views: Sequence[View], known: KnownRows | None, timer: StageTimer
 ) -> LoadedImage:
-    """Read and digest a file, and decode it once for all the views that it lacks."""
+    """Read and digest a file, and decode it once for all the views that are not known."""
     with reserve_memory(files[position].size()) as reserved:
         try:
             with timer.time("read"):
@@ -67,7 +111,9 @@ def load_image(
                 identity = digest(data)
         except OSError as error:
             return LoadedImage(position, np.zeros(16, np.uint8), {}, unreadable_reason(error))
-        views = missing_views(position, identity)
+        if known:
+            missing = known.missing_views(position, identity)
+            views = [view for view in views if view.name in missing]
         if not views:
             return LoadedImage(position, identity, {})
         try:
@@ -91,7 +137,7 @@ def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: in
     """
     views = [View(size) for size in sizes]
     drawn = np.random.default_rng(0).permutation(len(files)).tolist()
-    loaded = (load_image(files, lambda position, digest: views, StageTimer(), position) for position in drawn)
+    loaded = (load_image(files, position, views, None, StageTimer()) for position in drawn)
     found = list(islice((image.pixels for image in loaded if image.pixels), count))
     return {
         view.size: np.array([pixels[view] for pixels in found], np.uint8).reshape(-1, view.size, view.size, 3)

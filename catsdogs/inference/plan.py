@@ -49,8 +49,8 @@ class Plan:
     views : tuple of View
     engine, precision : str
         By name, or "auto".
-    known : Provenance or None
-        What made the cache that is there, where the run goes on with it.
+    provenance : Provenance or None
+        What made the cache that is there, where the run goes on with it; None where only the loaded backbone tells.
     network : Quantized or None
         The quantized network that computed it.
     """
@@ -60,7 +60,7 @@ class Plan:
     views: tuple[View, ...]
     engine: str
     precision: str
-    known: Provenance | None
+    provenance: Provenance | None
     network: Quantized | None
 
     @property
@@ -68,13 +68,13 @@ class Plan:
         """Whether the backbone cannot be loaded before the images are listed."""
         return self.precision == INT8
 
-    def load(self, files: Sequence[ImageFile], *, progress: Progress | None = None) -> Backbone:
+    def load(self, files: Sequence[ImageFile] = (), *, progress: Progress | None = None) -> Backbone:
         """Load the backbone.
 
         Parameters
         ----------
         files : sequence of ImageFile
-            What it will compute; looked at only where it `needs_images`.
+            What it will compute; read only where it `needs_images`.
         progress : callable, optional
             Told what the wait is for.
 
@@ -88,7 +88,7 @@ class Plan:
             loaded = load_int8(self.weights, sizes, files, engine=self.engine, network=self.network, progress=progress)
         else:
             loaded = load(self.weights, sizes, engine=self.engine, precision=self.precision, progress=progress)
-        if self.known and loaded.sha256 != self.known.sha256:
+        if self.provenance and loaded.sha256 != self.provenance.sha256:
             raise CatsDogsError(
                 f"{self.weights.name} is not the network any more that {self.folder} was made with",
                 "Give --artifacts DIR for a cache of its own",
@@ -147,7 +147,7 @@ def load_head_backbone(
     CatsDogsError
         At once where the head is not of images as they are read here, at the call where the weights are not its own.
     """
-    chosen = choose_weights(weights, artifacts)
+    chosen = choose_weights(weights, artifacts.source)
     if (pixels := trained.metadata["pixels"]) == UNKNOWN:
         raise CatsDogsError(
             f"the head in {artifacts.root} was trained on features that were not computed from images here",
@@ -166,7 +166,7 @@ def load_head_backbone(
 
     @cache
     def backbone() -> Backbone:
-        network = read_network(artifacts.features, quantized) if quantized else None
+        network = read_network(artifacts.cache.folder, quantized) if quantized else None
         # By whatever engine there is: within the precision's tolerance they agree.
         loaded = load(chosen, sizes_of(views), precision=precision, network=network, progress=progress)
         head.check_compatible(

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import Manifest, load_features, read_duplicates, read_manifest
+from ..artifacts import Artifacts
+from ..cache import Manifest, read_duplicates
 from ..errors import CatsDogsError
 from ..head.staleness import head_staleness
-from ..locks import write_lock
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json
 
@@ -96,24 +95,17 @@ class Findings:
         return not self.source
 
 
-def gather(artifacts: ArtifactsPath) -> Findings:
+def gather(artifacts: Artifacts) -> Findings:
     """Read the artifacts, every file held against its checksum.
 
     Raises
     ------
     CatsDogsError
-        There are no features or no head, the head is not of the features as they are now, something is damaged,
-        or another process is writing there.
+        There are no features or no head, the head is not of the features as they are now, or something is damaged.
     """
-    artifacts = Artifacts.at(artifacts)
-    manifest = read_manifest(artifacts.features)
+    manifest = artifacts.cache.manifest
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
-    with write_lock(artifacts):  # or the head could be another one before its predictions are read
-        return _read(artifacts, manifest)
-
-
-def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
     trained = head.load(artifacts)
     if stale := head_staleness(artifacts):
         raise CatsDogsError(stale, head.TRAIN_HINT)
@@ -121,7 +113,7 @@ def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
     unreadable: dict[str, dict[str, str]] = {}
     digests: dict[Key, bytes] = {}
     for split in manifest.splits:
-        images = load_features(artifacts, split)
+        images = artifacts.cache.load(split)
         unreadable[split] = images.unreadable
         digests |= {(split, name): row.tobytes() for name, row in zip(images.ids.tolist(), images.digests, strict=True)}
         if split == "test" and images.readable.any():
@@ -133,7 +125,7 @@ def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
         train=_out_of_fold(artifacts.predictions),
         test=test,
         suspects=tuple(row["id"] for row in _rows(artifacts.suspects)),
-        pairs=read_duplicates(artifacts),
+        pairs=read_duplicates(artifacts.cache),
         unreadable=unreadable,
         digests=digests,
         manifest=manifest,

@@ -30,8 +30,7 @@ from support.program import IN_PROCESS, process
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
-from catsdogs.artifacts import Artifacts
-from catsdogs.locks import write_lock
+from catsdogs.locks import FEATURES, write_lock
 from catsdogs.storage import write_atomic
 
 CHANGED = IMAGES | {"train": {"cat.1": b"x", "cat.10": b"b", "dog.20": b"!y", "dog.3": b"c"}}
@@ -154,7 +153,7 @@ def test_a_fault_at_any_write_is_one_line_and_leaves_the_old_cache_or_the_new(sc
             with failing_at(number, error, for_good=for_good) as called:
                 raised = None
                 try:
-                    with write_lock(Artifacts(root)):
+                    with write_lock(root, FEATURES):
                         fill(root, images, prune=True)
                 except (CatsDogsError, MemoryError) as ended:
                     raised = ended
@@ -378,7 +377,7 @@ def test_a_disk_that_fills_up_is_one_line_and_with_room_the_run_goes_on(small_di
         shutil.rmtree(small_disk / "features", ignore_errors=True)
         raised = None
         try:
-            with write_lock(Artifacts(small_disk)), open_writer(small_disk) as writer:
+            with write_lock(small_disk, FEATURES), open_writer(small_disk) as writer:
                 with suppress(OSError), ballast.open("wb") as file:  # after room was looked for
                     file.write(bytes(max(0, shutil.disk_usage(small_disk).free - room)))
                 list(put_missing(writer))

@@ -4,7 +4,7 @@ import json
 import pytest
 from support.cache import fill, tree
 
-from catsdogs.cache import labelled_splits, load_features
+from catsdogs.cache import load_features, read_manifest
 from catsdogs.errors import CatsDogsError
 
 
@@ -44,7 +44,7 @@ def test_the_manifest_says_what_made_the_features_and_vouches_for_files(cache):
 def test_a_manifest_that_is_none_stops_reader_and_writer(cache, content):
     (cache / "features" / "manifest.json").write_bytes(content)
     before = tree(cache)
-    for attempt in (load_features, fill, labelled_splits):
+    for attempt in (load_features, fill, lambda root: read_manifest(root / "features")):
         with pytest.raises(CatsDogsError, match=r"manifest\.json is damaged.*catsdogs extract"):
             attempt(cache)
     assert tree(cache) == before

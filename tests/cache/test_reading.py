@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from support.cache import EVERY, IMAGES, PROVENANCE, TRAIN, VIEWS, features_of, fill, labels_of, tree
 
-from catsdogs.artifacts import Artifacts
-from catsdogs.cache import digest, labelled_splits, load_features, read_manifest, rows
+from catsdogs.cache import Cache, digest, load_features, read_manifest, rows
 from catsdogs.cache.manifest import to_bytes
 from catsdogs.errors import CatsDogsError
-from catsdogs.locks import write_lock
+from catsdogs.locks import FEATURES, write_lock
 
 GOLDEN = Path(__file__).parent / "golden_cache"
 TESTS = Path(__file__).parents[1]
@@ -45,7 +44,7 @@ def test_what_is_loaded_is_what_was_put(cache):
         expected = np.full(4096, np.nan) if content.startswith(b"!") else features_of(content).ravel()
         np.testing.assert_array_equal(found.features[row], expected)
     assert load_features(cache, "test").unreadable == {"dog.20": "odd, too"}
-    assert labelled_splits(cache) == {"train": True, "test": True}
+    assert [Cache(cache / "features").labelled(split) for split in ("train", "test", "other")] == [True, True, None]
 
 
 def test_the_digest_of_features_tells_any_that_a_head_would_notice(tmp_path):
@@ -78,19 +77,21 @@ def test_an_error_while_images_are_compared_leaves_the_cache_incomplete(cache):
         load_features(cache)
 
 
-def test_a_reader_does_not_carry_out_what_a_writer_is_carrying_out(cache, whole):
+def test_a_reader_leaves_to_a_writer_what_a_killed_one_has_not_carried_out(cache, whole):
     beside = cache / "features" / "train" / "labels.npy.new"
     (cache / "features" / "train" / "labels.npy").rename(beside)
     committed = replace(read_manifest(cache / "features"), renames=("train/labels.npy",))
     (cache / "features" / "manifest.json").write_bytes(to_bytes(committed))
-    held = write_lock(Artifacts(cache))
+    held = write_lock(cache, FEATURES)
     with ThreadPoolExecutor(1) as other:
         other.submit(held.__enter__).result()
         with pytest.raises(CatsDogsError, match="being written by another run"):
             load_features(cache)
-        assert beside.exists()
         other.submit(held.__exit__, None, None, None).result()
-    assert load_features(cache).labels.tolist() == [0, 0, 0, 1]
+    with pytest.raises(CatsDogsError, match=r"labels\.npy is missing or damaged\. Run catsdogs extract"):
+        load_features(cache)
+    assert beside.exists()
+    assert fill(cache) == []
     assert tree(cache) == whole
 
 

@@ -12,6 +12,7 @@ from support.cache import (
     IMAGES,
     PROVENANCE,
     TRAIN,
+    VIEWS,
     StopError,
     abandon,
     fill,
@@ -22,7 +23,7 @@ from support.cache import (
     tree,
 )
 
-from catsdogs.cache import CacheWriter, digest, labelled_splits, load_features
+from catsdogs.cache import Cache, CacheWriter, digest, load_features
 from catsdogs.errors import CatsDogsError
 
 GOLDEN = Path(__file__).parent / "golden_cache"
@@ -33,8 +34,8 @@ def test_the_same_rows_are_written_as_format_1_was(tmp_path):
     wanted = {"train": (golden.ids.tolist(), golden.labels)}
     with CacheWriter(tmp_path / "features", golden.provenance, golden.views, wanted) as writer:
         for row in (0, 2):
-            writer.put("train", row, golden.digests[row], golden.features[row][np.newaxis])
-        writer.put_unreadable("train", 1, golden.digests[1], "broken, and “odd”")
+            writer.put(row, golden.digests[row], {"224": golden.features[row]})
+        writer.put_unreadable(1, golden.digests[1], "broken, and “odd”")
     assert tree(tmp_path) == tree(GOLDEN)
 
 
@@ -71,7 +72,7 @@ def test_an_unreadable_image_becomes_readable_and_a_readable_one_unreadable(cach
 
 def test_another_reason_for_the_same_bytes_is_kept(cache):
     with open_writer(cache) as writer:
-        writer.put_unreadable("train", 1, digest(TRAIN["cat.2"]), "another\nreason")
+        writer.put_unreadable(1, digest(TRAIN["cat.2"]), "another\nreason")
     assert load_features(cache).unreadable == {"cat.2": r"another\x0areason"}
 
 
@@ -81,7 +82,7 @@ def test_changed_labels_compute_nothing(cache):
 
     assert fill(cache, labels=others) == []
     assert load_features(cache).labels.tolist() == [-1, -1, -1, -1]
-    assert labelled_splits(cache) == {"train": False, "test": False}
+    assert [Cache(cache / "features").labelled(split) for split in ("train", "test")] == [False, False]
     assert tree(cache) == fresh(labels=others)
 
 
@@ -96,7 +97,7 @@ def test_rows_are_dropped_only_when_that_is_asked_for(cache, whole):
 
 def test_a_split_is_added_later_and_the_other_stays(tmp_path, whole):
     fill(tmp_path, {"train": TRAIN})
-    assert labelled_splits(tmp_path) == {"train": True}
+    assert [Cache(tmp_path / "features").labelled(split) for split in ("train", "test")] == [True, None]
     assert {split for split, _ in fill(tmp_path, {"test": IMAGES["test"]})} == {"test"}
     assert tree(tmp_path) == whole
 
@@ -147,7 +148,7 @@ def test_the_same_weights_by_another_name_are_the_same_cache(cache, whole):
 
 def test_features_that_are_not_finite_are_no_row(tmp_path):
     with open_writer(tmp_path) as writer, pytest.raises(CatsDogsError, match=r"cat.1 are not finite"):
-        writer.put("train", 0, digest(b"a"), np.full((2, 2048), np.nan, np.float32))
+        writer.put(0, digest(b"a"), dict.fromkeys(VIEWS, np.full(2048, np.nan, np.float32)))
 
 
 @given(st.permutations([(split, name) for split in IMAGES for name in IMAGES[split]]))

@@ -15,10 +15,9 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features, prepare
-from catsdogs.artifacts import Artifacts
 from catsdogs.cli.summaries import preparation_lines
 from catsdogs.images.decoding import decode
-from catsdogs.locks import write_lock
+from catsdogs.locks import RESULTS, write_lock
 
 GOLDEN = Path(__file__).parents[1] / "images/golden"
 TRAINING, TESTING = "cats-dogs-training", "cats-dogs-testing"
@@ -267,7 +266,7 @@ def test_what_cannot_be_prepared_is_said_and_nothing_is_written(data, tmp_path):
 
 def test_who_comes_second_is_told_to_wait_or_to_give_another_folder(data, tmp_path):
     code = "import sys, catsdogs; catsdogs.prepare(*sys.argv[1:])"
-    with write_lock(Artifacts(tmp_path / "out")):
+    with write_lock(tmp_path / "out", RESULTS):
         command = [sys.executable, "-c", code, data, tmp_path / "out"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert f"is being written by another run, process {os.getpid()}" in done.stderr

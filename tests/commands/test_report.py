@@ -115,7 +115,7 @@ def test_it_waits_for_nobody_who_is_writing(copy):
     from filelock import FileLock
 
     with (
-        FileLock(copy.resolve() / ".lock", is_singleton=False),
+        FileLock(copy.resolve() / ".results.lock", is_singleton=False),
         pytest.raises(CatsDogsError, match="is being written by another run"),
     ):
         catsdogs.report(copy)

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from support.cache import EVERY, folder_in_memory
 
 import catsdogs
 from catsdogs import CatsDogsError
+from catsdogs.cache import CacheWriter, digest, read_manifest
+from catsdogs.cache.manifest import to_bytes
 from catsdogs.cli.listings import verification_lines
 
 NOTES = ("source.json", "timings.json")
@@ -66,11 +69,15 @@ def test_all_is_well_in_one_line(artifacts):
     ]
 
 
-def test_verifying_writes_nothing_but_the_lock(artifacts):
+@pytest.mark.parametrize("renames", [(), ("train/labels.npy",)])
+def test_verifying_writes_nothing_whatever_a_killed_run_has_left(artifacts, renames):
+    manifest = read_manifest(artifacts / "features")
+    for name in renames:
+        (artifacts / "features" / name).rename(artifacts / "features" / f"{name}.new")
+    (artifacts / "features/manifest.json").write_bytes(to_bytes(replace(manifest, renames=renames)))
     before = {path: path.stat().st_mtime_ns for path in artifacts.rglob("*")}
     catsdogs.verify(artifacts)
-    now = {path: path.stat().st_mtime_ns for path in artifacts.rglob("*") if not path.name.startswith(".")}
-    assert now == before
+    assert {path: path.stat().st_mtime_ns for path in artifacts.rglob("*")} == before
 
 
 def test_a_submission_of_another_head_is_not_well_until_it_is_written_anew(artifacts, tmp_path):
@@ -202,10 +209,8 @@ def test_a_head_of_other_features_and_a_note_that_is_none_are_not_well(artifacts
 def test_a_cache_that_is_not_complete_is_not_well(artifacts, whole):
     ids = [f"cat.{n}" for n in range(3)]
     provenance = catsdogs.load_features(artifacts).provenance
-    from catsdogs.cache import CacheWriter, digest
-
     other = artifacts / "other"
     writer = CacheWriter(other / "features", provenance, ("224",), {"train": (ids, np.zeros(3, np.int8))})
-    writer.put("train", 0, digest(b"a"), np.zeros((1, 2048), np.float32))
+    writer.put(0, digest(b"a"), {"224": np.zeros(2048, np.float32)})
     (problem,) = catsdogs.verify(other).problems
     assert "not complete" in problem

@@ -2,11 +2,14 @@ import threading
 
 import numpy as np
 import pytest
+from support.backbone import NumpyBackbone
 
+from catsdogs.backbone import choose_weights
+from catsdogs.cache import KnownRows, digest
 from catsdogs.images.views import View
 from catsdogs.inference import batches, loading
 from catsdogs.inference.timing import StageTimer
-from catsdogs.sources import Source
+from catsdogs.sources import ImageFile, Source
 
 
 @pytest.fixture
@@ -16,35 +19,53 @@ def files(tmp_path, draw, encode, write_folder):
         yield source.splits["test"].files
 
 
-def rows(files, missing_views):
+def known_rows(files, views=("224",)):
+    """Return the rows of these files as known in all views."""
+    digests = np.reshape([digest(file.read()) for file in files], (-1, 16)).astype(np.uint8)
+    return KnownRows(digests, {view: np.ones(len(files), bool) for view in views})
+
+
+def known(files):
     return batches.compute_rows(
-        files, lambda: pytest.fail("nothing is computed"), [View()], missing_views, timer=StageTimer()
+        files,
+        [View()],
+        lambda: pytest.fail("nothing is computed"),
+        known=known_rows(files),
+        timer=StageTimer(),
     )
 
 
-def test_a_few_files_are_read_by_all_threads(files, monkeypatch):
-    monkeypatch.setattr(batches, "decoding_threads", lambda: 4)
+def slow_files(count, wait):
+    """Return files that cannot be read, each of which tells `wait` its number before it says so."""
+
+    def file(number):
+        def read():
+            wait(number)
+            raise OSError("it is none")
+
+        return ImageFile((str(number),), str(number), read, lambda: 0)
+
+    return [file(number) for number in range(count)]
+
+
+def test_a_few_files_are_read_by_all_threads(monkeypatch):
+    monkeypatch.setattr(loading, "decoding_threads", lambda: 4)
     all_are_there = threading.Barrier(4, timeout=30)
-
-    def missing_views(position, digest):
-        all_are_there.wait()
-        return []
-
-    with rows(files[:4], missing_views) as computed:
-        assert [row.position for row in computed] == [0, 1, 2, 3]
+    files = slow_files(4, lambda number: all_are_there.wait())
+    with loading.load_images(files, [View()], timer=StageTimer()) as images:
+        assert [image.position for image in images] == [0, 1, 2, 3]
 
 
-def test_who_leaves_waits_for_no_more_than_one_image_a_thread(files, monkeypatch):
-    monkeypatch.setattr(batches, "decoding_threads", lambda: 2)
+def test_who_leaves_waits_for_no_more_than_one_image_a_thread(monkeypatch):
+    monkeypatch.setattr(loading, "decoding_threads", lambda: 2)
     begun, both_have_begun, go_on = [], threading.Barrier(3, timeout=30), threading.Event()
 
-    def missing_views(position, digest):
-        begun.append(position)
+    def wait(number):
+        begun.append(number)
         both_have_begun.wait()
         go_on.wait(30)
-        return []
 
-    with rows(files, missing_views):
+    with loading.load_images(slow_files(64, wait), [View()], timer=StageTimer()):
         both_have_begun.wait()
         threading.Timer(0.5, go_on.set).start()
     assert sorted(begun) == [0, 8]
@@ -54,15 +75,38 @@ def test_who_leaves_waits_for_no_more_than_one_image_a_thread(files, monkeypatch
     ("files", "threads", "sizes", "together"),
     [(0, 2, [224], 1), (1, 8, [224], 1), (17, 4, [224], 4), (37_500, 8, [224], 8), (37_500, 8, [512, 480], 1)],
 )
-def test_handfuls_hold_each_file_once_and_little_at_once(files, threads, sizes, together):
+def test_chunks_hold_each_file_once_and_little_at_once(files, threads, sizes, together):
     chunks = loading.chunk_positions(files, threads, [View(size) for size in sizes])
-    assert [position for handful in chunks for position in handful] == list(range(files))
+    assert [position for chunk in chunks for position in chunk] == list(range(files))
     assert max(map(len, chunks), default=1) == together
     assert together == 1 or sum(3 * size**2 for size in sizes) * together <= loading.MAX_CHUNK_BYTES
 
 
 def test_rows_come_in_order_whatever_their_number(files):
     for count in (0, 1, 7, 8, 9, 64):
-        with rows(files[:count], lambda position, digest: []) as computed:
+        with known(files[:count]) as computed:
             positions = [row.position for row in computed]
         np.testing.assert_array_equal(positions, np.arange(count))
+
+
+def test_only_views_that_are_not_known_of_the_same_bytes_are_computed(files, tiny_backbone):
+    views, rows = [View(224), View(224, mirrored=True)], known_rows(files[:4], ["224", "224m"])
+    rows.valid["224m"][1] = False
+    rows.digests[2] += 1
+    backbone = NumpyBackbone(choose_weights(str(tiny_backbone)), [224])
+    with batches.compute_rows(files[:4], views, lambda: backbone, known=rows, timer=StageTimer()) as computed:
+        found = {row.position: {view.name for view in row.features} for row in computed}
+    assert found == {0: set(), 1: {"224m"}, 2: {"224", "224m"}, 3: set()}
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])
+def test_when_the_consumer_fails_no_thread_is_left(files, tiny_backbone, error):
+    backbone = NumpyBackbone(choose_weights(str(tiny_backbone)), [224])
+    rows = []
+    with pytest.raises(type(error)):  # noqa: SIM117
+        with batches.compute_rows(files, [View()], lambda: backbone, timer=StageTimer()) as computed:
+            rows.append(computed)  # and so no garbage
+            next(computed)
+            raise error
+    left = {thread.name for thread in threading.enumerate() if thread.name.startswith(("decode", "compute"))}
+    assert not left

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from catsdogs.artifacts import Artifacts
 from catsdogs.cache import CacheWriter, Provenance, digest, load_features, read_manifest, rows
 from catsdogs.errors import CatsDogsError
-from catsdogs.locks import write_lock
+from catsdogs.locks import FEATURES, write_lock
 
 PROVENANCE = Provenance("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none", {"numpy": "2"})
 VIEWS = ("224", "224m")
@@ -53,16 +52,17 @@ def open_writer(root, images=IMAGES, *, labels=labels_of, provenance=PROVENANCE,
 
 def put_missing(writer, images=IMAGES, *, views=VIEWS, order=lambda rows: rows):
     """Do what a run does; yield (split, id) after each row that was not there."""
-    places = [(split, name) for split in images for name in sorted(images[split], key=IDS.index)]
+    places, known = [(split, name) for split in images for name in sorted(images[split], key=IDS.index)], writer.known()
     for split, name in order(places):
-        row = sorted(images[split], key=IDS.index).index(name)
-        content = images[split][name]
-        if writer.has(split, row, digest(content)):
+        position, content = places.index((split, name)), images[split][name]
+        missing = known.missing_views(position, digest(content))
+        if not missing:
             continue
         if content.startswith(b"!"):
-            writer.put_unreadable(split, row, digest(content), content[1:].decode())
+            writer.put_unreadable(position, digest(content), content[1:].decode())
         else:
-            writer.put(split, row, digest(content), features_of(content, views))
+            features = dict(zip(views, features_of(content, views), strict=True))
+            writer.put(position, digest(content), {view: features[view] for view in missing})
         yield split, name
 
 
@@ -208,11 +208,12 @@ def many(count=200):
 def fill_slowly(root):
     """Say after each row how many were written."""
     ids = list(many()["train"])
-    with write_lock(Artifacts(root)):
+    with write_lock(root, FEATURES):
         writer = CacheWriter(root / "features", PROVENANCE, ("224",), {"train": (ids, labels_of(ids))})
+        known = writer.known()
         for row, content in enumerate(many()["train"].values()):
-            if not writer.has("train", row, digest(content)):
-                writer.put("train", row, digest(content), features_of(content, ("224",)))
+            if known.missing_views(row, digest(content)):
+                writer.put(row, digest(content), {"224": features_of(content, ("224",))[0]})
                 print(row, flush=True)
                 time.sleep(0.002)
         writer.close()
@@ -222,6 +223,6 @@ def write_again_and_again(root):
     """Fill a cache with two sets of images in turn, for as long as nobody ends it."""
     other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
     for images in itertools.cycle([IMAGES, other]):
-        with write_lock(Artifacts(root)):
+        with write_lock(root, FEATURES):
             fill(root, images, prune=True)
         print("filled", flush=True)
