@@ -19,7 +19,6 @@ from import_features import load
 import catsdogs
 from catsdogs.artifacts import Artifacts
 from catsdogs.cache import CacheWriter, Provenance, digest
-from catsdogs.locks import write_lock
 from catsdogs.sources.classes import CLASSES
 from catsdogs.storage import record
 
@@ -40,12 +39,12 @@ def main() -> None:
     photographs = {name: itertools.cycle(sorted(given.photographs.rglob(f"{name}.*.jpg"))) for name in CLASSES}
     provenance = Provenance("imported", "0" * 64, "imported", "unknown", "float32", "imported")
     wanted = {"train": (ids, np.asarray(labels, np.int8))}
-    with write_lock(artifacts), CacheWriter(artifacts.features, provenance, (VIEW,), wanted) as cache:
-        for row, (name, label) in enumerate(zip(ids, labels, strict=True)):
+    with CacheWriter(artifacts.features, provenance, (VIEW,), wanted) as cache:
+        for position, (name, label) in enumerate(zip(ids, labels, strict=True)):
             photograph = next(photographs[CLASSES[label]])
             content = photograph.read_bytes() + f"\n{name}".encode()
             (data / f"{name}.jpg").write_bytes(content)
-            cache.put("train", row, digest(content), np.asarray(views[VIEW][row : row + 1], np.float32))
+            cache.put(position, digest(content), {VIEW: np.asarray(views[VIEW][position], np.float32)})
         record(artifacts.source, train=str(data.resolve()))
     catsdogs.train(artifacts.root)
 

@@ -51,8 +51,9 @@ class Artifacts:
             Another process holds it, or it cannot be written.
         """
         artifacts = cls(folder)
-        # Where there is no folder there are no features: the command says so, and nothing need be held or made.
-        with write_lock(artifacts.root, *locks) if FEATURES in locks or artifacts.root.exists() else nullcontext():
+        # Without features there are no results: the command says so, and nothing need be held or made for that.
+        needed = FEATURES in locks or artifacts.features.exists()
+        with write_lock(artifacts.root, *locks) if needed else nullcontext():
             yield artifacts
 
     @property

@@ -8,6 +8,7 @@ from support.report import Page, make_artifacts
 
 import catsdogs
 from catsdogs import CatsDogsError
+from catsdogs.artifacts import Artifacts
 from catsdogs.cli.summaries import report_lines
 from catsdogs.reporting import galleries
 from catsdogs.reporting.findings import gather
@@ -54,7 +55,7 @@ def test_the_terminal_says_what_is_written_and_missing_within_80_columns(tmp_pat
 def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, data, tmp_path, encode, draw):
     moved = shutil.copytree(data, tmp_path / "moved")
     (copy / "source.json").write_text(json.dumps(dict.fromkeys(("train", "test"), str(moved))))
-    shown = galleries.choose_galleries(gather(copy))
+    shown = galleries.choose_galleries(gather(Artifacts(copy)))
     gone, changed = (image.id for image in shown["right_0"].images[:2])
     (moved / f"train/{gone}.jpg").unlink()
     (moved / f"train/{changed}.jpg").write_bytes(encode(draw(9), "JPEG"))

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import PIL
@@ -57,6 +59,28 @@ def test_a_second_run_does_nothing_again_and_leaves_every_artifact_as_it_is(made
     assert (second.extraction.computed, second.trained) == (0, False)
     assert second.metrics == first.metrics == json.loads((artifacts / "metrics.json").read_text())
     assert {path: path.read_bytes() for path in files} == before
+
+
+WAITER = """
+import sys, catsdogs
+with catsdogs.lock(sys.argv[1], progress=lambda step, done, total: print(step, flush=True)):
+    print("held", flush=True)
+"""
+
+
+def test_a_run_keeps_its_folder_to_its_end_from_one_that_waits(data, run, tmp_path):
+    others = []
+
+    def start_another(step, done, total):
+        if step == "computing features" and not others:
+            arguments = [sys.executable, "-c", WAITER, tmp_path / "artifacts"]
+            others.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True))
+            assert others[0].stdout.readline().startswith("waiting for process")
+        assert not others or others[0].poll() is None
+
+    done = run(data, progress=start_another)
+    assert (done.trained, done.submission.images) == (True, 3)
+    assert others[0].communicate(timeout=60)[0] == "held\n"
 
 
 def test_a_new_training_image_trains_the_head_anew_a_new_test_image_does_not(data, artifacts, run, draw, encode):
@@ -184,7 +208,7 @@ def test_labels_by_other_weights_than_the_head_was_trained_with_are_refused(data
 def test_info_says_what_made_the_artifacts_and_whether_the_head_is_stale(data, artifacts, draw, encode):
     found = catsdogs.info(artifacts)
     assert found.features.provenance.weights_name == "tiny.keras"
-    assert found.features.splits["train"]["images"] == 20
+    assert found.features.splits["train"].images == 20
     assert found.head["stale"] is None
     assert found.files["submission.csv"] == (artifacts / "submission.csv").stat().st_size
     (data / "train/dog.10.jpg").write_bytes(encode(draw(301), "JPEG"))
@@ -206,7 +230,7 @@ def test_info_names_a_cache_that_is_not_complete_and_a_file_that_changed(data, a
     with pytest.raises(StoppedError):
         run(data, progress=stop)
     found = catsdogs.info(artifacts)
-    assert not found.features.splits["train"]["complete"]
+    assert not found.features.splits["train"].complete
     assert found.head["stale"]
     assert any("NOT complete" in text for _, text in info_lines(found))
     run(data)

@@ -102,11 +102,15 @@ def test_only_views_that_are_not_known_of_the_same_bytes_are_computed(files, tin
 @pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])
 def test_when_the_consumer_fails_no_thread_is_left(files, tiny_backbone, error):
     backbone = NumpyBackbone(choose_weights(str(tiny_backbone)), [224])
-    rows = []
-    with pytest.raises(type(error)):  # noqa: SIM117
-        with batches.compute_rows(files, [View()], lambda: backbone, timer=StageTimer()) as computed:
-            rows.append(computed)  # and so no garbage
-            next(computed)
+    kept = []
+
+    def fail_after_the_first_row():
+        with batches.compute_rows(files, [View()], lambda: backbone, timer=StageTimer()) as rows:
+            kept.append(rows)  # and so it is no garbage
+            next(rows)
             raise error
+
+    with pytest.raises(type(error)):
+        fail_after_the_first_row()
     left = {thread.name for thread in threading.enumerate() if thread.name.startswith(("decode", "compute"))}
     assert not left

@@ -1,6 +1,7 @@
 """In int8 the images decide the scales, one network computes everything, and what does not suit is refused."""
 
 import hashlib
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -234,3 +235,25 @@ def test_images_none_of_which_is_readable_cannot_calibrate(tmp_path, tiny_backbo
     (tmp_path / "data/1.jpg").write_bytes(b"no image")
     with pytest.raises(CatsDogsError, match="none of the images is readable"):
         catsdogs.extract(tmp_path / "data", artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
+
+
+PRUNE = """
+import sys
+import catsdogs
+catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], prune=True,
+                 compute=catsdogs.ComputeOptions(precision="int8"))
+"""
+
+
+@pytest.mark.slow
+def test_a_heavy_image_and_a_backbone_that_reads_images_never_wait_for_each_other(
+    tmp_path, photographs, keras_backbone, write_folder
+):
+    """While it loads to calibrate, threads that decode may have the memory that heavy files take one at a time."""
+    heavy = {"train/cat.0.jpg": photographs["train/cat.0.jpg"].ljust(33 << 20, b"\0")}
+    data, artifacts = write_folder(tmp_path / "data", photographs | heavy), tmp_path / "artifacts"
+    catsdogs.extract(
+        data, artifacts=artifacts, weights=str(keras_backbone), compute=ComputeOptions(precision="float32")
+    )
+    subprocess.run([sys.executable, "-c", PRUNE, data, artifacts, keras_backbone], check=True, timeout=120)
+    assert load_features(artifacts).provenance.precision == "int8"

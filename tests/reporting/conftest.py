@@ -2,6 +2,7 @@ import pytest
 from support.report import make_artifacts
 
 import catsdogs
+from catsdogs.artifacts import Artifacts
 from catsdogs.reporting.findings import gather
 
 
@@ -22,7 +23,7 @@ def artifacts(made):
 
 @pytest.fixture(scope="session")
 def findings(artifacts):
-    return gather(artifacts)
+    return gather(Artifacts(artifacts))
 
 
 @pytest.fixture(scope="session")
