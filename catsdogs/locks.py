@@ -86,9 +86,16 @@ def require_unlocked(folder: Path, *names: str) -> None:
     CatsDogsError
         Another process holds one of these locks.
     """
+    from filelock import FileLock
+
     for name in names:
-        if _is_held_elsewhere(_path(folder, name)):
-            raise _held_error(folder, name)
+        path = _path(folder, name)
+        if path.exists() and not FileLock(path, is_singleton=True).is_locked:
+            with path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise _held_error(folder, name) from error
 
 
 @contextmanager
@@ -142,24 +149,6 @@ def _path(folder: Path, name: str) -> Path:
 
 def _note(folder: Path, name: str) -> Path:
     return folder / f".{name}.holder"
-
-
-def _is_held_elsewhere(path: Path) -> bool:
-    from filelock import FileLock
-
-    if FileLock(path, is_singleton=True).is_locked:
-        return False
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # nobody has written here yet
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _held_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> CatsDogsError:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -123,10 +123,10 @@ class Manifest:
     """
 
     provenance: Provenance
-    views: tuple[str, ...]
-    splits: dict[str, SplitEntry]
-    renames: tuple[str, ...] = ()
-    removals: tuple[str, ...] = ()
+    views: tuple[_View, ...]
+    splits: dict[_Split, SplitEntry]
+    renames: tuple[_Name, ...] = ()
+    removals: tuple[_Name, ...] = ()
     classes: Classes = CLASSES
     int8_similarity: dict[str, float] = field(default_factory=dict)
 
@@ -134,79 +134,6 @@ class Manifest:
     def has_labels(self) -> bool:
         """Whether any image has one: only then do the classes mean something."""
         return any(entry.labelled for entry in self.splits.values())
-
-
-@dataclass(frozen=True)
-class _BackboneEntry:
-    """What format 1 says of the backbone; "form" is `Provenance.weights_name`."""
-
-    form: str
-    sha256: str
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class _Int8Entry:
-    """What format 1 says of a quantized network; "compared" is `Manifest.int8_similarity`."""
-
-    network: str = ""
-    compared: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Content:
-    """What lies in the file of format 1, but for its SHA-256, in the order of its keys."""
-
-    format: int = FORMAT
-    classes: Classes = CLASSES
-    backbone: _BackboneEntry
-    pixels: str
-    precision: str
-    engine: str
-    versions: dict[str, str]
-    int8: _Int8Entry = _Int8Entry()
-    views: tuple[_View, ...]
-    splits: dict[_Split, SplitEntry]
-    renames: tuple[_Name, ...]
-    removals: tuple[_Name, ...]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> "_Content":
-        made = manifest.provenance
-        return cls(
-            classes=manifest.classes,
-            backbone=_BackboneEntry(made.weights_name, made.sha256, made.fingerprint),
-            pixels=made.pixels,
-            precision=made.precision,
-            engine=made.engine,
-            versions=made.versions,
-            int8=_Int8Entry(made.network, manifest.int8_similarity),
-            views=manifest.views,
-            splits={split: manifest.splits[split] for split in SPLITS if split in manifest.splits},
-            renames=manifest.renames,
-            removals=manifest.removals,
-        )
-
-    def to_manifest(self) -> Manifest:
-        provenance = Provenance(
-            weights_name=self.backbone.form,
-            sha256=self.backbone.sha256,
-            fingerprint=self.backbone.fingerprint,
-            pixels=self.pixels,
-            precision=self.precision,
-            engine=self.engine,
-            versions=self.versions,
-            network=self.int8.network,
-        )
-        return Manifest(
-            provenance,
-            self.views,
-            self.splits,
-            self.renames,
-            self.removals,
-            self.classes,
-            self.int8.compared,
-        )
 
 
 def read(folder: Path) -> Manifest | None:
@@ -231,8 +158,8 @@ def read(folder: Path) -> Manifest | None:
     if not unseal(content):
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
     try:
-        return msgspec.convert(content, _Content).to_manifest()
-    except msgspec.ValidationError as error:
+        return _from_content(content)
+    except (msgspec.ValidationError, KeyError, TypeError) as error:
         raise CatsDogsError(f"{path} is damaged: {error}", _REMEDY) from error
 
 
@@ -268,10 +195,37 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """Return the content of `manifest.json`, its own SHA-256 last."""
-    content = asdict(_Content.of(manifest))
-    if not manifest.provenance.network:
-        del content["int8"]
-    return to_sealed_json(content)
+    content = asdict(manifest)
+    made, int8 = content.pop("provenance"), {"compared": content.pop("int8_similarity")}
+    network = made.pop("network")
+    # Format 1 has "form" and "compared" for what is called `weights_name` and `int8_similarity` here.
+    return to_sealed_json(
+        {
+            "format": FORMAT,
+            "classes": content.pop("classes"),
+            "backbone": {
+                "form": made.pop("weights_name"),
+                "sha256": made.pop("sha256"),
+                "fingerprint": made.pop("fingerprint"),
+            },
+            **made,
+            **({"int8": {"network": network} | int8} if network else {}),
+            "views": content["views"],
+            "splits": {split: content["splits"][split] for split in SPLITS if split in content["splits"]},
+            "renames": content["renames"],
+            "removals": content["removals"],
+        }
+    )
+
+
+def _from_content(content: dict[str, Any]) -> Manifest:
+    backbone, int8 = content["backbone"], content.get("int8", {"network": "", "compared": {}})
+    made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
+    made |= {"weights_name": backbone["form"], "network": int8["network"]}
+    made |= {name: backbone[name] for name in ("sha256", "fingerprint")}
+    rest = {name: content[name] for name in ("views", "splits", "renames", "removals")}
+    rest |= {"classes": content.get("classes", CLASSES), "int8_similarity": int8["compared"]}
+    return msgspec.convert({"provenance": made, **rest}, Manifest)
 
 
 def _carry_out(folder: Path, manifest: Manifest) -> Manifest:

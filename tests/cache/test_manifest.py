@@ -6,6 +6,7 @@ from support.cache import fill, tree
 
 from catsdogs.cache import load_features, read_manifest
 from catsdogs.errors import CatsDogsError
+from catsdogs.storage import to_sealed_json
 
 
 def test_the_manifest_says_what_made_the_features_and_vouches_for_files(cache):
@@ -48,6 +49,30 @@ def test_a_manifest_that_is_none_stops_reader_and_writer(cache, content):
         with pytest.raises(CatsDogsError, match=r"manifest\.json is damaged.*catsdogs extract"):
             attempt(cache)
     assert tree(cache) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "claim"),
+    [
+        ("removals", ["../precious"], "removals"),
+        ("renames", ["train/../../precious.npy"], "renames"),
+        ("views", ["../precious"], "views"),
+        ("splits", {"..": {}}, "splits"),
+        ("splits", {"train": {"images": "4"}}, "images"),
+        ("backbone", 5, "int"),
+        ("classes", ["cat"], "classes"),
+    ],
+)
+def test_sealed_content_of_other_types_or_paths_that_lead_out_is_refused(cache, key, value, claim):
+    precious, path = cache / "precious", cache / "features/manifest.json"
+    precious.write_bytes(b"mine")
+    content = json.loads(path.read_text()) | {key: value}
+    content.pop("sha256")
+    path.write_bytes(to_sealed_json(content))
+    for attempt in (load_features, fill):
+        with pytest.raises(CatsDogsError, match=rf"manifest\.json is damaged: .*{claim}"):
+            attempt(cache)
+    assert precious.read_bytes() == b"mine"
 
 
 def test_a_newer_format_is_refused(cache):
