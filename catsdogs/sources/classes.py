@@ -5,7 +5,7 @@ A label is a position in the pair: 0 or 1, and -1 is unknown.
 
 from collections.abc import Sequence
 
-from ..errors import CatsDogsError, printable
+from ..errors import CatsDogsError, is_printable, printable
 
 Classes = tuple[str, str]
 
@@ -69,4 +69,4 @@ def class_key(name: str) -> str:
 
 
 def _is_name(name: str) -> bool:
-    return name == name.strip() != "" and name.isprintable() and not set(name) & set(",/\\")
+    return name == name.strip() != "" and is_printable(name) and not set(name) & set(",/\\")
