@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..errors import CatsDogsError, printable
+from ..storage import to_cell
 from .classes import CLASSES, Classes, choose_classes, class_key
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -271,7 +272,7 @@ def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
         )
     if folder and not stem.lower().startswith(f"{folder.lower()}."):
         stem = f"{folder}.{stem}"
-    return printable(stem)
+    return to_cell(stem)
 
 
 def _first_names(names: list[str], count: int = 3) -> str:

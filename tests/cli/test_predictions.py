@@ -238,7 +238,7 @@ def test_predictions_as_csv_are_a_row_an_image_in_the_columns_of_json():
     assert rows == [
         ["image", "label", "probability", "reason"],
         [r"\x1b[31mred\x1b]0;title\x07\xc2\x9b2J\xe2\x80\xaegpj.jpg", "dog", "0.75", ""],
-        [r'=a,"b"\x0a', "", "", "not a JPEG, or damaged"],
+        [r'\x3da,"b"\x0a', "", "", "not a JPEG, or damaged"],
     ]
 
 
