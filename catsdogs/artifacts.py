@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CatsDogsError
+from .paths import user_path
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Artifacts:
     @classmethod
     def at(cls, folder: "ArtifactsPath") -> "Artifacts":
         """Return the artifacts in a folder, given by its path or as what this has returned before."""
-        return folder if isinstance(folder, Artifacts) else cls(Path(folder))
+        return folder if isinstance(folder, Artifacts) else cls(user_path(folder))
 
     @property
     def features(self) -> Path:

@@ -22,6 +22,7 @@ from ..inference.batches import Row, compute_rows
 from ..inference.plan import ComputeOptions, provenance_of, resolve
 from ..inference.timing import StageTimer
 from ..locks import write_lock
+from ..paths import user_path
 from ..progress import Progress
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
@@ -139,7 +140,7 @@ def extract(
     default_classes = manifest.classes if manifest and manifest.has_labels else None
     files: list[ImageFile] = []
     # Where nothing is known yet, it is needed in any case: it loads while the source is listed, if it needs no images.
-    at_once = planned.known is None and not planned.needs_images and Path(data).expanduser().exists()
+    at_once = planned.known is None and not planned.needs_images and user_path(data).exists()
     with (
         _in_background(lambda: planned.load(files, progress=progress), at_once=at_once) as backbone,
         Source(data, classes=requested_classes, default_classes=default_classes) as source,

@@ -19,6 +19,7 @@ from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
+from ..paths import user_path
 from ..progress import Progress
 from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
 from ..sources.layout import is_skipped, is_zip
@@ -124,7 +125,7 @@ def predict(
 def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     if not isinstance(source, str | Path):
         return [image_from_stream(source, "-")]
-    path, known = Path(source), len(broken)
+    path, known = user_path(source), len(broken)
     if path.is_dir():
         files = [replace(f, origin=str(Path(source, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
     elif is_zip(path.name):
