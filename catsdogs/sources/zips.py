@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -45,6 +45,31 @@ _ZIP_ERRORS = (
 )
 # fmt: on
 """What zipfile raises on what is damaged, encrypted, or compressed in a way that it does not know."""
+
+
+@dataclass(frozen=True)
+class _ZipMember(ImageFile):
+    """A member of a zip that is held open; threads may read several at a time."""
+
+    archive: zipfile.ZipFile
+    member: zipfile.ZipInfo
+
+    def read(self) -> bytes:
+        if _is_folder(self.member):
+            raise OSError("it is a folder")
+        if self.member.file_size > MAX_BYTES:
+            raise OSError(f"it holds {self.member.file_size:,} bytes, more than {MAX_BYTES:,}")
+        if self.member.flag_bits & _ENCRYPTED:
+            raise OSError("it is encrypted")
+        try:
+            return self.archive.read(self.member)
+        except _ZIP_ERRORS as error:
+            raise_if_system_error(error, self.origin)
+            raise OSError(f"the zip is damaged here: {error}") from error
+
+    def size(self) -> int:
+        # zipfile has the compressed bytes, and puts together what it unpacks.
+        return self.member.compress_size + 2 * self.member.file_size if self.member.file_size <= MAX_BYTES else 0
 
 
 def walk_zip(
@@ -83,8 +108,7 @@ def walk_zip(
             inner = _open_inner(file, archive, member)
             yield from walk_zip(inner, f"{origin}/{path}", (*member_parts[:-1], path.stem), open_zips, depth=1)
         else:
-            read = partial(_read_member, archive, member, f"{origin}/{path}")
-            yield ImageFile(member_parts, f"{origin}/{path}", read, partial(_size, member))
+            yield _ZipMember(member_parts, f"{origin}/{path}", archive, member)
 
 
 def _open_archive(file: BinaryIO, origin: str) -> zipfile.ZipFile:
@@ -138,25 +162,6 @@ def _name_of(member: zipfile.ZipInfo) -> str:
 
 def _is_folder(member: zipfile.ZipInfo) -> bool:
     return _name_of(member).endswith("/")
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, origin: str) -> bytes:
-    if _is_folder(member):
-        raise OSError("it is a folder")
-    if member.file_size > MAX_BYTES:
-        raise OSError(f"it holds {member.file_size:,} bytes, more than {MAX_BYTES:,}")
-    if member.flag_bits & _ENCRYPTED:
-        raise OSError("it is encrypted")
-    try:
-        return archive.read(member)
-    except _ZIP_ERRORS as error:
-        raise_if_system_error(error, origin)
-        raise OSError(f"the zip is damaged here: {error}") from error
-
-
-def _size(member: zipfile.ZipInfo) -> int:
-    # zipfile has the compressed bytes, and puts together what it unpacks.
-    return member.compress_size + 2 * member.file_size if member.file_size <= MAX_BYTES else 0
 
 
 def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
