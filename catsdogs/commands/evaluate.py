@@ -97,7 +97,7 @@ def evaluate(
         known = _trained_on(artifacts, trained)
         rows, features = compute_all(files, backbone, views, "evaluating", progress=progress)
     readable = np.array([row.features is not None for row in rows])
-    unreadable = {files[row.position].origin: str(row.reason) for row in rows if row.features is None}
+    unreadable = {files[row.position].display_path: str(row.reason) for row in rows if row.features is None}
     if not readable.any():
         path, reason = next(iter(unreadable.items()))
         raise CatsDogsError(

@@ -234,7 +234,7 @@ def _raise_on_unreadable(
     for row in rows:
         if row.features is None and (reason := row.reason or cache.reason(*places[row.position])):
             raise CatsDogsError(
-                f"{files[row.position].origin} is unreadable: {reason}",
+                f"{files[row.position].display_path} is unreadable: {reason}",
                 "Mend it, take it away, or leave out --fail-fast; what is done is kept",
             )
         yield row

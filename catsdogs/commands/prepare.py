@@ -163,7 +163,7 @@ def prepare(
         },
         written=sum(picture.new for picture in made),
         renumbered=renumbered,
-        unreadable={picture.file.origin: picture.reason for picture in made if picture.reason},
+        unreadable={picture.file.display_path: picture.reason for picture in made if picture.reason},
         unlabelled=unlabelled,
         skipped=source.skipped,
         seconds=time.perf_counter() - start,
@@ -250,7 +250,7 @@ def _write_picture(folder: Path, picture: _Picture) -> _Picture:
         except UnreadableImageError as error:
             return picture._replace(reason=str(error))
         except MemoryError as error:
-            raise_if_system_error(error, picture.file.origin)
+            raise_if_system_error(error, picture.file.display_path)
             raise
     _write_file(path, png.encode(pixels))
     return picture._replace(new=True)

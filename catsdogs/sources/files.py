@@ -30,12 +30,12 @@ class ImageFile(ABC):
     ----------
     parts : tuple of str
         Its path below the source; a zip within counts as a folder with the zip's stem as its name.
-    origin : str
+    display_path : str
         Its path as a person would write it, for messages; within a zip, the zip's path and the member's name.
     """
 
     parts: tuple[str, ...]
-    origin: str
+    display_path: str
 
     @abstractmethod
     def read(self) -> bytes:
@@ -99,9 +99,9 @@ def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
     return _PlainFile(parts, str(path), path)
 
 
-def image_from_stream(content: BufferedIOBase, origin: str) -> ImageFile:
-    """Return what an open file still holds as an image that is called `origin`; it is read at once, as pipes are."""
-    return _StreamFile((origin,), origin, content.read(MAX_BYTES + 1))
+def image_from_stream(content: BufferedIOBase, display_path: str) -> ImageFile:
+    """Return what an open file still holds as one image; it is read at once, as pipes are."""
+    return _StreamFile((display_path,), display_path, content.read(MAX_BYTES + 1))
 
 
 def unreadable_reason(error: OSError) -> str:
@@ -109,7 +109,7 @@ def unreadable_reason(error: OSError) -> str:
     return f"it cannot be read: {error.strerror or error}"
 
 
-def raise_if_system_error(error: BaseException, origin: str) -> None:
+def raise_if_system_error(error: BaseException, display_path: str) -> None:
     """Refuse to take for a bad image what a failing machine makes of a good one: it may pass.
 
     Raises
@@ -119,12 +119,12 @@ def raise_if_system_error(error: BaseException, origin: str) -> None:
     """
     if isinstance(error, MemoryError):
         raise CatsDogsError(
-            f"there is not enough memory to read {origin}",
+            f"there is not enough memory to read {display_path}",
             "What is done is kept: make some free, or take that image away, and run the same command again",
         ) from error
     if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
         raise CatsDogsError(
-            f"{origin} cannot be read ({error.strerror})",
+            f"{display_path} cannot be read ({error.strerror})",
             "What is done is kept: see to the disk or the connection, and run the same command again",
         ) from error
 
