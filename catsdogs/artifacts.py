@@ -7,6 +7,7 @@ from pathlib import Path
 from .cache import Cache, features_folder
 from .errors import CatsDogsError
 from .locks import FEATURES, write_lock
+from .paths import user_path
 
 
 class Artifacts:
@@ -29,7 +30,7 @@ class Artifacts:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.root = Path(folder)
+        self.root = user_path(folder)
         if self.root.exists() and not self.root.is_dir():
             raise CatsDogsError(f"{self.root} is not a folder", "Give --artifacts the folder where results go")
         self.cache = Cache(features_folder(self.root))

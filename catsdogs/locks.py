@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .errors import CatsDogsError
+from .paths import user_path
 from .progress import Progress
 
 FEATURES, RESULTS = "features", "results"
@@ -74,7 +75,7 @@ def lock(artifacts: str | Path = "artifacts", *, progress: Progress | None = Non
         if progress:
             progress(f"waiting for {holder}", 0, 0)
 
-    with _acquire(Path(artifacts), BOTH, wait=wait):
+    with _acquire(user_path(artifacts), BOTH, wait=wait):
         yield
 
 

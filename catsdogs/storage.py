@@ -6,15 +6,22 @@ import io
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import CatsDogsError
+from .errors import CatsDogsError, escape, printable
 
 NOTE_HINT = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
 """What to do about a damaged source.json or timings.json."""
+
+_FORMULA = re.compile(r'((?:^|;)[\s"\u200c\u200d]*)([=+\-@\uff1d\uff0b\uff0d\uff20])(?=.)')
+"""What begins a formula of a spreadsheet (CWE-1236), full width where it is East Asia's, behind what is skipped there:
+at the start of a cell, and after a semicolon, which separates cells where the comma is a decimal point."""
+
+_NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -65,12 +72,24 @@ def unseal(value: dict[str, Any]) -> bool:
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """Return a table as CSV (RFC 4180, but lines end in a line feed, as Kaggle's own do)."""
+    """Return a table as CSV (RFC 4180, but lines end in a line feed, as Kaggle's own do); see `to_cell` for texts."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([to_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return text.getvalue().encode()
+
+
+def to_cell(text: str) -> str:
+    r"""Return `text` as a table may hold it: what cannot be shown and what begins a formula as ``\xNN``.
+
+    Ids of images are such texts from the start, so that they are the same everywhere, and nothing must be undone.
+
+    >>> print(to_cell("=1+1"), to_cell("-5"), to_cell("a; @b"))
+    \x3d1+1 -5 a; \x40b
+    """
+    text = printable(text)
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub(lambda found: found[1] + escape(found[2]), text)
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tables import SIGNS, assert_no_formula
 
 from catsdogs.errors import CatsDogsError
-from catsdogs.storage import NOTE_HINT, read_json, record, record_timing, to_csv, to_json, write_atomic
+from catsdogs.storage import NOTE_HINT, read_json, record, record_timing, to_cell, to_csv, to_json, write_atomic
 
 
 def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path):
@@ -44,13 +45,28 @@ def test_any_name_of_a_file_survives_json(value):
     assert json.loads(content) == value
 
 
-PRINTABLE = st.text().filter(str.isprintable)  # as ids and reasons are
+TRICKY = st.text(st.sampled_from(SIGNS + ";,\"' \t\n\u3000\u200d|15.ax")) | st.text()
 
 
-@given(st.lists(st.tuples(PRINTABLE, st.integers()), min_size=1))
-def test_any_printable_text_survives_csv(rows):
+@given(st.lists(st.tuples(TRICKY, st.integers()), min_size=1))
+def test_a_table_is_read_back_as_the_cells_that_texts_become(rows):
     table = list(csv.reader(io.StringIO(to_csv(("id", "label"), rows).decode(), newline="")))
-    assert table == [["id", "label"], *([name, str(number)] for name, number in rows)]
+    assert table == [["id", "label"], *([to_cell(name), str(number)] for name, number in rows)]
+
+
+@given(TRICKY)
+def test_a_cell_that_is_written_again_is_the_same(text):
+    assert to_cell(to_cell(text)) == to_cell(text)
+
+
+@given(st.lists(TRICKY, min_size=1, max_size=3), st.sampled_from(",;"))
+def test_whatever_separates_cells_none_is_a_formula(texts, separator):
+    assert_no_formula(to_csv(("id", "reason"), [["1.jpg", *texts], texts]).decode(), separator)
+
+
+@pytest.mark.parametrize("text", ["-5", "+1", "-0.5", "-", "=", "a=1", "cat.-1", "1-2", "a,-b", "a:@b", "2+2; or 4"])
+def test_numbers_and_signs_within_a_text_stay(text):
+    assert to_cell(text) == text
 
 
 def test_csv_is_of_kaggle_s_form():

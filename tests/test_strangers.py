@@ -11,11 +11,14 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from support import program
 from support.program import command
+from support.tables import assert_no_formula
 
 import catsdogs
 from catsdogs import CatsDogsError
-from catsdogs.errors import printable
+from catsdogs.errors import is_printable
+from catsdogs.storage import to_cell
 
 
 class Evil:
@@ -90,7 +93,7 @@ def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, 
     for number in range(10):
         for kind in ("cat", "dog"):
             (data / f"train/{kind}.{number}.png").write_bytes(encode(draw(number + 50 * (kind == "dog"))))
-    names = [MARKUP, CODES, FORMULA, "\udcff\udcfe"]
+    names = [MARKUP, CODES, "می\u200cروم\u3000太郎", FORMULA, "\udcff\udcfe"]
     for number, name in enumerate(names):
         (data / f"test/{name} good.png").write_bytes(encode(draw(200 + number)))
         (data / f"test/{name} bad.png").write_bytes(b"")
@@ -99,16 +102,68 @@ def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, 
     assert done.returncode == 0, done.stderr
     assert "\x1b[1m" in done.stdout
     own = done.stdout.replace("\x1b[1m", "").replace("\x1b[0m", "")
-    assert all(line.isprintable() for line in own.splitlines())
+    assert all(is_printable(line) for line in own.splitlines())
+    assert "می\u200cروم\u3000太郎 bad: the file is empty" in own
     assert r"\x1b[31mred\x1b]0;title\x07\xc2\x9b2J\xe2\x80\xaegpj bad: the file is empty" in own
     assert f"{MARKUP} bad: the file is empty" in own  # rich would take [ ] for its markup, and HTML is none of ours
-    shown = {f"{printable(name)} {how}" for name in names for how in ("good", "bad")}
+    shown = {f"{to_cell(name)} {how}" for name in names for how in ("good", "bad")}
     for table in ("submission.csv", "features/test/unreadable.csv"):
         with (artifacts / table).open(newline="", encoding="utf-8") as file:
             ids = {row["id"] for row in csv.DictReader(file)}
         assert ids == (shown if table == "submission.csv" else {name for name in shown if name.endswith("bad")})
         assert b"\x1b" not in (artifacts / table).read_bytes()
     assert sorted(catsdogs.load_features(artifacts, "test").ids.tolist()) == sorted(shown)
+
+
+CELLS = [
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(1)",
+    " =1",
+    '"=1',
+    "\u3000=1",
+    "\uff1d1+1",
+    "x;=1",
+    'x; "=1',
+    "\t=1",
+    "-5",
+    "a=b",
+]
+
+
+def test_no_cell_of_any_table_is_a_formula_and_ids_stay_the_same(
+    tmp_path, draw, encode, write_folder, tiny_backbone, monkeypatch
+):
+    kinds = enumerate(("-cats", "@dogs"))
+    images = {f"train/{kind}/{n}.png": encode(draw(n + 50 * label)) for label, kind in kinds for n in range(40)}
+    images |= {f"test/{name}.png": encode(draw(200 + n)) for n, name in enumerate(CELLS)}
+    data = write_folder(tmp_path / "data", images | {f"test/{name} bad.png": b"" for name in CELLS})
+    artifacts = ["--artifacts", tmp_path / "artifacts"]
+    assert command("run", data, *artifacts, "--weights", tiny_backbone).returncode == 0
+    assert command("prepare", data, tmp_path / "prepared").returncode == 0
+    monkeypatch.setattr(program, "ROOT", data / "test")  # so that the paths begin as the names do
+    predicted = command("predict", *artifacts, "--csv", "--", *(path.name for path in (data / "test").iterdir()))
+    assert predicted.stderr == ""
+    tables = {path.name: path.read_text() for path in sorted(tmp_path.rglob("*.csv"), reverse=True)}
+    tables["predicted"] = predicted.stdout
+    assert len(tables) == 6
+    for content in tables.values():
+        for separator in ",;":
+            assert_no_formula(content, separator)
+    rows = {name: list(csv.DictReader(io.StringIO(content, newline=""))) for name, content in tables.items()}
+    ids = {split: catsdogs.load_features(tmp_path / "artifacts", split).ids.tolist() for split in ("train", "test")}
+    assert ids["train"][0] == r"\x2dcats.0"
+    assert [row["id"] for row in rows["predictions.csv"]] == ids["train"]
+    assert [row["id"] for row in rows["submission.csv"]] == ids["test"]
+    assert [row["id"] for row in rows["unreadable.csv"]] == [name for name in ids["test"] if name.endswith(" bad")]
+    assert {row["image"] for row in rows["predicted"]} == {to_cell(f"{name}.png") for name in ids["test"]}
+    assert {row["label"] for row in rows["predicted"]} <= {r"\x2dcats", r"\x40dogs", ""}
+    assert {"-5", r"\x3d1+1"} <= set(ids["test"])
+    suspects = rows["suspects.csv"]
+    assert suspects
+    done = catsdogs.train(tmp_path / "artifacts", exclude=tmp_path / "artifacts/suspects.csv")
+    assert done.metrics["excluded"] == len(suspects)
 
 
 def test_square_brackets_in_a_name_are_no_markup_of_the_terminal(tmp_path):

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..backbone import N_FEATURES
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, is_printable
 from ..locks import FEATURES, write_lock
 from ..sources.classes import parse_classes
 from ..sources.layout import MAX_NAME
+from ..storage import to_cell
 from .duplicates import load_duplicates
 from .manifest import IMPORTED, SPLITS, UNKNOWN, Provenance
 from .reading import Cache, DamagedError, features_folder
@@ -44,7 +45,7 @@ def import_features(
     Parameters
     ----------
     ids : sequence of str, length n
-        Distinct and printable; any order.
+        Distinct, printable and no formulas (see `storage.to_cell`); any order.
     labels : array-like of shape (n,), or None
         A position in the classes, -1 unknown; None for a split without labels.
     views : dict of str to array-like of shape (n, 2048), float32
@@ -72,7 +73,7 @@ def import_features(
     pair = parse_classes(classes) if classes is not None else None
     if split not in SPLITS:
         raise CatsDogsError(f"there is no split {split!r}", f"Give one of {', '.join(SPLITS)}")
-    if not isinstance(backbone, str) or not backbone or not backbone.isprintable():
+    if not isinstance(backbone, str) or not backbone or not is_printable(backbone):
         raise CatsDogsError(
             f"the backbone is named {backbone!a}", 'Give it a printable name, such as "resnet50-imagenet"'
         )
@@ -108,10 +109,11 @@ def _checked_ids(ids: Sequence[str]) -> list[str]:
         raise CatsDogsError("there are no ids", "Give a sequence of them, one for each image")
     seen: set[str] = set()
     for name in names:
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or to_cell(name) != name:
             raise CatsDogsError(
                 f"{ascii(name)[:80]} is no id",
-                f"Give text of 1 to {MAX_NAME} printable characters; catsdogs writes the bytes of others as \\xNN",
+                f"Give text of 1 to {MAX_NAME} printable characters that begins no formula of a spreadsheet; catsdogs "
+                "writes the bytes of what is none as \\xNN, =1 as \\x3d1",
             )
         if name in seen:
             raise CatsDogsError(f"the id {name} is given twice", "Give each image an id of its own")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
 from ..locks import FEATURES, require_unlocked
+from ..paths import user_path
 from ..sources.classes import Classes
 from ..storage import to_json
 from . import manifest as manifests
@@ -122,7 +123,7 @@ class Cache:
 
 def features_folder(artifacts: str | Path) -> Path:
     """Return the folder of the cache in an artifacts folder."""
-    return Path(artifacts) / "features"
+    return user_path(artifacts) / "features"
 
 
 def load_features(artifacts: str | Path = "artifacts", split: str = "train") -> Features:

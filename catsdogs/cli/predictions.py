@@ -44,8 +44,7 @@ def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
 def predictions_csv(predictions: Sequence[Prediction]) -> bytes:
     """Return a row an image: image, label, probability, reason; the probability is that of the second class."""
     columns = ("image", "label", "probability", "reason")
-    rows = ((printable(of.image), of.label, of.probability, of.reason) for of in predictions)
-    return to_csv(columns, rows)
+    return to_csv(columns, ((of.image, of.label, of.probability, of.reason) for of in predictions))
 
 
 def _table(predictions: Sequence[Prediction], console: Console) -> Table:

@@ -96,7 +96,7 @@ def evaluate(
         known = _trained_on(opened, trained)
         rows, features = compute_all(files, views, backbone, "evaluating", progress=progress)
     readable = np.array([bool(row.features) for row in rows])
-    unreadable = {files[row.position].origin: str(row.reason) for row in rows if not row.features}
+    unreadable = {files[row.position].display_path: str(row.reason) for row in rows if not row.features}
     if not readable.any():
         path, reason = next(iter(unreadable.items()))
         raise CatsDogsError(

@@ -25,6 +25,7 @@ from ..exporting.pictures import check_images
 from ..images.views import parse_views
 from ..inference.plan import load_head_backbone
 from ..locks import RESULTS
+from ..paths import user_path
 from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import write_atomic
@@ -162,7 +163,7 @@ def _write_export(
 def _output_path(format: str, out: str | Path | None, artifacts: Artifacts) -> Path:
     if format not in FORMATS:
         raise CatsDogsError(f"there is no format {format} of a network", f"Give {' or '.join(FORMATS)}")
-    path = artifacts.exported(format) if out is None else Path(out)
+    path = artifacts.exported(format) if out is None else user_path(out)
     if path.suffix != f".{format}":
         raise CatsDogsError(
             f"{path} does not end with .{format}, by which programs know such a file", f"Give --out FILE.{format}"

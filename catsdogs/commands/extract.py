@@ -17,6 +17,7 @@ from ..inference.batches import Row, compute_rows
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.timing import StageTimer
 from ..locks import FEATURES
+from ..paths import user_path
 from ..progress import Progress
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
@@ -203,7 +204,7 @@ def extract_features(
 def _start_loading(plan: Plan, data: str | Path, progress: Progress | None) -> Iterator[Future[Backbone] | None]:
     """Begin to load the backbone in a thread of its own, where it is needed whatever the images are."""
     with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
-        needed = plan.provenance is None and not plan.needs_images and Path(data).expanduser().exists()
+        needed = plan.provenance is None and not plan.needs_images and user_path(data).exists()
         yield thread.submit(plan.load, progress=progress) if needed else None
 
 
@@ -222,7 +223,7 @@ def _store(
     for done, row in enumerate(rows, 1):
         if fail_fast and not row.features and (reason := row.reason or writer.reason(row.position)):
             raise CatsDogsError(
-                f"{files[row.position].origin} is unreadable: {reason}",
+                f"{files[row.position].display_path} is unreadable: {reason}",
                 "Mend it, take it away, or leave out --fail-fast; what is done is kept",
             )
         with timer.time("write"):

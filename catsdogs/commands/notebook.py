@@ -4,6 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..errors import CatsDogsError
+from ..paths import user_path
 
 NOTEBOOK = "walkthrough.ipynb"
 
@@ -26,7 +27,7 @@ def notebook(folder: str | Path = ".") -> Path:
     CatsDogsError
         There is a file of its name already.
     """
-    path = Path(folder) / NOTEBOOK
+    path = user_path(folder) / NOTEBOOK
     content = files(__package__).joinpath(NOTEBOOK).read_bytes()
     try:
         with path.open("xb") as file:

@@ -19,6 +19,7 @@ from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
+from ..paths import user_path
 from ..progress import Progress
 from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
 from ..sources.layout import is_skipped, is_zip
@@ -111,9 +112,9 @@ def predict(
         small = [_preview(file) if len(files) <= previews else None for file in files]
     classes, probabilities = trained.metadata["classes"], trained.scorer.probabilities(features).tolist()
     predictions = [
-        Prediction(file.origin, None, None, row.reason)
+        Prediction(file.display_path, None, None, row.reason)
         if not row.features
-        else Prediction(file.origin, classes[int(probability > 0.5)], probability, preview=preview)
+        else Prediction(file.display_path, classes[int(probability > 0.5)], probability, preview=preview)
         for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
     ]
     return predictions + [
@@ -124,13 +125,15 @@ def predict(
 def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     if not isinstance(source, str | Path):
         return [image_from_stream(source, "-")]
-    path, known = Path(source), len(broken)
+    path, known = user_path(source), len(broken)
     if path.is_dir():
-        files = [replace(f, origin=str(Path(source, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)]
+        files = [
+            replace(f, display_path=str(Path(source, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)
+        ]
     elif is_zip(path.name):
         files = _list_zip(path, open_zips, broken)
     else:
-        return [replace(image_file(path, (path.name,)), origin=str(source))]
+        return [replace(image_file(path, (path.name,)), display_path=str(source))]
     images = [file for file in files if not is_skipped(file.parts)]
     if not images and len(broken) == known:
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")

@@ -27,6 +27,7 @@ from ..images.codecs import PIXELS
 from ..images.decoding import SIZE, UnreadableImageError, decode
 from ..images.memory import reserve_memory
 from ..locks import RESULTS, write_lock
+from ..paths import user_path
 from ..progress import Progress
 from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason
 from ..sources.classes import Classes, parse_classes
@@ -129,10 +130,10 @@ def prepare(
         another seed or of other images. What is done stays.
     """
     start = time.perf_counter()
-    folder = Path(out)
+    folder = user_path(out)
     if seed < 0:
         raise CatsDogsError(f"the seed is {seed}", "It must be 0 or more")
-    _check_outside(folder, Path(data))
+    _check_outside(folder, user_path(data))
     drawn = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": PIXELS}
     _read_split(folder, drawn)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:
@@ -161,7 +162,7 @@ def prepare(
         },
         written=sum(picture.new for picture in made),
         renumbered=renumbered,
-        unreadable={picture.file.origin: picture.reason for picture in made if picture.reason},
+        unreadable={picture.file.display_path: picture.reason for picture in made if picture.reason},
         unlabelled=unlabelled,
         skipped=source.skipped,
         seconds=time.perf_counter() - start,
@@ -173,7 +174,7 @@ def prepare(
 def _check_outside(folder: Path, data: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise CatsDogsError(f"{folder} is not a folder", "Give the folder where the pictures go")
-    out, originals = Path(os.path.realpath(folder)), Path(os.path.realpath(data.expanduser()))
+    out, originals = Path(os.path.realpath(folder)), Path(os.path.realpath(data))
     if out.is_relative_to(originals):
         raise CatsDogsError(
             f"{folder} lies in {data}, and its pictures would be taken for originals next time",
@@ -248,7 +249,7 @@ def _write_picture(folder: Path, picture: _Picture) -> _Picture:
         except UnreadableImageError as error:
             return picture._replace(reason=str(error))
         except MemoryError as error:
-            raise_if_system_error(error, picture.file.origin)
+            raise_if_system_error(error, picture.file.display_path)
             raise
     _write_file(path, png.encode(pixels))
     return picture._replace(new=True)

@@ -22,6 +22,7 @@ from ..head.staleness import head_inputs
 from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
 from ..locks import RESULTS
+from ..paths import user_path
 from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, to_json
@@ -220,7 +221,7 @@ def _load_excluded(
         return np.ones(len(ids), bool)
     hint = 'Give a CSV file with a column "id", such as suspects.csv'
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
+        with user_path(path).open(newline="", encoding="utf-8") as file:
             listed = [row["id"] for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         reason = 'there is no column "id"' if isinstance(error, KeyError) else getattr(error, "strerror", None) or error

@@ -7,9 +7,8 @@ where there is one); the profiles of RGB and grey images are ignored.
 """
 
 import io
-from collections.abc import Callable, Collection
-from contextlib import closing
-from typing import TypeVar
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +32,6 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each orientation of the EXIF standard (CIPA DC-008, tag 0x0112)."""
-
-_Resized = TypeVar("_Resized")
 
 
 class UnreadableImageError(Exception):
@@ -70,7 +67,8 @@ def decode_resized(data: bytes, sizes: Collection[int], *, reserved: int = 0) ->
     MemoryError
         There is less than the bytes that an image may take.
     """
-    return _decode(data, lambda image: _resize_to_squares(image, sizes), max(sizes), reserved=reserved)
+    with _decoded(data, max(sizes), reserved) as image:
+        return {size: _resize(image, (size, size)) for size in sizes}
 
 
 def decode_thumbnail(data: bytes, side: int, *, reserved: int = 0) -> NDArray[np.uint8]:
@@ -93,11 +91,14 @@ def decode_thumbnail(data: bytes, side: int, *, reserved: int = 0) -> NDArray[np
     UnreadableImageError, MemoryError
         As for `decode_resized`.
     """
-    return _decode(data, lambda image: _resize_thumbnail(image, side), side, reserved=reserved)
+    with _decoded(data, side, reserved) as image:
+        scale = min(1, side / max(image.size))
+        return _resize(image, (max(1, round(scale * image.width)), max(1, round(scale * image.height))))
 
 
-def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *, reserved: int) -> _Resized:
-    """Decode an image, and return what `resize` makes of it; `side` is the longest that it makes."""
+@contextmanager
+def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
+    """Decode an image, and yield it upright and in RGB while memory is held for it and for resizing it up to `side`."""
     if not data:
         raise UnreadableImageError("the file is empty")
     ignore_pillow_warnings()
@@ -108,9 +109,10 @@ def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *
                 raise UnreadableImageError(
                     f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {MEMORY_BUDGET:,}"
                 )
-            # Closed first, so that its memory is free before others may take it.
-            with acquire_memory(max(0, needed - reserved)), closing(image):
-                return resize(to_rgb(_load_upright(image)))
+            more = max(0, needed - reserved)
+            # Both are closed first, so that their memory is free before others may take it.
+            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image))) as upright:
+                yield upright
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
     except (UnreadableImageError, MemoryError):
@@ -120,14 +122,7 @@ def _decode(data: bytes, resize: Callable[[Image.Image], _Resized], side: int, *
         raise UnreadableImageError(f"it does not decode: {reason}") from error
 
 
-def _resize_to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
-    """Return the image in each size; nobody holds the original any more when they are there."""
-    return {size: np.asarray(image.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")) for size in sizes}
-
-
-def _resize_thumbnail(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    scale = min(1, side / max(image.size))
-    size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+def _resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 

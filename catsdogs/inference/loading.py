@@ -122,7 +122,7 @@ def load_image(
         except UnreadableImageError as error:
             return LoadedImage(position, identity, {}, str(error))
         except MemoryError as error:
-            raise_if_system_error(error, files[position].origin)
+            raise_if_system_error(error, files[position].display_path)
             raise
     return LoadedImage(position, identity, {view: view.of(resized) for view in views})
 

@@ -248,11 +248,8 @@ def _eyes(brush: Brush, animal: Animal) -> None:
     for half in brush.halves():
         x, y = animal.gap, -0.12
         if animal.asleep:
-            half.line(
-                np.array([(x - size, y), (x, y + size * 1.1), (x + size, y)]),
-                contour(animal.coat[0], 0.9),
-                0.06,
-            )
+            lid = np.array([(x - size, y), (x, y + size * 1.1), (x + size, y)])
+            half.line(lid, contour(animal.coat[0], 0.9), 0.06)
             continue
         look = x + half.flip * animal.gaze * size
         if CLASSES[animal.label] == "cat":

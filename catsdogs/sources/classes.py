@@ -5,7 +5,7 @@ A label is a position in the pair: 0 or 1, and -1 is unknown.
 
 from collections.abc import Sequence
 
-from ..errors import CatsDogsError, printable
+from ..errors import CatsDogsError, is_printable, printable
 
 Classes = tuple[str, str]
 
@@ -31,14 +31,14 @@ def parse_classes(given: str | Sequence[str]) -> Classes:
     )
 
 
-def choose_classes(found: Sequence[str], origin: str, *, default_classes: Classes | None = None) -> Classes:
+def choose_classes(found: Sequence[str], display_path: str, *, default_classes: Classes | None = None) -> Classes:
     """Return the two classes of a source of which nobody said them.
 
     Parameters
     ----------
     found : sequence of str
         What its class folders are named, in order; empty where there are none.
-    origin : str
+    display_path : str
         The source's path, for messages.
     default_classes : pair of str, optional
         The classes of what is there already. They count where the folders say nothing else.
@@ -54,7 +54,7 @@ def choose_classes(found: Sequence[str], origin: str, *, default_classes: Classe
         return CLASSES
     if len(found) > 2:
         raise CatsDogsError(
-            f"{origin} holds {len(found)} folders that may be classes: {', '.join(found)}",
+            f"{display_path} holds {len(found)} folders that may be classes: {', '.join(found)}",
             f"Name two of them, such as --classes {found[0]},{found[1]}: the others are then skipped; images "
             "without labels belong into test/",
         )
@@ -69,4 +69,4 @@ def class_key(name: str) -> str:
 
 
 def _is_name(name: str) -> bool:
-    return name == name.strip() != "" and name.isprintable() and not set(name) & set(",/\\")
+    return name == name.strip() != "" and is_printable(name) and not set(name) & set(",/\\")

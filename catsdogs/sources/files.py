@@ -3,9 +3,8 @@
 import errno
 import os
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO
@@ -24,64 +23,85 @@ _SYSTEM_ERRORS = (
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """One file of a source.
+class ImageFile(ABC):
+    """One file of a source; each kind of source has its own class.
 
     Parameters
     ----------
     parts : tuple of str
         Its path below the source; a zip within counts as a folder with the zip's stem as its name.
-    origin : str
+    display_path : str
         Its path as a person would write it, for messages; within a zip, the zip's path and the member's name.
-    read : callable
-        Returns its bytes; raises OSError with a reason where that cannot be done, and CatsDogsError where the
-        machine fails rather than the file.
-    size : callable
-        Returns how many bytes reading it will take at most; 0 where it will not be read.
     """
 
     parts: tuple[str, ...]
-    origin: str
-    read: Callable[[], bytes]
-    size: Callable[[], int]
+    display_path: str
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """Return its bytes.
+
+        Raises
+        ------
+        OSError
+            That cannot be done; its text is the reason, and does not hold the path.
+        CatsDogsError
+            The machine fails rather than the file.
+        """
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return how many bytes reading it will take at most; 0 where it will not be read."""
+
+
+@dataclass(frozen=True)
+class _PlainFile(ImageFile):
+    """A file of the system's; only a regular one is read."""
+
+    path: Path
+
+    def read(self) -> bytes:
+        try:
+            with open_regular(self.path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_BYTES:
+                    raise OSError(f"it holds {size:,} bytes, more than {MAX_BYTES:,}")
+                return file.read()
+        except (OSError, MemoryError) as error:
+            raise_if_system_error(error, str(self.path))
+            raise OSError(getattr(error, "strerror", None) or str(error)) from error
+
+    def size(self) -> int:
+        try:
+            size = self.path.stat().st_size
+        except OSError:
+            return 0  # reading says why
+        return size if size <= MAX_BYTES else 0
+
+
+@dataclass(frozen=True)
+class _StreamFile(ImageFile):
+    """What an open file held, such as a pipe: it has been read already."""
+
+    content: bytes = field(repr=False)
+
+    def read(self) -> bytes:
+        if len(self.content) > MAX_BYTES:
+            raise OSError(f"it holds more than {MAX_BYTES:,} bytes")
+        return self.content
+
+    def size(self) -> int:
+        return len(self.content)
 
 
 def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
     """Return the file at `path` as one that lies at `parts` below the source."""
-    return ImageFile(parts, str(path), partial(read_file, path), partial(_size, path))
+    return _PlainFile(parts, str(path), path)
 
 
-def image_from_stream(content: BufferedIOBase, origin: str) -> ImageFile:
-    """Return what an open file still holds as an image that is called `origin`; it is read at once, as pipes are."""
-    data = content.read(MAX_BYTES + 1)
-
-    def read() -> bytes:
-        if len(data) > MAX_BYTES:
-            raise OSError(f"it holds more than {MAX_BYTES:,} bytes")
-        return data
-
-    return ImageFile((origin,), origin, read, lambda: len(data))
-
-
-def _size(path: Path) -> int:
-    try:
-        size = path.stat().st_size
-    except OSError:
-        return 0  # reading says why
-    return size if size <= MAX_BYTES else 0
-
-
-def read_file(path: Path) -> bytes:
-    """Return the bytes of a regular file; OSError for all else, with a reason that does not hold the path."""
-    try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                raise OSError(f"it holds {size:,} bytes, more than {MAX_BYTES:,}")
-            return file.read()
-    except (OSError, MemoryError) as error:
-        raise_if_system_error(error, str(path))
-        raise OSError(getattr(error, "strerror", None) or str(error)) from error
+def image_from_stream(content: BufferedIOBase, display_path: str) -> ImageFile:
+    """Return what an open file still holds as one image; it is read at once, as pipes are."""
+    return _StreamFile((display_path,), display_path, content.read(MAX_BYTES + 1))
 
 
 def unreadable_reason(error: OSError) -> str:
@@ -89,7 +109,7 @@ def unreadable_reason(error: OSError) -> str:
     return f"it cannot be read: {error.strerror or error}"
 
 
-def raise_if_system_error(error: BaseException, origin: str) -> None:
+def raise_if_system_error(error: BaseException, display_path: str) -> None:
     """Refuse to take for a bad image what a failing machine makes of a good one: it may pass.
 
     Raises
@@ -99,12 +119,12 @@ def raise_if_system_error(error: BaseException, origin: str) -> None:
     """
     if isinstance(error, MemoryError):
         raise CatsDogsError(
-            f"there is not enough memory to read {origin}",
+            f"there is not enough memory to read {display_path}",
             "What is done is kept: make some free, or take that image away, and run the same command again",
         ) from error
     if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
         raise CatsDogsError(
-            f"{origin} cannot be read ({error.strerror})",
+            f"{display_path} cannot be read ({error.strerror})",
             "What is done is kept: see to the disk or the connection, and run the same command again",
         ) from error
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..errors import CatsDogsError, printable
+from ..storage import to_cell
 from .classes import CLASSES, Classes, choose_classes, class_key
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -103,7 +104,7 @@ def is_skipped(parts: Sequence[str]) -> bool:
 
 def read_layout(
     paths: Sequence[tuple[str, ...]],
-    origin: str,
+    display_path: str,
     *,
     classes: Classes | None = None,
     default_classes: Classes | None = None,
@@ -114,7 +115,7 @@ def read_layout(
     ----------
     paths : sequence of tuple of str
         Each file's path below the source, folder by folder.
-    origin : str
+    display_path : str
         The source's path, for messages.
     classes : pair of str, optional
         By default what the two class folders of the training part are named, else `default_classes`, else cat and dog.
@@ -134,7 +135,7 @@ def read_layout(
     images = [position for position, parts in enumerate(paths) if not is_skipped(parts)]
     if not images:
         raise CatsDogsError(
-            f"there are no images in {origin}", f"It should hold files that end in {', '.join(SUFFIXES)}"
+            f"there are no images in {display_path}", f"It should hold files that end in {', '.join(SUFFIXES)}"
         )
     splits = {p: next(filter(None, map(_split_of, paths[p][:-1])), None) for p in images}
     split_names = set(splits.values())
@@ -144,7 +145,7 @@ def read_layout(
     }
     training = "train" if "train" in split_names else None
     class_folders = _find_classes([paths[p] for p in images if splits[p] == training])
-    classes = classes or choose_classes(class_folders, origin, default_classes=default_classes)
+    classes = classes or choose_classes(class_folders, display_path, default_classes=default_classes)
     keys = {class_key(name): label for label, name in enumerate(classes)}
     labels = {p: _label_of(paths[p], keys) for p in images}
     folders = set(map(class_key, class_folders))
@@ -155,7 +156,7 @@ def read_layout(
         members = {p: paths[p] for p in images if splits[p] == split}
         if not members or (split is None and "train" in split_names):
             continue
-        in_split = _read_split(members, split, labels, classes, origin)
+        in_split = _read_split(members, split, labels, classes, display_path)
         # Class folders beside test/ are what there is to train on; pictures without labels there are nothing.
         beside = split is None and not split_names <= {None}
         entries += [entry for entry in in_split if entry.split == "train" or not beside]
@@ -163,7 +164,7 @@ def read_layout(
     ordered = [_natural_sort([entry for entry in entries if entry.split == split]) for split in ("train", "test")]
     for first, second in (pair for members in ordered for pair in itertools.pairwise(members)):
         if first.id == second.id:
-            both = " and ".join(sorted("/".join((origin, *paths[entry.position])) for entry in (first, second)))
+            both = " and ".join(sorted("/".join((display_path, *paths[entry.position])) for entry in (first, second)))
             raise CatsDogsError(f"two images have the id {first.id}: {both}", "Rename or remove one of them")
     return Layout(classes, list(itertools.chain(*ordered)), len(paths) - len(entries))
 
@@ -193,7 +194,7 @@ def _read_split(
     split: str | None,
     labels: dict[int, tuple[int, bool]],
     classes: Classes,
-    origin: str,
+    display_path: str,
 ) -> list[ImageEntry]:
     unknown = [p for p in paths if labels[p][0] < 0]
     by_folder = any(labels[p][1] for p in paths)
@@ -204,7 +205,7 @@ def _read_split(
         names = sorted({"/".join(paths[p]) for p in unknown})
         first, second = classes
         raise CatsDogsError(
-            f"{len(unknown):,} of {len(paths):,} images in {origin} are labelled neither {first} nor {second}: "
+            f"{len(unknown):,} of {len(paths):,} images in {display_path} are labelled neither {first} nor {second}: "
             f"{_first_names(names)}",
             f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg; images "
             "without labels belong into test/; other classes are named by run DATA --classes A,B",
@@ -271,7 +272,7 @@ def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
         )
     if folder and not stem.lower().startswith(f"{folder.lower()}."):
         stem = f"{folder}.{stem}"
-    return printable(stem)
+    return to_cell(stem)
 
 
 def _first_names(names: list[str], count: int = 3) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
+from ..paths import user_path
 from .classes import Classes
 from .files import ImageFile, open_zip, read_error
 from .folders import walk_folder
@@ -64,7 +65,7 @@ class Source:
     def __init__(
         self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
     ) -> None:
-        self.path, self._given = Path(path).expanduser(), str(path)
+        self.path, self._given = user_path(path), str(path)
         self._open_zips = ExitStack()
         try:
             files = list(self._list_files())
@@ -111,7 +112,7 @@ class Source:
     def _list_files(self) -> Iterator[ImageFile]:
         try:
             mode = self.path.stat().st_mode
-        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise CatsDogsError(f"there is no {self.path}", "Give the path of a folder or a zip of images") from error
         except OSError as error:
             raise read_error(self.path, error) from error

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -47,8 +47,33 @@ _ZIP_ERRORS = (
 """What zipfile raises on what is damaged, encrypted, or compressed in a way that it does not know."""
 
 
+@dataclass(frozen=True)
+class _ZipMember(ImageFile):
+    """A member of a zip that is held open; threads may read several at a time."""
+
+    archive: zipfile.ZipFile
+    member: zipfile.ZipInfo
+
+    def read(self) -> bytes:
+        if _is_folder(self.member):
+            raise OSError("it is a folder")
+        if self.member.file_size > MAX_BYTES:
+            raise OSError(f"it holds {self.member.file_size:,} bytes, more than {MAX_BYTES:,}")
+        if self.member.flag_bits & _ENCRYPTED:
+            raise OSError("it is encrypted")
+        try:
+            return self.archive.read(self.member)
+        except _ZIP_ERRORS as error:
+            raise_if_system_error(error, self.display_path)
+            raise OSError(f"the zip is damaged here: {error}") from error
+
+    def size(self) -> int:
+        # zipfile has the compressed bytes, and puts together what it unpacks.
+        return self.member.compress_size + 2 * self.member.file_size if self.member.file_size <= MAX_BYTES else 0
+
+
 def walk_zip(
-    file: BinaryIO, origin: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
+    file: BinaryIO, display_path: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
 ) -> Iterator[ImageFile]:
     """Yield every file of a zip, and of the zips within that are named like a split.
 
@@ -56,7 +81,7 @@ def walk_zip(
     ----------
     file : file
         The zip.
-    origin : str
+    display_path : str
         The zip's path, for messages.
     parts : tuple of str
         Where it lies below the source.
@@ -71,7 +96,7 @@ def walk_zip(
         It is no zip, or cut short, or one within it is.
     """
     open_zips.enter_context(file)
-    archive = open_zips.enter_context(_open_archive(file, origin))
+    archive = open_zips.enter_context(_open_archive(file, display_path))
     members = [(member, PurePosixPath(_name_of(member))) for member in archive.infolist()]
     parents = {path.parent for _, path in members}
     folders = {str(folder).lower() for parent in parents for folder in (parent, *parent.parents)}
@@ -81,13 +106,12 @@ def walk_zip(
             continue
         if depth == 0 and is_split_zip(path, folders):
             inner = _open_inner(file, archive, member)
-            yield from walk_zip(inner, f"{origin}/{path}", (*member_parts[:-1], path.stem), open_zips, depth=1)
+            yield from walk_zip(inner, f"{display_path}/{path}", (*member_parts[:-1], path.stem), open_zips, depth=1)
         else:
-            read = partial(_read_member, archive, member, f"{origin}/{path}")
-            yield ImageFile(member_parts, f"{origin}/{path}", read, partial(_size, member))
+            yield _ZipMember(member_parts, f"{display_path}/{path}", archive, member)
 
 
-def _open_archive(file: BinaryIO, origin: str) -> zipfile.ZipFile:
+def _open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
     """Open a zip by its table, the central directory, which stands at its end (APPNOTE.TXT, 4.3.12)."""
     beginning = b""
     try:
@@ -100,15 +124,15 @@ def _open_archive(file: BinaryIO, origin: str) -> zipfile.ZipFile:
         # all that lies before it for bytes that somebody has put before a zip.
         is_inner = _HEADER in file.read(before)
     except _ZIP_ERRORS as error:
-        raise_if_system_error(error, origin)
+        raise_if_system_error(error, display_path)
         if beginning == _HEADER:
-            raise _cut_short(origin) from error
+            raise _cut_short(display_path) from error
         raise CatsDogsError(
-            f"{origin} is not a zip ({error})", "Download it again, or give a folder of images"
+            f"{display_path} is not a zip ({error})", "Download it again, or give a folder of images"
         ) from error
     if is_inner:
         archive.close()
-        raise _cut_short(origin)
+        raise _cut_short(display_path)
     return archive
 
 
@@ -122,9 +146,9 @@ def _bytes_before(file: BinaryIO, archive: zipfile.ZipFile) -> int:
     return int(archive.start_dir) - int(offset)
 
 
-def _cut_short(origin: str) -> CatsDogsError:
+def _cut_short(display_path: str) -> CatsDogsError:
     return CatsDogsError(
-        f"{origin} is cut short or damaged: there is no valid central directory at its end", "Download it again"
+        f"{display_path} is cut short or damaged: there is no valid central directory at its end", "Download it again"
     )
 
 
@@ -138,25 +162,6 @@ def _name_of(member: zipfile.ZipInfo) -> str:
 
 def _is_folder(member: zipfile.ZipInfo) -> bool:
     return _name_of(member).endswith("/")
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, origin: str) -> bytes:
-    if _is_folder(member):
-        raise OSError("it is a folder")
-    if member.file_size > MAX_BYTES:
-        raise OSError(f"it holds {member.file_size:,} bytes, more than {MAX_BYTES:,}")
-    if member.flag_bits & _ENCRYPTED:
-        raise OSError("it is encrypted")
-    try:
-        return archive.read(member)
-    except _ZIP_ERRORS as error:
-        raise_if_system_error(error, origin)
-        raise OSError(f"the zip is damaged here: {error}") from error
-
-
-def _size(member: zipfile.ZipInfo) -> int:
-    # zipfile has the compressed bytes, and puts together what it unpacks.
-    return member.compress_size + 2 * member.file_size if member.file_size <= MAX_BYTES else 0
 
 
 def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:

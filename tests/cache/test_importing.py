@@ -90,7 +90,7 @@ def test_a_mapped_file_is_taken(tmp_path):
 
 
 def test_odd_but_printable_ids_are_kept(tmp_path):
-    ids = ["猫 1", "cafe\u0301", 'a,"b"', r"caf\xe9", "🐶", "../x", "=1+1", "x" * 255]
+    ids = ["猫 1", "cafe\u0301", 'a,"b"', r"caf\xe9", "🐶", "../x", "-5", "می\u200cرود", "x" * 255]
     features = np.random.default_rng(0).random((len(ids), 2048), np.float32)
     import_features(ids, None, {"224": features}, artifacts=tmp_path)
     found = load_features(tmp_path)
@@ -150,6 +150,11 @@ def test_images_of_the_same_features_have_the_same_digest(tmp_path):
         ({"ids": ["a", "b", "c\nd"]}, r"'c\nd' is no id"),
         ({"ids": ["a", "b", "caf\udce9"]}, r"'caf\udce9' is no id"),
         ({"ids": ["a", "b", "\ud800"]}, r"'\ud800' is no id"),
+        (
+            {"ids": ["a", "b", "=1+1"]},
+            "'=1+1' is no id. Give text of 1 to 255 printable characters",
+        ),
+        ({"ids": ["a", "b", "c\u202e"]}, r"'c\u202e' is no id"),
         ({"ids": ["a", "b", "c" * 256]}, "is no id. Give text of 1 to 255"),
         ({"ids": np.array([["a", "b", "c"]])}, "is no id"),
         ({"ids": ["a", "b"]}, "the labels are of shape (3,), and there are 2 ids"),

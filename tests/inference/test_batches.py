@@ -1,4 +1,5 @@
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,17 +36,23 @@ def known(files):
     )
 
 
+class SlowFile(ImageFile):
+    """A file that cannot be read, and tells `wait` its number before it says so."""
+
+    def __init__(self, number, wait):
+        super().__init__((str(number),), str(number))
+        object.__setattr__(self, "_wait", partial(wait, number))
+
+    def size(self):
+        return 0
+
+    def read(self):
+        self._wait()
+        raise OSError("it is none")
+
+
 def slow_files(count, wait):
-    """Return files that cannot be read, each of which tells `wait` its number before it says so."""
-
-    def file(number):
-        def read():
-            wait(number)
-            raise OSError("it is none")
-
-        return ImageFile((str(number),), str(number), read, lambda: 0)
-
-    return [file(number) for number in range(count)]
+    return [SlowFile(number, wait) for number in range(count)]
 
 
 def test_a_few_files_are_read_by_all_threads(monkeypatch):

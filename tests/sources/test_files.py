@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import socket
 import struct
@@ -11,7 +12,7 @@ from support.sources import (
 )
 
 from catsdogs.errors import CatsDogsError
-from catsdogs.sources import Source
+from catsdogs.sources import Source, image_from_stream
 from catsdogs.sources.files import MAX_BYTES
 
 
@@ -26,6 +27,14 @@ def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path, zipped):
     (tmp_path / "a.zip").write_bytes(content)
     with Source(tmp_path / "a.zip") as source, pytest.raises(OSError, match="it holds 268,435,457 bytes"):
         source.splits["test"].files[0].read()
+
+
+def test_a_file_of_any_source_holds_no_callable(tmp_path, zipped, write_folder):
+    (tmp_path / "a.zip").write_bytes(zipped({"1.jpg": b"a"}))
+    with Source(tmp_path / "a.zip") as packed, Source(write_folder(tmp_path / "data", {"1.jpg": b"a"})) as plain:
+        files = [*packed.splits["test"].files, *plain.splits["test"].files, image_from_stream(io.BytesIO(b"a"), "-")]
+        assert [file.read() for file in files] == [b"a"] * 3
+    assert not [value for file in files for value in vars(file).values() if callable(value)]
 
 
 def test_what_is_no_file_is_a_reason_without_the_path(tmp_path):

@@ -138,9 +138,31 @@ def test_a_source_without_images_is_told(paths):
     assert ".jpg" in error.value.hint
 
 
-def test_an_id_shows_unprintable_bytes_as_hexadecimal():
-    found, _ = placed("cat.\udcff\n\x1b[31m.jpg")
-    assert [id_ for _, id_, _ in found.values()] == ["cat.\\xff\\x0a\\x1b[31m"]
+def id_of(name):
+    found, _ = placed(f"{name}.jpg", f"test/{name}.jpg", "train/cat.1.jpg", "train/dog.1.jpg")
+    return next(id_ for split, id_, _ in found.values() if split == "test")
+
+
+@pytest.mark.parametrize(
+    ("name", "id_"),
+    [
+        ("\udcff\n\x1b[31m", r"\xff\x0a\x1b[31m"),
+        ("می\u200cروم", "می\u200cروم"),
+        ("山田\u3000太郎", "山田\u3000太郎"),
+        ("-5", "-5"),
+        ("-5 cats", r"\x2d5 cats"),
+        ("=1+1", r"\x3d1+1"),
+        ("\t@x", r"\x09@x"),
+        ("\u3000\uff1dx", "\u3000\\xef\\xbc\\x9dx"),
+    ],
+)
+def test_an_id_is_what_any_table_can_hold(name, id_):
+    assert id_of(name) == id_
+
+
+def test_a_name_that_looks_like_the_id_of_another_is_refused():
+    with pytest.raises(CatsDogsError, match=r"two images have the id \\x3d1: .*Rename"):
+        placed("=1.jpg", r"\x3d1.jpg")
 
 
 def test_a_name_longer_than_any_file_system_holds_is_refused():
