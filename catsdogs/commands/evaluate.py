@@ -103,7 +103,7 @@ def evaluate(
         raise CatsDogsError(
             f"none of the {len(files):,} labelled images in {data} can be read, {path} for one: {reason}", "Give others"
         )
-    labels, probabilities = images.labels[readable], trained.scorer.probabilities(features[readable])
+    labels, probabilities = images.labels[readable], trained.classifier.probabilities(features[readable])
     return Evaluation(
         scores=score_with_intervals(labels, probabilities),
         classes=(first, second),

@@ -122,13 +122,13 @@ def export(
     report("reading pictures to check it on", 0, 0)
     pictures, source = check_images(artifacts, (first, second), names)
     report(f"writing {path.name}", 0, 0)
-    content = writer.to_file(join(backbone.model, trained.scorer, views), _metadata(trained))
+    content = writer.to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
     report(f"checking {path.name}", 0, 0)
     images = {name: np.stack([picture[size] for picture in pictures]) for size, name in names.items()}
     computed = writer.compute(content, images)
     pixels = [np.stack([view.of(picture) for picture in pictures]) for view in views]
     ours, labels = (
-        trained.scorer.probabilities(np.hstack([features(of_view) for of_view in pixels]))
+        trained.classifier.probabilities(np.hstack([features(of_view) for of_view in pixels]))
         for features in (partial(_reference_features, backbone.model), backbone.features)
     )
     max_difference = float(np.abs(computed - ours).max())

@@ -109,7 +109,7 @@ def predict(
         files = [file for item in inputs for file in _list_images(item, open_zips, broken)]
         rows, features = compute_all(files, backbone, views, "predicting", progress=progress)
         small = [_preview(file) if len(files) <= previews else None for file in files]
-    classes, probabilities = trained.metadata["classes"], trained.scorer.probabilities(features).tolist()
+    classes, probabilities = trained.metadata["classes"], trained.classifier.probabilities(features).tolist()
     predictions = [
         Prediction(file.origin, None, None, row.reason)
         if row.features is None

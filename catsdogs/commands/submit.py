@@ -96,7 +96,7 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
     if clip is None:
         clip = trained.metadata["clip"]
     probabilities = np.where(
-        features.readable, trained.scorer.probabilities(features.features), trained.metadata["positive_share"]
+        features.readable, trained.classifier.probabilities(features.features), trained.metadata["positive_share"]
     )
     rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
     with write_lock(artifacts):

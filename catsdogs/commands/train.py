@@ -15,7 +15,7 @@ from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import Features, group_images, group_keys, labelled_splits, load_features
 from ..errors import CatsDogsError
-from ..head import Choice, Examples
+from ..head import HyperParameters, TrainingSet
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
 from ..head.staleness import head_inputs
@@ -99,22 +99,24 @@ def train(
     rows = _trainable_rows(features)
     ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
     groups = group_keys(images, group_images(artifacts, features, progress=progress)[rows])
-    examples = Examples(
+    training_set = TrainingSet(
         features=features.features if rows.all() else features.features[rows],
         labels=labels,
         folds=draw_folds(groups, labels, seed=SEED),
         order=draw_order(images, seed=SEED),
-        trained=_load_excluded(exclude, ids, labels, features.classes),
+        train_mask=_load_excluded(exclude, ids, labels, features.classes),
     )
     if holdout is not None:
         held_out = draw_holdout(groups, labels, holdout, seed=SEED)
-        require_enough_images(labels[~held_out & examples.trained], "training images that are left", features.classes)
+        require_enough_images(
+            labels[~held_out & training_set.train_mask], "training images that are left", features.classes
+        )
         require_enough_images(labels[held_out], "images held out", features.classes)
-    found = head.cross_validate(examples, start=_previous_choice(artifacts, features.digest), progress=progress)
+    found = head.cross_validate(training_set, start=_previous_choice(artifacts, features.digest), progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
-    fitted = head.fit(examples, found)
-    metrics = _metrics(examples, found, fitted) | {
+    fitted = head.fit(training_set, found)
+    metrics = _metrics(training_set, found, fitted) | {
         "classes": list(features.classes),
         "unreadable": len(features.unreadable),
     }
@@ -122,19 +124,19 @@ def train(
     if test and test.readable.any():
         kept = test.readable
         metrics["test"] = {
-            **score(test.labels[kept], fitted.scorer.probabilities(test.features[kept])),
+            **score(test.labels[kept], fitted.classifier.probabilities(test.features[kept])),
             "images": int(kept.sum()),
             "unreadable": len(test.unreadable),
         }
     if holdout is not None:
-        metrics["holdout"] = score_holdout(examples, held_out, seed=SEED) | {"share": holdout}
+        metrics["holdout"] = score_holdout(training_set, held_out, seed=SEED) | {"share": holdout}
     if "nested" in studies:
-        metrics["nested"] = nested_cv(examples, groups, seed=SEED, progress=progress)
+        metrics["nested"] = nested_cv(training_set, groups, seed=SEED, progress=progress)
     if "learning_curve" in studies:
-        metrics["learning_curve"] = learning_curve(examples, found, seed=SEED, progress=progress)
+        metrics["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
     with write_lock(artifacts):
         suspects = find_suspects(labels, found.probabilities)
-        table = zip(ids, labels, found.probabilities, examples.folds, strict=True)
+        table = zip(ids, labels, found.probabilities, training_set.folds, strict=True)
         listed = zip(ids[suspects], labels[suspects], found.probabilities[suspects], strict=True)
         extra_files = {
             artifacts.predictions: to_csv(("id", "label", "probability", "fold"), table),
@@ -143,29 +145,29 @@ def train(
         }
         trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
         metadata = head_inputs(features, trained_on) | {
-            "transform": found.choice.transform,
-            "C": found.choice.c,
+            "transform": found.best_params.transform,
+            "C": found.best_params.C,
             "clip": metrics["clip"]["chosen"],
             "positive_share": float(labels.mean()),
         }
         head.save(artifacts, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(artifacts, "train", images=len(labels), seconds=round(seconds, 3))
-    _log.info("head, %s, on %d images: log loss %.4f", found.choice, len(labels), metrics["log_loss"])
+    _log.info("head, %s, on %d images: log loss %.4f", found.best_params, len(labels), metrics["log_loss"])
     return Training(metrics, len(suspects), seconds)
 
 
-def _metrics(examples: Examples, found: head.CrossValidation, fitted: head.Fit) -> dict[str, Any]:
-    labels, folds = examples.labels, examples.folds
+def _metrics(training_set: TrainingSet, found: head.CrossValidation, fitted: head.FittedHead) -> dict[str, Any]:
+    labels, folds = training_set.labels, training_set.folds
     clip = best_clip(labels, found.probabilities)
     return {
         **score_with_intervals(labels, found.probabilities, seed=SEED),
         "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
         "images": len(labels),
-        "excluded": int(np.sum(~examples.trained)),
-        "transform": found.choice.transform,
-        "C": found.choice.c,
-        "gradient": fitted.gradient,
+        "excluded": int(np.sum(~training_set.train_mask)),
+        "transform": found.best_params.transform,
+        "C": found.best_params.C,
+        "gradient": fitted.gradient_norm,
         "paths": _paths(found.paths),
         "trials": _paths(found.trials),
         "clip": {
@@ -220,13 +222,13 @@ def _load_excluded(
     return trained
 
 
-def _previous_choice(artifacts: Artifacts, digest: str) -> Choice | None:
+def _previous_choice(artifacts: Artifacts, digest: str) -> HyperParameters | None:
     """Return what the head that is there was made with, if by other features: the path starts there."""
     try:
         metadata = head.load(artifacts).metadata
     except CatsDogsError:
         return None
-    return None if metadata["features"]["train"] == digest else Choice(metadata["transform"], metadata["C"])
+    return None if metadata["features"]["train"] == digest else HyperParameters(metadata["transform"], metadata["C"])
 
 
 def _labelled_test(artifacts: ArtifactsPath) -> Features | None:

@@ -157,7 +157,7 @@ def _centred(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 
 
 @dataclass(frozen=True, eq=False)
-class Scorer:
+class Classifier:
     """What a head computes, from features to probabilities.
 
     Parameters

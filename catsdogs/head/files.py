@@ -14,8 +14,8 @@ from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import require_unlocked
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
-from .designs import Kernel, Scorer
-from .fitting import Fit
+from .designs import Classifier, Kernel
+from .fitting import FittedHead
 
 FORMAT = 3
 """Version of head.npz and head.json. Raise it when the program before would misread what is written now."""
@@ -29,24 +29,28 @@ class Head:
 
     Parameters
     ----------
-    scorer : Scorer
+    classifier : Classifier
         What it computes.
     metadata : dict
         What made it: the content of head.json.
     """
 
-    scorer: Scorer
+    classifier: Classifier
     metadata: dict[str, Any]
 
 
 def save(
-    artifacts: Artifacts, fitted: Fit, metadata: dict[str, Any], *, extra_files: Mapping[Path, bytes] | None = None
+    artifacts: Artifacts,
+    fitted: FittedHead,
+    metadata: dict[str, Any],
+    *,
+    extra_files: Mapping[Path, bytes] | None = None,
 ) -> None:
     """Write head.npz, head.joblib and the extra files, and last head.json, which vouches for all of them."""
     import joblib
 
     arrays, pickled = io.BytesIO(), io.BytesIO()
-    np.savez(arrays, **_arrays(fitted.scorer))
+    np.savez(arrays, **_arrays(fitted.classifier))
     joblib.dump(fitted.estimator, pickled)
     files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(extra_files or {})}
     for path, content in files.items():
@@ -81,14 +85,18 @@ def load(artifacts: Artifacts) -> Head:
         raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN_HINT)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
-        scorer = Scorer(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
-    return Head(scorer, metadata)
+        classifier = Classifier(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
+    return Head(classifier, metadata)
 
 
-def _arrays(scorer: Scorer) -> dict[str, Any]:
-    arrays = {"transform": scorer.transform, "coefficients": scorer.coefficients, "intercept": scorer.intercept}
-    if scorer.kernel:
-        arrays |= {"landmarks": scorer.kernel.landmarks, "gamma": scorer.kernel.gamma}
+def _arrays(classifier: Classifier) -> dict[str, Any]:
+    arrays = {
+        "transform": classifier.transform,
+        "coefficients": classifier.coefficients,
+        "intercept": classifier.intercept,
+    }
+    if classifier.kernel:
+        arrays |= {"landmarks": classifier.kernel.landmarks, "gamma": classifier.kernel.gamma}
     return arrays
 
 

@@ -126,7 +126,7 @@ def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
         digests |= {(split, name): row.tobytes() for name, row in zip(images.ids.tolist(), images.digests, strict=True)}
         if split == "test" and images.readable.any():
             kept = images.readable
-            probabilities = trained.scorer.probabilities(images.features[kept])
+            probabilities = trained.classifier.probabilities(images.features[kept])
             test = Scored(split, images.ids[kept], images.labels[kept], probabilities)
     return Findings(
         classes=manifest.classes,

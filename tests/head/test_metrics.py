@@ -9,8 +9,8 @@ from catsdogs.head.metrics import best_clip, intervals, log_loss, score, wilson
 def predictions():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 2000, np.int8)
-    margins = 3 * labels - 1.5 + generator.normal(size=2000)
-    return labels, np.round(1 / (1 + np.exp(-margins)), 3)  # rounded: with ties
+    logits = 3 * labels - 1.5 + generator.normal(size=2000)
+    return labels, np.round(1 / (1 + np.exp(-logits)), 3)  # rounded: with ties
 
 
 def test_the_figures_are_those_of_scikit_learn(predictions):

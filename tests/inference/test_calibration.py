@@ -134,7 +134,7 @@ def test_a_view_added_later_is_computed_by_the_network_that_is_there(artifacts, 
 @pytest.mark.slow
 def test_predict_and_evaluate_compute_what_extract_did(artifacts, folder):
     cached, head = load_features(artifacts), load_head(Artifacts(artifacts))
-    expected = dict(zip(cached.ids.tolist(), head.scorer.probabilities(cached.features).tolist(), strict=True))
+    expected = dict(zip(cached.ids.tolist(), head.classifier.probabilities(cached.features).tolist(), strict=True))
     answers = catsdogs.predict(folder / "train", artifacts=artifacts)
     assert {Path(answer.image).stem: answer.probability for answer in answers} == expected
     probability = np.array([expected[name] for name in cached.ids.tolist()])
