@@ -52,7 +52,7 @@ def _choose(artifacts: Path) -> dict[str, object]:
     start = time.perf_counter()
     found = cross_validate(training_set)
     seconds = time.perf_counter() - start
-    loss = log_loss(training_set.labels, found.probabilities)
+    loss = log_loss(training_set.labels, found.logits)
     choice = {"transform": found.best_params.transform, "C": found.best_params.C}
     return {"rows": len(keys), "seconds": round(seconds, 2), "log_loss": round(loss, 5), **choice}
 

@@ -103,9 +103,9 @@ def evaluate(
         raise CatsDogsError(
             f"none of the {len(files):,} labelled images in {data} can be read, {path} for one: {reason}", "Give others"
         )
-    labels, probabilities = images.labels[readable], trained.classifier.probabilities(features[readable])
+    labels, logits = images.labels[readable], trained.classifier.logits(features[readable])
     return Evaluation(
-        scores=score_with_intervals(labels, probabilities),
+        scores=score_with_intervals(labels, logits),
         classes=(first, second),
         images=len(labels),
         seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features is not None),

@@ -17,6 +17,7 @@ from ..cache import Features, group_images, group_keys, labelled_splits, load_fe
 from ..errors import CatsDogsError
 from ..head import HyperParameters, TrainingSet
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
+from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
 from ..head.staleness import head_inputs
 from ..head.studies import learning_curve, nested_cv, score_holdout
@@ -124,7 +125,7 @@ def train(
     if test and test.readable.any():
         kept = test.readable
         metrics["test"] = {
-            **score(test.labels[kept], fitted.classifier.probabilities(test.features[kept])),
+            **score(test.labels[kept], fitted.classifier.logits(test.features[kept])),
             "images": int(kept.sum()),
             "unreadable": len(test.unreadable),
         }
@@ -135,11 +136,11 @@ def train(
     if "learning_curve" in studies:
         metrics["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
     with write_lock(artifacts):
-        suspects = find_suspects(labels, found.probabilities)
-        table = zip(ids, labels, found.probabilities, training_set.folds, strict=True)
-        listed = zip(ids[suspects], labels[suspects], found.probabilities[suspects], strict=True)
+        suspects, probabilities = find_suspects(labels, found.logits), to_probabilities(found.logits)
+        table = zip(ids, labels, probabilities, found.logits, training_set.folds, strict=True)
+        listed = zip(ids[suspects], labels[suspects], probabilities[suspects], strict=True)
         extra_files = {
-            artifacts.predictions: to_csv(("id", "label", "probability", "fold"), table),
+            artifacts.predictions: to_csv(("id", "label", "probability", "logit", "fold"), table),
             artifacts.suspects: to_csv(("id", "label", "probability"), listed),
             artifacts.metrics: to_json(metrics),
         }
@@ -159,9 +160,9 @@ def train(
 
 def _metrics(training_set: TrainingSet, found: head.CrossValidation, fitted: head.FittedHead) -> dict[str, Any]:
     labels, folds = training_set.labels, training_set.folds
-    clip = best_clip(labels, found.probabilities)
+    clip = best_clip(labels, found.logits)
     return {
-        **score_with_intervals(labels, found.probabilities, seed=SEED),
+        **score_with_intervals(labels, found.logits, seed=SEED),
         "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
         "images": len(labels),
         "excluded": int(np.sum(~training_set.train_mask)),
@@ -172,10 +173,10 @@ def _metrics(training_set: TrainingSet, found: head.CrossValidation, fitted: hea
         "trials": _paths(found.trials),
         "clip": {
             "chosen": clip,
-            "log_loss": log_loss(labels, np.clip(found.probabilities, clip, 1 - clip)),
-            "log_loss_at_0.05": log_loss(labels, np.clip(found.probabilities, CLIP_2017, 1 - CLIP_2017)),
+            "log_loss": log_loss(labels, found.logits, clip=clip),
+            "log_loss_at_0.05": log_loss(labels, found.logits, clip=CLIP_2017),
         },
-        "folds": [score(labels[folds == fold], found.probabilities[folds == fold]) for fold in range(FOLDS)],
+        "folds": [score(labels[folds == fold], found.logits[folds == fold]) for fold in range(FOLDS)],
     }
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..progress import Progress
 from . import CrossValidation, TrainingSet, cross_validate, fit
 from .folds import FOLDS, draw_folds
+from .logits import log_losses
 from .metrics import best_clip, intervals, log_loss, score_with_intervals
 
 _FEWEST = 250
@@ -32,8 +33,8 @@ def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, seed: i
     """
     rest = training_set.subset(~held)
     fitted = fit(rest, cross_validate(rest))
-    labels, probabilities = training_set.labels[held], fitted.classifier.probabilities(training_set.features[held])
-    return {**score_with_intervals(labels, probabilities, seed=seed), "images": int(held.sum())}
+    labels, logits = training_set.labels[held], fitted.classifier.logits(training_set.features[held])
+    return {**score_with_intervals(labels, logits, seed=seed), "images": int(held.sum())}
 
 
 def nested_cv(
@@ -55,7 +56,7 @@ def nested_cv(
     dict
         As `score` does, with "intervals", and as "clipped" the log loss with the clips that were chosen.
     """
-    labels, probabilities, clipped = training_set.labels, np.empty(len(groups)), np.empty(len(groups))
+    labels, logits, clipped = training_set.labels, np.empty(len(groups)), np.empty(len(groups))
     for fold in range(FOLDS):
         if progress:
             progress("nested folds", fold, FOLDS)
@@ -63,10 +64,10 @@ def nested_cv(
         rest = training_set.subset(~held)
         rest = replace(rest, folds=draw_folds(groups[~held], rest.labels, seed=seed + 1 + fold))
         found = cross_validate(rest)
-        clip = best_clip(rest.labels, found.probabilities)
-        probabilities[held] = fit(rest, found).classifier.probabilities(training_set.features[held])
-        clipped[held] = np.clip(probabilities[held], clip, 1 - clip)
-    return {**score_with_intervals(labels, probabilities, seed=seed), "clipped": log_loss(labels, clipped)}
+        clip = best_clip(rest.labels, found.logits)
+        logits[held] = fit(rest, found).classifier.logits(training_set.features[held])
+        clipped[held] = log_losses(labels[held], logits[held], clip=clip)
+    return {**score_with_intervals(labels, logits, seed=seed), "clipped": float(clipped.mean())}
 
 
 def learning_curve(
@@ -93,12 +94,12 @@ def learning_curve(
     for done, size in enumerate([*sizes, most]):
         if progress:
             progress("learning curve", done, len(sizes) + 1)
-        probabilities = (found if size == most else cross_validate(training_set, size=size)).probabilities
+        logits = (found if size == most else cross_validate(training_set, size=size)).logits
         points.append(
             {
                 "images": size,
-                "log_loss": log_loss(training_set.labels, probabilities),
-                "interval": intervals(training_set.labels, probabilities, seed=seed)["log_loss"],
+                "log_loss": log_loss(training_set.labels, logits),
+                "interval": intervals(training_set.labels, logits, seed=seed)["log_loss"],
             }
         )
     return points

@@ -98,8 +98,8 @@ class CrossValidation:
         By transform: C, and the out-of-fold log loss with it, in ascending order of C.
     trials : dict of str to tuple of (float, float)
         The same on the first images alone, where there are many.
-    probabilities : ndarray of shape (n,), float64
-        Of class 1, out of fold, with what was chosen.
+    logits : ndarray of shape (n,), float64
+        Log-odds of class 1, out of fold, with what was chosen.
     design : Design
         Of the chosen transform.
     solution : Solution
@@ -109,7 +109,7 @@ class CrossValidation:
     best_params: HyperParameters
     paths: dict[str, tuple[tuple[float, float], ...]]
     trials: dict[str, tuple[tuple[float, float], ...]]
-    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float64]
     design: Design
     solution: Solution
 
@@ -163,12 +163,12 @@ def cross_validate(
             path.walk()
             path.refine()
         best = min(paths, key=lambda transform: paths[transform].lowest)
-        c, solution, probabilities = paths[best].chosen()
+        c, solution, logits = paths[best].chosen()
     return CrossValidation(
         best_params=HyperParameters(best, c),
         paths={name: path.tried for name, path in paths.items()},
         trials={name: path.tried for name, path in trials.items()},
-        probabilities=probabilities,
+        logits=logits,
         design=paths[best].design,
         solution=solution,
     )
@@ -236,7 +236,7 @@ class _Path:
         self._fit(best - _QUARTER if below < above else best + _QUARTER)
 
     def chosen(self) -> tuple[float, Solution, NDArray[np.float64]]:
-        """Return the best C, the solution with it, tightly, and the out-of-fold probabilities."""
+        """Return the best C, the solution with it, tightly, and the out-of-fold logits."""
         solution = minimise(self._problem, _c(self._best), self._solutions[self._best], tolerance=_CHOSEN)
         return _c(self._best), solution, self._out_of_fold(solution)
 
@@ -258,12 +258,8 @@ class _Path:
         self._losses[at] = log_loss(self._labels, self._out_of_fold(self._solutions[at]))
 
     def _out_of_fold(self, solution: Solution) -> NDArray[np.float64]:
-        from scipy.special import expit
-
-        logits = solution.logits
-        if not self._used.all():
-            logits = self.design.matrix @ solution.coefficients
-        return np.asarray(expit(logits[np.arange(len(self._folds)), self._folds].astype(np.float64)))
+        of_folds = solution.logits if self._used.all() else self.design.matrix @ solution.coefficients
+        return of_folds[np.arange(len(self._folds)), self._folds].astype(np.float64)
 
 
 def _c(quarters: int) -> float:

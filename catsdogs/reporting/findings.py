@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import Manifest, load_features, read_duplicates, read_manifest
 from ..errors import CatsDogsError
+from ..head.logits import to_probabilities
 from ..head.staleness import head_staleness
 from ..locks import write_lock
 from ..sources.classes import Classes
@@ -31,14 +33,19 @@ class Scored:
     ids : ndarray of shape (n,), str
     labels : ndarray of shape (n,), int8
         A position in the classes, -1 unknown.
-    probabilities : ndarray of shape (n,), float64
-        Of class 1, unclipped, by a head that has not seen the image.
+    logits : ndarray of shape (n,), float64
+        Log-odds of class 1, by a head that has not seen the image.
     """
 
     split: str
     ids: NDArray[np.str_]
     labels: NDArray[np.int8]
-    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float64]
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """The probability of class 1, unclipped, (n,)."""
+        return to_probabilities(self.logits)
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -47,9 +54,9 @@ class Scored:
         return right
 
     @property
-    def own(self) -> NDArray[np.float64]:
-        """The probability of each image's own label, (n,)."""
-        return np.where(self.labels == 1, self.probabilities, 1 - self.probabilities)
+    def own_logits(self) -> NDArray[np.float64]:
+        """The log-odds of each image's own label, (n,)."""
+        return np.where(self.labels == 1, self.logits, -self.logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +133,8 @@ def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
         digests |= {(split, name): row.tobytes() for name, row in zip(images.ids.tolist(), images.digests, strict=True)}
         if split == "test" and images.readable.any():
             kept = images.readable
-            probabilities = trained.classifier.probabilities(images.features[kept])
-            test = Scored(split, images.ids[kept], images.labels[kept], probabilities)
+            logits = trained.classifier.logits(images.features[kept])
+            test = Scored(split, images.ids[kept], images.labels[kept], logits)
     return Findings(
         classes=manifest.classes,
         train=_out_of_fold(artifacts.predictions),
@@ -150,7 +157,7 @@ def _out_of_fold(path: Path) -> Scored:
         "train",
         np.array([row["id"] for row in rows], np.str_),
         np.array([row["label"] for row in rows], np.int8),
-        np.array([row["probability"] for row in rows], np.float64),
+        np.array([row["logit"] for row in rows], np.float64),
     )
 
 

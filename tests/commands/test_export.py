@@ -92,8 +92,8 @@ def copy_with_head(features, where, transform, monkeypatch):
     def choose(training_set, **_):  # what cross-validation finds, had it found this
         path = of_validation._Path(training_set, transform, c=10)
         path._fit(path._start)
-        c, solution, probabilities = path.chosen()
-        return head.CrossValidation(HyperParameters(transform, c), {}, {}, probabilities, path.design, solution)
+        c, solution, logits = path.chosen()
+        return head.CrossValidation(HyperParameters(transform, c), {}, {}, logits, path.design, solution)
 
     shutil.copytree(features, where)
     monkeypatch.setattr(head, "cross_validate", choose)

@@ -10,6 +10,7 @@ import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
 from catsdogs.artifacts import Artifacts
 from catsdogs.head.staleness import head_staleness
+from catsdogs.reporting.findings import gather
 
 FILES = ["head.npz", "head.json", "head.joblib", "metrics.json", "predictions.csv"]
 
@@ -70,6 +71,8 @@ def test_metrics_and_predictions_tell_the_same(rectified):
     labels = np.array([int(row["label"]) for row in rows])
     probabilities = np.array([float(row["probability"]) for row in rows])
     assert [int(row["id"].startswith("dog")) for row in rows] == labels.tolist()
+    logits = np.array([float(row["logit"]) for row in rows])
+    assert np.allclose(probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-12)
     log_loss = -np.log(np.where(labels == 1, probabilities, 1 - probabilities))
     assert metrics["log_loss"] == pytest.approx(log_loss.mean())
     assert metrics["accuracy"] == np.mean((probabilities > 0.5) == labels)
@@ -78,6 +81,37 @@ def test_metrics_and_predictions_tell_the_same(rectified):
         assert scores["log_loss"] == pytest.approx(log_loss[[int(row["fold"]) == fold for row in rows]].mean())
     path = {step["C"]: step["log_loss"] for step in metrics["paths"][metrics["transform"]]}
     assert path[metrics["C"]] <= 1.001 * min(step["log_loss"] for path in metrics["paths"].values() for step in path)
+
+
+def test_a_wrong_label_far_out_leaves_all_figures_finite_and_in_agreement(tmp_path):
+    """Its label is wrong, all heads are as sure as can be, and it is in the test split as well."""
+    ids, labels, _ = make_features(200)
+    features = 0.1 * np.random.default_rng(0).normal(size=(200, 2048)).astype(np.float32)
+    features[:, :60] += np.where(labels, 1, -1)[:, np.newaxis]
+    features[0, :60] = 70
+    listed = tmp_path / "listed.csv"
+    listed.write_text("id\ncat.0\n")
+    artifacts = tmp_path / "artifacts"
+    import_features(ids, labels, {"224": features}, artifacts=artifacts)
+    import_features(ids[:20], labels[:20], {"224": features[:20]}, artifacts=artifacts, split="test")
+    done = catsdogs.train(artifacts, exclude=listed, holdout=0.3, studies=("nested",))
+    for path in artifacts.rglob("*.json"):
+        json.loads(path.read_bytes(), parse_constant=pytest.fail)
+    metrics = metrics_of(artifacts)
+    assert metrics == done.metrics
+    for scores in (metrics, metrics["test"], metrics["nested"], metrics["holdout"]):
+        assert 0 <= scores["log_loss"] < 1000
+    rows = read_csv(artifacts / "predictions.csv")
+    labels, probabilities, logits = (
+        np.array([float(row[name]) for row in rows]) for name in ("label", "probability", "logit")
+    )
+    assert (labels[0], logits[0] > 37) == (0, True)
+    assert 0 < probabilities.min() < probabilities.max() < 1
+    assert metrics["log_loss"] == pytest.approx(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean())
+    shown = gather(artifacts)
+    assert np.array_equal(shown.train.logits, logits)
+    assert np.array_equal(shown.train.probabilities, probabilities)
+    assert 0 < shown.test.probabilities.min() < shown.test.probabilities.max() < 1
 
 
 def test_the_order_of_the_images_does_not_matter(made, tmp_path):

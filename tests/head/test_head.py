@@ -15,6 +15,7 @@ from catsdogs.cache import group_keys
 from catsdogs.head import HyperParameters, TrainingSet
 from catsdogs.head import validation as of_validation
 from catsdogs.head.folds import draw_folds, draw_order
+from catsdogs.head.logits import to_probabilities
 from catsdogs.head.metrics import log_loss
 
 TRANSFORMS = ["identity", "sqrt", "rbf"]
@@ -55,8 +56,12 @@ def with_choice(training_set, transform, c):
     """What cross-validation finds, had it found this."""
     path = of_validation._Path(training_set, transform, c=c)
     path._fit(path._start)
-    c, solution, probabilities = path.chosen()
-    return head.CrossValidation(HyperParameters(transform, c), {}, {}, probabilities, path.design, solution)
+    c, solution, logits = path.chosen()
+    return head.CrossValidation(HyperParameters(transform, c), {}, {}, logits, path.design, solution)
+
+
+def probabilities(found):
+    return to_probabilities(found.logits)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
@@ -83,6 +88,20 @@ def test_the_choice_is_the_lowest_of_all_paths_and_at_no_edge(found):
         assert min(path) < best < max(path)
 
 
+def test_c_is_chosen_by_finite_losses_however_far_out_a_wrong_label_is():
+    # Like one of suspects.csv: it is not trained on, and scored all the same.
+    training_set = make_training_set(COUNT)
+    signs, wrong = np.where(training_set.labels, 1, -1), np.arange(COUNT) == 0
+    features = 0.1 * np.random.default_rng(0).normal(size=(COUNT, 2048))
+    features[:, :60] += np.where(wrong, 70, signs)[:, np.newaxis]
+    found = head.cross_validate(replace(training_set, features=features.astype(np.float32), train_mask=~wrong))
+    ((transform, path),) = found.paths.items()
+    losses = dict(path)
+    assert np.isfinite(list(losses.values())).all()
+    assert (training_set.labels[0], found.logits[0] > 37) == (0, True)
+    assert found.best_params == head.HyperParameters(transform, min(losses, key=losses.__getitem__))
+
+
 def test_where_features_tell_nothing_regularisation_becomes_stronger():
     generator = np.random.default_rng(0)
     digests = generator.integers(0, 256, (200, 16), np.uint8)
@@ -95,7 +114,7 @@ def test_where_features_tell_nothing_regularisation_becomes_stronger():
         np.ones(200, bool),
     )
     found = head.cross_validate(nothing)
-    assert log_loss(labels, found.probabilities) == pytest.approx(np.log(2), abs=0.01)
+    assert log_loss(labels, found.logits) == pytest.approx(np.log(2), abs=0.01)
 
 
 @pytest.mark.parametrize("transform", QUICK)
@@ -106,7 +125,7 @@ def test_out_of_fold_probabilities_are_of_heads_that_did_not_see_the_image(train
         rest = training_set.subset(~held)
         # What the kernel's width is taken from is all that a fold's head knows of the others.
         alone = head.fit(rest, with_choice(rest, transform, found.best_params.C)).classifier
-        assert np.allclose(found.probabilities[held], alone.probabilities(training_set.features[held]), atol=2e-3)
+        assert np.allclose(probabilities(found)[held], alone.probabilities(training_set.features[held]), atol=2e-3)
 
 
 def test_labels_of_a_fold_do_not_change_what_is_said_of_it(training_set):
@@ -114,7 +133,7 @@ def test_labels_of_a_fold_do_not_change_what_is_said_of_it(training_set):
         training_set, labels=np.where(training_set.folds == 2, 1 - training_set.labels, training_set.labels)
     )
     for transform in TRANSFORMS:
-        before, after = (with_choice(given, transform, 1.0).probabilities for given in (training_set, other))
+        before, after = (probabilities(with_choice(given, transform, 1.0)) for given in (training_set, other))
         assert np.allclose(before[training_set.folds == 2], after[training_set.folds == 2], atol=1e-4)
         assert not np.allclose(before, after, atol=1e-2)
 
@@ -125,7 +144,7 @@ def test_images_that_are_left_out_are_scored_and_not_trained_on(training_set, tr
     wrong = np.where(train_mask, training_set.labels, 1 - training_set.labels)
     given = [replace(training_set, train_mask=train_mask, labels=labels) for labels in (training_set.labels, wrong)]
     found = [with_choice(one, transform, 1.0) for one in given]
-    assert np.array_equal(found[0].probabilities, found[1].probabilities)
+    assert np.array_equal(found[0].logits, found[1].logits)
     fitted = [head.fit(*both).classifier.coefficients for both in zip(given, found, strict=True)]
     assert np.array_equal(*fitted)
 
@@ -143,20 +162,20 @@ def test_the_order_of_the_rows_does_not_matter(training_set, found):
         )
     )
     assert other.best_params == found.best_params
-    assert np.allclose(other.probabilities[place], found.probabilities, atol=1e-5)
-    losses = [log_loss(training_set.labels, p) for p in (other.probabilities[place], found.probabilities)]
+    assert np.allclose(probabilities(other)[place], probabilities(found), atol=1e-5)
+    losses = [log_loss(training_set.labels, logits) for logits in (other.logits[place], found.logits)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
 def test_the_scale_of_the_features_changes_c_and_nothing_else(training_set, found):
     scaled = head.cross_validate(replace(training_set, features=training_set.features * np.float32(100)))
     assert scaled.best_params.transform == found.best_params.transform
-    assert np.allclose(scaled.probabilities, found.probabilities, atol=1e-3)
+    assert np.allclose(probabilities(scaled), probabilities(found), atol=1e-3)
 
 
 def test_the_same_fit_gives_the_same_bits(training_set, found):
     again = head.cross_validate(training_set)
-    assert np.array_equal(again.probabilities, found.probabilities)
+    assert np.array_equal(again.logits, found.logits)
     assert np.array_equal(
         head.fit(training_set, again).classifier.coefficients, head.fit(training_set, found).classifier.coefficients
     )
@@ -226,10 +245,11 @@ def test_the_estimator_needs_no_code_of_this_package(training_set, found, tmp_pa
     assert b"catsdogs" not in pickle.dumps(fitted.estimator)
 
 
-def test_probabilities_of_features_far_out_are_0_or_1_and_of_nan_nan():
+def test_probabilities_of_features_far_out_are_almost_0_or_1_and_of_nan_nan():
     sure = head.Classifier("identity", np.full(2048, 1e6), 0.0)
     features = np.array([[1] * 2048, [-1] * 2048, [np.nan] + [0] * 2047], np.float32)
-    assert np.array_equal(sure.probabilities(features), [1, 0, np.nan], equal_nan=True)
+    expected = [np.nextafter(1, 0), np.finfo(float).tiny, np.nan]
+    assert np.array_equal(sure.probabilities(features), expected, equal_nan=True)
 
 
 def test_features_of_nothing_but_zeros_have_a_probability(training_set):
