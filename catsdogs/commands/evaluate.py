@@ -88,9 +88,9 @@ def evaluate(
     """
     artifacts = Artifacts.at(artifacts)
     trained = head.load(artifacts)
-    first, second = trained.metadata["classes"]
+    first, second = trained.metadata.classes
     backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
-    views = parse_views(trained.metadata["views"])
+    views = parse_views(trained.metadata.views)
     with Source(data, classes=(first, second)) as source:
         images, unlabelled = source.labelled(", the classes of the head")
         files = images.files
@@ -117,7 +117,7 @@ def evaluate(
 
 def _trained_on(artifacts: ArtifactsPath, trained: head.Head) -> set[bytes] | None:
     """Return the digests of the images that the head was trained on, where the cache still holds them and no others."""
-    if digests(artifacts).get("train") != trained.metadata["features"]["train"]:
+    if digests(artifacts).get("train") != trained.metadata.features.get("train"):
         return None
     features = load_features(artifacts)
     return {of_image.tobytes() for of_image in features.digests[features.labels >= 0]}

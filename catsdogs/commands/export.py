@@ -115,8 +115,8 @@ def export(
     artifacts = Artifacts.at(artifacts)
     path, writer = _output_path(format, out, artifacts), _load_writer(format)
     trained = head.load(artifacts)
-    first, second = trained.metadata["classes"]
-    views = parse_views(trained.metadata["views"])
+    first, second = trained.metadata.classes
+    views = parse_views(trained.metadata.views)
     names = input_names(views)
     backbone = load_head_backbone(trained, artifacts, weights, progress=progress)()
     report("reading pictures to check it on", 0, 0)
@@ -184,7 +184,7 @@ def _reference_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.f
 
 def _metadata(trained: head.Head) -> dict[str, Any]:
     """Return what the file says of itself."""
-    metadata = trained.metadata
+    metadata = trained.metadata.to_dict()
     return {
         "classes": metadata["classes"],
         "output": f"the probability of {metadata['classes'][1]}, unclipped",

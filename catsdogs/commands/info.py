@@ -12,12 +12,13 @@ from ..cache import (
     count_duplicates,
     describe_array,
     differences,
+    digests,
     labelled_splits,
     read_duplicates,
     read_manifest,
 )
 from ..errors import CatsDogsError
-from ..head.staleness import head_staleness, submission_staleness
+from ..head.staleness import check_head, current_features, submission_staleness
 from ..images.codecs import PIXELS
 from ..storage import NOTE_HINT, read_json
 from .result import Result
@@ -102,9 +103,9 @@ def info(artifacts: ArtifactsPath = "artifacts") -> Info:
     manifest = read_manifest(artifacts.features)
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
-    stale = head_staleness(artifacts) if artifacts.head_metadata.exists() else None
-    trained = _load_head(artifacts)
-    made = trained.metadata | {"stale": stale} if trained else {"stale": stale} if stale else {}
+    there = artifacts.head_metadata.exists()
+    trained, stale = check_head(artifacts, manifest, current_features(artifacts)) if there else (None, None)
+    made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}
     duplicates = read_duplicates(artifacts)
     files = sorted(path for path in artifacts.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     names = {str(path.relative_to(artifacts.root)): path for path in files}
@@ -121,13 +122,6 @@ def info(artifacts: ArtifactsPath = "artifacts") -> Info:
         arrays=arrays,
         stale=tuple(_find_stale(artifacts, manifest, trained, stale)),
     )
-
-
-def _load_head(artifacts: Artifacts) -> head.Head | None:
-    try:
-        return head.load(artifacts)
-    except CatsDogsError:
-        return None
 
 
 def _find_stale(
@@ -154,7 +148,7 @@ def _find_stale(
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
         invalid = "it is of a head that is not valid" if why or trained is None else None
-        if reason := invalid or submission_staleness(artifacts, trained):
+        if reason := invalid or submission_staleness(artifacts, trained, digests(artifacts).get("test", "")):
             yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
 
 

@@ -102,14 +102,14 @@ def predict(
     artifacts = Artifacts.at(artifacts)
     trained = head.load(artifacts)
     backbone = load_head_backbone(trained, artifacts, weights, progress=progress)
-    views = parse_views(trained.metadata["views"])
+    views = parse_views(trained.metadata.views)
     inputs = [images] if isinstance(images, str | Path | BufferedIOBase) else images
     with ExitStack() as open_zips:
         broken: dict[str, str] = {}
         files = [file for item in inputs for file in _list_images(item, open_zips, broken)]
         rows, features = compute_all(files, backbone, views, "predicting", progress=progress)
         small = [_preview(file) if len(files) <= previews else None for file in files]
-    classes, probabilities = trained.metadata["classes"], trained.classifier.probabilities(features).tolist()
+    classes, probabilities = trained.metadata.classes, trained.classifier.probabilities(features).tolist()
     predictions = [
         Prediction(file.origin, None, None, row.reason)
         if row.features is None

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import labelled_splits
+from ..cache import labelled_splits, read_manifest
 from ..head import TRAIN_HINT
-from ..head.staleness import head_staleness
+from ..head.staleness import check_head, current_features
 from ..inference.plan import ComputeOptions
 from ..progress import Progress
 from ..storage import read_json
@@ -88,7 +88,8 @@ def run(
     labelled = labelled_splits(artifacts)
     if "train" not in labelled:
         return Run(extraction, trained=False, metrics={}, submission=None)
-    stale = head_staleness(artifacts) is not None
+    manifest = read_manifest(artifacts.features)
+    stale = manifest is None or check_head(artifacts, manifest, current_features(artifacts))[1] is not None
     metrics = train(artifacts, progress=progress).metrics if stale else read_json(artifacts.metrics, TRAIN_HINT)
     return Run(
         extraction=extraction,

@@ -94,9 +94,9 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
         )
     requested_clip = clip
     if clip is None:
-        clip = trained.metadata["clip"]
+        clip = trained.metadata.clip
     probabilities = np.where(
-        features.readable, trained.classifier.probabilities(features.features), trained.metadata["positive_share"]
+        features.readable, trained.classifier.probabilities(features.features), trained.metadata.positive_share
     )
     rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
     with write_lock(artifacts):
@@ -112,6 +112,6 @@ def submit(artifacts: ArtifactsPath = "artifacts", *, clip: float | None = None)
             seconds=round(seconds, 3),
         )
     _log.info("%d rows in %s", len(features.ids), artifacts.submission)
-    stale = digests(artifacts).get("train") not in (None, trained.metadata["features"]["train"])
-    first, second = trained.metadata["classes"]
+    stale = digests(artifacts).get("train") not in (None, trained.metadata.features.get("train"))
+    first, second = trained.metadata.classes
     return Submission(artifacts.submission, (first, second), len(features.ids), clip, features.unreadable, stale)

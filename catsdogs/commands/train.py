@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import Features, group_images, group_keys, labelled_splits, load_features
 from ..errors import CatsDogsError
-from ..head import HyperParameters, TrainingSet
+from ..head import METHOD, BackboneIdentity, HeadMetadata, HyperParameters, TrainingSet
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
-from ..head.staleness import head_inputs
 from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
 from ..locks import write_lock
@@ -144,13 +144,24 @@ def train(
             artifacts.suspects: to_csv(("id", "label", "probability"), listed),
             artifacts.metrics: to_json(metrics),
         }
-        trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
-        metadata = head_inputs(features, trained_on) | {
-            "transform": found.best_params.transform,
-            "C": found.best_params.C,
-            "clip": metrics["clip"]["chosen"],
-            "positive_share": float(labels.mean()),
-        }
+        provenance = features.provenance
+        metadata = HeadMetadata(
+            method=METHOD,
+            classes=features.classes,
+            backbone=BackboneIdentity(
+                weights_name=provenance.weights_name, sha256=provenance.sha256, network=provenance.network
+            ),
+            pixels=provenance.pixels,
+            precision=provenance.precision,
+            views=features.views,
+            features={"train": features.digest, **({"test": test.digest} if test else {})},
+            transform=found.best_params.transform,
+            C=found.best_params.C,
+            clip=metrics["clip"]["chosen"],
+            positive_share=float(labels.mean()),
+            excluded=tuple(ids[~training_set.train_mask].tolist()),
+            versions={"scikit-learn": version("scikit-learn")},
+        )
         head.save(artifacts, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(artifacts, "train", images=len(labels), seconds=round(seconds, 3))
@@ -229,7 +240,7 @@ def _previous_choice(artifacts: Artifacts, digest: str) -> HyperParameters | Non
         metadata = head.load(artifacts).metadata
     except CatsDogsError:
         return None
-    return None if metadata["features"]["train"] == digest else HyperParameters(metadata["transform"], metadata["C"])
+    return None if metadata.features.get("train") == digest else HyperParameters(metadata.transform, metadata.C)
 
 
 def _labelled_test(artifacts: ArtifactsPath) -> Features | None:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from ..artifacts import Artifacts, ArtifactsPath
-from ..cache import load_features, read_duplicates, read_manifest, read_network
+from ..cache import digests, load_features, read_duplicates, read_manifest, read_network
 from ..errors import CatsDogsError
-from ..head import TRAIN_HINT, load
-from ..head.staleness import head_staleness, submission_staleness
+from ..head import TRAIN_HINT
+from ..head.staleness import check_head, current_features, submission_staleness
 from ..locks import require_unlocked
 from ..storage import NOTE_HINT, read_json
 from .result import Result
@@ -75,9 +75,12 @@ def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
             problems.append(error)
     head = manifest is not None and (artifacts.head_metadata.exists() or artifacts.head.exists())
     submission = artifacts.submission.exists()
-    if head and (stale := head_staleness(artifacts)):
-        problems.append(CatsDogsError(stale, TRAIN_HINT))
-        head = False
+    trained = None
+    if manifest and head:
+        trained, stale = check_head(artifacts, manifest, current_features(artifacts))
+        if stale:
+            problems.append(CatsDogsError(stale, TRAIN_HINT))
+            trained, head = None, False
     if manifest and all(entry["complete"] for entry in manifest.splits.values()) and read_duplicates(artifacts) is None:
         problems.append(CatsDogsError(f"{artifacts.duplicates} is missing, or not as it was written", TRAIN_HINT))
     for note in (artifacts.source, artifacts.timings):
@@ -85,7 +88,8 @@ def verify(artifacts: ArtifactsPath = "artifacts") -> Verification:
             read_json(note, NOTE_HINT)
         except CatsDogsError as error:
             problems.append(error)
-    if submission and (reason := submission_staleness(artifacts, load(artifacts) if head else None)):
+    test = digests(artifacts).get("test", "") if trained else ""
+    if submission and (reason := submission_staleness(artifacts, trained, test)):
         problems.append(CatsDogsError(f"{artifacts.submission}: {reason}", "Run catsdogs submit: it writes it anew"))
         submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))

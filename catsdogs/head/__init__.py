@@ -6,17 +6,21 @@ reads it.
 """
 
 from .designs import Classifier
-from .files import FORMAT, TRAIN_HINT, Head, check_compatible, damaged_files, load, save
+from .files import TRAIN_HINT, Head, check_compatible, damaged_files, load, save
 from .fitting import FittedHead, fit
+from .metadata import FORMAT, METHOD, BackboneIdentity, HeadMetadata
 from .validation import CrossValidation, HyperParameters, TrainingSet, cross_validate
 
 __all__ = [
     "FORMAT",
+    "METHOD",
     "TRAIN_HINT",
+    "BackboneIdentity",
     "Classifier",
     "CrossValidation",
     "FittedHead",
     "Head",
+    "HeadMetadata",
     "HyperParameters",
     "TrainingSet",
     "check_compatible",

@@ -14,7 +14,7 @@ from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import Manifest, load_features, read_duplicates, read_manifest
 from ..errors import CatsDogsError
 from ..head.logits import to_probabilities
-from ..head.staleness import head_staleness
+from ..head.staleness import current_features, head_staleness
 from ..locks import write_lock
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json
@@ -80,8 +80,9 @@ class Findings:
     digests : dict of (split, id) to bytes
         BLAKE2b-128 of every cached image's bytes.
     manifest : Manifest
-    metadata, metrics, timings, source : dict
-        The contents of head.json, metrics.json, timings.json and source.json.
+    metadata : HeadMetadata
+    metrics, timings, source : dict
+        The contents of metrics.json, timings.json and source.json.
     """
 
     classes: Classes
@@ -92,7 +93,7 @@ class Findings:
     unreadable: dict[str, dict[str, str]]
     digests: dict[Key, bytes]
     manifest: Manifest
-    metadata: dict[str, Any]
+    metadata: head.HeadMetadata
     metrics: dict[str, Any]
     timings: dict[str, Any]
     source: dict[str, Any]
@@ -109,7 +110,7 @@ def gather(artifacts: ArtifactsPath) -> Findings:
     Raises
     ------
     CatsDogsError
-        There are no features or no head, the head is not of the features as they are now, something is damaged,
+        There are no features or no head, the head is stale, something is damaged,
         or another process is writing there.
     """
     artifacts = Artifacts.at(artifacts)
@@ -122,7 +123,7 @@ def gather(artifacts: ArtifactsPath) -> Findings:
 
 def _read(artifacts: Artifacts, manifest: Manifest) -> Findings:
     trained = head.load(artifacts)
-    if stale := head_staleness(artifacts):
+    if stale := head_staleness(artifacts, trained, manifest, current_features(artifacts)):
         raise CatsDogsError(stale, head.TRAIN_HINT)
     test = None
     unreadable: dict[str, dict[str, str]] = {}
