@@ -120,4 +120,5 @@ def _trained_on(artifacts: ArtifactsPath, trained: head.Head) -> set[bytes] | No
     if digests(artifacts).get("train") != trained.metadata.features.get("train"):
         return None
     features = load_features(artifacts)
-    return {of_image.tobytes() for of_image in features.digests[features.labels >= 0]}
+    rows = (features.labels >= 0) & ~np.isin(features.ids, trained.metadata.excluded)
+    return {digest.tobytes() for digest in features.digests[rows]}
