@@ -16,7 +16,7 @@ from .. import head
 from ..artifacts import Artifacts, ArtifactsPath
 from ..cache import Features, group_images, group_keys, labelled_splits, load_features
 from ..errors import CatsDogsError
-from ..head import METHOD, BackboneIdentity, HeadMetadata, HyperParameters, TrainingSet
+from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
@@ -113,7 +113,7 @@ def train(
             labels[~held_out & training_set.train_mask], "training images that are left", features.classes
         )
         require_enough_images(labels[held_out], "images held out", features.classes)
-    found = head.cross_validate(training_set, start=_previous_choice(artifacts, features.digest), progress=progress)
+    found = head.cross_validate(training_set, progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
     fitted = head.fit(training_set, found)
@@ -232,15 +232,6 @@ def _load_excluded(
     trained = ~np.isin(ids, listed)
     require_enough_images(labels[trained], "training images that are left", classes)
     return trained
-
-
-def _previous_choice(artifacts: Artifacts, digest: str) -> HyperParameters | None:
-    """Return what the head that is there was made with, if by other features: the path starts there."""
-    try:
-        metadata = head.load(artifacts).metadata
-    except CatsDogsError:
-        return None
-    return None if metadata.features.get("train") == digest else HyperParameters(metadata.transform, metadata.C)
 
 
 def _labelled_test(artifacts: ArtifactsPath) -> Features | None:

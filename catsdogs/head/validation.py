@@ -117,7 +117,6 @@ class CrossValidation:
 def cross_validate(
     training_set: TrainingSet,
     *,
-    start: HyperParameters | None = None,
     size: int | None = None,
     progress: Progress | None = None,
 ) -> CrossValidation:
@@ -129,8 +128,6 @@ def cross_validate(
     Parameters
     ----------
     training_set : TrainingSet
-    start : HyperParameters, optional
-        Where the path of that transform starts: at a head's that is there.
     size : int, optional
         Train each fold on so many images at most, the first in their order.
     progress : callable, optional
@@ -158,8 +155,7 @@ def cross_validate(
         for transform in transforms:
             if progress:
                 progress(f"choosing C, {transform}", len(paths), len(transforms))
-            c = start.C if start and start.transform == transform else None
-            path = paths[transform] = _Path(training_set, transform, size=size, c=c, trial=trials.get(transform))
+            path = paths[transform] = _Path(training_set, transform, size=size, trial=trials.get(transform))
             path.walk()
             path.refine()
         best = min(paths, key=lambda transform: paths[transform].lowest)
@@ -183,8 +179,6 @@ class _Path:
         As for `cross_validate`.
     tolerance : float
         Of each fit.
-    c : float, optional
-        The first C.
     trial : _Path, optional
         A path over fewer of the rows: this one starts where it was best.
     """
@@ -196,7 +190,6 @@ class _Path:
         *,
         size: int | None = None,
         tolerance: float = _PATH,
-        c: float | None = None,
         trial: "_Path | None" = None,
     ) -> None:
         self._tolerance = tolerance
@@ -213,7 +206,7 @@ class _Path:
         else:
             variance = float(np.square(self.design.matrix[:, :-1]).mean()) or 1.0
             usual = _START if transform == RBF else _START / len(training_set.labels) / variance
-            self._start = 2 * round(2 * np.log10(c or usual))
+            self._start = 2 * round(2 * np.log10(usual))
 
     @property
     def lowest(self) -> float:

@@ -90,8 +90,8 @@ def artifacts(features, tmp_path, monkeypatch):
 
 def copy_with_head(features, where, transform, monkeypatch):
     def choose(training_set, **_):  # what cross-validation finds, had it found this
-        path = of_validation._Path(training_set, transform, c=10)
-        path._fit(path._start)
+        path = of_validation._Path(training_set, transform)
+        path._fit(round(4 * np.log10(10)))
         c, solution, logits = path.chosen()
         return head.CrossValidation(HyperParameters(transform, c), {}, {}, logits, path.design, solution)
 

@@ -139,6 +139,17 @@ def test_training_again_gives_the_same_bytes(made, artifacts):
     assert [(artifacts / name).read_bytes() for name in FILES] == [(made / name).read_bytes() for name in FILES]
 
 
+def test_the_same_features_give_the_same_head_whatever_was_there_before(artifacts, tmp_path):
+    ids, labels, features = make_features(110)
+    features[100:, :60] *= 3  # so that the head of the first hundred has another C
+    for folder in (artifacts, tmp_path / "fresh"):
+        import_features(ids, labels, {"224": features}, artifacts=folder)
+        catsdogs.train(folder)
+    assert [(artifacts / name).read_bytes() for name in FILES] == [
+        (tmp_path / "fresh" / name).read_bytes() for name in FILES
+    ]
+
+
 def test_a_head_is_current_until_the_features_change(artifacts):
     assert staleness(artifacts) is None
     ids, labels, features = make_features(110)
