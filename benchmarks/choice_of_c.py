@@ -21,7 +21,7 @@ from pathlib import Path
 from whole_job import ROOT
 
 from catsdogs.cache import group_images, group_keys, load_features
-from catsdogs.head import Examples, cross_validate
+from catsdogs.head import TrainingSet, cross_validate
 from catsdogs.head.folds import draw_folds, draw_order
 from catsdogs.head.metrics import log_loss
 
@@ -42,18 +42,18 @@ def main() -> None:
 def _choose(artifacts: Path) -> dict[str, object]:
     features = load_features(artifacts)
     keys = group_keys(features.digests, group_images(artifacts, features))
-    examples = Examples(
+    training_set = TrainingSet(
         features=features.features,
         labels=features.labels,
         folds=draw_folds(keys, features.labels),
         order=draw_order(features.digests),
-        trained=features.readable,
+        train_mask=features.readable,
     )
     start = time.perf_counter()
-    found = cross_validate(examples)
+    found = cross_validate(training_set)
     seconds = time.perf_counter() - start
-    loss = log_loss(examples.labels, found.probabilities)
-    choice = {"transform": found.choice.transform, "C": found.choice.c}
+    loss = log_loss(training_set.labels, found.logits)
+    choice = {"transform": found.best_params.transform, "C": found.best_params.C}
     return {"rows": len(keys), "seconds": round(seconds, 2), "log_loss": round(loss, 5), **choice}
 
 

@@ -111,13 +111,13 @@ class _Fits(_Path):
         self._losses[at] = float(losses_of(self._labels, margins)[self._trained].mean())
 
     def _margins_of(self, solution: solver.Solution) -> Margins:
-        return solution.margins[np.arange(len(self._folds)), self._folds].astype(np.float64)
+        return solution.logits[np.arange(len(self._folds)), self._folds].astype(np.float64)
 
     def margins(self, rounds: int) -> Margins:
         """Return the out-of-fold margins at the best C, after some rounds of weighing the images."""
         _, solution, _ = self.chosen()
         for _ in range(rounds):
-            right = expit(np.where(self._labels[:, np.newaxis] == 1, 1, -1) * solution.margins)
+            right = expit(np.where(self._labels[:, np.newaxis] == 1, 1, -1) * solution.logits)
             likely = right * (1 - WRONG) / (right * (1 - WRONG) + (1 - right) * WRONG)
             weighed = replace(self._problem, weights=np.where(self._problem.weights, likely, 0))
             with mock.patch.object(solver, "_objective", _weighed_objective):

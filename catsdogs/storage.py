@@ -4,10 +4,11 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,24 @@ def sync_folder(folder: Path) -> None:
 
 
 def to_json(value: object) -> bytes:
-    """Return `value` as JSON for people: indented, keys in the order given.
+    """Return `value` as JSON for people: indented, keys in the order given, and `null` for numbers that JSON lacks.
 
     Where a name in it is no UTF-8, which Python keeps as surrogates, all beyond ASCII is escaped.
     """
+    value = finite(value)
     try:
-        return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except UnicodeEncodeError:
-        return (json.dumps(value, indent=2) + "\n").encode()
+        return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def finite(value: Any) -> Any:
+    """Return `value`, with None for NaN and the infinities, which Python would write and JSON does not know."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_sealed_json(value: dict[str, Any]) -> bytes:

@@ -1,15 +1,28 @@
 import csv
 import io
 import json
+import math
 import os
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import SIGNS, assert_no_formula
 
 from catsdogs.errors import CatsDogsError
-from catsdogs.storage import NOTE_HINT, read_json, record, record_timing, to_cell, to_csv, to_json, write_atomic
+from catsdogs.storage import (
+    NOTE_HINT,
+    read_json,
+    record,
+    record_timing,
+    to_cell,
+    to_csv,
+    to_json,
+    to_sealed_json,
+    unseal,
+    write_atomic,
+)
 
 
 def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path):
@@ -33,6 +46,22 @@ def test_where_a_file_cannot_be_written_the_old_one_stays(tmp_path):
 
 def test_json_is_for_people_and_keeps_its_order():
     assert to_json({"b": "Füße", "a": [1]}) == '{\n  "b": "Füße",\n  "a": [\n    1\n  ]\n}\n'.encode()
+
+
+def test_numbers_that_json_lacks_are_null_in_every_file(tmp_path):
+    numbers = {"a": [math.inf, {"b": (-math.inf, np.float64("nan"), 1.5)}], "c": np.float64(2)}
+    read = {"a": [None, {"b": [None, None, 1.5]}], "c": 2}
+    assert strict(to_json(numbers)) == read
+    sealed = strict(to_sealed_json(numbers))
+    assert unseal(sealed)
+    assert sealed == read
+    record(tmp_path / "notes.json", **numbers)
+    assert strict((tmp_path / "notes.json").read_bytes()) == read
+
+
+def strict(content):
+    """Read JSON as a program does that knows no NaN."""
+    return json.loads(content, parse_constant=pytest.fail)
 
 
 NAMES = st.text(st.characters(codec=None))  # with the surrogates that stand for bytes that are no UTF-8

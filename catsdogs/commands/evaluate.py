@@ -87,9 +87,9 @@ def evaluate(
     """
     opened = Artifacts(artifacts)
     trained = head.load(opened)
-    first, second = trained.metadata["classes"]
+    first, second = trained.metadata.classes
     backbone = load_head_backbone(trained, opened, weights, progress=progress)
-    views = parse_views(trained.metadata["views"])
+    views = parse_views(trained.metadata.views)
     with Source(data, classes=(first, second)) as source:
         images, unlabelled = source.labelled(", the classes of the head")
         files = images.files
@@ -102,9 +102,9 @@ def evaluate(
         raise CatsDogsError(
             f"none of the {len(files):,} labelled images in {data} can be read, {path} for one: {reason}", "Give others"
         )
-    labels, probabilities = images.labels[readable], trained.scorer.probabilities(features[readable])
+    labels, logits = images.labels[readable], trained.classifier.logits(features[readable])
     return Evaluation(
-        scores=score_with_intervals(labels, probabilities),
+        scores=score_with_intervals(labels, logits),
         classes=(first, second),
         images=len(labels),
         seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features),
@@ -116,7 +116,8 @@ def evaluate(
 
 def _trained_on(artifacts: Artifacts, trained: head.Head) -> set[bytes] | None:
     """Return the digests of the images that the head was trained on, where the cache still holds them and no others."""
-    if artifacts.cache.digests().get("train") != trained.metadata["features"]["train"]:
+    if artifacts.cache.digests().get("train") != trained.metadata.features.get("train"):
         return None
     features = artifacts.cache.load()
-    return {of_image.tobytes() for of_image in features.digests[features.labels >= 0]}
+    rows = (features.labels >= 0) & ~np.isin(features.ids, trained.metadata.excluded)
+    return {digest.tobytes() for digest in features.digests[rows]}

@@ -121,20 +121,20 @@ def _write_export(
     start, report = time.perf_counter(), progress or (lambda step, done, total: None)
     path, writer = _output_path(format, out, artifacts), _load_writer(format)
     trained = head.load(artifacts)
-    first, second = trained.metadata["classes"]
-    views = parse_views(trained.metadata["views"])
+    first, second = trained.metadata.classes
+    views = parse_views(trained.metadata.views)
     names = input_names(views)
     backbone = load_head_backbone(trained, artifacts, weights, progress=progress)()
     report("reading pictures to check it on", 0, 0)
     pictures, source = check_images(artifacts, (first, second), names)
     report(f"writing {path.name}", 0, 0)
-    content = writer.to_file(join(backbone.model, trained.scorer, views), _metadata(trained))
+    content = writer.to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
     report(f"checking {path.name}", 0, 0)
     images = {name: np.stack([picture[size] for picture in pictures]) for size, name in names.items()}
     computed = writer.compute(content, images)
     pixels = [np.stack([view.of(picture) for picture in pictures]) for view in views]
     ours, labels = (
-        trained.scorer.probabilities(np.hstack([features(of_view) for of_view in pixels]))
+        trained.classifier.probabilities(np.hstack([features(of_view) for of_view in pixels]))
         for features in (partial(_reference_features, backbone.model), backbone.features)
     )
     max_difference = float(np.abs(computed - ours).max())
@@ -189,7 +189,7 @@ def _reference_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.f
 
 def _metadata(trained: head.Head) -> dict[str, Any]:
     """Return what the file says of itself."""
-    metadata = trained.metadata
+    metadata = trained.metadata.to_dict()
     return {
         "classes": metadata["classes"],
         "output": f"the probability of {metadata['classes'][1]}, unclipped",

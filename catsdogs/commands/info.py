@@ -9,7 +9,7 @@ from .. import head
 from ..artifacts import Artifacts
 from ..cache import Manifest, count_duplicates, describe_array, differences, read_duplicates
 from ..errors import CatsDogsError
-from ..head.staleness import head_staleness, submission_staleness
+from ..head.staleness import check_head, submission_staleness
 from ..images.codecs import PIXELS
 from ..storage import NOTE_HINT, read_json
 from .result import Result
@@ -97,9 +97,9 @@ def _describe(artifacts: Artifacts) -> Info:
     manifest = artifacts.cache.manifest
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
-    stale = head_staleness(artifacts) if artifacts.head_metadata.exists() else None
-    trained = _load_head(artifacts)
-    made = trained.metadata | {"stale": stale} if trained else {"stale": stale} if stale else {}
+    there = artifacts.head_metadata.exists()
+    trained, stale = check_head(artifacts) if there else (None, None)
+    made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}
     duplicates = read_duplicates(artifacts.cache)
     files = sorted(path for path in artifacts.root.rglob("*") if path.is_file() and not path.name.startswith("."))
     names = {str(path.relative_to(artifacts.root)): path for path in files}
@@ -116,13 +116,6 @@ def _describe(artifacts: Artifacts) -> Info:
         arrays=arrays,
         stale=tuple(_find_stale(artifacts, manifest, trained, stale)),
     )
-
-
-def _load_head(artifacts: Artifacts) -> head.Head | None:
-    try:
-        return head.load(artifacts)
-    except CatsDogsError:
-        return None
 
 
 def _find_stale(

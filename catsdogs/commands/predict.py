@@ -103,14 +103,14 @@ def predict(
     opened = Artifacts(artifacts)
     trained = head.load(opened)
     backbone = load_head_backbone(trained, opened, weights, progress=progress)
-    views = parse_views(trained.metadata["views"])
+    views = parse_views(trained.metadata.views)
     inputs = [images] if isinstance(images, str | Path | BufferedIOBase) else images
     with ExitStack() as open_zips:
         broken: dict[str, str] = {}
         files = [file for item in inputs for file in _list_images(item, open_zips, broken)]
         rows, features = compute_all(files, views, backbone, "predicting", progress=progress)
         small = [_preview(file) if len(files) <= previews else None for file in files]
-    classes, probabilities = trained.metadata["classes"], trained.scorer.probabilities(features).tolist()
+    classes, probabilities = trained.metadata.classes, trained.classifier.probabilities(features).tolist()
     predictions = [
         Prediction(file.display_path, None, None, row.reason)
         if not row.features

@@ -1,12 +1,13 @@
 """Return the results of commands as values that JSON can hold."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..storage import finite
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Result:
             By the fields' names. Paths are strings, tuples are lists, dataclasses are dictionaries, and numbers that
             are not finite are None.
         """
-        return {name: _to_json_value(value) for name, value in vars(self).items()}
+        return {name: finite(_to_json_value(value)) for name, value in vars(self).items()}
 
 
 def _to_json_value(value: Any) -> Any:
@@ -36,6 +37,4 @@ def _to_json_value(value: Any) -> Any:
         return [_to_json_value(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return value.item() if isinstance(value, np.generic) else value

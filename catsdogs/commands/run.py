@@ -8,7 +8,7 @@ from typing import Any
 
 from ..artifacts import Artifacts
 from ..head import TRAIN_HINT
-from ..head.staleness import head_staleness
+from ..head.staleness import check_head
 from ..inference.plan import ComputeOptions
 from ..locks import BOTH
 from ..progress import Progress
@@ -96,7 +96,7 @@ def train_and_submit(
     gc.collect()  # of the backbone, as Keras' models are circles: training needs the memory
     if artifacts.cache.labelled("train") is None:
         return Run(extraction, trained=False, metrics={}, submission=None)
-    stale = head_staleness(artifacts) is not None
+    stale = check_head(artifacts)[1] is not None
     return Run(
         extraction=extraction,
         trained=stale,

@@ -98,9 +98,9 @@ def write_submission(artifacts: Artifacts, *, clip: float | None) -> Submission:
         )
     requested_clip = clip
     if clip is None:
-        clip = trained.metadata["clip"]
+        clip = trained.metadata.clip
     probabilities = np.where(
-        features.readable, trained.scorer.probabilities(features.features), trained.metadata["positive_share"]
+        features.readable, trained.classifier.probabilities(features.features), trained.metadata.positive_share
     )
     rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
     content = to_csv(("id", "label"), rows)
@@ -115,6 +115,6 @@ def write_submission(artifacts: Artifacts, *, clip: float | None) -> Submission:
         seconds=round(time.perf_counter() - start, 3),
     )
     _log.info("%d rows in %s", len(features.ids), artifacts.submission)
-    stale = artifacts.cache.digests().get("train") not in (None, trained.metadata["features"]["train"])
-    first, second = trained.metadata["classes"]
+    stale = artifacts.cache.digests().get("train") not in (None, trained.metadata.features.get("train"))
+    first, second = trained.metadata.classes
     return Submission(artifacts.submission, (first, second), len(features.ids), clip, features.unreadable, stale)

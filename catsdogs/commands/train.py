@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from .. import head
 from ..artifacts import Artifacts
 from ..cache import Features, group_images, group_keys
 from ..errors import CatsDogsError
-from ..head import Choice, Examples
+from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
+from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
-from ..head.staleness import head_inputs
 from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
 from ..locks import RESULTS
@@ -112,22 +113,24 @@ def train_head(
     rows = _trainable_rows(features)
     ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
     groups = group_keys(images, group_images(artifacts.cache, features, progress=progress)[rows])
-    examples = Examples(
+    training_set = TrainingSet(
         features=features.features if rows.all() else features.features[rows],
         labels=labels,
         folds=draw_folds(groups, labels, seed=SEED),
         order=draw_order(images, seed=SEED),
-        trained=_load_excluded(exclude, ids, labels, features.classes),
+        train_mask=_load_excluded(exclude, ids, labels, features.classes),
     )
     if holdout is not None:
         held_out = draw_holdout(groups, labels, holdout, seed=SEED)
-        require_enough_images(labels[~held_out & examples.trained], "training images that are left", features.classes)
+        require_enough_images(
+            labels[~held_out & training_set.train_mask], "training images that are left", features.classes
+        )
         require_enough_images(labels[held_out], "images held out", features.classes)
-    found = head.cross_validate(examples, start=_previous_choice(artifacts, features.digest), progress=progress)
+    found = head.cross_validate(training_set, progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
-    fitted = head.fit(examples, found)
-    metrics = _metrics(examples, found, fitted) | {
+    fitted = head.fit(training_set, found)
+    metrics = _metrics(training_set, found, fitted) | {
         "classes": list(features.classes),
         "unreadable": len(features.unreadable),
     }
@@ -135,58 +138,69 @@ def train_head(
     if test and test.readable.any():
         kept = test.readable
         metrics["test"] = {
-            **score(test.labels[kept], fitted.scorer.probabilities(test.features[kept])),
+            **score(test.labels[kept], fitted.classifier.logits(test.features[kept])),
             "images": int(kept.sum()),
             "unreadable": len(test.unreadable),
         }
     if holdout is not None:
-        metrics["holdout"] = score_holdout(examples, held_out, seed=SEED) | {"share": holdout}
+        metrics["holdout"] = score_holdout(training_set, held_out, seed=SEED) | {"share": holdout}
     if "nested" in studies:
-        metrics["nested"] = nested_cv(examples, groups, seed=SEED, progress=progress)
+        metrics["nested"] = nested_cv(training_set, groups, seed=SEED, progress=progress)
     if "learning_curve" in studies:
-        metrics["learning_curve"] = learning_curve(examples, found, seed=SEED, progress=progress)
+        metrics["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
     if True:
-        suspects = find_suspects(labels, found.probabilities)
-        table = zip(ids, labels, found.probabilities, examples.folds, strict=True)
-        listed = zip(ids[suspects], labels[suspects], found.probabilities[suspects], strict=True)
+        suspects, probabilities = find_suspects(labels, found.logits), to_probabilities(found.logits)
+        table = zip(ids, labels, probabilities, found.logits, training_set.folds, strict=True)
+        listed = zip(ids[suspects], labels[suspects], probabilities[suspects], strict=True)
         extra_files = {
-            artifacts.predictions: to_csv(("id", "label", "probability", "fold"), table),
+            artifacts.predictions: to_csv(("id", "label", "probability", "logit", "fold"), table),
             artifacts.suspects: to_csv(("id", "label", "probability"), listed),
             artifacts.metrics: to_json(metrics),
         }
-        trained_on = {"train": features.digest, **({"test": test.digest} if test else {})}
-        metadata = head_inputs(features, trained_on) | {
-            "transform": found.choice.transform,
-            "C": found.choice.c,
-            "clip": metrics["clip"]["chosen"],
-            "positive_share": float(labels.mean()),
-        }
+        provenance = features.provenance
+        metadata = HeadMetadata(
+            method=METHOD,
+            classes=features.classes,
+            backbone=BackboneIdentity(
+                weights_name=provenance.weights_name, sha256=provenance.sha256, network=provenance.network
+            ),
+            pixels=provenance.pixels,
+            precision=provenance.precision,
+            views=features.views,
+            features={"train": features.digest, **({"test": test.digest} if test else {})},
+            transform=found.best_params.transform,
+            C=found.best_params.C,
+            clip=metrics["clip"]["chosen"],
+            positive_share=float(labels.mean()),
+            excluded=tuple(ids[~training_set.train_mask].tolist()),
+            versions={"scikit-learn": version("scikit-learn")},
+        )
         head.save(artifacts, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(artifacts.timings, "train", images=len(labels), seconds=round(seconds, 3))
-    _log.info("head, %s, on %d images: log loss %.4f", found.choice, len(labels), metrics["log_loss"])
+    _log.info("head, %s, on %d images: log loss %.4f", found.best_params, len(labels), metrics["log_loss"])
     return Training(metrics, len(suspects), seconds)
 
 
-def _metrics(examples: Examples, found: head.CrossValidation, fitted: head.Fit) -> dict[str, Any]:
-    labels, folds = examples.labels, examples.folds
-    clip = best_clip(labels, found.probabilities)
+def _metrics(training_set: TrainingSet, found: head.CrossValidation, fitted: head.FittedHead) -> dict[str, Any]:
+    labels, folds = training_set.labels, training_set.folds
+    clip = best_clip(labels, found.logits)
     return {
-        **score_with_intervals(labels, found.probabilities, seed=SEED),
+        **score_with_intervals(labels, found.logits, seed=SEED),
         "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
         "images": len(labels),
-        "excluded": int(np.sum(~examples.trained)),
-        "transform": found.choice.transform,
-        "C": found.choice.c,
-        "gradient": fitted.gradient,
+        "excluded": int(np.sum(~training_set.train_mask)),
+        "transform": found.best_params.transform,
+        "C": found.best_params.C,
+        "gradient": fitted.gradient_norm,
         "paths": _paths(found.paths),
         "trials": _paths(found.trials),
         "clip": {
             "chosen": clip,
-            "log_loss": log_loss(labels, np.clip(found.probabilities, clip, 1 - clip)),
-            "log_loss_at_0.05": log_loss(labels, np.clip(found.probabilities, CLIP_2017, 1 - CLIP_2017)),
+            "log_loss": log_loss(labels, found.logits, clip=clip),
+            "log_loss_at_0.05": log_loss(labels, found.logits, clip=CLIP_2017),
         },
-        "folds": [score(labels[folds == fold], found.probabilities[folds == fold]) for fold in range(FOLDS)],
+        "folds": [score(labels[folds == fold], found.logits[folds == fold]) for fold in range(FOLDS)],
     }
 
 
@@ -231,15 +245,6 @@ def _load_excluded(
     trained = ~np.isin(ids, listed)
     require_enough_images(labels[trained], "training images that are left", classes)
     return trained
-
-
-def _previous_choice(artifacts: Artifacts, digest: str) -> Choice | None:
-    """Return what the head that is there was made with, if by other features: the path starts there."""
-    try:
-        metadata = head.load(artifacts).metadata
-    except CatsDogsError:
-        return None
-    return None if metadata["features"]["train"] == digest else Choice(metadata["transform"], metadata["C"])
 
 
 def _labelled_test(artifacts: Artifacts) -> Features | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from ..artifacts import Artifacts
 from ..cache import duplicates, read_duplicates, read_network
 from ..errors import CatsDogsError
-from ..head import TRAIN_HINT, load
-from ..head.staleness import head_staleness, submission_staleness
+from ..head import TRAIN_HINT
+from ..head.staleness import check_head, submission_staleness
 from ..locks import BOTH, require_unlocked
 from ..storage import NOTE_HINT, read_json
 from .result import Result
@@ -80,22 +80,22 @@ def _verify(artifacts: Artifacts) -> Verification:
             problems.append(error)
     head = manifest is not None and (artifacts.head_metadata.exists() or artifacts.head.exists())
     submission = artifacts.submission.exists()
-    if head and (stale := head_staleness(artifacts)):
-        problems.append(CatsDogsError(stale, TRAIN_HINT))
-        head = False
-    if (
-        manifest
-        and all(entry.complete for entry in manifest.splits.values())
-        and read_duplicates(artifacts.cache) is None
-    ):
-        path = artifacts.cache.folder / duplicates.ARRAY
+    trained = None
+    if manifest and head:
+        trained, stale = check_head(artifacts)
+        if stale:
+            problems.append(CatsDogsError(stale, TRAIN_HINT))
+            trained, head = None, False
+    splits = artifacts.cache.splits if manifest else {}
+    if manifest and all(entry.complete for entry in splits.values()) and read_duplicates(artifacts.cache) is None:
+        path = artifacts.features / duplicates.ARRAY
         problems.append(CatsDogsError(f"{path} is missing, or not as it was written", TRAIN_HINT))
     for note in (artifacts.source, artifacts.timings):
         try:
             read_json(note, NOTE_HINT)
         except CatsDogsError as error:
             problems.append(error)
-    if submission and (reason := submission_staleness(artifacts, load(artifacts) if head else None)):
+    if submission and (reason := submission_staleness(artifacts, trained)):
         problems.append(CatsDogsError(f"{artifacts.submission}: {reason}", "Run catsdogs submit: it writes it anew"))
         submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..backbone.frameworks import keras
 from ..backbone.network import MEANS_BGR
-from ..head.designs import IDENTITY, Scorer
+from ..head.designs import IDENTITY, Classifier
 from ..images.views import View, sizes_of
 
 OUTPUT = "probability"
@@ -27,14 +27,14 @@ def input_names(views: Sequence[View]) -> dict[int, str]:
     return {size: "image" if len(sizes) == 1 else f"image_{size}" for size in sizes}
 
 
-def join(backbone: Any, scorer: Scorer, views: Sequence[View]) -> Any:
+def join(backbone: Any, classifier: Classifier, views: Sequence[View]) -> Any:
     """Join backbone and head.
 
     Parameters
     ----------
     backbone : keras.Model
         Takes BGR with the means off, gives (n, 2048).
-    scorer : Scorer
+    classifier : Classifier
     views : sequence of View
         The head's; a mirrored one is computed of the same input.
 
@@ -49,13 +49,15 @@ def join(backbone: Any, scorer: Scorer, views: Sequence[View]) -> Any:
     without_means = layers.Rescaling(1.0, offset=[-mean for mean in MEANS_BGR])
     bgr = {size: without_means(ops.flip(rgb, axis=-1)) for size, rgb in images.items()}
     features = [backbone(ops.flip(bgr[v.size], axis=2) if v.mirrored else bgr[v.size]) for v in views]
-    rows = [ops.sqrt(of_view) if scorer.transform != IDENTITY else of_view for of_view in features]
+    rows = [ops.sqrt(of_view) if classifier.transform != IDENTITY else of_view for of_view in features]
     average = layers.Average()(rows) if len(rows) > 1 else rows[0]
-    seen = _similarity(average, scorer.kernel.landmarks, scorer.kernel.gamma) if scorer.kernel else average
+    seen = _similarity(average, classifier.kernel.landmarks, classifier.kernel.gamma) if classifier.kernel else average
     head = layers.Dense(1, activation="sigmoid", name=OUTPUT)
     inputs = list(images.values())
     model = keras().Model(inputs if len(inputs) > 1 else inputs[0], head(seen), name="catsdogs")
-    head.set_weights([scorer.coefficients[:, np.newaxis].astype(np.float32), np.array([scorer.intercept], np.float32)])
+    head.set_weights(
+        [classifier.coefficients[:, np.newaxis].astype(np.float32), np.array([classifier.intercept], np.float32)]
+    )
     return model
 
 

@@ -5,20 +5,24 @@ transforms and values of C by the folds, `fitting` makes the scikit-learn estima
 reads it.
 """
 
-from .designs import Scorer
-from .files import FORMAT, TRAIN_HINT, Head, check_compatible, damaged_files, load, save
-from .fitting import Fit, fit
-from .validation import Choice, CrossValidation, Examples, cross_validate
+from .designs import Classifier
+from .files import TRAIN_HINT, Head, check_compatible, damaged_files, load, save
+from .fitting import FittedHead, fit
+from .metadata import FORMAT, METHOD, BackboneIdentity, HeadMetadata
+from .validation import CrossValidation, HyperParameters, TrainingSet, cross_validate
 
 __all__ = [
     "FORMAT",
+    "METHOD",
     "TRAIN_HINT",
-    "Choice",
+    "BackboneIdentity",
+    "Classifier",
     "CrossValidation",
-    "Examples",
-    "Fit",
+    "FittedHead",
     "Head",
-    "Scorer",
+    "HeadMetadata",
+    "HyperParameters",
+    "TrainingSet",
     "check_compatible",
     "cross_validate",
     "damaged_files",

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
+from .logits import to_probabilities
 from .threads import single_threaded_blas
 
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
@@ -157,8 +158,8 @@ def _centred(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 
 
 @dataclass(frozen=True, eq=False)
-class Scorer:
-    """What a head computes, from features to probabilities.
+class Classifier:
+    """What a head computes, from features to logits and probabilities.
 
     Parameters
     ----------
@@ -176,16 +177,18 @@ class Scorer:
     intercept: float
     kernel: Kernel | None = None
 
-    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probability of class 1, of shape (n,); NaN where the features are NaN.
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the log-odds of class 1, of shape (n,); NaN where the features are NaN.
 
         Parameters
         ----------
         features : ndarray of shape (n, views * 2048), float32
         """
-        from scipy.special import expit
-
         rows = view_average(features, self.transform)
         if self.kernel:
             rows = self.kernel.compare(rows)
-        return np.asarray(expit(rows @ self.coefficients + self.intercept))
+        return np.asarray(rows @ self.coefficients + self.intercept)
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probability of class 1, of shape (n,), as `to_probabilities` does of the logits."""
+        return to_probabilities(self.logits(features))

@@ -3,10 +3,11 @@
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..artifacts import Artifacts
@@ -14,11 +15,9 @@ from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
-from .designs import Kernel, Scorer
-from .fitting import Fit
-
-FORMAT = 3
-"""Version of head.npz and head.json. Raise it when the program before would misread what is written now."""
+from .designs import Classifier, Kernel
+from .fitting import FittedHead
+from .metadata import FORMAT, HeadMetadata
 
 TRAIN_HINT = "Run catsdogs train: it writes the head anew"
 
@@ -29,31 +28,34 @@ class Head:
 
     Parameters
     ----------
-    scorer : Scorer
+    classifier : Classifier
         What it computes.
-    metadata : dict
-        What made it: the content of head.json.
+    metadata : HeadMetadata
+        What made it.
     """
 
-    scorer: Scorer
-    metadata: dict[str, Any]
+    classifier: Classifier
+    metadata: HeadMetadata
 
 
 def save(
-    artifacts: Artifacts, fitted: Fit, metadata: dict[str, Any], *, extra_files: Mapping[Path, bytes] | None = None
+    artifacts: Artifacts,
+    fitted: FittedHead,
+    metadata: HeadMetadata,
+    *,
+    extra_files: Mapping[Path, bytes] | None = None,
 ) -> None:
     """Write head.npz, head.joblib and the extra files, and last head.json, which vouches for all of them."""
     import joblib
 
     arrays, pickled = io.BytesIO(), io.BytesIO()
-    np.savez(arrays, **_arrays(fitted.scorer))
+    np.savez(arrays, **_arrays(fitted.classifier))
     joblib.dump(fitted.estimator, pickled)
     files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(extra_files or {})}
     for path, content in files.items():
         write_atomic(path, content)
     sums = {path.name: _sha256(content) for path, content in files.items()}
-    metadata = {"format": FORMAT, **metadata, "files": sums}
-    write_atomic(artifacts.head_metadata, to_sealed_json(metadata))
+    write_atomic(artifacts.head_metadata, to_sealed_json(replace(metadata, files=sums).to_dict()))
 
 
 def load(artifacts: Artifacts) -> Head:
@@ -64,38 +66,46 @@ def load(artifacts: Artifacts) -> Head:
     CatsDogsError
         There is none, or it is damaged.
     """
-    metadata = read_json(artifacts.head_metadata, TRAIN_HINT)
-    if not metadata and not artifacts.head_metadata.exists():
+    path = artifacts.head_metadata
+    stored = read_json(path, TRAIN_HINT)
+    if not stored and not path.exists():
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
-    if "format" in metadata and metadata["format"] != FORMAT:
-        raise CatsDogsError(
-            f"{artifacts.head_metadata} is of format {metadata['format']}, and this version reads {FORMAT}", TRAIN_HINT
-        )
-    if not unseal(metadata) or "files" not in metadata:
-        raise CatsDogsError(f"{artifacts.head_metadata} is damaged: it does not match its own SHA-256", TRAIN_HINT)
+    if "format" in stored and stored["format"] != FORMAT:
+        raise CatsDogsError(f"{path} is of format {stored['format']}, and this version reads {FORMAT}", TRAIN_HINT)
+    if not unseal(stored):
+        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", TRAIN_HINT)
+    try:
+        metadata = msgspec.convert(stored, HeadMetadata)
+    except msgspec.ValidationError as error:
+        raise CatsDogsError(f"{path} is damaged: {error}", TRAIN_HINT) from error
     content = _read(artifacts.head)
-    if _sha256(content) != metadata["files"][artifacts.head.name]:
+    if _sha256(content) != metadata.files.get(artifacts.head.name):
         require_unlocked(artifacts.root, RESULTS)
-        if read_json(artifacts.head_metadata, TRAIN_HINT).get("files") != metadata["files"]:
+        if read_json(path, TRAIN_HINT).get("files") != metadata.files:
             return load(artifacts)  # another run has written it since head.json was read
         raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN_HINT)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
-        scorer = Scorer(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
-    return Head(scorer, metadata)
+        classifier = Classifier(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
+    return Head(classifier, metadata)
 
 
-def _arrays(scorer: Scorer) -> dict[str, Any]:
-    arrays = {"transform": scorer.transform, "coefficients": scorer.coefficients, "intercept": scorer.intercept}
-    if scorer.kernel:
-        arrays |= {"landmarks": scorer.kernel.landmarks, "gamma": scorer.kernel.gamma}
+def _arrays(classifier: Classifier) -> dict[str, Any]:
+    arrays = {
+        "transform": classifier.transform,
+        "coefficients": classifier.coefficients,
+        "intercept": classifier.intercept,
+    }
+    if classifier.kernel:
+        arrays |= {"landmarks": classifier.kernel.landmarks, "gamma": classifier.kernel.gamma}
     return arrays
 
 
 def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
     """Return which of the files that were written with the head are missing, or are not what they were."""
-    sums = head.metadata["files"].items()
-    return [name for name, expected in sums if _sha256(_read(artifacts.root / name)) != expected]
+    sums = head.metadata.files.items()
+    # Only of files in the folder, whatever a stranger's head.json says.
+    return [name for name, expected in sums if _sha256(_read(artifacts.root / Path(name).name)) != expected]
 
 
 def _read(path: Path) -> bytes:
@@ -117,18 +127,11 @@ def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], h
     CatsDogsError
         Backbone, pixels, precision or views differ; `hint` says what to do.
     """
-    metadata = head.metadata
-    backbone = metadata["backbone"]
-    trained_on = (
-        backbone["sha256"],
-        metadata["pixels"],
-        metadata["precision"],
-        backbone.get("network", ""),
-        metadata["views"],
-    )
-    if trained_on != (provenance.sha256, provenance.pixels, provenance.precision, provenance.network, list(views)):
+    metadata, backbone = head.metadata, head.metadata.backbone
+    trained_on = (backbone.sha256, metadata.pixels, metadata.precision, backbone.network, metadata.views)
+    if trained_on != (provenance.sha256, provenance.pixels, provenance.precision, provenance.network, tuple(views)):
         raise CatsDogsError(
-            f"the head was trained on features of {backbone['weights_name']}, view {', '.join(metadata['views'])}; "
+            f"the head was trained on features of {backbone.weights_name}, view {', '.join(metadata.views)}; "
             f"these are of {provenance.weights_name}, view {', '.join(views)}, and of another kind",
             hint,
         )

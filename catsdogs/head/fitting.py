@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from .designs import IDENTITY, LANDMARKS, RBF, Kernel, Scorer
+from .designs import IDENTITY, LANDMARKS, RBF, Classifier, Kernel
 from .solver import Matrix, Problem, minimise, start_from
-from .validation import CrossValidation, Examples
+from .validation import CrossValidation, TrainingSet
 
 _ROUGH, _EXACT = 1e-5, 1e-12
 """Tolerances of the objective, as shares: in float32, and from there in float64."""
@@ -19,52 +19,52 @@ _GRADIENT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class FittedHead:
     """A fitted head.
 
     Parameters
     ----------
-    scorer : Scorer
+    classifier : Classifier
         What this program computes with.
     estimator : sklearn.pipeline.Pipeline
         The same, for features as they are in the cache.
-    gradient : float
+    gradient_norm : float
         Euclidean norm of the gradient of the mean objective.
     """
 
-    scorer: Scorer
+    classifier: Classifier
     estimator: Any
-    gradient: float
+    gradient_norm: float
 
 
-def fit(examples: Examples, found: CrossValidation) -> Fit:
+def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
     """Fit a head with what cross-validation chose, on all rows that may be trained on.
 
     The optimum is found here, and scikit-learn's own fit starts from it.
 
     Parameters
     ----------
-    examples : Examples
+    training_set : TrainingSet
         Those that were cross-validated; folds take no part.
     found : CrossValidation
 
     Returns
     -------
-    Fit
+    FittedHead
     """
     from sklearn.pipeline import Pipeline
 
-    transform, c, design = found.choice.transform, found.choice.c, found.design
-    steps = _average_steps(transform, examples.features.shape[1] // N_FEATURES)
+    transform, c, design = found.best_params.transform, found.best_params.C, found.design
+    steps = _average_steps(transform, training_set.features.shape[1] // N_FEATURES)
     kernel, matrix, penalty = design.kernel, design.matrix, design.penalty
     of_folds = found.solution.coefficients
     if kernel:  # the folds' landmarks are in order: the first of them are those of all rows
         kept = np.append(np.arange(min(LANDMARKS, len(kernel.landmarks))), len(kernel.landmarks))
         kernel = replace(kernel, landmarks=kernel.landmarks[kept[:-1]])
         matrix, penalty, of_folds = matrix[:, kept], penalty[np.ix_(kept, kept)], of_folds[kept]
-    if not examples.trained.all():
-        matrix = matrix[examples.trained]
-    labels = examples.labels[examples.trained]
+    if not training_set.train_mask.all():
+        matrix = matrix[training_set.train_mask]
+    labels = training_set.labels[training_set.train_mask]
     start, exact = _optimum(matrix, labels, penalty, c, of_folds)
     if kernel:
         nystroem = _nystroem(kernel, penalty[:-1, :-1])
@@ -81,8 +81,8 @@ def fit(examples: Examples, found: CrossValidation) -> Fit:
         coefficients = regression.coef_[0]
     # The rows had mean zero.
     regression.intercept_ = regression.intercept_ - design.mean[: len(coefficients)] @ coefficients
-    scorer = Scorer(transform, coefficients, float(regression.intercept_[0]), kernel)
-    return Fit(scorer, Pipeline([*steps, ("head", regression)]), gradient)
+    classifier = Classifier(transform, coefficients, float(regression.intercept_[0]), kernel)
+    return FittedHead(classifier, Pipeline([*steps, ("head", regression)]), gradient)
 
 
 def _optimum(

@@ -1,10 +1,11 @@
-"""Score probabilities against labels, with confidence intervals."""
+"""Score logits against labels, with confidence intervals."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .logits import log_losses, to_probabilities
 from .threads import single_threaded_blas
 
 BINS = 15
@@ -18,15 +19,15 @@ CLIP_2017 = 0.05
 """What the project of 2017 clipped to."""
 
 
-def score(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> dict[str, Any]:
+def score(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> dict[str, Any]:
     """Return how good the probabilities are.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
         0 or 1.
-    probabilities : ndarray of shape (n,), float64
-        Of class 1.
+    logits : ndarray of shape (n,), float64
+        Log-odds of class 1.
 
     Returns
     -------
@@ -35,10 +36,11 @@ def score(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> dict[
         curve, None where one class is missing; "brier", the mean squared error; "calibration_error", the expected
         calibration error of class 1 over 15 bins of equal width.
     """
-    order = np.argsort(probabilities, kind="stable")
-    ties = _ties(probabilities[order])
+    order = np.argsort(logits, kind="stable")
+    ties = _ties(logits[order])
     auc = _weighted_auc(labels[order].astype(np.float64), 1 - labels[order].astype(np.float64), ties)
-    means = _of_images(labels, probabilities).mean(axis=0)
+    probabilities = to_probabilities(logits)
+    means = _of_images(labels, logits, probabilities).mean(axis=0)
     excess = np.bincount(bins_of(probabilities), probabilities - labels, BINS)
     return {
         "log_loss": float(means[0]),
@@ -49,7 +51,7 @@ def score(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> dict[
     }
 
 
-def intervals(labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, seed: int = 0) -> dict[str, Any]:
+def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: int = 0) -> dict[str, Any]:
     """Return the 95 % interval of each figure that `score` gives, by the bootstrap's percentiles over the images.
 
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; 1,000 draws. The accuracy's is Wilson's:
@@ -57,7 +59,7 @@ def intervals(labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, s
 
     Parameters
     ----------
-    labels, probabilities
+    labels, logits
         As for `score`.
     seed : int
 
@@ -66,12 +68,11 @@ def intervals(labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, s
     dict of str to list of float
         Lower and upper end; None where `score` gives None.
     """
-    order = np.argsort(probabilities, kind="stable")
-    labels, probabilities = labels[order], probabilities[order]
-    n = len(labels)
-    of_images, bins, excess = _of_images(labels, probabilities), bins_of(probabilities), probabilities - labels
-    losses = of_images[:, [0, 2]]
-    ties = _ties(probabilities)
+    order = np.argsort(logits, kind="stable")
+    labels, logits = labels[order], logits[order]
+    n, ties, probabilities = len(labels), _ties(logits), to_probabilities(logits)
+    of_images, bins = _of_images(labels, logits, probabilities), bins_of(probabilities)
+    losses, excess = of_images[:, [0, 2]], probabilities - labels
 
     def draw(generator: np.random.Generator) -> list[float]:
         counts = np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64)
@@ -91,11 +92,9 @@ def intervals(labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, s
     return {"log_loss": ends.pop("log_loss"), "accuracy": [float(low), float(high)], **ends}
 
 
-def score_with_intervals(
-    labels: NDArray[np.int8], probabilities: NDArray[np.float64], *, seed: int = 0
-) -> dict[str, Any]:
+def score_with_intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: int = 0) -> dict[str, Any]:
     """Return what `score` does, and as "intervals" what `intervals` does."""
-    return {**score(labels, probabilities), "intervals": intervals(labels, probabilities, seed=seed)}
+    return {**score(labels, logits), "intervals": intervals(labels, logits, seed=seed)}
 
 
 def wilson(right: Any, n: Any) -> tuple[Any, Any]:
@@ -106,12 +105,12 @@ def wilson(right: Any, n: Any) -> tuple[Any, Any]:
     return (share + weight / 2 - half) / (1 + weight), (share + weight / 2 + half) / (1 + weight)
 
 
-def log_loss(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> float:
-    """Return the mean log loss, as `score` does, and nothing else."""
-    return float(_losses(labels, probabilities).mean())
+def log_loss(labels: NDArray[np.int8], logits: NDArray[np.float64], *, clip: float = 0.0) -> float:
+    """Return the mean log loss, as `score` does, of probabilities that are clipped to ``[clip, 1 - clip]``."""
+    return float(log_losses(labels, logits, clip=clip).mean())
 
 
-def best_clip(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> float:
+def best_clip(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> float:
     """Return the clip with which held-out probabilities have the lowest log loss.
 
     A tenth of an image more is counted, of which the opposite is certain: where all were right, no clip at all would be
@@ -119,29 +118,24 @@ def best_clip(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> f
 
     Parameters
     ----------
-    labels, probabilities
-        As for `score`; each probability by a head that has not seen the image.
+    labels, logits
+        As for `score`; each logit by a head that has not seen the image.
 
     Returns
     -------
     float
         From 1e-6 to 0.05.
     """
-    costs = [
-        log_loss(labels, np.clip(probabilities, clip, 1 - clip)) * len(labels) - np.log(clip) / 10 for clip in _CLIPS
-    ]
+    costs = [log_losses(labels, logits, clip=clip).sum() - np.log(clip) / 10 for clip in _CLIPS]
     return float(f"{_CLIPS[int(np.argmin(costs))]:.2g}")
 
 
-def _losses(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        return np.asarray(-np.log(np.where(labels == 1, probabilities, 1 - probabilities)))
-
-
-def _of_images(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def _of_images(
+    labels: NDArray[np.int8], logits: NDArray[np.float64], probabilities: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return each image's log loss, whether it is right, and its squared error, (n, 3)."""
     right = (probabilities > 0.5) == labels
-    return np.column_stack([_losses(labels, probabilities), right, np.square(probabilities - labels)])
+    return np.column_stack([log_losses(labels, logits), right, np.square(probabilities - labels)])
 
 
 def bins_of(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -151,7 +145,7 @@ def bins_of(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
 
 def _ties(ascending: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return where each run of equal values starts."""
-    return np.flatnonzero(np.diff(ascending, prepend=-1.0))
+    return np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
 
 
 def _weighted_auc(positive: NDArray[np.float64], negative: NDArray[np.float64], ties: NDArray[np.intp]) -> float:

@@ -72,18 +72,18 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Coefficients of shape (d + 1, k), the margins of all rows of shape (n, k), and what the next fit can start with.
+    """Coefficients of shape (d + 1, k), all rows' logits of shape (n, k), and what the next fit can start with.
 
     Parameters
     ----------
-    coefficients, margins, hessian : ndarray
+    coefficients, logits, hessian : ndarray
     decrement : float
         By what share, about, the objective was above its minimum before the last step, in the worst column: half of
         Newton's decrement over the objective. Infinite where the Hessian is of another problem.
     """
 
     coefficients: Matrix
-    margins: Matrix
+    logits: Matrix
     hessian: Matrix
     decrement: float
 
@@ -91,7 +91,7 @@ class Solution:
 def start_from(coefficients: Matrix) -> Solution:
     """Return what a fit can start with, of coefficients of another problem: shape (d + 1, k)."""
     nothing = coefficients[:0]
-    return Solution(coefficients, margins=nothing, hessian=nothing, decrement=np.inf)
+    return Solution(coefficients, logits=nothing, hessian=nothing, decrement=np.inf)
 
 
 def minimise(problem: Problem, c: float, start: Solution | None = None, *, tolerance: float) -> Solution:
@@ -123,20 +123,20 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
     penalty, labels = (problem.penalty / c).astype(dtype), problem.labels[:, np.newaxis].astype(dtype)
     weights = problem.weights.astype(dtype)
     coefficients, hessian = start.coefficients, start.hessian
-    margins = matrix.times(coefficients)
+    logits = matrix.times(coefficients)
     fresh = start.decrement == np.inf
     if not fresh:
         solve = _factors(hessian + penalty, problem.free, threads)
-    objective = _objective(problem, penalty, margins, coefficients)
+    objective = _objective(problem, penalty, logits, coefficients)
     decrement = np.inf
     for _ in range(_STEPS):
-        probabilities = expit(margins)
+        probabilities = expit(logits)
         gradient = (matrix.transposed_times((probabilities - labels) * weights) + penalty @ coefficients) * problem.free
         spread = probabilities * (1 - probabilities) * weights
         if fresh:
             hessian = matrix.squared(spread.mean(axis=1, keepdims=True))
             solve = _factors(hessian + penalty, problem.free, threads)
-        step, change, residual = np.zeros_like(coefficients), np.zeros_like(margins), -gradient
+        step, change, residual = np.zeros_like(coefficients), np.zeros_like(logits), -gradient
         direction = solve(residual)
         squared = first = (residual * direction).sum(axis=0)
         products = 0
@@ -153,17 +153,17 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
         decrement = float((-(gradient * step).sum(axis=0) / objective).max() / 2)
         share = np.ones(len(objective), dtype)
         for _ in range(_HALVINGS):
-            moved = _objective(problem, penalty, margins + share * change, coefficients + share * step)
+            moved = _objective(problem, penalty, logits + share * change, coefficients + share * step)
             worse = moved > objective * (1 + _NOISE * np.finfo(dtype).eps)
             if not worse.any():
                 break
             share = np.where(worse, share / 2, share)
         else:
             break  # the dtype allows no more
-        coefficients, margins, objective = coefficients + share * step, margins + share * change, moved
+        coefficients, logits, objective = coefficients + share * step, logits + share * change, moved
         if decrement <= tolerance:
             break
-    return Solution(coefficients, margins, hessian, decrement)
+    return Solution(coefficients, logits, hessian, decrement)
 
 
 def _ratio(above: Matrix, below: Matrix) -> Matrix:
@@ -252,7 +252,7 @@ def _factors(hessian: Matrix, free: NDArray[np.bool_], threads: ThreadPoolExecut
     return solve
 
 
-def _objective(problem: Problem, penalty: Matrix, margins: Matrix, coefficients: Matrix) -> NDArray[np.float64]:
-    losses = np.logaddexp(0, margins) - problem.labels[:, np.newaxis] * margins
+def _objective(problem: Problem, penalty: Matrix, logits: Matrix, coefficients: Matrix) -> NDArray[np.float64]:
+    losses = np.logaddexp(0, logits) - problem.labels[:, np.newaxis] * logits
     of_rows = np.where(problem.weights, losses, 0).sum(axis=0, dtype=np.float64)
     return np.asarray(of_rows + (coefficients * (penalty @ coefficients)).sum(axis=0, dtype=np.float64) / 2)

@@ -1,38 +1,59 @@
 """Tell whether the head and the submission are what would be written now, and if not, why."""
 
 import hashlib
-from collections.abc import Mapping
-from importlib.metadata import version
-from typing import Any
 
 from ..artifacts import Artifacts
-from ..cache import Features, Manifest
 from ..errors import CatsDogsError
 from ..storage import NOTE_HINT, read_json
 from .files import Head, damaged_files, load
+from .metadata import METHOD
 
 
-def head_staleness(artifacts: Artifacts) -> str | None:
-    """Return why the head must be trained anew, or None where it and all that was written with it are current.
+def check_head(artifacts: Artifacts) -> tuple[Head | None, str | None]:
+    """Load the head, and say why it must be trained anew.
 
-    Parameters
-    ----------
-    artifacts : Artifacts
+    Returns
+    -------
+    head : Head or None
+        None where it cannot be loaded.
+    reason : str or None
+        As `head_staleness` has it, or why the head cannot be loaded.
     """
-    cache = artifacts.cache
-    manifest = cache.manifest
     try:
         trained = load(artifacts)
     except CatsDogsError as error:
-        return error.message
+        return None, error.message
+    return trained, head_staleness(artifacts, trained)
+
+
+def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
+    """Return why the head must be trained anew, or None where it and all that was written with it are current.
+
+    What its numbers depend on decides, and nothing else: another version of a package or another name of the weights
+    makes no other head.
+    """
+    cache = artifacts.cache
+    manifest, features = cache.manifest, cache.digests()
     if damaged := damaged_files(artifacts, trained):
         return f"{damaged[0]} is missing, or was changed"
-    if manifest:
-        now = {split: digest for split, digest in cache.digests().items() if split == "train" or cache.labelled(split)}
-        made_by = head_inputs(manifest, now)
-        if all(trained.metadata[name] == value for name, value in made_by.items()):
-            return None
-    return "the head is not of the features as they are now"
+    if manifest is None or "train" not in features:
+        return "there are no complete training features"
+    metadata, provenance = trained.metadata, manifest.provenance
+    compared = {
+        "the method of training": (metadata.method, METHOD),
+        "the classes": (metadata.classes, manifest.classes),
+        "the backbone": (metadata.backbone.sha256, provenance.sha256),
+        "the quantized network": (metadata.backbone.network, provenance.network),
+        "the way pixels are made": (metadata.pixels, provenance.pixels),
+        "the precision": (metadata.precision, provenance.precision),
+        "the views": (metadata.views, manifest.views),
+        "the training features": (metadata.features.get("train"), features["train"]),
+        "the test features": (metadata.features.get("test"), features.get("test") if cache.labelled("test") else None),
+    }
+    for what, (of_head, now) in compared.items():
+        if of_head != now:
+            return f"{what} changed after the head was trained"
+    return None
 
 
 def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | None:
@@ -46,47 +67,20 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
     """
     if not artifacts.submission.exists():
         return "there is none yet"
-    if not _is_unchanged(artifacts):
+    try:
+        noted = read_json(artifacts.timings, NOTE_HINT).get("submit", {})
+        unchanged = noted.get("sha256") == hashlib.sha256(artifacts.submission.read_bytes()).hexdigest()
+    except (CatsDogsError, OSError, AttributeError):
+        unchanged = False
+    if not unchanged:
         return "it is not as it was written"
     if trained is None:
         return None
-    made = read_json(artifacts.timings, NOTE_HINT)["submit"].get("inputs_digest")
-    now = inputs_digest(trained, artifacts.cache.digests().get("test", ""))
-    return None if made == now else "it is of another head, or of other features"
-
-
-def _is_unchanged(artifacts: Artifacts) -> bool:
-    """Whether submission.csv has the SHA-256 that was noted when it was written."""
-    try:
-        noted = read_json(artifacts.timings, NOTE_HINT).get("submit", {}).get("sha256")
-        return bool(noted == hashlib.sha256(artifacts.submission.read_bytes()).hexdigest())
-    except (CatsDogsError, OSError, AttributeError):
-        return False
-
-
-def head_inputs(cache: Manifest | Features, trained_on: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a head follows from, as head.json has it.
-
-    Parameters
-    ----------
-    cache : Manifest or Features
-        What made the features, and their classes and views.
-    trained_on : dict of str to str
-        `Features.digest` of the splits that it was trained on and scored on.
-    """
-    provenance = cache.provenance
-    network = {"network": provenance.network} if provenance.network else {}
-    return {
-        "classes": list(cache.classes),
-        "backbone": {"weights_name": provenance.weights_name, "sha256": provenance.sha256, **network},
-        "pixels": provenance.pixels,
-        "precision": provenance.precision,
-        "views": list(cache.views),
-        "features": dict(trained_on),
-        "versions": {"scikit-learn": version("scikit-learn")},
-    }
+    if noted.get("inputs_digest") == inputs_digest(trained, artifacts.cache.digests().get("test", "")):
+        return None
+    return "it is of another head, or of other features"
 
 
 def inputs_digest(trained: Head, test: str) -> dict[str, str]:
     """Return what a submission follows from: the SHA-256 of the head's coefficients, and the test features' digest."""
-    return {"head": trained.metadata["files"]["head.npz"], "features": test}
+    return {"head": trained.metadata.files["head.npz"], "features": test}

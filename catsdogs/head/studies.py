@@ -7,20 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress
-from . import CrossValidation, Examples, cross_validate, fit
+from . import CrossValidation, TrainingSet, cross_validate, fit
 from .folds import FOLDS, draw_folds
+from .logits import log_losses
 from .metrics import best_clip, intervals, log_loss, score_with_intervals
 
 _FEWEST = 250
 """Images with which the learning curve starts; each point has twice as many as the one before."""
 
 
-def score_holdout(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
+def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
     """Train on all but some of the images, with everything chosen there, and score those.
 
     Parameters
     ----------
-    examples : Examples
+    training_set : TrainingSet
     held : ndarray of shape (n,), bool
     seed : int
         Of the intervals.
@@ -30,20 +31,20 @@ def score_holdout(examples: Examples, held: NDArray[np.bool_], *, seed: int) -> 
     dict
         As `score` does, with "intervals" and "images".
     """
-    rest = examples.subset(~held)
+    rest = training_set.subset(~held)
     fitted = fit(rest, cross_validate(rest))
-    labels, probabilities = examples.labels[held], fitted.scorer.probabilities(examples.features[held])
-    return {**score_with_intervals(labels, probabilities, seed=seed), "images": int(held.sum())}
+    labels, logits = training_set.labels[held], fitted.classifier.logits(training_set.features[held])
+    return {**score_with_intervals(labels, logits, seed=seed), "images": int(held.sum())}
 
 
 def nested_cv(
-    examples: Examples, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
+    training_set: TrainingSet, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Score each fold by a head of which transform, C and clip were chosen on the other folds alone.
 
     Parameters
     ----------
-    examples : Examples
+    training_set : TrainingSet
     groups : ndarray of shape (n,)
         Keys as `draw_folds` takes them.
     seed : int
@@ -55,28 +56,28 @@ def nested_cv(
     dict
         As `score` does, with "intervals", and as "clipped" the log loss with the clips that were chosen.
     """
-    labels, probabilities, clipped = examples.labels, np.empty(len(groups)), np.empty(len(groups))
+    labels, logits, clipped = training_set.labels, np.empty(len(groups)), np.empty(len(groups))
     for fold in range(FOLDS):
         if progress:
             progress("nested folds", fold, FOLDS)
-        held = examples.folds == fold
-        rest = examples.subset(~held)
+        held = training_set.folds == fold
+        rest = training_set.subset(~held)
         rest = replace(rest, folds=draw_folds(groups[~held], rest.labels, seed=seed + 1 + fold))
         found = cross_validate(rest)
-        clip = best_clip(rest.labels, found.probabilities)
-        probabilities[held] = fit(rest, found).scorer.probabilities(examples.features[held])
-        clipped[held] = np.clip(probabilities[held], clip, 1 - clip)
-    return {**score_with_intervals(labels, probabilities, seed=seed), "clipped": log_loss(labels, clipped)}
+        clip = best_clip(rest.labels, found.logits)
+        logits[held] = fit(rest, found).classifier.logits(training_set.features[held])
+        clipped[held] = log_losses(labels[held], logits[held], clip=clip)
+    return {**score_with_intervals(labels, logits, seed=seed), "clipped": float(clipped.mean())}
 
 
 def learning_curve(
-    examples: Examples, found: CrossValidation, *, seed: int, progress: Progress | None = None
+    training_set: TrainingSet, found: CrossValidation, *, seed: int, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """Train on fewer images, from 250 on, and score all of them out of fold.
 
     Parameters
     ----------
-    examples : Examples
+    training_set : TrainingSet
     found : CrossValidation
         Of all of them.
     seed : int
@@ -87,18 +88,18 @@ def learning_curve(
     list of dict
         "images" that each fold's head was trained on, "log_loss" and its "interval", in ascending order.
     """
-    most = int(examples.trained.sum()) * (FOLDS - 1) // FOLDS
+    most = int(training_set.train_mask.sum()) * (FOLDS - 1) // FOLDS
     sizes = [_FEWEST * 2**k for k in range(30) if _FEWEST * 2**k < most]
     points = []
     for done, size in enumerate([*sizes, most]):
         if progress:
             progress("learning curve", done, len(sizes) + 1)
-        probabilities = (found if size == most else cross_validate(examples, size=size)).probabilities
+        logits = (found if size == most else cross_validate(training_set, size=size)).logits
         points.append(
             {
                 "images": size,
-                "log_loss": log_loss(examples.labels, probabilities),
-                "interval": intervals(examples.labels, probabilities, seed=seed)["log_loss"],
+                "log_loss": log_loss(training_set.labels, logits),
+                "interval": intervals(training_set.labels, logits, seed=seed)["log_loss"],
             }
         )
     return points

@@ -36,8 +36,8 @@ by which factor it must be ahead of the kernel there to be tried on all, as with
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """What heads are trained on and scored on.
+class TrainingSet:
+    """The images that heads are trained on and scored on.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Examples:
         A row's head is trained on the rows of other folds.
     order : ndarray of shape (n,), int
         The rows in an order that is random, and follows from the images alone: landmarks are the first of it.
-    trained : ndarray of shape (n,), bool
+    train_mask : ndarray of shape (n,), bool
         Whether a row may be trained on; those that may not are scored all the same.
     """
 
@@ -56,26 +56,34 @@ class Examples:
     labels: NDArray[np.int8]
     folds: NDArray[np.int8]
     order: NDArray[np.intp]
-    trained: NDArray[np.bool_]
+    train_mask: NDArray[np.bool_]
 
-    def subset(self, kept: NDArray[np.bool_]) -> "Examples":
+    def subset(self, kept: NDArray[np.bool_]) -> "TrainingSet":
         """Return some of the rows."""
         place = np.cumsum(kept) - 1
-        return Examples(
+        return TrainingSet(
             self.features[kept],
             self.labels[kept],
             self.folds[kept],
             place[self.order[kept[self.order]]],
-            self.trained[kept],
+            self.train_mask[kept],
         )
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A transform, and the C that goes with it."""
+class HyperParameters:
+    """What cross-validation chooses.
+
+    Parameters
+    ----------
+    transform : str
+        What becomes of the features first, as `designs` has it.
+    C : float
+        Inverse of the strength of the regularisation, as scikit-learn has it.
+    """
 
     transform: str
-    c: float
+    C: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,30 +92,33 @@ class CrossValidation:
 
     Parameters
     ----------
-    choice : Choice
+    best_params : HyperParameters
         The transform and the C of the lowest log loss.
     paths : dict of str to tuple of (float, float)
         By transform: C, and the out-of-fold log loss with it, in ascending order of C.
     trials : dict of str to tuple of (float, float)
         The same on the first images alone, where there are many.
-    probabilities : ndarray of shape (n,), float64
-        Of class 1, out of fold, with what was chosen.
+    logits : ndarray of shape (n,), float64
+        Log-odds of class 1, out of fold, with what was chosen.
     design : Design
         Of the chosen transform.
     solution : Solution
         Of the folds, one a column.
     """
 
-    choice: Choice
+    best_params: HyperParameters
     paths: dict[str, tuple[tuple[float, float], ...]]
     trials: dict[str, tuple[tuple[float, float], ...]]
-    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float64]
     design: Design
     solution: Solution
 
 
 def cross_validate(
-    examples: Examples, *, start: Choice | None = None, size: int | None = None, progress: Progress | None = None
+    training_set: TrainingSet,
+    *,
+    size: int | None = None,
+    progress: Progress | None = None,
 ) -> CrossValidation:
     """Choose the transform and C by the out-of-fold log loss.
 
@@ -116,9 +127,7 @@ def cross_validate(
 
     Parameters
     ----------
-    examples : Examples
-    start : Choice, optional
-        Where the path of that transform starts: at a head's that is there.
+    training_set : TrainingSet
     size : int, optional
         Train each fold on so many images at most, the first in their order.
     progress : callable, optional
@@ -129,34 +138,33 @@ def cross_validate(
     CrossValidation
     """
     # There are no square roots of negative features; ResNet50 has none.
-    transforms = [IDENTITY] if examples.features.min() < 0 else [RBF, SQRT, IDENTITY]
+    transforms = [IDENTITY] if training_set.features.min() < 0 else [RBF, SQRT, IDENTITY]
     trials: dict[str, _Path] = {}
     paths: dict[str, _Path] = {}
     with single_threaded_blas():
-        if len(transforms) > 1 and min(len(examples.labels), size or _FEW + 1) > _FEW:
-            few = np.zeros(len(examples.labels), bool)
-            few[examples.order[:_FEW]] = True
+        if len(transforms) > 1 and min(len(training_set.labels), size or _FEW + 1) > _FEW:
+            few = np.zeros(len(training_set.labels), bool)
+            few[training_set.order[:_FEW]] = True
             for transform in (RBF, SQRT):
                 if progress:
                     progress(f"trying {transform}", len(trials), 2)
-                trials[transform] = _Path(examples.subset(few), transform, tolerance=_TRIAL)
+                trials[transform] = _Path(training_set.subset(few), transform, tolerance=_TRIAL)
                 trials[transform].walk()
             if trials[SQRT].lowest * _LEAD > trials[RBF].lowest:
                 transforms = [RBF]
         for transform in transforms:
             if progress:
                 progress(f"choosing C, {transform}", len(paths), len(transforms))
-            c = start.c if start and start.transform == transform else None
-            path = paths[transform] = _Path(examples, transform, size=size, c=c, trial=trials.get(transform))
+            path = paths[transform] = _Path(training_set, transform, size=size, trial=trials.get(transform))
             path.walk()
             path.refine()
         best = min(paths, key=lambda transform: paths[transform].lowest)
-        c, solution, probabilities = paths[best].chosen()
+        c, solution, logits = paths[best].chosen()
     return CrossValidation(
-        choice=Choice(best, c),
+        best_params=HyperParameters(best, c),
         paths={name: path.tried for name, path in paths.items()},
         trials={name: path.tried for name, path in trials.items()},
-        probabilities=probabilities,
+        logits=logits,
         design=paths[best].design,
         solution=solution,
     )
@@ -167,29 +175,26 @@ class _Path:
 
     Parameters
     ----------
-    examples, transform, size
+    training_set, transform, size
         As for `cross_validate`.
     tolerance : float
         Of each fit.
-    c : float, optional
-        The first C.
     trial : _Path, optional
-        A path over fewer of the examples: this one starts where it was best.
+        A path over fewer of the rows: this one starts where it was best.
     """
 
     def __init__(
         self,
-        examples: Examples,
+        training_set: TrainingSet,
         transform: str,
         *,
         size: int | None = None,
         tolerance: float = _PATH,
-        c: float | None = None,
         trial: "_Path | None" = None,
     ) -> None:
         self._tolerance = tolerance
-        self.design, self._problem, self._used = _problem(examples, transform, size)
-        self._labels, self._folds = examples.labels, examples.folds
+        self.design, self._problem, self._used = _problem(training_set, transform, size)
+        self._labels, self._folds = training_set.labels, training_set.folds
         self._solutions: dict[int, Solution] = {}
         self._losses: dict[int, float] = {}
         self._first: Solution | None = None
@@ -200,8 +205,8 @@ class _Path:
                 self._first = start_from(coefficients.astype(self._problem.matrix.dtype))
         else:
             variance = float(np.square(self.design.matrix[:, :-1]).mean()) or 1.0
-            usual = _START if transform == RBF else _START / len(examples.labels) / variance
-            self._start = 2 * round(2 * np.log10(c or usual))
+            usual = _START if transform == RBF else _START / len(training_set.labels) / variance
+            self._start = 2 * round(2 * np.log10(usual))
 
     @property
     def lowest(self) -> float:
@@ -224,7 +229,7 @@ class _Path:
         self._fit(best - _QUARTER if below < above else best + _QUARTER)
 
     def chosen(self) -> tuple[float, Solution, NDArray[np.float64]]:
-        """Return the best C, the solution with it, tightly, and the out-of-fold probabilities."""
+        """Return the best C, the solution with it, tightly, and the out-of-fold logits."""
         solution = minimise(self._problem, _c(self._best), self._solutions[self._best], tolerance=_CHOSEN)
         return _c(self._best), solution, self._out_of_fold(solution)
 
@@ -246,38 +251,34 @@ class _Path:
         self._losses[at] = log_loss(self._labels, self._out_of_fold(self._solutions[at]))
 
     def _out_of_fold(self, solution: Solution) -> NDArray[np.float64]:
-        from scipy.special import expit
-
-        margins = solution.margins
-        if not self._used.all():
-            margins = self.design.matrix @ solution.coefficients
-        return np.asarray(expit(margins[np.arange(len(self._folds)), self._folds].astype(np.float64)))
+        of_folds = solution.logits if self._used.all() else self.design.matrix @ solution.coefficients
+        return of_folds[np.arange(len(self._folds)), self._folds].astype(np.float64)
 
 
 def _c(quarters: int) -> float:
     return float(f"{10 ** (quarters / 4):.4g}")
 
 
-def _problem(examples: Examples, transform: str, size: int | None) -> tuple[Design, Problem, NDArray[np.bool_]]:
+def _problem(training_set: TrainingSet, transform: str, size: int | None) -> tuple[Design, Problem, NDArray[np.bool_]]:
     """Return the design, what the folds are fitted on as one problem with a column a fold, and which rows take part."""
-    weights = (examples.folds[:, np.newaxis] != np.arange(FOLDS)) & examples.trained[:, np.newaxis]
-    ordered = weights[examples.order]
+    weights = (training_set.folds[:, np.newaxis] != np.arange(FOLDS)) & training_set.train_mask[:, np.newaxis]
+    ordered = weights[training_set.order]
     ordered &= ordered.cumsum(axis=0) <= (size or len(weights))
-    weights[examples.order] = ordered
+    weights[training_set.order] = ordered
     used = weights.any(axis=1)
     if transform == RBF:
         # A fold's landmarks are of its own training images: what is scored takes no part in the fit, not even so.
         first = ordered & (ordered.cumsum(axis=0) <= LANDMARKS)
         chosen = first.any(axis=1)
-        design = kernel_design(examples.features, examples.order[chosen])
+        design = kernel_design(training_set.features, training_set.order[chosen])
         free = np.vstack([first[chosen], np.ones((1, FOLDS), bool)])
     else:
-        design = linear_design(examples.features, transform)
+        design = linear_design(training_set.features, transform)
         free = np.ones((len(design.penalty), FOLDS), bool)
     # Few images are often parted without an error; then the log loss is at its lowest where C is large, and float32 is
     # too coarse.
     matrix = design.matrix.astype(np.float64) if len(weights) < _FEW else design.matrix
-    problem = Problem(matrix, examples.labels, weights, design.penalty, free)
+    problem = Problem(matrix, training_set.labels, weights, design.penalty, free)
     if not used.all():
-        problem = replace(problem, matrix=matrix[used], labels=examples.labels[used], weights=weights[used])
+        problem = replace(problem, matrix=matrix[used], labels=training_set.labels[used], weights=weights[used])
     return design, problem, used

@@ -148,7 +148,7 @@ def load_head_backbone(
         At once where the head is not of images as they are read here, at the call where the weights are not its own.
     """
     chosen = choose_weights(weights, artifacts.source)
-    if (pixels := trained.metadata["pixels"]) == UNKNOWN:
+    if (pixels := trained.metadata.pixels) == UNKNOWN:
         raise CatsDogsError(
             f"the head in {artifacts.root} was trained on features that were not computed from images here",
             "Compute and predict new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
@@ -160,8 +160,8 @@ def load_head_backbone(
             "Run catsdogs run DATA --prune, which computes and trains anew, or predict where that one is installed",
         )
 
-    names, precision = trained.metadata["views"], trained.metadata["precision"]
-    quantized = trained.metadata["backbone"].get("network")
+    names, precision = trained.metadata.views, trained.metadata.precision
+    quantized = trained.metadata.backbone.network
     views = parse_views(names)
 
     @cache

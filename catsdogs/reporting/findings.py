@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .. import head
 from ..artifacts import Artifacts
 from ..cache import Manifest, read_duplicates
 from ..errors import CatsDogsError
+from ..head.logits import to_probabilities
 from ..head.staleness import head_staleness
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json
@@ -30,14 +32,19 @@ class Scored:
     ids : ndarray of shape (n,), str
     labels : ndarray of shape (n,), int8
         A position in the classes, -1 unknown.
-    probabilities : ndarray of shape (n,), float64
-        Of class 1, unclipped, by a head that has not seen the image.
+    logits : ndarray of shape (n,), float64
+        Log-odds of class 1, by a head that has not seen the image.
     """
 
     split: str
     ids: NDArray[np.str_]
     labels: NDArray[np.int8]
-    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float64]
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """The probability of class 1, unclipped, (n,)."""
+        return to_probabilities(self.logits)
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -46,9 +53,9 @@ class Scored:
         return right
 
     @property
-    def own(self) -> NDArray[np.float64]:
-        """The probability of each image's own label, (n,)."""
-        return np.where(self.labels == 1, self.probabilities, 1 - self.probabilities)
+    def own_logits(self) -> NDArray[np.float64]:
+        """The log-odds of each image's own label, (n,)."""
+        return np.where(self.labels == 1, self.logits, -self.logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +79,9 @@ class Findings:
     digests : dict of (split, id) to bytes
         BLAKE2b-128 of every cached image's bytes.
     manifest : Manifest
-    metadata, metrics, timings, source : dict
-        The contents of head.json, metrics.json, timings.json and source.json.
+    metadata : HeadMetadata
+    metrics, timings, source : dict
+        The contents of metrics.json, timings.json and source.json.
     """
 
     classes: Classes
@@ -84,7 +92,7 @@ class Findings:
     unreadable: dict[str, dict[str, str]]
     digests: dict[Key, bytes]
     manifest: Manifest
-    metadata: dict[str, Any]
+    metadata: head.HeadMetadata
     metrics: dict[str, Any]
     timings: dict[str, Any]
     source: dict[str, Any]
@@ -101,13 +109,13 @@ def gather(artifacts: Artifacts) -> Findings:
     Raises
     ------
     CatsDogsError
-        There are no features or no head, the head is not of the features as they are now, or something is damaged.
+        There are no features or no head, the head is stale, or something is damaged.
     """
     manifest = artifacts.cache.manifest
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
     trained = head.load(artifacts)
-    if stale := head_staleness(artifacts):
+    if stale := head_staleness(artifacts, trained):
         raise CatsDogsError(stale, head.TRAIN_HINT)
     test = None
     unreadable: dict[str, dict[str, str]] = {}
@@ -118,8 +126,8 @@ def gather(artifacts: Artifacts) -> Findings:
         digests |= {(split, name): row.tobytes() for name, row in zip(images.ids.tolist(), images.digests, strict=True)}
         if split == "test" and images.readable.any():
             kept = images.readable
-            probabilities = trained.scorer.probabilities(images.features[kept])
-            test = Scored(split, images.ids[kept], images.labels[kept], probabilities)
+            logits = trained.classifier.logits(images.features[kept])
+            test = Scored(split, images.ids[kept], images.labels[kept], logits)
     return Findings(
         classes=manifest.classes,
         train=_out_of_fold(artifacts.predictions),
@@ -142,7 +150,7 @@ def _out_of_fold(path: Path) -> Scored:
         "train",
         np.array([row["id"] for row in rows], np.str_),
         np.array([row["label"] for row in rows], np.int8),
-        np.array([row["probability"] for row in rows], np.float64),
+        np.array([row["logit"] for row in rows], np.float64),
     )
 
 

@@ -79,7 +79,7 @@ def choose_galleries(findings: Findings) -> dict[str, Gallery]:
         suspect first; and "test", its most uncertain.
     """
     train = findings.train
-    surest = np.argsort(train.own, kind="stable")
+    surest = np.argsort(train.own_logits, kind="stable")
     wrong = surest[~train.right[surest]]
     right = surest[train.right[surest]][::-1]
     by_class = [right[train.labels[right] == label] for label in (0, 1)]
@@ -136,7 +136,7 @@ def _gallery(scored: Scored, rows: NDArray[np.intp], most: int, *, total: int | 
 
 
 def _nearest_to_half(scored: Scored) -> NDArray[np.intp]:
-    return np.argsort(np.abs(scored.probabilities - 0.5), kind="stable")
+    return np.argsort(np.abs(scored.logits), kind="stable")
 
 
 def _draw(rows: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -144,7 +144,7 @@ def _made(findings: Findings) -> dict[str, str]:
         f"C {metrics['C']:.3g}",
         "folds": f"{FOLDS}, drawn with seed {SEED}; transform and C were chosen by the same folds",
         "versions": ", ".join(
-            f"{name} {value}" for name, value in (provenance.versions | findings.metadata["versions"]).items()
+            f"{name} {value}" for name, value in (provenance.versions | findings.metadata.versions).items()
         ),
     }
 

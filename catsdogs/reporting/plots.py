@@ -112,10 +112,10 @@ def draw_plots(findings: Findings) -> dict[str, Plot]:
     return plots
 
 
-def roc(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def roc(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """Return the corners of the ROC curve: shares of class 0 and of class 1 above each threshold, from (0, 0) on."""
-    order = np.argsort(-probabilities, kind="stable")
-    last = np.flatnonzero(np.diff(probabilities[order], append=-1.0))
+    order = np.argsort(-logits, kind="stable")
+    last = np.flatnonzero(np.diff(logits[order], append=-np.inf))
     above = np.vstack([labels[order] == 0, labels[order] == 1]).cumsum(axis=1)[:, last]
     false, true = np.hstack([np.zeros((2, 1)), above / above[:, -1:]])
     return false, true
@@ -161,7 +161,7 @@ def _histogram(axes: Axes, scored: Scored, classes: tuple[str, str]) -> str:
 
 
 def _roc(axes: Axes, scored: Scored, classes: tuple[str, str], auc: float) -> str:
-    false, true = roc(scored.labels, scored.probabilities)
+    false, true = roc(scored.labels, scored.logits)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     axes.plot(false, true, color=SECOND, drawstyle="steps-post")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))

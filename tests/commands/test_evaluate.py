@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import joblib
 import numpy as np
@@ -91,6 +92,28 @@ def test_images_that_the_head_was_trained_on_are_counted(artifacts):
     found = catsdogs.evaluate(artifacts.parent / "data", artifacts=artifacts)
     assert (found.images, found.seen) == (80, 60)
     assert any("60 of them were TRAINED on" in text for _, text in evaluation_lines(found))
+
+
+def test_images_that_were_left_out_of_training_do_not_count_as_trained_on(artifacts, tmp_path):
+    copy = shutil.copytree(artifacts, tmp_path / "artifacts")
+    (tmp_path / "listed.csv").write_text("id\ncat.0\ncat.1\ndog.7\n")
+    catsdogs.train(copy, exclude=tmp_path / "listed.csv")
+    found = catsdogs.evaluate(artifacts.parent / "data", artifacts=copy)
+    assert (found.images, found.seen) == (80, 57)
+
+
+def test_a_copy_under_another_name_that_was_trained_on_counts(
+    artifacts, testing, tmp_path, write_folder, tiny_backbone
+):
+    training = testing.parent / "cats-dogs-training"
+    files = {f"{path.parent.name}/{path.name}": path.read_bytes() for path in training.rglob("*.png")}
+    files["cat/copy.png"] = files["cat/0.png"]
+    data = write_folder(tmp_path / "data", files)
+    catsdogs.run(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
+    (tmp_path / "listed.csv").write_text("id\ncat.0\ncat.1\n")
+    catsdogs.train(tmp_path / "artifacts", exclude=tmp_path / "listed.csv")
+    found = catsdogs.evaluate(data, artifacts=tmp_path / "artifacts")
+    assert (found.images, found.seen) == (61, 60)  # both names of the one, and all others but the other
 
 
 def test_images_of_one_class_have_no_auc(artifacts, testing, tmp_path):

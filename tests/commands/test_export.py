@@ -21,7 +21,7 @@ from catsdogs import CatsDogsError, ComputeOptions, head
 from catsdogs.artifacts import Artifacts
 from catsdogs.cli.summaries import export_lines
 from catsdogs.exporting import network
-from catsdogs.head import Choice
+from catsdogs.head import HyperParameters
 from catsdogs.head import validation as of_validation
 from catsdogs.storage import record
 
@@ -89,11 +89,11 @@ def artifacts(features, tmp_path, monkeypatch):
 
 
 def copy_with_head(features, where, transform, monkeypatch):
-    def choose(examples, **_):  # what cross-validation finds, had it found this
-        path = of_validation._Path(examples, transform, c=10)
-        path._fit(path._start)
-        c, solution, probabilities = path.chosen()
-        return head.CrossValidation(Choice(transform, c), {}, {}, probabilities, path.design, solution)
+    def choose(training_set, **_):  # what cross-validation finds, had it found this
+        path = of_validation._Path(training_set, transform)
+        path._fit(round(4 * np.log10(10)))
+        c, solution, logits = path.chosen()
+        return head.CrossValidation(HyperParameters(transform, c), {}, {}, logits, path.design, solution)
 
     shutil.copytree(features, where)
     monkeypatch.setattr(head, "cross_validate", choose)

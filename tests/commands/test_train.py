@@ -9,7 +9,9 @@ import pytest
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
 from catsdogs.artifacts import Artifacts
-from catsdogs.head.staleness import head_staleness
+from catsdogs.head.staleness import check_head
+from catsdogs.reporting.findings import gather
+from catsdogs.storage import to_sealed_json
 
 FILES = ["head.npz", "head.json", "head.joblib", "metrics.json", "predictions.csv"]
 
@@ -27,13 +29,17 @@ def make_features(count, seed=0, *, rectified=False):
     return ids, labels, features.astype(np.float32)
 
 
+def staleness(folder):
+    return check_head(Artifacts(folder))[1]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Artifacts of 100 images with a head."""
     folder = tmp_path_factory.mktemp("made")
     ids, labels, features = make_features(100)
     import_features(ids, labels, {"224": features}, artifacts=folder)
-    assert head_staleness(Artifacts(folder))
+    assert staleness(folder)
     catsdogs.train(folder)
     return folder
 
@@ -70,6 +76,8 @@ def test_metrics_and_predictions_tell_the_same(rectified):
     labels = np.array([int(row["label"]) for row in rows])
     probabilities = np.array([float(row["probability"]) for row in rows])
     assert [int(row["id"].startswith("dog")) for row in rows] == labels.tolist()
+    logits = np.array([float(row["logit"]) for row in rows])
+    assert np.allclose(probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-12)
     log_loss = -np.log(np.where(labels == 1, probabilities, 1 - probabilities))
     assert metrics["log_loss"] == pytest.approx(log_loss.mean())
     assert metrics["accuracy"] == np.mean((probabilities > 0.5) == labels)
@@ -78,6 +86,37 @@ def test_metrics_and_predictions_tell_the_same(rectified):
         assert scores["log_loss"] == pytest.approx(log_loss[[int(row["fold"]) == fold for row in rows]].mean())
     path = {step["C"]: step["log_loss"] for step in metrics["paths"][metrics["transform"]]}
     assert path[metrics["C"]] <= 1.001 * min(step["log_loss"] for path in metrics["paths"].values() for step in path)
+
+
+def test_a_wrong_label_far_out_leaves_all_figures_finite_and_in_agreement(tmp_path):
+    """Its label is wrong, all heads are as sure as can be, and it is in the test split as well."""
+    ids, labels, _ = make_features(200)
+    features = 0.1 * np.random.default_rng(0).normal(size=(200, 2048)).astype(np.float32)
+    features[:, :60] += np.where(labels, 1, -1)[:, np.newaxis]
+    features[0, :60] = 70
+    listed = tmp_path / "listed.csv"
+    listed.write_text("id\ncat.0\n")
+    artifacts = tmp_path / "artifacts"
+    import_features(ids, labels, {"224": features}, artifacts=artifacts)
+    import_features(ids[:20], labels[:20], {"224": features[:20]}, artifacts=artifacts, split="test")
+    done = catsdogs.train(artifacts, exclude=listed, holdout=0.3, studies=("nested",))
+    for path in artifacts.rglob("*.json"):
+        json.loads(path.read_bytes(), parse_constant=pytest.fail)
+    metrics = metrics_of(artifacts)
+    assert metrics == done.metrics
+    for scores in (metrics, metrics["test"], metrics["nested"], metrics["holdout"]):
+        assert 0 <= scores["log_loss"] < 1000
+    rows = read_csv(artifacts / "predictions.csv")
+    labels, probabilities, logits = (
+        np.array([float(row[name]) for row in rows]) for name in ("label", "probability", "logit")
+    )
+    assert (labels[0], logits[0] > 37) == (0, True)
+    assert 0 < probabilities.min() < probabilities.max() < 1
+    assert metrics["log_loss"] == pytest.approx(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean())
+    shown = gather(artifacts)
+    assert np.array_equal(shown.train.logits, logits)
+    assert np.array_equal(shown.train.probabilities, probabilities)
+    assert 0 < shown.test.probabilities.min() < shown.test.probabilities.max() < 1
 
 
 def test_the_order_of_the_images_does_not_matter(made, tmp_path):
@@ -98,13 +137,24 @@ def test_training_again_gives_the_same_bytes(made, artifacts):
     assert [(artifacts / name).read_bytes() for name in FILES] == [(made / name).read_bytes() for name in FILES]
 
 
+def test_the_same_features_give_the_same_head_whatever_was_there_before(artifacts, tmp_path):
+    ids, labels, features = make_features(110)
+    features[100:, :60] *= 3  # so that the head of the first hundred has another C
+    for folder in (artifacts, tmp_path / "fresh"):
+        import_features(ids, labels, {"224": features}, artifacts=folder)
+        catsdogs.train(folder)
+    assert [(artifacts / name).read_bytes() for name in FILES] == [
+        (tmp_path / "fresh" / name).read_bytes() for name in FILES
+    ]
+
+
 def test_a_head_is_current_until_the_features_change(artifacts):
-    assert head_staleness(Artifacts(artifacts)) is None
+    assert staleness(artifacts) is None
     ids, labels, features = make_features(110)
     import_features(ids, labels, {"224": features}, artifacts=artifacts)
-    assert head_staleness(Artifacts(artifacts))
+    assert staleness(artifacts)
     catsdogs.train(artifacts)
-    assert head_staleness(Artifacts(artifacts)) is None
+    assert staleness(artifacts) is None
 
 
 def test_the_estimator_works_in_peoples_own_code_and_so_do_the_arrays(rectified):
@@ -127,7 +177,7 @@ def test_a_labelled_test_split_is_scored_and_not_trained_on(artifacts):
     coefficients = np.load(artifacts / "head.npz")["coefficients"]
     ids, labels, features = make_features(80, seed=1)
     import_features(ids, labels, {"224": features}, artifacts=artifacts, split="test")
-    assert head_staleness(Artifacts(artifacts))
+    assert staleness(artifacts)
     with_test = catsdogs.train(artifacts).metrics
     assert np.array_equal(np.load(artifacts / "head.npz")["coefficients"], coefficients)
     test = with_test.pop("test")
@@ -175,7 +225,7 @@ def damage_file(path, damage):
 @pytest.mark.parametrize("damage", ["missing", "empty", "changed"])
 def test_a_head_is_stale_where_a_file_that_belongs_to_it_has_changed(artifacts, name, damage):
     damage_file(artifacts / name, damage)
-    assert head_staleness(Artifacts(artifacts))
+    assert staleness(artifacts)
 
 
 SLOW = {(name, damage) for name in FILES for damage in ("missing", "empty", "changed")} - {("head.json", "changed")}
@@ -189,7 +239,7 @@ def test_training_mends_a_damaged_head_to_the_same_bytes(made, artifacts, name, 
     damage_file(artifacts / name, damage)
     catsdogs.train(artifacts)
     assert (artifacts / name).read_bytes() == (made / name).read_bytes()
-    assert head_staleness(Artifacts(artifacts)) is None
+    assert staleness(artifacts) is None
 
 
 @pytest.mark.parametrize(("text", "other"), [("positive", "negative"), ('"cat"', '"cow"'), ("precision", "prediction")])
@@ -202,3 +252,12 @@ def test_a_changed_head_json_is_not_believed(artifacts, text, other):
     with pytest.raises(CatsDogsError, match=r"head.json is damaged.*Run catsdogs train"):
         catsdogs.submit(artifacts)
     assert "head.json is damaged" in catsdogs.info(artifacts).head["stale"]
+
+
+def test_another_release_of_scikit_learn_makes_no_head_stale(artifacts):
+    content = json.loads((artifacts / "head.json").read_text())
+    content["versions"]["scikit-learn"] += ".1"
+    del content["sha256"]
+    (artifacts / "head.json").write_bytes(to_sealed_json(content))
+    assert catsdogs.info(artifacts).head["stale"] is None
+    assert catsdogs.verify(artifacts).problems == ()

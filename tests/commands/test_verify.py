@@ -202,7 +202,7 @@ def test_a_head_of_other_features_and_a_note_that_is_none_are_not_well(artifacts
     import_split(artifacts, "train", 1 - np.arange(24) % 2, 0)
     (artifacts / "source.json").write_text("{")
     head, note = catsdogs.verify(artifacts).problems
-    assert "as they are now. Run catsdogs train" in head
+    assert "the training features changed after the head was trained. Run catsdogs train" in head
     assert "source.json is damaged: it is no JSON. Delete it" in note
 
 

@@ -1,5 +1,3 @@
-import io
-import json
 import pickle
 from dataclasses import replace
 
@@ -8,13 +6,15 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from support.head import METADATA
 
-from catsdogs import CatsDogsError, head
+from catsdogs import head
 from catsdogs.artifacts import Artifacts
 from catsdogs.cache import group_keys
-from catsdogs.head import Choice, Examples
+from catsdogs.head import HyperParameters, TrainingSet
 from catsdogs.head import validation as of_validation
 from catsdogs.head.folds import draw_folds, draw_order
+from catsdogs.head.logits import to_probabilities
 from catsdogs.head.metrics import log_loss
 
 TRANSFORMS = ["identity", "sqrt", "rbf"]
@@ -24,7 +24,7 @@ QUICK = [pytest.param("identity", marks=pytest.mark.slow), "sqrt", "rbf"]
 COUNT = 200
 
 
-def make_examples(count, *, views=1, signal=0.35, seed=0):
+def make_training_set(count, *, views=1, signal=0.35, seed=0):
     """Features that look like a network's: non-negative, of very different scales, two overlapping classes."""
     generator = np.random.default_rng(seed)
     labels = (np.arange(count) % 2).astype(np.int8)
@@ -32,7 +32,7 @@ def make_examples(count, *, views=1, signal=0.35, seed=0):
     features[:, :40] += signal * labels[:, np.newaxis]
     noisy = [features * generator.uniform(0.8, 1.2, features.shape) for _ in range(views)]
     digests = generator.integers(0, 256, (count, 16), np.uint8)
-    return Examples(
+    return TrainingSet(
         np.hstack(noisy).astype(np.float32),
         labels,
         draw_folds(group_keys(digests), labels),
@@ -42,52 +42,70 @@ def make_examples(count, *, views=1, signal=0.35, seed=0):
 
 
 @pytest.fixture(scope="module")
-def examples():
-    return make_examples(COUNT)
+def training_set():
+    return make_training_set(COUNT)
 
 
 @pytest.fixture(scope="module")
-def found(examples):
-    return head.cross_validate(examples)
+def found(training_set):
+    return head.cross_validate(training_set)
 
 
-def with_choice(examples, transform, c):
+def with_choice(training_set, transform, c):
     """What cross-validation finds, had it found this."""
-    path = of_validation._Path(examples, transform, c=c)
-    path._fit(path._start)
-    c, solution, probabilities = path.chosen()
-    return head.CrossValidation(Choice(transform, c), {}, {}, probabilities, path.design, solution)
+    path = of_validation._Path(training_set, transform)
+    path._fit(round(4 * np.log10(c)))
+    c, solution, logits = path.chosen()
+    return head.CrossValidation(HyperParameters(transform, c), {}, {}, logits, path.design, solution)
+
+
+def probabilities(found):
+    return to_probabilities(found.logits)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("c", [0.01, 10])
 def test_the_head_is_the_optimum_that_scikit_learn_finds_at_tight_tolerance(transform, c):
-    examples = make_examples(COUNT, views=2)
-    fitted = head.fit(examples, with_choice(examples, transform, c))
+    training_set = make_training_set(COUNT, views=2)
+    fitted = head.fit(training_set, with_choice(training_set, transform, c))
     ours = fitted.estimator[-1]
-    rows = np.asarray(fitted.estimator[:-1].transform(examples.features), np.float64)
-    theirs = LogisticRegression(C=ours.C, solver="newton-cg", tol=1e-10, max_iter=1000).fit(rows, examples.labels)
+    rows = np.asarray(fitted.estimator[:-1].transform(training_set.features), np.float64)
+    theirs = LogisticRegression(C=ours.C, solver="newton-cg", tol=1e-10, max_iter=1000).fit(rows, training_set.labels)
     assert np.linalg.norm(ours.coef_ - theirs.coef_) < 1e-4 * np.linalg.norm(theirs.coef_)
     assert ours.intercept_ == pytest.approx(theirs.intercept_, abs=1e-4)
-    assert fitted.gradient < 1e-6
+    assert fitted.gradient_norm < 1e-6
 
 
 def test_the_choice_is_the_lowest_of_all_paths_and_at_no_edge(found):
     losses = {name: dict(path) for name, path in found.paths.items()}
     assert set(losses) == set(TRANSFORMS)
     lowest = min((loss, name, c) for name, path in losses.items() for c, loss in path.items())
-    assert lowest[1:] == (found.choice.transform, found.choice.c)
+    assert lowest[1:] == (found.best_params.transform, found.best_params.C)
     for path in losses.values():
         assert list(path) == sorted(path)
         best = min(path, key=path.__getitem__)
         assert min(path) < best < max(path)
 
 
+def test_c_is_chosen_by_finite_losses_however_far_out_a_wrong_label_is():
+    # Like one of suspects.csv: it is not trained on, and scored all the same.
+    training_set = make_training_set(COUNT)
+    signs, wrong = np.where(training_set.labels, 1, -1), np.arange(COUNT) == 0
+    features = 0.1 * np.random.default_rng(0).normal(size=(COUNT, 2048))
+    features[:, :60] += np.where(wrong, 70, signs)[:, np.newaxis]
+    found = head.cross_validate(replace(training_set, features=features.astype(np.float32), train_mask=~wrong))
+    ((transform, path),) = found.paths.items()
+    losses = dict(path)
+    assert np.isfinite(list(losses.values())).all()
+    assert (training_set.labels[0], found.logits[0] > 37) == (0, True)
+    assert found.best_params == head.HyperParameters(transform, min(losses, key=losses.__getitem__))
+
+
 def test_where_features_tell_nothing_regularisation_becomes_stronger():
     generator = np.random.default_rng(0)
     digests = generator.integers(0, 256, (200, 16), np.uint8)
     labels = np.arange(200, dtype=np.int8) % 2
-    nothing = Examples(
+    nothing = TrainingSet(
         generator.random((200, 2048), np.float32),
         labels,
         draw_folds(group_keys(digests), labels),
@@ -95,90 +113,86 @@ def test_where_features_tell_nothing_regularisation_becomes_stronger():
         np.ones(200, bool),
     )
     found = head.cross_validate(nothing)
-    assert log_loss(labels, found.probabilities) == pytest.approx(np.log(2), abs=0.01)
+    assert log_loss(labels, found.logits) == pytest.approx(np.log(2), abs=0.01)
 
 
 @pytest.mark.parametrize("transform", QUICK)
-def test_out_of_fold_probabilities_are_of_heads_that_did_not_see_the_image(examples, transform):
-    found = with_choice(examples, transform, 1.0)
+def test_out_of_fold_probabilities_are_of_heads_that_did_not_see_the_image(training_set, transform):
+    found = with_choice(training_set, transform, 1.0)
     for fold in range(5):
-        held = examples.folds == fold
-        rest = examples.subset(~held)
+        held = training_set.folds == fold
+        rest = training_set.subset(~held)
         # What the kernel's width is taken from is all that a fold's head knows of the others.
-        alone = head.fit(rest, with_choice(rest, transform, found.choice.c)).scorer
-        assert np.allclose(found.probabilities[held], alone.probabilities(examples.features[held]), atol=2e-3)
+        alone = head.fit(rest, with_choice(rest, transform, found.best_params.C)).classifier
+        assert np.allclose(probabilities(found)[held], alone.probabilities(training_set.features[held]), atol=2e-3)
 
 
-def test_labels_of_a_fold_do_not_change_what_is_said_of_it(examples):
-    other = replace(examples, labels=np.where(examples.folds == 2, 1 - examples.labels, examples.labels))
+def test_labels_of_a_fold_do_not_change_what_is_said_of_it(training_set):
+    other = replace(
+        training_set, labels=np.where(training_set.folds == 2, 1 - training_set.labels, training_set.labels)
+    )
     for transform in TRANSFORMS:
-        before, after = (with_choice(given, transform, 1.0).probabilities for given in (examples, other))
-        assert np.allclose(before[examples.folds == 2], after[examples.folds == 2], atol=1e-4)
+        before, after = (probabilities(with_choice(given, transform, 1.0)) for given in (training_set, other))
+        assert np.allclose(before[training_set.folds == 2], after[training_set.folds == 2], atol=1e-4)
         assert not np.allclose(before, after, atol=1e-2)
 
 
 @pytest.mark.parametrize("transform", QUICK)
-def test_images_that_are_left_out_are_scored_and_not_trained_on(examples, transform):
-    trained = np.arange(COUNT) % 10 != 3
-    wrong = np.where(trained, examples.labels, 1 - examples.labels)
-    given = [replace(examples, trained=trained, labels=labels) for labels in (examples.labels, wrong)]
+def test_images_that_are_left_out_are_scored_and_not_trained_on(training_set, transform):
+    train_mask = np.arange(COUNT) % 10 != 3
+    wrong = np.where(train_mask, training_set.labels, 1 - training_set.labels)
+    given = [replace(training_set, train_mask=train_mask, labels=labels) for labels in (training_set.labels, wrong)]
     found = [with_choice(one, transform, 1.0) for one in given]
-    assert np.array_equal(found[0].probabilities, found[1].probabilities)
-    fitted = [head.fit(*both).scorer.coefficients for both in zip(given, found, strict=True)]
+    assert np.array_equal(found[0].logits, found[1].logits)
+    fitted = [head.fit(*both).classifier.coefficients for both in zip(given, found, strict=True)]
     assert np.array_equal(*fitted)
 
 
-def test_the_order_of_the_rows_does_not_matter(examples, found):
+def test_the_order_of_the_rows_does_not_matter(training_set, found):
     shuffled = np.random.default_rng(1).permutation(COUNT)
     place = np.argsort(shuffled)
     other = head.cross_validate(
-        Examples(
-            examples.features[shuffled],
-            examples.labels[shuffled],
-            examples.folds[shuffled],
-            place[examples.order],
-            examples.trained,
+        TrainingSet(
+            training_set.features[shuffled],
+            training_set.labels[shuffled],
+            training_set.folds[shuffled],
+            place[training_set.order],
+            training_set.train_mask,
         )
     )
-    assert other.choice == found.choice
-    assert np.allclose(other.probabilities[place], found.probabilities, atol=1e-5)
-    losses = [log_loss(examples.labels, p) for p in (other.probabilities[place], found.probabilities)]
+    assert other.best_params == found.best_params
+    assert np.allclose(probabilities(other)[place], probabilities(found), atol=1e-5)
+    losses = [log_loss(training_set.labels, logits) for logits in (other.logits[place], found.logits)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
-def test_the_scale_of_the_features_changes_c_and_nothing_else(examples, found):
-    scaled = head.cross_validate(replace(examples, features=examples.features * np.float32(100)))
-    assert scaled.choice.transform == found.choice.transform
-    assert np.allclose(scaled.probabilities, found.probabilities, atol=1e-3)
+def test_the_scale_of_the_features_changes_c_and_nothing_else(training_set, found):
+    scaled = head.cross_validate(replace(training_set, features=training_set.features * np.float32(100)))
+    assert scaled.best_params.transform == found.best_params.transform
+    assert np.allclose(probabilities(scaled), probabilities(found), atol=1e-3)
 
 
-def test_the_same_fit_gives_the_same_bits(examples, found):
-    again = head.cross_validate(examples)
-    assert np.array_equal(again.probabilities, found.probabilities)
-    assert np.array_equal(head.fit(examples, again).scorer.coefficients, head.fit(examples, found).scorer.coefficients)
-
-
-def test_a_path_that_starts_at_another_head_ends_at_the_same(examples, found):
-    fresh = head.fit(examples, found)
-    for c in (found.choice.c, 100 * found.choice.c):
-        again = head.cross_validate(examples, start=Choice(found.choice.transform, c))
-        assert again.choice == found.choice
-        assert np.allclose(head.fit(examples, again).scorer.coefficients, fresh.scorer.coefficients, rtol=1e-6)
+def test_the_same_fit_gives_the_same_bits(training_set, found):
+    again = head.cross_validate(training_set)
+    assert np.array_equal(again.logits, found.logits)
+    assert np.array_equal(
+        head.fit(training_set, again).classifier.coefficients, head.fit(training_set, found).classifier.coefficients
+    )
 
 
 def test_negative_features_are_taken_as_they_are():
-    examples = make_examples(COUNT)
-    found = head.cross_validate(replace(examples, features=examples.features - 1))
+    training_set = make_training_set(COUNT)
+    found = head.cross_validate(replace(training_set, features=training_set.features - 1))
     assert list(found.paths) == ["identity"]
 
 
 def make_many(monkeypatch, features, labels, landmarks):
-    """Examples that are taken for many."""
+    """TrainingSet that are taken for many."""
     monkeypatch.setattr(of_validation, "_FEW", 150)
     monkeypatch.setattr(of_validation, "LANDMARKS", landmarks)
     digests = np.random.default_rng(1).integers(0, 256, (len(labels), 16), np.uint8)
     folds = draw_folds(group_keys(digests), labels)
-    return Examples(features, labels, folds, draw_order(digests), np.ones(len(labels), bool))
+    return TrainingSet(features, labels, folds, draw_order(digests), np.ones(len(labels), bool))
 
 
 def test_with_many_images_a_linear_transform_far_ahead_on_few_is_tried_on_all(monkeypatch):
@@ -189,7 +203,7 @@ def test_with_many_images_a_linear_transform_far_ahead_on_few_is_tried_on_all(mo
     labels = ((features[:, :50] - 1) @ generator.normal(size=50) > 0).astype(np.int8)
     found = head.cross_validate(make_many(monkeypatch, features, labels, 20))
     assert set(found.trials) == {"rbf", "sqrt"}
-    assert found.choice.transform in ("identity", "sqrt")
+    assert found.best_params.transform in ("identity", "sqrt")
 
 
 def test_with_many_images_a_linear_transform_that_is_not_ahead_on_few_is_left(monkeypatch):
@@ -206,64 +220,41 @@ def test_with_many_images_a_linear_transform_that_is_not_ahead_on_few_is_left(mo
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("views", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_head_on_the_disk_and_the_estimator_give_the_same_probabilities(tmp_path, transform, views):
-    examples = make_examples(COUNT, views=views)
-    head.save(Artifacts(tmp_path), head.fit(examples, with_choice(examples, transform, 1.0)), {})
+    training_set = make_training_set(COUNT, views=views)
+    head.save(Artifacts(tmp_path), head.fit(training_set, with_choice(training_set, transform, 1.0)), METADATA)
     loaded, estimator = head.load(Artifacts(tmp_path)), joblib.load(tmp_path / "head.joblib")
     assert isinstance(estimator, Pipeline)
     assert isinstance(estimator[-1], LogisticRegression)
-    ours = loaded.scorer.probabilities(examples.features)
-    assert np.allclose(ours, estimator.predict_proba(examples.features)[:, 1], atol=1e-5)
+    ours = loaded.classifier.probabilities(training_set.features)
+    assert np.allclose(ours, estimator.predict_proba(training_set.features)[:, 1], atol=1e-5)
 
 
-def test_the_estimator_needs_no_code_of_this_package(examples, found, tmp_path):
-    fitted = head.fit(examples, with_choice(examples, "rbf", 1.0))
+def test_the_estimator_needs_no_code_of_this_package(training_set, found, tmp_path):
+    fitted = head.fit(training_set, with_choice(training_set, "rbf", 1.0))
     assert b"catsdogs" not in pickle.dumps(fitted.estimator)
 
 
-def test_probabilities_of_features_far_out_are_0_or_1_and_of_nan_nan():
-    sure = head.Scorer("identity", np.full(2048, 1e6), 0.0)
+def test_probabilities_of_features_far_out_are_almost_0_or_1_and_of_nan_nan():
+    sure = head.Classifier("identity", np.full(2048, 1e6), 0.0)
     features = np.array([[1] * 2048, [-1] * 2048, [np.nan] + [0] * 2047], np.float32)
-    assert np.array_equal(sure.probabilities(features), [1, 0, np.nan], equal_nan=True)
+    expected = [np.nextafter(1, 0), np.finfo(float).tiny, np.nan]
+    assert np.array_equal(sure.probabilities(features), expected, equal_nan=True)
 
 
-def test_features_of_nothing_but_zeros_have_a_probability(examples):
+def test_features_of_nothing_but_zeros_have_a_probability(training_set):
     for transform in TRANSFORMS:
-        fitted = head.fit(examples, with_choice(examples, transform, 1.0))
+        fitted = head.fit(training_set, with_choice(training_set, transform, 1.0))
         zeros = np.zeros((1, 2048), np.float32)
         theirs = fitted.estimator.predict_proba(zeros)[:, 1]
-        assert fitted.scorer.probabilities(zeros) == pytest.approx(theirs, abs=1e-5)
+        assert fitted.classifier.probabilities(zeros) == pytest.approx(theirs, abs=1e-5)
 
 
-def test_nothing_is_unpickled_when_a_head_is_loaded(examples, found, tmp_path):
+def test_nothing_is_unpickled_when_a_head_is_loaded(training_set, found, tmp_path):
     class Planted:
         def __reduce__(self):
             return (open, (str(tmp_path / "planted"), "w"))
 
-    head.save(Artifacts(tmp_path), head.fit(examples, found), {})
+    head.save(Artifacts(tmp_path), head.fit(training_set, found), METADATA)
     (tmp_path / "head.joblib").write_bytes(pickle.dumps(Planted()))
     head.load(Artifacts(tmp_path))
     assert not (tmp_path / "planted").exists()
-
-
-@pytest.mark.parametrize("damage", ["flipped", "shorter", "missing", "another"])
-def test_a_damaged_head_is_refused(examples, found, tmp_path, damage):
-    where = Artifacts(tmp_path)
-    head.save(where, head.fit(examples, found), {})
-    content = bytearray(where.head.read_bytes())
-    if damage == "flipped":
-        content[len(content) // 2] ^= 1
-    if damage == "another":
-        other = io.BytesIO()
-        np.savez(other, coefficients=np.zeros(2048), intercept=0.0)
-        content = bytearray(other.getvalue())
-    where.head.write_bytes(content[:100] if damage == "shorter" else content)
-    if damage == "missing":
-        where.head.unlink()
-    with pytest.raises(CatsDogsError, match="Run catsdogs train"):
-        head.load(where)
-
-
-def test_a_head_of_another_format_is_refused(tmp_path):
-    (tmp_path / "head.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(CatsDogsError, match=r"format 99.*Run catsdogs train"):
-        head.load(Artifacts(tmp_path))

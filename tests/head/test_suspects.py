@@ -1,4 +1,5 @@
 import numpy as np
+from scipy.special import logit
 
 from catsdogs.head.suspects import find_suspects
 
@@ -10,7 +11,7 @@ def test_images_with_a_wrong_label_are_found_and_the_surest_come_first():
     labels = truth.copy()
     wrong = generator.choice(1000, 20, replace=False)
     labels[wrong] = 1 - labels[wrong]
-    found = find_suspects(labels, probabilities)
+    found = find_suspects(labels, logit(probabilities))
     own = np.where(labels == 1, probabilities, 1 - probabilities)[found]
     assert set(found) <= set(wrong)
     assert len(found) > 5
@@ -19,4 +20,4 @@ def test_images_with_a_wrong_label_are_found_and_the_surest_come_first():
 
 def test_where_all_labels_agree_nothing_is_suspect():
     labels = np.array([0, 1] * 50, np.int8)
-    assert len(find_suspects(labels, np.where(labels == 1, 0.8, 0.2))) == 0
+    assert len(find_suspects(labels, np.where(labels == 1, 1.0, -1.0))) == 0

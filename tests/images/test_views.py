@@ -130,5 +130,5 @@ def test_a_head_of_several_views_labels_images_by_all_of_them(folder, extract, t
     from catsdogs.head import load
 
     head = load(Artifacts(tmp_path / "artifacts"))
-    expected = head.scorer.probabilities(load_features(tmp_path / "artifacts").features)
+    expected = head.classifier.probabilities(load_features(tmp_path / "artifacts").features)
     np.testing.assert_allclose([answer.probability for answer in answers], expected, atol=1e-6)

@@ -135,7 +135,7 @@ def test_a_view_added_later_is_computed_by_the_network_that_is_there(artifacts, 
 @pytest.mark.slow
 def test_predict_and_evaluate_compute_what_extract_did(artifacts, folder):
     cached, head = load_features(artifacts), load_head(Artifacts(artifacts))
-    expected = dict(zip(cached.ids.tolist(), head.scorer.probabilities(cached.features).tolist(), strict=True))
+    expected = dict(zip(cached.ids.tolist(), head.classifier.probabilities(cached.features).tolist(), strict=True))
     answers = catsdogs.predict(folder / "train", artifacts=artifacts)
     assert {Path(answer.image).stem: answer.probability for answer in answers} == expected
     probability = np.array([expected[name] for name in cached.ids.tolist()])
@@ -179,7 +179,7 @@ def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, 
     assert catsdogs.extract(more, artifacts=artifacts, prune=True).computed == 30
     assert len(network_in(artifacts)) == 2
     assert catsdogs.verify(artifacts).problems == (
-        "the head is not of the features as they are now. Run catsdogs train: it writes the head anew.",
+        "the quantized network changed after the head was trained. Run catsdogs train: it writes the head anew.",
     )
 
 

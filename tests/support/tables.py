@@ -7,7 +7,7 @@ import re
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
 """What a formula begins with."""
 
-_HARMLESS = re.compile(rf"([+-][0-9.]+|[{SIGNS}])(,.*)?", re.DOTALL)
+_HARMLESS = re.compile(rf"([+-][0-9.]+(e-?[0-9]+)?|[{SIGNS}])(,.*)?", re.DOTALL)
 """Numbers and signs alone; where a semicolon separates cells, the rest of a row may follow."""
 
 

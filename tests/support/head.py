@@ -1,0 +1,27 @@
+"""Make heads without training."""
+
+import numpy as np
+
+from catsdogs import head
+from catsdogs.head import BackboneIdentity, Classifier, FittedHead, HeadMetadata
+
+METADATA = HeadMetadata(
+    method=head.METHOD,
+    classes=("cat", "dog"),
+    backbone=BackboneIdentity(weights_name="tiny.keras", sha256="ab" * 32),
+    pixels="squashed",
+    precision="float32",
+    views=("224",),
+    features={"train": "cd" * 32},
+    transform="identity",
+    C=0.1,
+    clip=0.01,
+    positive_share=0.5,
+    excluded=(),
+    versions={"scikit-learn": "1.7"},
+)
+
+
+def save_head(artifacts, metadata=METADATA):
+    """Write a head that knows nothing."""
+    head.save(artifacts, FittedHead(Classifier("identity", np.zeros(2048), 0.0), None, 0.0), metadata)
