@@ -113,7 +113,7 @@ def test_a_wrong_label_far_out_leaves_all_figures_finite_and_in_agreement(tmp_pa
     assert (labels[0], logits[0] > 37) == (0, True)
     assert 0 < probabilities.min() < probabilities.max() < 1
     assert metrics["log_loss"] == pytest.approx(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean())
-    shown = gather(artifacts)
+    shown = gather(Artifacts(artifacts))
     assert np.array_equal(shown.train.logits, logits)
     assert np.array_equal(shown.train.probabilities, probabilities)
     assert 0 < shown.test.probabilities.min() < shown.test.probabilities.max() < 1
