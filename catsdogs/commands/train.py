@@ -91,6 +91,7 @@ def train(
     CatsDogsError
         The cache is missing, incomplete or damaged, there are too few images of a class, or an option is not as above.
     """
+    _check_options(holdout, studies)
     with Artifacts.open(artifacts, RESULTS) as opened:
         return train_head(opened, exclude=exclude, holdout=holdout, studies=studies, progress=progress)
 
@@ -105,81 +106,68 @@ def train_head(
 ) -> Training:
     """Do what `train` does, in artifacts that are open and whose results are locked."""
     start = time.perf_counter()
-    if unknown := set(studies) - set(STUDIES):
-        raise CatsDogsError(f"there is no study {min(unknown)!a}", f"Give {' or '.join(STUDIES)}")
-    if holdout is not None and not 0 < holdout < 1:
-        raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
     features = artifacts.cache.load()
     rows = _trainable_rows(features)
-    ids, labels, images = features.ids[rows], features.labels[rows], features.digests[rows]
-    groups = group_keys(images, group_images(artifacts.cache, features, progress=progress)[rows])
-    training_set = TrainingSet(
-        features=features.features if rows.all() else features.features[rows],
-        labels=labels,
-        folds=draw_folds(groups, labels, seed=SEED),
-        order=draw_order(images, seed=SEED),
-        train_mask=_load_excluded(exclude, ids, labels, features.classes),
-    )
-    if holdout is not None:
-        held_out = draw_holdout(groups, labels, holdout, seed=SEED)
-        require_enough_images(
-            labels[~held_out & training_set.train_mask], "training images that are left", features.classes
-        )
-        require_enough_images(labels[held_out], "images held out", features.classes)
+    ids, labels = features.ids[rows], features.labels[rows]
+    groups = group_keys(features.digests[rows], group_images(artifacts.cache, features, progress=progress)[rows])
+    excluded = _excluded(exclude, ids, labels, features.classes)
+    training_set = _training_set(features, rows, groups, excluded)
+    held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
     found = head.cross_validate(training_set, progress=progress)
     if progress:
         progress("fitting the head", 0, 0)
     fitted = head.fit(training_set, found)
-    metrics = _metrics(training_set, found, fitted) | {
-        "classes": list(features.classes),
-        "unreadable": len(features.unreadable),
-    }
-    test = _labelled_test(artifacts)
+    test = artifacts.cache.load("test") if artifacts.cache.labelled("test") else None  # as in the layout of 2017
+    metrics = _metrics(training_set, found, fitted)
+    metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable)}
     if test and test.readable.any():
-        kept = test.readable
-        metrics["test"] = {
-            **score(test.labels[kept], fitted.classifier.logits(test.features[kept])),
-            "images": int(kept.sum()),
-            "unreadable": len(test.unreadable),
-        }
-    if holdout is not None:
+        metrics["test"] = _test_metrics(test, fitted)
+    if held_out is not None:
         metrics["holdout"] = score_holdout(training_set, held_out, seed=SEED) | {"share": holdout}
     if "nested" in studies:
         metrics["nested"] = nested_cv(training_set, groups, seed=SEED, progress=progress)
     if "learning_curve" in studies:
         metrics["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
-    if True:
-        suspects, probabilities = find_suspects(labels, found.logits), to_probabilities(found.logits)
-        table = zip(ids, labels, probabilities, found.logits, training_set.folds, strict=True)
-        listed = zip(ids[suspects], labels[suspects], probabilities[suspects], strict=True)
-        extra_files = {
-            artifacts.predictions: to_csv(("id", "label", "probability", "logit", "fold"), table),
-            artifacts.suspects: to_csv(("id", "label", "probability"), listed),
-            artifacts.metrics: to_json(metrics),
-        }
-        provenance = features.provenance
-        metadata = HeadMetadata(
-            method=METHOD,
-            classes=features.classes,
-            backbone=BackboneIdentity(
-                weights_name=provenance.weights_name, sha256=provenance.sha256, network=provenance.network
-            ),
-            pixels=provenance.pixels,
-            precision=provenance.precision,
-            views=features.views,
-            features={"train": features.digest, **({"test": test.digest} if test else {})},
-            transform=found.best_params.transform,
-            C=found.best_params.C,
-            clip=metrics["clip"]["chosen"],
-            positive_share=float(labels.mean()),
-            excluded=tuple(ids[~training_set.train_mask].tolist()),
-            versions={"scikit-learn": version("scikit-learn")},
-        )
-        head.save(artifacts, fitted, metadata, extra_files=extra_files)
-        seconds = time.perf_counter() - start
-        record_timing(artifacts.timings, "train", images=len(labels), seconds=round(seconds, 3))
+    suspects = find_suspects(labels, found.logits)
+    extra_files = {
+        artifacts.predictions: _predictions_csv(ids, training_set, found.logits),
+        artifacts.suspects: _suspects_csv(ids[suspects], labels[suspects], found.logits[suspects]),
+        artifacts.metrics: to_json(metrics),
+    }
+    metadata = _metadata(features, test, metrics, excluded=ids[excluded], positive_share=float(labels.mean()))
+    head.save(artifacts, fitted, metadata, extra_files=extra_files)
+    seconds = time.perf_counter() - start
+    record_timing(artifacts.timings, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, on %d images: log loss %.4f", found.best_params, len(labels), metrics["log_loss"])
     return Training(metrics, len(suspects), seconds)
+
+
+def _check_options(holdout: float | None, studies: Collection[str]) -> None:
+    if unknown := set(studies) - set(STUDIES):
+        raise CatsDogsError(f"there is no study {min(unknown)!a}", f"Give {' or '.join(STUDIES)}")
+    if holdout is not None and not 0 < holdout < 1:
+        raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
+
+
+def _training_set(
+    features: Features, rows: NDArray[np.bool_], groups: NDArray[np.void], excluded: NDArray[np.bool_]
+) -> TrainingSet:
+    labels = features.labels[rows]
+    return TrainingSet(
+        features=features.features if rows.all() else features.features[rows],  # a copy takes as much memory again
+        labels=labels,
+        folds=draw_folds(groups, labels, seed=SEED),
+        order=draw_order(features.digests[rows], seed=SEED),
+        train_mask=~excluded,
+    )
+
+
+def _held_out(training_set: TrainingSet, groups: NDArray[np.void], share: float, classes: Classes) -> NDArray[np.bool_]:
+    """Return which rows are held out, where enough are on either side."""
+    held_out, labels = draw_holdout(groups, training_set.labels, share, seed=SEED), training_set.labels
+    require_enough_images(labels[~held_out & training_set.train_mask], "training images that are left", classes)
+    require_enough_images(labels[held_out], "images held out", classes)
+    return held_out
 
 
 def _metrics(training_set: TrainingSet, found: head.CrossValidation, fitted: head.FittedHead) -> dict[str, Any]:
@@ -208,6 +196,50 @@ def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list
     return {name: [{"C": c, "log_loss": loss} for c, loss in path] for name, path in paths.items()}
 
 
+def _test_metrics(test: Features, fitted: head.FittedHead) -> dict[str, Any]:
+    kept = test.readable
+    return {
+        **score(test.labels[kept], fitted.classifier.logits(test.features[kept])),
+        "images": int(kept.sum()),
+        "unreadable": len(test.unreadable),
+    }
+
+
+def _predictions_csv(ids: NDArray[np.str_], training_set: TrainingSet, logits: NDArray[np.float64]) -> bytes:
+    table = zip(ids, training_set.labels, to_probabilities(logits), logits, training_set.folds, strict=True)
+    return to_csv(("id", "label", "probability", "logit", "fold"), table)
+
+
+def _suspects_csv(ids: NDArray[np.str_], labels: NDArray[np.int8], logits: NDArray[np.float64]) -> bytes:
+    return to_csv(("id", "label", "probability"), zip(ids, labels, to_probabilities(logits), strict=True))
+
+
+def _metadata(
+    features: Features,
+    test: Features | None,
+    metrics: Mapping[str, Any],
+    *,
+    excluded: NDArray[np.str_],
+    positive_share: float,
+) -> HeadMetadata:
+    made = features.provenance
+    return HeadMetadata(
+        method=METHOD,
+        classes=features.classes,
+        backbone=BackboneIdentity(weights_name=made.weights_name, sha256=made.sha256, network=made.network),
+        pixels=made.pixels,
+        precision=made.precision,
+        views=features.views,
+        features={"train": features.digest, **({"test": test.digest} if test else {})},
+        transform=metrics["transform"],
+        C=metrics["C"],
+        clip=metrics["clip"]["chosen"],
+        positive_share=positive_share,
+        excluded=tuple(excluded.tolist()),
+        versions={"scikit-learn": version("scikit-learn")},
+    )
+
+
 def _trainable_rows(features: Features) -> NDArray[np.bool_]:
     rows = features.readable & (features.labels >= 0)
     require_enough_images(features.labels[rows], "readable training images", features.classes)
@@ -227,12 +259,12 @@ def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes)
             raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_MIN_IMAGES} of each class")
 
 
-def _load_excluded(
+def _excluded(
     path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.int8], classes: Classes
 ) -> NDArray[np.bool_]:
-    """Return which rows may be trained on."""
+    """Return which rows the CSV file lists; none where there is no file."""
     if path is None:
-        return np.ones(len(ids), bool)
+        return np.zeros(len(ids), bool)
     hint = 'Give a CSV file with a column "id", such as suspects.csv'
     try:
         with user_path(path).open(newline="", encoding="utf-8") as file:
@@ -242,11 +274,6 @@ def _load_excluded(
         raise CatsDogsError(f"{path} cannot be read: {reason}", hint) from error
     if unknown := set(listed) - set(ids.tolist()):
         raise CatsDogsError(f"{min(unknown)!a} in {path} is the id of no training image", hint)
-    trained = ~np.isin(ids, listed)
-    require_enough_images(labels[trained], "training images that are left", classes)
-    return trained
-
-
-def _labelled_test(artifacts: Artifacts) -> Features | None:
-    """Return the test split where it has labels, as in the layout of 2017."""
-    return artifacts.cache.load("test") if artifacts.cache.labelled("test") else None
+    excluded = np.isin(ids, listed)
+    require_enough_images(labels[~excluded], "training images that are left", classes)
+    return excluded

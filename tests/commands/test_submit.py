@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import joblib
 import numpy as np
@@ -52,6 +53,15 @@ def test_the_clip_is_stated_and_can_be_set(made):
     assert (done.clip, values.min(), values.max()) == (0.2, 0.2, 0.8)
     catsdogs.submit(made, clip=0)
     assert rows(done.path)[2].min() < 0.005
+
+
+def test_without_a_clip_no_probability_is_0_or_1_however_far_out(made, tmp_path):
+    artifacts = shutil.copytree(made, tmp_path / "artifacts")
+    features = np.zeros((12, 2048), np.float32)
+    features[:2, :60] = [[1e6], [-1e6]]
+    import_features([str(n) for n in range(1, 13)], None, {"224": features}, artifacts=artifacts, split="test")
+    _, _, values = rows(catsdogs.submit(artifacts, clip=0).path)
+    assert values[:2].tolist() == [np.nextafter(1, 0), np.finfo(np.float64).tiny]
 
 
 @pytest.mark.parametrize("clip", [-0.1, 0.5, 1, float("nan")])

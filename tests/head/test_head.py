@@ -234,7 +234,7 @@ def test_the_estimator_needs_no_code_of_this_package(training_set, found, tmp_pa
     assert b"catsdogs" not in pickle.dumps(fitted.estimator)
 
 
-def test_probabilities_of_features_far_out_are_almost_0_or_1_and_of_nan_nan():
+def test_probabilities_far_out_are_almost_0_or_1_and_of_nan_they_are_nan():
     sure = head.Classifier("identity", np.full(2048, 1e6), 0.0)
     features = np.array([[1] * 2048, [-1] * 2048, [np.nan] + [0] * 2047], np.float32)
     expected = [np.nextafter(1, 0), np.finfo(float).tiny, np.nan]

@@ -1,0 +1,18 @@
+import scipy.linalg  # noqa: F401 - for its BLAS
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from catsdogs.head.threads import single_threaded_blas
+
+
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_every_blas_has_one_thread_within_and_as_many_as_before_after():
+    with threadpool_limits(2, "blas"):
+        with single_threaded_blas():
+            assert blas_threads() == {1}
+            with single_threaded_blas():
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
