@@ -18,8 +18,9 @@ from ..errors import CatsDogsError
 from ..locks import write_lock
 from ..progress import Progress
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
+from .groups import connected_groups
 from .manifest import SPLITS
-from .neighbours import Pairs, find_pairs, join
+from .neighbours import Pairs, find_pairs
 from .reading import Features, digests, load_features
 
 _METHOD = 1
@@ -124,7 +125,7 @@ def group_images(
         rows = np.flatnonzero(features.readable)
         found, other, _ = _pairs_among([features], progress)
         first, second = rows[found], rows[other]
-    return join(len(features.ids), first, second)
+    return connected_groups(len(features.ids), first, second)
 
 
 class _Stacked:
