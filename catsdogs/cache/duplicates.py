@@ -1,13 +1,14 @@
 """Find the pairs of images that are the same, or nearly so, and keep them with the cache.
 
-`duplicates.json` is written last. It says which features the pairs are of and holds the SHA-256 of `duplicates.npy`
-and of itself: what does not agree is looked for anew.
+`duplicates.json` is written last. It says which features the pairs are of, whether near duplicates are among them, and
+holds the SHA-256 of `duplicates.npy` and of itself: what does not agree is looked for anew.
 """
 
 import hashlib
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +19,32 @@ from ..errors import CatsDogsError
 from ..locks import write_lock
 from ..progress import Progress
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
+from . import manifest as manifests
+from . import rows
 from .groups import connected_groups
 from .manifest import SPLITS
-from .neighbours import Pairs, find_pairs
+from .neighbours import Matrix, find_pairs
 from .reading import Features, digests, load_features
 
-_METHOD = 1
+ARRAY, METADATA = "duplicates.npy", "duplicates.json"
+"""The files in the cache's folder."""
+
+_METHOD = 2
 """How pairs are found. Raise it when the program would find others, and those that are kept are looked for anew."""
 
 
-def load_duplicates(artifacts: ArtifactsPath = "artifacts", *, progress: Progress | None = None) -> NDArray[Any]:
+def load_duplicates(
+    artifacts: ArtifactsPath = "artifacts", *, near: bool = True, progress: Progress | None = None
+) -> NDArray[Any]:
     """Load the pairs of a cache; where they are not there, or not of its features, look for them and keep them.
 
     Parameters
     ----------
     artifacts : str or Path
         The artifacts folder.
+    near : bool
+        Look for near duplicates as well, which takes a minute for 500,000 images. Without it images of equal bytes
+        are looked for, which takes a second and reads no features; near duplicates that are kept already are loaded.
     progress : callable, optional
         Told how far it is.
 
@@ -50,32 +61,28 @@ def load_duplicates(artifacts: ArtifactsPath = "artifacts", *, progress: Progres
         Features that have to be read are damaged, or the folder cannot be written.
     """
     artifacts = Artifacts.at(artifacts)
-    kept = read_duplicates(artifacts)
-    if kept is not None:
-        return kept
+    folder = artifacts.features
+    kept = read_pairs(folder, digests(artifacts))
+    if kept is not None and kept.near >= near:
+        return kept.pairs
     with write_lock(artifacts):
         of = digests(artifacts)
-        pairs = _find(artifacts, [split for split in SPLITS if split in of], progress)
-        file = io.BytesIO()
-        np.save(file, pairs, allow_pickle=False)
-        write_atomic(artifacts.duplicates, file.getvalue())
-        metadata = {"method": _METHOD, "of": of, "duplicates.npy": hashlib.sha256(file.getvalue()).hexdigest()}
-        write_atomic(artifacts.duplicates_metadata, to_sealed_json(metadata))
+        splits = [split for split in SPLITS if split in of]
+        if near:
+            loaded = {split: load_features(artifacts, split) for split in splits}
+            images = {split: readable_images(features) for split, features in loaded.items()}
+            pairs = find_named_pairs(images, StackedFeatures([*loaded.values()]), progress=progress)
+        else:
+            pairs = find_named_pairs({split: _listed_images(artifacts, split) for split in splits})
+        write_pairs(folder, KeptPairs(pairs, near), of)
     return pairs
 
 
 def read_duplicates(artifacts: ArtifactsPath = "artifacts") -> NDArray[Any] | None:
     """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
     artifacts = Artifacts.at(artifacts)
-    try:
-        metadata, content = read_json(artifacts.duplicates_metadata, ""), artifacts.duplicates.read_bytes()
-    except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
-        return None
-    now = {"method": _METHOD, "of": digests(artifacts), "duplicates.npy": hashlib.sha256(content).hexdigest()}
-    if not unseal(metadata) or metadata != now:
-        return None
-    pairs: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return pairs
+    kept = read_pairs(artifacts.features, digests(artifacts))
+    return None if kept is None else kept.pairs
 
 
 def count_duplicates(pairs: NDArray[Any]) -> dict[str, int]:
@@ -90,7 +97,12 @@ def count_duplicates(pairs: NDArray[Any]) -> dict[str, int]:
 
 
 def group_images(
-    artifacts: ArtifactsPath, features: Features, *, split: str = "train", progress: Progress | None = None
+    artifacts: ArtifactsPath,
+    features: Features,
+    *,
+    split: str = "train",
+    near: bool = True,
+    progress: Progress | None = None,
 ) -> NDArray[np.int64]:
     """Return a number for each image of a split; those that are the same, or nearly so, share one.
 
@@ -103,6 +115,8 @@ def group_images(
         kept.
     split : str
         "train" or "test".
+    near : bool
+        As `load_duplicates` has it.
     progress : callable, optional
         Told how far it is.
 
@@ -117,18 +131,73 @@ def group_images(
         As `load_duplicates`.
     """
     if digests(artifacts).get(split) == features.digest:
-        pairs = load_duplicates(artifacts, progress=progress)
-        pairs = pairs[(pairs["split"] == split) & (pairs["other_split"] == split)]
-        row = {name: number for number, name in enumerate(features.ids.tolist())}
-        first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))
+        pairs = load_duplicates(artifacts, near=near, progress=progress)
     else:
-        rows = np.flatnonzero(features.readable)
-        found, other, _ = _pairs_among([features], progress)
-        first, second = rows[found], rows[other]
+        pairs = find_named_pairs(
+            {split: readable_images(features)}, StackedFeatures([features]) if near else None, progress=progress
+        )
+    pairs = pairs[(pairs["split"] == split) & (pairs["other_split"] == split)]
+    row = {name: number for number, name in enumerate(features.ids.tolist())}
+    first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))
     return connected_groups(len(features.ids), first, second)
 
 
-class _Stacked:
+class KeptPairs(NamedTuple):
+    """Pairs, and whether near duplicates were looked for."""
+
+    pairs: NDArray[Any]
+    near: bool
+
+
+def read_pairs(folder: Path, of: Mapping[str, str]) -> KeptPairs | None:
+    """Return the pairs kept in the cache's folder; None where they are missing, damaged, or not of these digests."""
+    try:
+        metadata, content = read_json(folder / METADATA, ""), (folder / ARRAY).read_bytes()
+    except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
+        return None
+    sealed, near = unseal(metadata), metadata.get("near") is True
+    if not sealed or metadata != _metadata(content, near, of):
+        return None
+    return KeptPairs(np.load(io.BytesIO(content), allow_pickle=False), near)
+
+
+def write_pairs(folder: Path, kept: KeptPairs, of: Mapping[str, str]) -> None:
+    """Keep pairs in the cache's folder, with the digests of the splits that they are of."""
+    file = io.BytesIO()
+    np.save(file, kept.pairs, allow_pickle=False)
+    write_atomic(folder / ARRAY, file.getvalue())
+    write_atomic(folder / METADATA, to_sealed_json(_metadata(file.getvalue(), kept.near, of)))
+
+
+def _metadata(content: bytes, near: bool, of: Mapping[str, str]) -> dict[str, Any]:
+    return {"method": _METHOD, "near": near, "of": dict(of), ARRAY: hashlib.sha256(content).hexdigest()}
+
+
+class Images(NamedTuple):
+    """The readable images of a split: ids, labels, and digests of shape (n, 16)."""
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int8]
+    digests: NDArray[np.uint8]
+
+
+def readable_images(features: Features) -> Images:
+    """Return what the pairs of a split say of its images."""
+    readable = features.readable
+    return Images(features.ids[readable], features.labels[readable], features.digests[readable])
+
+
+def _listed_images(artifacts: Artifacts, split: str) -> Images:
+    """Return the same, without reading the features."""
+    manifest = manifests.read(artifacts.features)
+    stored = manifest and rows.read(artifacts.features / split, manifest.splits[split], ())
+    if not stored or stored.damaged:
+        return readable_images(load_features(artifacts, split))  # which says what to do about it
+    readable = ~np.isin(stored.ids, [*stored.reasons])
+    return Images(stored.ids[readable], stored.labels[readable], stored.digests[readable])
+
+
+class StackedFeatures:
     """The first view of several splits' readable images, one below the other, and no copy of them."""
 
     def __init__(self, splits: Sequence[Features]) -> None:
@@ -145,25 +214,33 @@ class _Stacked:
         return taken
 
 
-def _find(artifacts: ArtifactsPath, splits: list[str], progress: Progress | None) -> NDArray[Any]:
-    loaded = {split: load_features(artifacts, split) for split in splits}
-    names = [
-        (split, name, label)
-        for split, of in loaded.items()
-        for name, label in zip(of.ids[of.readable].tolist(), of.labels[of.readable].tolist(), strict=True)
-    ]
-    first, second, similarity = _pairs_among([*loaded.values()], progress)
-    of_pairs = [
-        (*names[a], *names[b], alike)
-        for a, b, alike in zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True)
-    ]
-    width = max((len(name) for row in of_pairs for name in (row[1], row[4])), default=1)
-    one = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
-    other = [(f"other_{name}", kind) for name, kind in one]
-    return np.array(of_pairs, np.dtype([*one, *other, ("similarity", "<f4")]))
+def find_named_pairs(
+    splits: Mapping[str, Images], features: Matrix | None = None, *, progress: Progress | None = None
+) -> NDArray[Any]:
+    """Find the pairs among the images of all splits.
 
+    Parameters
+    ----------
+    splits : dict of str to Images
+    features : Matrix, optional
+        Their rows in that order. Without them only images of equal bytes are pairs.
+    progress : callable, optional
+        Told how far it is.
 
-def _pairs_among(splits: Sequence[Features], progress: Progress | None) -> Pairs:
-    """Return the pairs of their readable images, which count through all splits."""
-    digested = np.concatenate([np.empty((0, 16), np.uint8), *(split.digests[split.readable] for split in splits)])
-    return find_pairs(digested, _Stacked(splits), progress=progress)
+    Returns
+    -------
+    pairs : structured ndarray of shape (pairs,)
+        As `load_duplicates` has them.
+    """
+    nothing = Images(np.empty(0, "<U1"), np.empty(0, np.int8), np.empty((0, 16), np.uint8))
+    ids, labels, digested = (np.concatenate(arrays) for arrays in zip(nothing, *splits.values(), strict=True))
+    split = np.repeat(np.array([*splits], "<U5"), [len(images.ids) for images in splits.values()])
+    *ends, similarity = find_pairs(digested, features, progress=progress)
+    width = np.strings.str_len(ids[np.concatenate(ends)]).max(initial=1)
+    fields = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
+    others = [(f"other_{name}", kind) for name, kind in fields]
+    pairs = np.empty(len(similarity), np.dtype([*fields, *others, ("similarity", "<f4")]))
+    for prefix, end in zip(("", "other_"), ends, strict=True):
+        pairs[f"{prefix}split"], pairs[f"{prefix}id"], pairs[f"{prefix}label"] = split[end], ids[end], labels[end]
+    pairs["similarity"] = similarity
+    return pairs
