@@ -20,7 +20,8 @@ from pathlib import Path
 
 from whole_job import ROOT
 
-from catsdogs.cache import group_images, group_keys, load_features
+from catsdogs.artifacts import Artifacts
+from catsdogs.cache import group_images, group_keys
 from catsdogs.head import TrainingSet, cross_validate
 from catsdogs.head.folds import draw_folds, draw_order
 from catsdogs.head.metrics import log_loss
@@ -40,8 +41,9 @@ def main() -> None:
 
 
 def _choose(artifacts: Path) -> dict[str, object]:
-    features = load_features(artifacts)
-    keys = group_keys(features.digests, group_images(artifacts, features))
+    cache = Artifacts(artifacts).cache
+    features = cache.load()
+    keys = group_keys(features.digests, group_images(cache, features))
     training_set = TrainingSet(
         features=features.features,
         labels=features.labels,

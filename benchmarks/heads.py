@@ -28,7 +28,8 @@ from scipy.special import expit
 from trial_heads import Bench, Images, Linear, Margins, Rbf, Spec, Split, losses_of
 
 from catsdogs.cache import group_keys
-from catsdogs.cache.neighbours import find_pairs, join
+from catsdogs.cache.groups import connected_groups
+from catsdogs.cache.neighbours import find_pairs
 from catsdogs.head.designs import LANDMARKS
 from catsdogs.head.folds import FOLDS, draw_folds
 
@@ -189,7 +190,7 @@ def read(folder: Path, names: Sequence[str]) -> Images:
     first = features[:, 0]
     digests = [np.frombuffer(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), np.uint8) for row in features]
     found, other, _ = find_pairs(np.array(digests), first)
-    keys = group_keys(np.array(digests), join(len(labels), found, other))
+    keys = group_keys(np.array(digests), connected_groups(len(labels), found, other))
     return Images(features, labels, np.array(digests), keys)
 
 

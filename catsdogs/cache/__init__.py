@@ -8,10 +8,10 @@ and whoever opens the cache next finishes the renames.
 """
 
 from .duplicates import count_duplicates, group_images, load_duplicates, read_duplicates
+from .groups import group_keys
 from .importing import import_features
 from .manifest import UNKNOWN, Manifest, Provenance, SplitEntry, differences
 from .manifest import read as read_manifest
-from .neighbours import group_keys
 from .networks import read_network, write_network
 from .npy import describe as describe_array
 from .reading import Cache, DamagedError, Features, features_folder, load_features

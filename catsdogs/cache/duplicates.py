@@ -1,13 +1,14 @@
 """Find the pairs of images that are the same, or nearly so, and keep them with the cache.
 
-`duplicates.json` is written last. It says which features the pairs are of and holds the SHA-256 of `duplicates.npy`
-and of itself: what does not agree is looked for anew.
+`duplicates.json` is written last. It says which features the pairs are of, whether near duplicates are among them, and
+holds the SHA-256 of `duplicates.npy` and of itself: what does not agree is looked for anew.
 """
 
 import hashlib
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +18,27 @@ from ..errors import CatsDogsError
 from ..locks import FEATURES, write_lock
 from ..progress import Progress
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
-from .neighbours import find_pairs, join
+from . import rows
+from .groups import connected_groups
+from .neighbours import Matrix, find_pairs
 from .reading import Cache, Features
 
 ARRAY, METADATA = "duplicates.npy", "duplicates.json"
 """The files in the cache's folder."""
 
-_METHOD = 1
+_METHOD = 2
 """How pairs are found. Raise it when the program would find others, and those that are kept are looked for anew."""
 
 
-def load_duplicates(cache: Cache, *, progress: Progress | None = None) -> NDArray[Any]:
+def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | None = None) -> NDArray[Any]:
     """Load the pairs of a cache; where they are not there, or not of its features, look for them and keep them.
 
     Parameters
     ----------
     cache : Cache
+    near : bool
+        Look for near duplicates as well, which takes a minute for 500,000 images. Without it images of equal bytes
+        are looked for, which takes a second and reads no features; near duplicates that are kept already are loaded.
     progress : callable, optional
         Told how far it is.
 
@@ -48,31 +54,25 @@ def load_duplicates(cache: Cache, *, progress: Progress | None = None) -> NDArra
     CatsDogsError
         Features that have to be read are damaged, or the folder cannot be written.
     """
-    kept = read_duplicates(cache)
-    if kept is not None:
-        return kept
+    kept = _read(cache)
+    if kept and kept.near >= near:
+        return kept.pairs
     with write_lock(cache.folder.parent, FEATURES):
         of = cache.digests()
-        pairs = _find([cache.load(split) for split in of], [*of], progress)
-        file = io.BytesIO()
-        np.save(file, pairs, allow_pickle=False)
-        write_atomic(cache.folder / ARRAY, file.getvalue())
-        metadata = {"method": _METHOD, "of": of, ARRAY: hashlib.sha256(file.getvalue()).hexdigest()}
-        write_atomic(cache.folder / METADATA, to_sealed_json(metadata))
+        if near:
+            loaded = [cache.load(split) for split in of]
+            images = {split: _readable(features) for split, features in zip(of, loaded, strict=True)}
+            pairs = _find(images, _StackedFeatures(loaded), progress)
+        else:
+            pairs = _find({split: _listed(cache, split) for split in of}, None, progress)
+        _write(cache.folder, _Kept(pairs, near), of)
     return pairs
 
 
 def read_duplicates(cache: Cache) -> NDArray[Any] | None:
     """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
-    try:
-        metadata, content = read_json(cache.folder / METADATA, ""), (cache.folder / ARRAY).read_bytes()
-    except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
-        return None
-    now = {"method": _METHOD, "of": cache.digests(), ARRAY: hashlib.sha256(content).hexdigest()}
-    if not unseal(metadata) or metadata != now:
-        return None
-    pairs: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return pairs
+    kept = _read(cache)
+    return kept and kept.pairs
 
 
 def count_duplicates(pairs: NDArray[Any]) -> dict[str, int]:
@@ -86,7 +86,9 @@ def count_duplicates(pairs: NDArray[Any]) -> dict[str, int]:
     }
 
 
-def group_images(cache: Cache, features: Features, *, progress: Progress | None = None) -> NDArray[np.int64]:
+def group_images(
+    cache: Cache, features: Features, *, near: bool = True, progress: Progress | None = None
+) -> NDArray[np.int64]:
     """Return a number for each training image; those that are the same, or nearly so, share one.
 
     Parameters
@@ -94,8 +96,8 @@ def group_images(cache: Cache, features: Features, *, progress: Progress | None 
     cache : Cache
     features : Features
         What it has loaded of the training images.
-    progress : callable, optional
-        Told how far it is.
+    near, progress
+        As for `load_duplicates`.
 
     Returns
     -------
@@ -107,16 +109,67 @@ def group_images(cache: Cache, features: Features, *, progress: Progress | None 
     CatsDogsError
         As `load_duplicates`; or the cache has changed since `features` were loaded.
     """
-    pairs = load_duplicates(cache, progress=progress)
+    pairs = load_duplicates(cache, near=near, progress=progress)
     if cache.digests().get("train") != features.digest:
         raise CatsDogsError(f"{cache.folder} has changed while it was read", "Run the same command again")
     pairs = pairs[(pairs["split"] == "train") & (pairs["other_split"] == "train")]
     row = {name: number for number, name in enumerate(features.ids.tolist())}
     first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))
-    return join(len(features.ids), first, second)
+    return connected_groups(len(features.ids), first, second)
 
 
-class _Stacked:
+class _Kept(NamedTuple):
+    """Pairs, and whether near duplicates were looked for."""
+
+    pairs: NDArray[Any]
+    near: bool
+
+
+def _read(cache: Cache) -> _Kept | None:
+    try:
+        metadata, content = read_json(cache.folder / METADATA, ""), (cache.folder / ARRAY).read_bytes()
+    except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
+        return None
+    sealed, near = unseal(metadata), metadata.get("near") is True
+    if not sealed or metadata != _metadata(content, near, cache.digests()):
+        return None
+    return _Kept(np.load(io.BytesIO(content), allow_pickle=False), near)
+
+
+def _write(folder: Path, kept: _Kept, of: dict[str, str]) -> None:
+    file = io.BytesIO()
+    np.save(file, kept.pairs, allow_pickle=False)
+    write_atomic(folder / ARRAY, file.getvalue())
+    write_atomic(folder / METADATA, to_sealed_json(_metadata(file.getvalue(), kept.near, of)))
+
+
+def _metadata(content: bytes, near: bool, of: dict[str, str]) -> dict[str, Any]:
+    return {"method": _METHOD, "near": near, "of": of, ARRAY: hashlib.sha256(content).hexdigest()}
+
+
+class _Images(NamedTuple):
+    """The readable images of a split: ids, labels, and digests of shape (n, 16)."""
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int8]
+    digests: NDArray[np.uint8]
+
+
+def _readable(features: Features) -> _Images:
+    readable = features.readable
+    return _Images(features.ids[readable], features.labels[readable], features.digests[readable])
+
+
+def _listed(cache: Cache, split: str) -> _Images:
+    """Return what `_readable` does, without reading the features."""
+    stored = rows.read(cache.folder / split, cache.splits[split], ())
+    if stored.damaged:
+        return _readable(cache.load(split))  # which says what to do about it
+    readable = ~np.isin(stored.ids, [*stored.reasons])
+    return _Images(stored.ids[readable], stored.labels[readable], stored.digests[readable])
+
+
+class _StackedFeatures:
     """The first view of several splits' readable images, one below the other, and no copy of them."""
 
     def __init__(self, splits: Sequence[Features]) -> None:
@@ -133,19 +186,17 @@ class _Stacked:
         return taken
 
 
-def _find(loaded: Sequence[Features], splits: Sequence[str], progress: Progress | None) -> NDArray[Any]:
-    names = [
-        (split, name, label)
-        for split, of in zip(splits, loaded, strict=True)
-        for name, label in zip(of.ids[of.readable].tolist(), of.labels[of.readable].tolist(), strict=True)
-    ]
-    digests = np.concatenate([np.empty((0, 16), np.uint8), *(split.digests[split.readable] for split in loaded)])
-    first, second, similarity = find_pairs(digests, _Stacked(loaded), progress=progress)
-    of_pairs = [
-        (*names[a], *names[b], alike)
-        for a, b, alike in zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True)
-    ]
-    width = max((len(name) for row in of_pairs for name in (row[1], row[4])), default=1)
-    one = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
-    other = [(f"other_{name}", kind) for name, kind in one]
-    return np.array(of_pairs, np.dtype([*one, *other, ("similarity", "<f4")]))
+def _find(splits: Mapping[str, _Images], features: Matrix | None, progress: Progress | None) -> NDArray[Any]:
+    """Find the pairs among the images of all splits, whose rows `features` has in that order."""
+    nothing = _Images(np.empty(0, "<U1"), np.empty(0, np.int8), np.empty((0, 16), np.uint8))
+    ids, labels, digested = (np.concatenate(arrays) for arrays in zip(nothing, *splits.values(), strict=True))
+    split = np.repeat(np.array([*splits], "<U5"), [len(images.ids) for images in splits.values()])
+    *ends, similarity = find_pairs(digested, features, progress=progress)
+    width = np.strings.str_len(ids[np.concatenate(ends)]).max(initial=1)
+    fields = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
+    others = [(f"other_{name}", kind) for name, kind in fields]
+    pairs = np.empty(len(similarity), np.dtype([*fields, *others, ("similarity", "<f4")]))
+    for prefix, end in zip(("", "other_"), ends, strict=True):
+        pairs[f"{prefix}split"], pairs[f"{prefix}id"], pairs[f"{prefix}label"] = split[end], ids[end], labels[end]
+    pairs["similarity"] = similarity
+    return pairs

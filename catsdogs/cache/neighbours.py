@@ -1,11 +1,16 @@
 """Find images of equal bytes, and near duplicates by their features."""
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from math import isqrt
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress
+from .groups import connected_groups, group_keys
 
 COMPONENTS = 128
 """Principal components that images are compared in."""
@@ -24,15 +29,21 @@ _DIMENSIONS = 16
 _SAMPLE = 2048
 """Images that the principal components are taken from."""
 
-_BLOCK = 128
-"""Images that are compared with all others at a time: 20 MB for 37,500."""
+_CELLS, _PROBED = 2, 16
+"""Cells for each unit of the root of n, and how many of them each image is compared in."""
+
+_BLOCK = 512
+"""Images that a thread reduces, or assigns to cells, at a time."""
+
+_AT_ONCE = 2**24
+"""Similarities that a thread computes at a time: 64 MB."""
 
 _NOISE, _NEAREST = 1e-10, 1e-6
 """The least variance, as a share of the greatest, and the least distance that rounding errors leave any meaning."""
 
 
 class Matrix(Protocol):
-    """What gives copies of the rows that it is asked for, such as an ndarray."""
+    """What gives copies of the rows that it is asked for, such as an ndarray; several threads ask at a time."""
 
     shape: tuple[int, ...]
 
@@ -42,9 +53,15 @@ class Matrix(Protocol):
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """The lower row, the higher row, and how alike the two are, each of shape (pairs,)."""
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
 
 def find_pairs(
-    digests: NDArray[np.uint8], features: NDArray[np.float32] | Matrix, *, progress: Progress | None = None
+    digests: NDArray[np.uint8],
+    features: NDArray[np.float32] | Matrix | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> Pairs:
     """Find images of equal bytes, and images that are far more alike than images of this set are.
 
@@ -53,14 +70,20 @@ def find_pairs(
     images make a pair if the distance between them (one less the cosine) is less than `RATIO` of that to the tenth
     nearest image, for both: the ratio test of Lowe (Distinctive image features from scale-invariant keypoints,
     2004, section 7.1), which asks of features only that unlike images are apart by similar distances. Pairs that
-    join more than ten images are dropped: a chain has no end, and so many copies the test cannot tell.
+    connect more than ten images are dropped: a chain has no end, and so many copies the test cannot tell.
+
+    Comparing all images with all takes time that grows with their square. So those that may have a near duplicate
+    are searched for in cells, as in an inverted file (Jegou, Douze and Schmid, Product quantization for nearest
+    neighbor search, 2011, section IV), and only those are compared with all. A pair can be missed, but none is found
+    that comparing all with all would not find. The same images give the same pairs, whatever their order and however
+    many threads there are.
 
     Parameters
     ----------
     digests : ndarray of shape (n, 16), uint8
         Of the images' bytes.
-    features : ndarray or Matrix of shape (n, width), float32
-        Finite; never all copied at once.
+    features : ndarray or Matrix of shape (n, width), float32, optional
+        Finite; never all copied at once. Without them only images of equal bytes are pairs.
     progress : callable, optional
         Told how far it is.
 
@@ -72,55 +95,65 @@ def find_pairs(
     similarity : ndarray of shape (pairs,), float32
         1 where the bytes are equal; below it otherwise, the cosine of the two to three decimals.
     """
-    keys = group_keys(digests)
-    _, first_of, image_of_row = np.unique(keys, return_index=True, return_inverse=True)
-    first_row = first_of[image_of_row]
-    copies = np.flatnonzero(first_row != np.arange(len(keys)))
-    images = np.sort(first_of)
-    low, high, alike = _near_pairs(_reduce(features, images), progress)
-    first = np.concatenate([first_row[copies], images[low]])
-    second = np.concatenate([copies, images[high]])
+    # Sorted by digest: a random order, and the same for any order of the rows.
+    _, images, image_of_row = np.unique(group_keys(digests), return_index=True, return_inverse=True)
+    first_row = images[image_of_row]
+    copies = np.flatnonzero(first_row != np.arange(len(digests)))
+    near, alike = np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    if features is not None:
+        near, alike = _near_pairs(features, images, progress)
+    first = np.concatenate([first_row[copies], near[:, 0]])
+    second = np.concatenate([copies, near[:, 1]])
     similarity = np.concatenate([np.ones(len(copies), np.float32), alike])
     order = np.lexsort((second, first))
     return first[order], second[order], similarity[order]
 
 
-def group_keys(digests: NDArray[np.uint8], groups: NDArray[np.intp] | None = None) -> NDArray[np.void]:
-    """Return a key for each image, which is the same for images that belong together.
+def _near_pairs(
+    features: NDArray[np.float32] | Matrix, images: NDArray[np.int64], progress: Progress | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the near duplicates among the rows `images`, of shape (pairs, 2), and how alike they are."""
+    from joblib import cpu_count
+    from threadpoolctl import threadpool_limits
 
-    Parameters
-    ----------
-    digests : ndarray of shape (n, 16), uint8
-        Images of equal digests belong together.
-    groups : ndarray of shape (n,), int, optional
-        So do images with the same number.
-
-    Returns
-    -------
-    ndarray of shape (n,), void of 16 bytes
-        The first digest of the group.
-    """
-    keys = np.ascontiguousarray(digests).view("V16").ravel()
-    if groups is None:
-        return keys
-    _, image_of_row = np.unique(keys, return_inverse=True)
-    first = np.full(int(groups.max(initial=0)) + 1, len(keys))
-    np.minimum.at(first, groups, image_of_row)
-    return np.asarray(np.unique(keys)[first[groups]])
-
-
-def join(n: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number of each row's group, of shape (n,), int64: rows that pairs connect share one."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    edges = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(n, n))
-    return np.asarray(connected_components(edges, directed=False)[1], np.int64)
+    n = len(images)
+    # In small sets the tenth nearest would be just any image.
+    neighbour = max(2, min(_NEIGHBOUR, n // 10))
+    # Threads of BLAS wait for each other busily, and what it rounds to depends on their number.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cpu_count()) as executor:
+        threads = _Threads(executor, progress)
+        points = _reduce(features, images, threads)
+        if n <= neighbour or points.shape[1] < min(_DIMENSIONS, n // 2):
+            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+        pairs = _verify(points, _candidates(points, neighbour, threads), neighbour, threads)
+    groups = connected_groups(n, *pairs.T)
+    pairs = pairs[np.bincount(groups, minlength=n)[groups[pairs[:, 0]]] <= neighbour]
+    cosines = np.einsum("ij,ij->i", *points[pairs.T], dtype=np.float64)
+    return np.sort(images[pairs], axis=1), np.minimum(np.round(cosines, 3), 0.999).astype(np.float32)
 
 
-def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class _Threads:
+    executor: Executor
+    progress: Progress | None
+
+    def map(self, step: str, n: int, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+        """Return what `work` makes of each item, and tell how many of `n` images that is."""
+        results = []
+        for result in self.executor.map(work, items):
+            results.append(result)
+            if self.progress:
+                self.progress(step, n * len(results) // len(items), n)
+        return results
+
+
+def _blocks(n: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, n, size)]
+
+
+def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64], threads: _Threads) -> NDArray[np.float32]:
     """Return `rows` of the features in their principal components, each of length 1 but 0 for the mean itself."""
-    sample = features[rows[:: max(1, -(-len(rows) // _SAMPLE))]].astype(np.float64)
+    sample = features[rows[:_SAMPLE]].astype(np.float64)
     mean = sample.mean(axis=0) if len(sample) else np.zeros(features.shape[1])
     sample -= mean
     variances, vectors = _largest(sample @ sample.T)
@@ -128,10 +161,13 @@ def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64]) -> 
     # The components are sample.T @ vectors over the root of the variances; its root again evens them out.
     axes = sample.T @ vectors[:, kept] * variances[kept] ** -0.75
     reduced = np.empty((len(rows), len(kept)), np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        block = (features[rows[start : start + _BLOCK]] - mean) @ axes
-        norms = np.linalg.norm(block, axis=1, keepdims=True)
-        reduced[start : start + _BLOCK] = block / np.where(norms > 0, norms, 1)
+
+    def reduce(block: slice) -> None:
+        components = (features[rows[block]] - mean) @ axes
+        norms = np.linalg.norm(components, axis=1, keepdims=True)
+        reduced[block] = components / np.where(norms > 0, norms, 1)
+
+    threads.map("reducing features", len(rows), reduce, _blocks(len(rows), _BLOCK))
     return reduced
 
 
@@ -146,27 +182,97 @@ def _largest(products: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     return variances, vectors
 
 
-def _near_pairs(points: NDArray[np.float32], progress: Progress | None) -> Pairs:
+def _candidates(points: NDArray[np.float32], neighbour: int, threads: _Threads) -> NDArray[np.int64]:
+    """Return the rows of pairs that pass the ratio test within a cell.
+
+    The tenth nearest image of a cell is no nearer than that of all images, so no pair fails here that would pass
+    there. A cell holds the images that are nearest to its centre; each image is compared with those of the cells whose
+    centres are nearest to it.
+    """
     n = len(points)
-    # In small sets the tenth nearest would be just any image.
-    neighbour = max(2, min(_NEIGHBOUR, n // 10))
-    telling = n > neighbour and points.shape[1] >= min(_DIMENSIONS, n // 2)
+    # The first rows are a random sample. k-means finds no more pairs in the end.
+    centres = points[: _CELLS * isqrt(n)]
+    probed = min(_PROBED, len(centres))
+
+    def nearest(block: slice) -> NDArray[np.int32]:
+        order = np.argpartition(points[block] @ centres.T, (-probed, -1), axis=1)
+        return order[:, -probed:].astype(np.int32)
+
+    cells: NDArray[np.int32] = np.concatenate(threads.map("assigning images to cells", n, nearest, _blocks(n, _BLOCK)))
+    members = _by_cell(cells[:, -1], len(centres))
+    visitors = _by_cell(cells.ravel(), len(centres))
+
+    def compare(cell: int) -> NDArray[np.int64]:
+        others, rows = members[cell], visitors[cell] // probed
+        there = points[others]
+        blocks = _blocks(len(rows), _AT_ONCE // max(1, len(others)))
+        pairs = [_near(points[rows[block]], rows[block], there, others, neighbour) for block in blocks]
+        return np.unique(np.concatenate([np.empty((0, 2), np.int64), *pairs]))
+
+    found = threads.map("looking for duplicates", n, compare, range(len(centres)))
+    return np.unique(np.concatenate(found))
+
+
+def _by_cell(cells: NDArray[np.int32], n_cells: int) -> list[NDArray[np.int64]]:
+    """Return the positions at which each cell stands."""
+    return np.split(np.argsort(cells, kind="stable"), np.cumsum(np.bincount(cells, minlength=n_cells))[:-1])
+
+
+def _verify(
+    points: NDArray[np.float32], rows: NDArray[np.int64], neighbour: int, threads: _Threads
+) -> NDArray[np.int64]:
+    """Return the pairs of `rows`, and of all that pairs connect to them, of shape (pairs, 2): compared with all."""
+    n = len(points)
+    all_rows, compared = np.arange(n), np.zeros(n, np.bool_)
+
+    def compare(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return _near(points[rows], rows, points, all_rows, neighbour)
+
     found = [np.empty((0, 2), np.int64)]
-    for start in range(0, n if telling else 0, _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, n))
-        distances = np.maximum(1 - points[rows] @ points.T, _NEAREST)
-        distances[np.arange(len(rows)), rows] = np.inf
-        usual = np.partition(distances, neighbour - 1, axis=1)[:, neighbour - 1]
-        near, other = np.nonzero(distances < RATIO * usual[:, np.newaxis])
-        found.append(np.stack([rows[near], other], axis=1))
-        if progress:
-            progress("looking for duplicates", int(rows[-1]) + 1, n)
-    pairs = np.concatenate(found)
+    while len(rows):
+        compared[rows] = True
+        blocks = [rows[block] for block in _blocks(len(rows), max(1, _AT_ONCE // n))]
+        near = threads.map("verifying duplicates", len(rows), compare, blocks)
+        found += near
+        rows = np.unique(np.concatenate(near)[:, 1])
+        rows = rows[~compared[rows]]
     # A pair that is near for both its images has been found twice.
-    pairs, times = np.unique(np.sort(pairs, axis=1), axis=0, return_counts=True)
-    low, high = pairs[times == 2].T
-    groups = join(n, low, high)
-    kept = np.bincount(groups, minlength=n)[groups[low]] <= neighbour
-    low, high = low[kept], high[kept]
-    cosines = np.einsum("ij,ij->i", points[low], points[high], dtype=np.float64)
-    return low, high, np.minimum(np.round(cosines, 3), 0.999).astype(np.float32)
+    pairs, times = np.unique(np.sort(np.concatenate(found), axis=1), axis=0, return_counts=True)
+    return np.asarray(pairs[times == 2], np.int64)
+
+
+def _near(
+    points: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    other_points: NDArray[np.float32],
+    other_rows: NDArray[np.int64],
+    neighbour: int,
+) -> NDArray[np.int64]:
+    """Return each of `rows` with those of `other_rows` that pass the ratio test for it, of shape (pairs, 2)."""
+    similar = points @ other_points.T
+    n = similar.shape[1]
+    k = neighbour + 1  # the most similar is the row itself
+    # The k-th of the maxima of groups of columns is at most the k-th of all columns, and takes a tenth of the time.
+    groups = max(1, min(32, n // 512))
+    maxima = similar[:, : n // groups * groups].reshape(len(points), groups, -1).max(axis=1)
+    kth = _kth_largest(maxima, k)
+    position, other = np.divmod(np.flatnonzero(similar > _threshold(kth)[:, np.newaxis]), max(1, n))
+    distinct = rows[position] != other_rows[other]
+    position, other = position[distinct], other[distinct]
+    for row in np.unique(position):
+        kth[row] = _kth_largest(similar[row : row + 1, similar[row] >= kth[row]], k)[0]
+    near = similar[position, other] > _threshold(kth)[position]
+    return np.stack([rows[position[near]], other_rows[other[near]]], axis=1)
+
+
+def _kth_largest(similar: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """Return the k-th largest of each row, -1 where there are fewer."""
+    if similar.shape[1] < k:
+        return np.full(len(similar), -1, np.float32)
+    return np.asarray(np.partition(similar, -k, axis=1)[:, -k])
+
+
+def _threshold(kth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how similar a near duplicate must be where the tenth nearest image is as similar as `kth`."""
+    distance = RATIO * (1 - kth)
+    return np.where(distance > _NEAREST, 1 - distance, np.inf)

@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 
 import numpy as np
@@ -6,9 +7,10 @@ import pytest
 from PIL import Image
 
 import catsdogs
-from catsdogs import import_features, load_features
-from catsdogs.cache import count_duplicates, group_images, load_duplicates, read_duplicates
-from catsdogs.cache.neighbours import find_pairs
+from catsdogs import CatsDogsError, import_features, load_features
+from catsdogs.cache import Cache, count_duplicates, group_images, load_duplicates, neighbours, read_duplicates
+from catsdogs.cache.groups import connected_groups
+from catsdogs.cache.neighbours import _near, find_pairs
 
 N_FEATURES = 2048
 
@@ -16,6 +18,10 @@ N_FEATURES = 2048
 def unlike(n, seed=0):
     """Draw features of images that have nothing to do with each other."""
     return np.random.default_rng(seed).gamma(0.5, size=(n, N_FEATURES)).astype(np.float32)
+
+
+def opened(artifacts):
+    return Cache(artifacts / "features")
 
 
 def nearly(features, seed=1):
@@ -104,13 +110,69 @@ def test_any_number_of_equal_images_is_one_each_paired_with_the_first():
     assert {pair for pair, similarity in found.items() if similarity < 1} == {(50, 250)}
 
 
-def test_pairs_do_not_depend_on_the_order_of_the_images():
-    features, digests = unlike(400), digests_of(400)
-    features[300:310] = nearly(features[:10])
-    order = np.random.default_rng(5).permutation(400)
+def crowd(n):
+    """Draw features of images of 20 kinds, with 100 copies, of which some are near ones, and a film of 40 frames."""
+    random = np.random.default_rng(0)
+    latent = random.standard_normal((n, 64)) + random.standard_normal((20, 64))[random.integers(0, 20, n)]
+    features = np.maximum(latent @ random.standard_normal((64, 256)), 0)
+    # From so like that all methods find them to so unlike that none does; and a film, each frame like the next.
+    strength = np.linspace(0.02, 0.6, 100)[:, np.newaxis]
+    features[100:200] = features[:100] * random.normal(1, strength, (100, 256))
+    features[200:240] = features[200] + np.linspace(0, 0.5, 40)[:, np.newaxis] * features[201]
+    return features.astype(np.float32)
+
+
+def pairs_by_comparing_all_with_all(features):
+    """Return what `find_pairs` should, by its definition: for at most 2,048 images, without groups of many."""
+    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    _, deviations, components = np.linalg.svd(centred, full_matrices=False)
+    points = centred @ components[:128].T / np.sqrt(deviations[:128])
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    distances = 1 - points @ points.T
+    np.fill_diagonal(distances, np.inf)
+    near = distances < 0.15 * np.sort(distances, axis=1)[:, 9:10]
+    pairs = np.argwhere(np.triu(near & near.T))
+    groups = connected_groups(len(features), *pairs.T)
+    return {(a, b) for a, b in pairs.tolist() if np.sum(groups == groups[a]) <= 10}
+
+
+def test_what_is_found_is_what_comparing_all_with_all_finds():
+    features = crowd(2000)
+    wanted = pairs_by_comparing_all_with_all(features)
+    assert 50 < len(wanted) < 95
+    assert set(pairs_of(features)) == wanted
+
+
+def test_pairs_depend_on_neither_the_order_of_the_images_nor_the_threads(monkeypatch):
+    features, digests = crowd(3000), digests_of(3000)
+    order = np.random.default_rng(5).permutation(3000)
     there = pairs_of(features, digests)
-    back = {tuple(sorted(order[list(pair)].tolist())) for pair in pairs_of(features[order], digests[order])}
-    assert back == set(there) == {(row, 300 + row) for row in range(10)}
+    monkeypatch.setattr("joblib.cpu_count", lambda: 5)
+    again = pairs_of(features[order], digests[order])
+    assert {tuple(sorted(order[list(pair)].tolist())): similarity for pair, similarity in again.items()} == there
+    assert 50 < len(there) < 95
+
+
+def test_four_times_the_images_are_compared_eight_times_as_often(monkeypatch):
+    compared = []
+
+    def near(points, rows, other_points, *rest):
+        compared[-1] += len(points) * len(other_points)
+        return _near(points, rows, other_points, *rest)
+
+    monkeypatch.setattr(neighbours, "_near", near)
+    for n in (1500, 6000):
+        compared.append(0)
+        assert pairs_of(np.random.default_rng(0).standard_normal((n, 64)).astype(np.float32)) == {}
+    assert compared[1] < 9 * compared[0] < 9 * 1500**2 / 3
+
+
+def test_without_features_only_images_of_equal_bytes_are_pairs():
+    digests = digests_of(300)
+    digests[[20, 30, 299]] = digests[[10, 10, 0]]
+    first, second, similarity = find_pairs(digests)
+    assert list(zip(first.tolist(), second.tolist(), strict=True)) == [(0, 299), (10, 20), (10, 30)]
+    assert similarity.tolist() == [1, 1, 1]
 
 
 def test_pairs_lie_beside_the_features_and_open_with_numpy(imported):
@@ -128,12 +190,48 @@ def test_pairs_lie_beside_the_features_and_open_with_numpy(imported):
     assert catsdogs.info(imported).duplicates == count_duplicates(pairs)
 
 
+def test_images_of_equal_bytes_are_found_without_reading_features(imported):
+    both = load_duplicates(opened(imported))
+    for path in [*(imported / "features").glob("duplicates.*"), *(imported / "features").rglob("224.npy")]:
+        path.unlink()
+    identical = load_duplicates(opened(imported), near=False)
+    assert identical[["id", "other_id"]].tolist() == [("image0", "image1")]
+    assert identical.tolist() == both[both["similarity"] == 1].tolist()
+    assert json.loads((imported / "features/duplicates.json").read_text())["near"] is False
+    assert read_duplicates(opened(imported)).tolist() == identical.tolist()
+    with pytest.raises(CatsDogsError, match=r"224\.npy is missing or damaged"):
+        load_duplicates(opened(imported), near=True)
+
+
+def test_images_that_cannot_be_read_are_no_copies_of_each_other(tmp_path, write_folder, draw, encode, tiny_backbone):
+    files = {f"train/cat.{number}.png": encode(draw(number)) for number in range(3)}
+    files |= {f"train/dog.{number}.png": content for number, content in enumerate([b"no image", b"no image"])}
+    files["train/dog.3.png"] = files["train/cat.2.png"]
+    data = write_folder(tmp_path / "data", files)
+    catsdogs.extract(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
+    (tmp_path / "artifacts/features/duplicates.json").unlink()
+    found = load_duplicates(opened(tmp_path / "artifacts"), near=False)
+    assert found[["id", "other_id"]].tolist() == [("cat.2", "dog.3")]
+
+
+def test_near_duplicates_are_looked_for_where_only_equal_bytes_were(imported):
+    files = sorted((imported / "features").glob("duplicates.*"))
+    with_near = [path.read_bytes() for path in files]
+    assert len(load_duplicates(opened(imported), near=False)) == 4
+    assert [path.read_bytes() for path in files] == with_near
+    files[0].unlink()
+    features = load_features(imported)
+    assert len(set(group_images(opened(imported), features, near=False)[:5].tolist())) == 4
+    assert len(read_duplicates(opened(imported))) == 1
+    assert len(set(group_images(opened(imported), features)[:5].tolist())) == 2
+    assert [path.read_bytes() for path in files] == with_near
+
+
 def test_images_that_pairs_of_the_split_connect_share_a_group(imported):
-    groups = group_images(imported, load_features(imported))
+    groups = group_images(opened(imported), load_features(imported))
     assert groups.shape == (300,)
     assert len(set(groups[:3].tolist())) == len(set(groups[3:5].tolist())) == 1
     assert len(set(groups.tolist())) == 300 - 3
-    assert len(set(group_images(imported, load_features(imported, "test"), split="test").tolist())) == 100
 
 
 def damage(content):
@@ -149,9 +247,9 @@ def test_what_is_missing_or_damaged_is_made_anew_to_the_same_bytes(imported, nam
         path.write_bytes(change(before))
     else:
         path.unlink()
-    assert read_duplicates(imported) is None
+    assert read_duplicates(opened(imported)) is None
     assert catsdogs.info(imported).duplicates == {}
-    group_images(imported, load_features(imported))
+    group_images(opened(imported), load_features(imported))
     assert path.read_bytes() == before
 
 
@@ -160,20 +258,20 @@ def test_pairs_of_other_features_are_not_believed(imported):
     more = unlike(101, seed=3)
     more[100] = more[50]
     import_features([f"test{number}" for number in range(101)], None, {"224": more}, artifacts=imported, split="test")
-    assert ("test50", "test100") in load_duplicates(imported)[["id", "other_id"]].tolist()
+    assert ("test50", "test100") in load_duplicates(opened(imported))[["id", "other_id"]].tolist()
     for path, content in old.items():
         path.write_bytes(content)
-    assert read_duplicates(imported) is None
-    assert ("test50", "test100") in load_duplicates(imported)[["id", "other_id"]].tolist()
+    assert read_duplicates(opened(imported)) is None
+    assert ("test50", "test100") in load_duplicates(opened(imported))[["id", "other_id"]].tolist()
 
 
 def test_what_is_there_is_not_looked_for_again(imported):
     told = []
-    load_duplicates(imported, progress=lambda *step: told.append(step))
+    load_duplicates(opened(imported), progress=lambda *step: told.append(step))
     assert told == []
     (imported / "features/duplicates.json").unlink()
-    load_duplicates(imported, progress=lambda *step: told.append(step))
-    assert told[-1] == ("looking for duplicates", 399, 399)
+    load_duplicates(opened(imported), progress=lambda *step: told.append(step))
+    assert ("looking for duplicates", 399, 399) in told
 
 
 def test_a_copy_saved_anew_is_found_among_extracted_pictures(tmp_path, draw, encode, write_folder, tiny_backbone):
@@ -189,18 +287,18 @@ def test_a_copy_saved_anew_is_found_among_extracted_pictures(tmp_path, draw, enc
     done = catsdogs.extract(
         write_folder(tmp_path / "data", files), artifacts=tmp_path / "artifacts", weights=str(tiny_backbone)
     )
-    pairs = load_duplicates(tmp_path / "artifacts")
+    pairs = load_duplicates(opened(tmp_path / "artifacts"))
     assert pairs[["id", "other_id"]].tolist() == [("cat.5", "dog.99"), ("dog.7", "1")]
     assert done.duplicates == {"pairs": 2, "identical": 1, "across_classes": 1, "across_splits": 1}
 
 
-def test_the_pairs_of_features_that_the_cache_holds_no_more_are_not_kept(imported):
+def test_features_that_the_cache_holds_no_more_are_not_grouped(imported):
     old = load_features(imported)
     changed, labels = old.features.copy(), np.arange(300) % 2
     changed[1] = unlike(1, seed=4)
     import_features(old.ids.tolist(), labels, {"224": changed}, artifacts=imported)
-    before = {path: path.read_bytes() for path in (imported / "features").glob("duplicates.*")}
-    was, now = (group_images(imported, features).tolist() for features in (old, load_features(imported)))
-    assert was[0] == was[1] == was[2] != was[3] == was[4]
-    assert now[0] == now[2] != now[1]
-    assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(CatsDogsError, match=r"features has changed while it was read\. Run the same"):
+        group_images(opened(imported), old)
+    groups = group_images(opened(imported), load_features(imported)).tolist()
+    assert groups[0] == groups[2] != groups[1]
+    assert groups[3] == groups[4]
