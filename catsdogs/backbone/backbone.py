@@ -13,8 +13,10 @@ from ..images.decoding import SIZE
 from ..progress import Progress
 from . import network as networks
 from .engines import AUTO, Engine, choose_engine
+from .files import summarize_error
 from .precisions import FLOAT32, INT8, TOLERANCES
 from .quantized import Quantized
+from .resnet50 import N_FEATURES
 from .weights import Weights
 
 _PACKAGES = {
@@ -118,7 +120,7 @@ class Backbone:
         CatsDogsError
             The network gave values that are not finite, or the device has not the memory for a single image.
         """
-        features, done, size = np.empty((len(pixels), networks.N_FEATURES), np.float32), 0, pixels.shape[1]
+        features, done, size = np.empty((len(pixels), N_FEATURES), np.float32), 0, pixels.shape[1]
         while done < len(pixels):
             batch, engine = self._batches[size], self._engines[size]
             part = pixels[done : done + batch]
@@ -219,7 +221,7 @@ def _batch_size(size: int, usual: int) -> int:
 
 def _compute_error(weights: Weights, size: int, error: Exception) -> CatsDogsError:
     return CatsDogsError(
-        f"{weights.name} fails on a picture of {size} x {size}: {networks.summarize_error(error)}",
+        f"{weights.name} fails on a picture of {size} x {size}: {summarize_error(error)}",
         "Give weights that compute images of that size on this machine",
     )
 

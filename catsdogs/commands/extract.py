@@ -132,7 +132,7 @@ def extract(
     start = time.perf_counter()
     artifacts = Artifacts.at(artifacts)
     requested_classes = None if classes is None else parse_classes(classes)
-    resolved_weights = choose_weights(weights, artifacts)
+    resolved_weights = choose_weights(weights, artifacts.source)
     manifest = read_manifest(artifacts.features)
     planned = resolve(artifacts.features, manifest, weights=resolved_weights, compute=compute)
     by_name = {view.name: view for view in planned.views}

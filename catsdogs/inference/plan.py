@@ -147,7 +147,7 @@ def load_head_backbone(
     CatsDogsError
         At once where the head is not of images as they are read here, at the call where the weights are not its own.
     """
-    chosen = choose_weights(weights, artifacts)
+    chosen = choose_weights(weights, artifacts.source)
     if (pixels := trained.metadata["pixels"]) == UNKNOWN:
         raise CatsDogsError(
             f"the head in {artifacts.root} was trained on features that were not computed from images here",

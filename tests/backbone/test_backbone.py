@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import catsdogs
 from catsdogs.backbone import Backbone, Weights, choose_weights, conversion, load, network, probe_image
 from catsdogs.backbone.frameworks import keras, suppress_stderr
+from catsdogs.backbone.resnet50 import draw_kernels
 from catsdogs.errors import CatsDogsError
 from catsdogs.images.decoding import SIZE, decode
 from catsdogs.sample import draw
@@ -38,7 +39,7 @@ def of(path: Path) -> Weights:
 def reference() -> Any:
     """Keras' ResNet50, no two of whose weights are alike: a gamma taken for a beta would show."""
     model = keras().applications.ResNet50(weights=None, include_top=False, pooling="avg")
-    network._set_random_weights(model, 11)
+    draw_kernels(model, 11)
     random = np.random.default_rng(12)
     for layer in model.layers:
         if isinstance(layer, keras().layers.BatchNormalization):
@@ -256,7 +257,7 @@ class TestIdentity:
         model, _ = network.build(of(keras_backbone), SIZE)
 
         def kernels(seed: int) -> bytes:
-            network._set_random_weights(model, seed)
+            draw_kernels(model, seed)
             return b"".join(array.tobytes() for array in model.get_weights())
 
         assert kernels(0) == kernels(0) != kernels(1)
