@@ -15,6 +15,7 @@ from ..progress import Progress
 from . import network as networks
 from .engines import AUTO, Engine, choose_engine
 from .files import summarize_error
+from .gpu import warn_of_unused_gpu
 from .precisions import FLOAT32, INT8, TOLERANCES
 from .quantized import Quantized
 from .resnet50 import N_FEATURES
@@ -94,6 +95,9 @@ class Backbone:
         self.int8_similarity: dict[str, float] = {}
         self.engine, self.device = self._engine_class.name, self._engine_class.device()
         self.precision = self._engine_class.native_precision() if precision == AUTO else precision
+        # Who asks for OpenVINO or int8 asks for the processor.
+        if self.device == "cpu" and engine != "openvino" and precision != INT8:
+            warn_of_unused_gpu("tensorflow" if self.engine == "openvino" else self.engine)
         self.batch, self.batch_reduced = max(map(self._usual_batch, sizes)), False
         self._compiled: dict[int, _Compiled] = {}
         self._lock = threading.Lock()
