@@ -46,8 +46,8 @@ def _find_reason(framework: str, accessible: bool) -> tuple[str, str]:
             return f"its driver does not start (CUDA error {code})", "See what nvidia-smi says"
     except OSError as error:
         return f"its driver does not load ({error})", "Install NVIDIA's driver"
-    if framework == "tensorflow" and (error := _load_cuda()):
-        return f"{name} needs a library that does not load ({error})", install
+    if framework == "tensorflow" and (failure := _load_cuda()):
+        return f"{name} needs a library that does not load ({failure})", install
     log = "TF_CPP_MIN_LOG_LEVEL=0 and CATSDOGS_DEBUG=1 let it say why"
     return f"{name} does not see it", log if framework == "tensorflow" else "Install it with CUDA"
 
