@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 import catsdogs
-from catsdogs.backbone import Backbone, Weights, choose_weights, conversion, load, network, probe_image
+from catsdogs.backbone import Backbone, Weights, choose_weights, conversion, load, network, probe_image, quantize
 from catsdogs.backbone.frameworks import keras
 from catsdogs.backbone.resnet50 import draw_kernels
 from catsdogs.errors import CatsDogsError
@@ -390,6 +390,21 @@ class TestProcess:
                 written += os.write(2, b"mine\n")
                 time.sleep(0.001)
         assert capfd.readouterr().err.count("mine\n") * len(b"mine\n") == written > 0
+
+    @pytest.mark.slow
+    def test_standard_output_stays_where_it_is_while_another_thread_quantizes(
+        self, keras_backbone: Path, drawn: Pixels, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("nncf")
+        model, stdout, written = load(of(keras_backbone), (SIZE,)).model, sys.stdout, ""
+        with ThreadPoolExecutor() as threads:
+            quantizing = threads.submit(quantize, model, drawn)
+            while not quantizing.done():
+                written += "mine\n"
+                print("mine")
+                time.sleep(0.001)
+        assert sys.stdout is stdout
+        assert capfd.readouterr().out == written > ""
 
     def test_another_backend_of_keras_is_refused_in_one_line(self) -> None:
         ended = run_python("from catsdogs.backbone.frameworks import keras\nkeras()", KERAS_BACKEND="torch")
