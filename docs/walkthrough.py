@@ -30,7 +30,8 @@ def main() -> None:
         book = nbformat.read(notebook(folder), 4)
         os.chdir(folder)
         kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
-        arguments = ["--InlineBackend.figure_formats=jpeg"]
+        # What TensorFlow logs at its import is no part of the walkthrough.
+        arguments = ["--InlineBackend.figure_formats=jpeg", "--IPKernelApp.capture_fd_output=False"]
         NotebookClient(book, km=kernel, timeout=600, record_timing=False, extra_arguments=arguments).execute()
         os.chdir(HERE)
     if weights != "imagenet":

@@ -29,6 +29,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 KERAS = (
     "tests/backbone/test_backbone.py",
     "tests/backbone/test_engines.py",
+    "tests/backbone/test_gpu.py",
     "tests/backbone/test_stranger_weights.py",
     "tests/commands/test_export.py",
 )

@@ -7,10 +7,10 @@ has a module of its own, and has only to compute batches of one shape.
 from .backbone import Backbone, load, probe_image
 from .engines import AUTO, ENGINES, choose_engine
 from .imagenet import fetch_imagenet
-from .network import N_FEATURES
 from .precisions import FLOAT32, INT8
 from .quantized import Quantized, check_installed, quantize
 from .recipe import keras_recipe
+from .resnet50 import N_FEATURES
 from .weights import Weights, choose_weights
 
 __all__ = [

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,11 @@ from ..images.decoding import SIZE
 from ..progress import Progress
 from . import network as networks
 from .engines import AUTO, Engine, choose_engine
+from .files import summarize_error
+from .gpu import warn_of_unused_gpu
 from .precisions import FLOAT32, INT8, TOLERANCES
 from .quantized import Quantized
+from .resnet50 import N_FEATURES
 from .weights import Weights
 
 _PACKAGES = {
@@ -25,6 +29,13 @@ _PACKAGES = {
 }
 
 _log = logging.getLogger(__name__)
+
+
+class _Compiled(NamedTuple):
+    """An engine, and how many images it takes at once."""
+
+    batch: int
+    engine: Engine
 
 
 class Backbone:
@@ -84,22 +95,22 @@ class Backbone:
         self.int8_similarity: dict[str, float] = {}
         self.engine, self.device = self._engine_class.name, self._engine_class.device()
         self.precision = self._engine_class.native_precision() if precision == AUTO else precision
-        usual = self._engine_class.batches[self.device]
-        self._batches = {size: _batch_size(size, usual) for size in sizes}
-        self._engines: dict[int, Engine] = {}
-        self.batch, self.batch_reduced, self._lock = max(self._batches.values()), False, threading.Lock()
-        for size in sizes:
-            reference = self._reference_features(weights, size)
-            try:
-                self._build_and_check(weights, size, reference)
-            except CatsDogsError:
-                if precision != AUTO or self.precision == FLOAT32:
-                    raise
-                # What overflows in 16 bits, or is far off, is computed in 32.
-                self.precision = FLOAT32
-                for known in (*self._engines, size):
-                    self._build_and_check(weights, known, self._reference_features(weights, known))
-        self.streams = self._engines[sizes[0]].streams
+        # Who asks for OpenVINO or int8 asks for the processor.
+        if self.device == "cpu" and engine != "openvino" and precision != INT8:
+            warn_of_unused_gpu("tensorflow" if self.engine == "openvino" else self.engine)
+        self.batch, self.batch_reduced = max(map(self._usual_batch, sizes)), False
+        self._compiled: dict[int, _Compiled] = {}
+        self._lock = threading.Lock()
+        references = {size: self._reference_features(weights, size) for size in sizes}
+        try:
+            self._build_and_check(weights, references)
+        except CatsDogsError:
+            if precision != AUTO or self.precision == FLOAT32:
+                raise
+            # What overflows in 16 bits, or is far off, is computed in 32.
+            self.precision = FLOAT32
+            self._build_and_check(weights, references)
+        self.streams = self._compiled[sizes[0]].engine.streams
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute features; several threads may ask for them.
@@ -118,16 +129,16 @@ class Backbone:
         CatsDogsError
             The network gave values that are not finite, or the device has not the memory for a single image.
         """
-        features, done, size = np.empty((len(pixels), networks.N_FEATURES), np.float32), 0, pixels.shape[1]
+        features, done, size = np.empty((len(pixels), N_FEATURES), np.float32), 0, pixels.shape[1]
         while done < len(pixels):
-            batch, engine = self._batches[size], self._engines[size]
-            part = pixels[done : done + batch]
-            padded = part if len(part) == batch else np.zeros((batch, *pixels.shape[1:]), np.uint8)
+            compiled = self._compiled[size]
+            part = pixels[done : done + compiled.batch]
+            padded = part if len(part) == compiled.batch else np.zeros((compiled.batch, *pixels.shape[1:]), np.uint8)
             padded[: len(part)] = part
             try:
-                features[done : done + len(part)] = engine(padded)[: len(part)]
+                features[done : done + len(part)] = compiled.engine(padded)[: len(part)]
             except MemoryError as error:
-                self._halve_batch(size, batch, error)
+                self._halve_batch(size, compiled, error)
             else:
                 done += len(part)
         if not np.isfinite(features).all():
@@ -139,21 +150,31 @@ class Backbone:
         """Of the packages that take part, by name."""
         return {name: version(name) for name in (*_PACKAGES[self.engine], "keras", "numpy", "pillow")}
 
-    def _halve_batch(self, size: int, batch: int, error: MemoryError) -> None:
+    def _usual_batch(self, size: int) -> int:
+        """Return the power of two that has about as many pixels as the usual batch: all sizes then fill one another."""
+        return max(1, 1 << int(np.log2(self._engine_class.batches[self.device] * SIZE**2 / size**2)))
+
+    def _compile(self, size: int, batch: int) -> _Compiled:
+        shape = (batch, size, size, 3)
+        return _Compiled(batch, self._engine_class(self.network or self.model, shape, self.precision))
+
+    def _halve_batch(self, size: int, failed: _Compiled, error: MemoryError) -> None:
         """Go on with half the batch that did not fit, unless another thread has seen to that."""
         with self._lock:
-            if self._batches[size] < batch:
+            if self._compiled[size] is not failed:
                 return
-            if batch == 1:
+            if failed.batch == 1:
                 raise CatsDogsError(
                     f"the {self.device} has not the memory for one image of {size} x {size}",
                     "Free some, or give --engine another",
                 ) from error
             if not self.batch_reduced:
-                _log.warning("too little memory on the %s for %d images at once: fewer from now on", self.device, batch)
+                _log.warning(
+                    "too little memory on the %s for %d images at once: fewer from now on", self.device, failed.batch
+                )
             self.batch_reduced = True
-            self._engines[size] = self._build_engine((batch // 2, size, size, 3))
-            self._batches[size] = batch // 2
+            # In one assignment: other threads read it without the lock.
+            self._compiled[size] = self._compile(size, failed.batch // 2)
 
     def _reference_features(self, weights: Weights, size: int) -> NDArray[np.float32]:
         try:
@@ -164,20 +185,17 @@ class Backbone:
             raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Give other weights")
         return np.asarray(reference)
 
-    def _build_engine(self, shape: tuple[int, ...]) -> Engine:
-        return self._engine_class(self.network or self.model, shape, self.precision)
-
-    def _build_and_check(self, weights: Weights, size: int, reference: NDArray[np.float32]) -> None:
-        """Build the engine for images of one size, and check it against Keras."""
-        shape = (self._batches[size], size, size, 3)
-        try:
-            self._engines[size] = self._build_engine(shape)
-            (computed,) = self.features(probe_image(size)[None])
-        except CatsDogsError:
-            raise
-        except Exception as error:
-            raise _compute_error(weights, size, error) from error
-        _check_agreement(reference, computed, weights, self.precision)
+    def _build_and_check(self, weights: Weights, references: dict[int, NDArray[np.float32]]) -> None:
+        """Build the engine for images of each size, and check it against Keras."""
+        for size, reference in references.items():
+            try:
+                self._compiled[size] = self._compile(size, self._usual_batch(size))
+                (computed,) = self.features(probe_image(size)[None])
+            except CatsDogsError:
+                raise
+            except Exception as error:
+                raise _compute_error(weights, size, error) from error
+            _check_agreement(reference, computed, weights, self.precision)
 
 
 def load(
@@ -212,14 +230,9 @@ def probe_image(size: int) -> NDArray[np.uint8]:
     return np.stack(planes, axis=-1).astype(np.uint8)
 
 
-def _batch_size(size: int, usual: int) -> int:
-    """Return the power of two that has about as many pixels as the usual batch: all sizes then fill one another."""
-    return max(1, 1 << int(np.log2(usual * SIZE**2 / size**2)))
-
-
 def _compute_error(weights: Weights, size: int, error: Exception) -> CatsDogsError:
     return CatsDogsError(
-        f"{weights.name} fails on a picture of {size} x {size}: {networks.summarize_error(error)}",
+        f"{weights.name} fails on a picture of {size} x {size}: {summarize_error(error)}",
         "Give weights that compute images of that size on this machine",
     )
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from .folding import fold
-from .network import MEANS_BGR
 from .precisions import FLOAT32
+from .resnet50 import MEANS_BGR
 from .tensorflow import compile_graph
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .frameworks import keras
-from .network import to_numpy, zero_init_config
+from .network import to_numpy
 from .precisions import FLOAT32
+from .resnet50 import zero_init_config
 
 
 def fold(model: Any, precision: str) -> Any:

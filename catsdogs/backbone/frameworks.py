@@ -1,24 +1,24 @@
-"""Import Keras, OpenVINO and NNCF at the first need, and keep them from writing to standard error."""
+"""Import Keras, OpenVINO and NNCF at the first need.
 
-import faulthandler
+What is set for the whole process then is all here, and listed in docs/design.md.
+"""
+
 import logging
 import os
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partialmethod
 from typing import Any
 
 from ..errors import CatsDogsError
-
-_redirection = threading.RLock()
 
 
 @cache
 def keras() -> Any:
     """Import Keras with the backend that KERAS_BACKEND names, by itself TensorFlow.
+
+    Sets KERAS_BACKEND and TF_CPP_MIN_LOG_LEVEL=3 where they are not set, and switches TensorFloat-32 off.
 
     Raises
     ------
@@ -29,23 +29,21 @@ def keras() -> Any:
     # What keras.json says is meant for the user's own work.
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        with suppress_stderr():
-            import keras
+        import keras
 
-            # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
-            if backend == "tensorflow":
-                import tensorflow as tf
+        # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
+        if backend == "tensorflow":
+            import tensorflow as tf
 
-                tf.get_logger().setLevel("ERROR")
-                tf.config.experimental.enable_tensor_float_32_execution(False)
-            elif backend == "jax":
-                import jax
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+        elif backend == "jax":
+            import jax
 
-                jax.config.update("jax_default_matmul_precision", "highest")
-            elif backend == "torch":
-                import torch
+            jax.config.update("jax_default_matmul_precision", "highest")
+        elif backend == "torch":
+            import torch
 
-                torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
     except ImportError as error:
         raise CatsDogsError(
             f"Keras does not load with its {backend} backend ({error})",
@@ -76,14 +74,17 @@ def openvino() -> Any:
 
 @cache
 def nncf() -> Any:
-    """Import NNCF, and keep it from logging, and from changing how others log."""
+    """Import NNCF, and keep it from logging and from progress bars, and from changing how others log."""
     loggers = logging.getLoggerClass()
     try:
         with without_telemetry():
             import nncf
+            from nncf.common.logging.track_progress import track
     finally:
         logging.setLoggerClass(loggers)
     nncf.set_log_level(logging.ERROR)
+    # Its bars go to standard output whatever the level, and it has no switch for them.
+    track.__init__ = partialmethod(track.__init__, disable=True)
     return nncf
 
 
@@ -102,35 +103,3 @@ def without_telemetry() -> Iterator[None]:
         del sys.modules[name]
         if before:
             sys.modules[name] = before
-
-
-@contextmanager
-def suppress_stderr() -> Iterator[None]:
-    """Keep from standard error what C++ code writes there, however it was asked not to; show it if the block fails.
-
-    TensorFlow logs to file descriptor 2 before it has read any of its own settings.
-    """
-    with _redirection:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        try:
-            stderr = os.dup(2)
-        except OSError:  # it is closed: whatever is written there, nobody sees it
-            stderr = os.open(os.devnull, os.O_WRONLY)
-        # A TensorFlow that was built for another processor ends the process: the user is to see why.
-        reports_crashes = not faulthandler.is_enabled()
-        with tempfile.TemporaryFile() as captured:
-            os.dup2(captured.fileno(), 2)
-            if reports_crashes:
-                faulthandler.enable(stderr)
-            try:
-                yield
-            except Exception:  # not Ctrl-C: then there is nothing to explain
-                captured.seek(0)
-                os.write(stderr, captured.read())
-                raise
-            finally:
-                if reports_crashes:
-                    faulthandler.disable()
-                os.dup2(stderr, 2)
-                os.close(stderr)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .conversion import to_openvino
-from .frameworks import openvino, suppress_stderr
+from .frameworks import openvino
 from .precisions import FLOAT32, INT8
 from .quantized import Quantized
 
@@ -40,16 +40,15 @@ class OpenVINOEngine:
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         self.precision = precision
-        with suppress_stderr():
-            core = openvino().Core()
-            if isinstance(model, Quantized):
-                network = core.read_model(model.graph, model.weights)
-                network.reshape(list(shape))
-            else:
-                network = to_openvino(model, shape)
-            self._compiled = core.compile_model(
-                network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
-            )
+        core = openvino().Core()
+        if isinstance(model, Quantized):
+            network = core.read_model(model.graph, model.weights)
+            network.reshape(list(shape))
+        else:
+            network = to_openvino(model, shape)
+        self._compiled = core.compile_model(
+            network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
+        )
         if (actual := self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != _HINTS[precision]:
             raise ValueError(f"OpenVINO computes in {actual} on this machine")
         self.streams: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")

@@ -5,9 +5,7 @@ arXiv:1712.05877). No scale depends on what else is in a batch, so neighbours do
 """
 
 import hashlib
-import io
 import tempfile
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
 from .conversion import to_openvino
-from .frameworks import nncf, openvino, suppress_stderr
+from .frameworks import nncf, openvino
 from .precisions import INT8
 
 
@@ -74,10 +72,8 @@ def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
     """
     # One by one, as NNCF keeps the activations of all layers: eight images take 2.2 GiB in ResNet50, one 1.4.
     singles = np.split(pictures, len(pictures))
-    with suppress_stderr():
-        network = to_openvino(model, (None, *model.inputs[0].shape[1:]))
-    # NNCF prints progress bars, whatever the level of its log.
-    with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
+    network = to_openvino(model, (None, *model.inputs[0].shape[1:]))
+    with tempfile.TemporaryDirectory() as folder:
         quantized = nncf().quantize(
             network,
             nncf().Dataset(singles),

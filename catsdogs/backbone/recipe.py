@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from . import network
-from .frameworks import keras, suppress_stderr
+from .frameworks import keras
 from .weights import Weights
 
 
@@ -24,18 +24,17 @@ def keras_recipe(weights: Weights, folder: Path, size: int) -> float | None:
 
     model, _ = network.build(weights, size)
     try:
-        with suppress_stderr():
-            images = keras().utils.image_dataset_from_directory(
-                folder, labels=None, image_size=(size, size), batch_size=32, shuffle=False, verbose=False
-            )
-            batches = images.map(keras().applications.resnet50.preprocess_input).prefetch(2)
-            model.predict(batches.take(2), verbose=0)
-            ends: list[float] = []
-            clock = keras().callbacks.LambdaCallback(
-                on_predict_batch_end=lambda batch, logs: ends.append(time.perf_counter())
-            )
-            start = time.perf_counter()
-            features = model.predict(batches, verbose=0, callbacks=[clock])
-            return round(len(features) / (ends[-1] - start), 1)
+        images = keras().utils.image_dataset_from_directory(
+            folder, labels=None, image_size=(size, size), batch_size=32, shuffle=False, verbose=False
+        )
+        batches = images.map(keras().applications.resnet50.preprocess_input).prefetch(2)
+        model.predict(batches.take(2), verbose=0)
+        ends: list[float] = []
+        clock = keras().callbacks.LambdaCallback(
+            on_predict_batch_end=lambda batch, logs: ends.append(time.perf_counter())
+        )
+        start = time.perf_counter()
+        features = model.predict(batches, verbose=0, callbacks=[clock])
+        return round(len(features) / (ends[-1] - start), 1)
     except tf.errors.InvalidArgumentError:
         return None

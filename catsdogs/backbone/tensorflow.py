@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import fold
-from .frameworks import suppress_stderr
 from .hardware import cpu_computes
 from .network import preprocess
 from .precisions import FLOAT32
@@ -34,8 +33,7 @@ class TensorFlowEngine:
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         self.precision = precision
-        with suppress_stderr():
-            self._graph = compile_graph(fold(model, precision), shape)
+        self._graph = compile_graph(fold(model, precision), shape)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the features of as many images as the graph takes.
@@ -54,8 +52,7 @@ class TensorFlowEngine:
     @staticmethod
     def device() -> str:
         """Return "gpu" or "cpu"."""
-        with suppress_stderr():
-            return "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
+        return "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
 
     @staticmethod
     def native_precision() -> str:

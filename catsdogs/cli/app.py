@@ -16,6 +16,7 @@ from catsdogs.cli.console import Line, show, show_error
 from catsdogs.cli.options import ARTIFACTS
 from catsdogs.cli.predictions import predictions_csv, show_predictions
 from catsdogs.cli.progress import progress_and_lock, progress_bar
+from catsdogs.cli.stderr import diverted_stderr
 from catsdogs.errors import CatsDogsError
 
 if TYPE_CHECKING:
@@ -269,6 +270,7 @@ def notebook() -> None:
     show(summaries.notebook_lines(catsdogs.notebook()))
 
 
+@diverted_stderr()
 def main() -> None:
     """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -31,11 +30,8 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[status]}"))
-    # TensorFlow's chatter is kept from descriptor 2 while it loads; the bar has a descriptor of its own.
-    with (
-        os.fdopen(os.dup(2), "w") as terminal,
-        Bar(*columns, console=Console(file=terminal), transient=True, speed_estimate_period=_RATE_WINDOW) as bar,
-    ):
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, speed_estimate_period=_RATE_WINDOW) as bar:
         current, task = "", bar.add_task("", visible=False, status="")
 
         def update(step: str, done: int, total: int) -> None:

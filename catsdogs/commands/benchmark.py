@@ -126,10 +126,8 @@ def benchmark(
     """
     if images < 1:
         raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
-    resolved, report = (
-        choose_weights(weights, Artifacts(artifacts).source),
-        progress or (lambda step, done, total: None),
-    )
+    resolved = choose_weights(weights, Artifacts(artifacts).source)
+    report = progress or (lambda step, done, total: None)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")
         report("reading and decoding", 0, 0)

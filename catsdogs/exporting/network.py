@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone.frameworks import keras
-from ..backbone.network import MEANS_BGR
+from ..backbone.resnet50 import MEANS_BGR
 from ..head.designs import IDENTITY, Classifier
 from ..images.views import View, sizes_of
 

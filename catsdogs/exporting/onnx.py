@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone.frameworks import keras, suppress_stderr
+from ..backbone.frameworks import keras
 from ..errors import CatsDogsError
 from .network import OUTPUT
 
@@ -45,18 +45,17 @@ def to_file(model: Any, metadata: Mapping[str, Any]) -> bytes:
     """
     # Else tf2onnx copies the graph, weights and all, before each of its many steps, to go on where one fails.
     os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "false")
-    with suppress_stderr():
-        import tensorflow as tf
-        import tf2onnx
+    import tensorflow as tf
+    import tf2onnx
 
-        taken = [tf.TensorSpec(tensor.shape, tf.uint8, name=tensor.name) for tensor in model.inputs]
+    taken = [tf.TensorSpec(tensor.shape, tf.uint8, name=tensor.name) for tensor in model.inputs]
 
-        @tf.function(input_signature=taken, autograph=False)  # type: ignore[untyped-decorator]
-        def probability(*images: Any) -> Any:
-            pixels = [tf.cast(image, tf.float32) for image in images]
-            return {OUTPUT: model(pixels if len(pixels) > 1 else pixels[0], training=False)}
+    @tf.function(input_signature=taken, autograph=False)  # type: ignore[untyped-decorator]
+    def probability(*images: Any) -> Any:
+        pixels = [tf.cast(image, tf.float32) for image in images]
+        return {OUTPUT: model(pixels if len(pixels) > 1 else pixels[0], training=False)}
 
-        graph, _ = tf2onnx.convert.from_function(probability, taken)
+    graph, _ = tf2onnx.convert.from_function(probability, taken)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
     for name, fact in metadata.items():

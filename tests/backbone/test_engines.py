@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,7 +15,8 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions, load_features
-from catsdogs.backbone import choose_weights, engines, load, probe_image, tensorflow
+from catsdogs.backbone import backbone as backbone_module
+from catsdogs.backbone import choose_weights, engines, load, network, probe_image, tensorflow
 from catsdogs.backbone.folding import fold
 from catsdogs.backbone.frameworks import keras
 from catsdogs.backbone.hardware import cpu_computes
@@ -141,21 +146,48 @@ def test_auto_is_the_fastest_engine_and_the_manifest_says_what_ran(folder, tmp_p
     assert done.engine in manifest["versions"]
 
 
-def test_a_network_that_16_bits_do_not_suit_is_computed_in_32(tmp_path):
-    layers = keras().layers
+@pytest.fixture(scope="module")
+def fine(tmp_path_factory):
+    """Weights of a network that 16 bits do not suit: what is left of a difference of large numbers is lost in them."""
+    layers, path = keras().layers, tmp_path_factory.mktemp("fine") / "fine.keras"
     inputs = keras().Input((None, None, 3))
-    # What is left of a difference of large numbers is lost in 16 bits.
     maps = layers.Conv2D(2048, 16, strides=16, kernel_initializer="ones", bias_initializer="zeros")(inputs)
     shifted = layers.Subtract()([maps, layers.Conv2D(2048, 16, strides=16, kernel_initializer="ones")(inputs)])
     model = keras().Model(inputs, layers.GlobalAveragePooling2D()(shifted))
     arrays = model.get_weights()
     arrays[2] = arrays[2] * (1 + 1e-4 * np.random.default_rng(0).normal(size=arrays[2].shape))
     model.set_weights(arrays)
-    model.save(tmp_path / "fine.keras")
-    weights = choose_weights(str(tmp_path / "fine.keras"))
-    assert load(weights, (224,), engine="tensorflow").precision == "float32"
+    model.save(path)
+    return choose_weights(str(path))
+
+
+def test_a_network_that_16_bits_do_not_suit_is_computed_in_32(fine):
+    assert load(fine, (224,), engine="tensorflow").precision == "float32"
     with pytest.raises(CatsDogsError, match=r"not Keras' own.*Give --precision float32"):
-        load(weights, (224,), engine="tensorflow", precision="bfloat16")
+        load(fine, (224,), engine="tensorflow", precision="bfloat16")
+
+
+def test_falling_back_to_32_bits_repeats_no_work(fine, monkeypatch):
+    built, references = [], []
+
+    class Counting(tensorflow.TensorFlowEngine):
+        """TensorFlow on a processor that computes bfloat16."""
+
+        def __init__(self, model, shape, precision):
+            built.append((shape[1], precision))
+            super().__init__(model, shape, precision)
+
+        native_precision = staticmethod(lambda: "bfloat16")
+
+    def counted(model, pixels):
+        references.append(pixels.shape[1])
+        return reference_features(model, pixels)
+
+    monkeypatch.setattr(engines, "_engine_class", lambda name: Counting)
+    monkeypatch.setattr(network, "reference_features", counted)
+    load(fine, (224, 160), engine="tensorflow")
+    assert references == [224, 160]
+    assert built == [(224, "bfloat16"), (224, "float32"), (160, "float32")]
 
 
 def test_features_of_another_engine_or_precision_are_never_mixed_in(folder, tmp_path, keras_backbone, draw, encode):
@@ -202,6 +234,54 @@ def test_too_little_memory_halves_the_batch_and_warns_once(keras_backbone, monke
     ]
 
 
+def test_threads_never_see_one_batch_s_size_with_another_s_engine(keras_backbone, monkeypatch):
+    built = []
+
+    class Shrinking:
+        """Keras as an engine, on a device whose memory shrinks."""
+
+        name, batches, streams, room = "tensorflow", {"cpu": 32}, 8, 256
+        device, native_precision = staticmethod(lambda: "cpu"), staticmethod(lambda: "float32")
+
+        def __init__(self, model, shape, precision):
+            built.append(shape[0])
+            self._model, self._shape = model, shape
+
+        def __call__(self, pixels):
+            if pixels.shape != self._shape:
+                raise ValueError(f"{pixels.shape} for an engine of {self._shape}")
+            if len(pixels) > Shrinking.room:
+                raise MemoryError
+            return reference_features(self._model, pixels)
+
+    def slowly(frame, event, argument):
+        """Give other threads the time to run between any two lines."""
+        if frame.f_code.co_filename != backbone_module.__file__:
+            return None
+        time.sleep(0.001)
+        return slowly
+
+    monkeypatch.setattr(engines, "_engine_class", lambda name: Shrinking)
+    backbone = load(choose_weights(str(keras_backbone)), (64,), engine="tensorflow")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    expected = reference_features(backbone.model, pixels)
+    Shrinking.room = 4
+
+    def one_after_another(number):
+        time.sleep(number / 2000)
+        return backbone.features(pixels)
+
+    threading.settrace(slowly)
+    try:
+        with ThreadPoolExecutor(64) as threads:
+            computed = list(threads.map(one_after_another, range(64)))
+    finally:
+        threading.settrace(None)
+    for features in computed:
+        np.testing.assert_allclose(features, expected, rtol=1e-5)
+    assert built == [256, 128, 64, 32, 16, 8, 4]
+
+
 def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(keras_backbone, monkeypatch):
     def nothing(self, pixels):
         raise MemoryError
@@ -236,7 +316,9 @@ def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precisi
     )
     command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(keras_backbone), precision]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    # TensorFlow's import logs before it reads the level.
+    assert all(re.match("WARNING: All log messages before absl|I0000 ", line) for line in ended.stderr.splitlines())
 
 
 @pytest.mark.parametrize("engine", ["jax", "torch"])

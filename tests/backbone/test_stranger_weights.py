@@ -15,6 +15,9 @@ from catsdogs.backbone import choose_weights, load
 from catsdogs.backbone.frameworks import keras
 from catsdogs.images.decoding import SIZE
 
+# Keras warns of what it skips in a damaged file before it refuses the file.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:keras")
+
 SECRET = b"what stands in another file" * 400
 
 

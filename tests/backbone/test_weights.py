@@ -1,12 +1,14 @@
 """Which weights a user means."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from catsdogs.artifacts import Artifacts
-from catsdogs.backbone import Weights, choose_weights
+from catsdogs.backbone import choose_weights
+from catsdogs.backbone.weights import ImageNetWeights, RandomWeights
 from catsdogs.errors import CatsDogsError
 from catsdogs.storage import record
 
@@ -20,15 +22,15 @@ class TestChoosing:
     def test_an_option_beats_the_variable_beats_the_note_beats_imagenet(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        artifacts = Artifacts(tmp_path)
-        assert choose_weights(None, artifacts) == Weights("imagenet")
-        record(artifacts.source, weights="random:1")
-        assert choose_weights(None, artifacts).seed == 1
-        assert choose_weights(None) == Weights("imagenet")
+        source = tmp_path / "source.json"
+        assert choose_weights(None, source) == ImageNetWeights()
+        record(source, weights="random:1")
+        assert choose_weights(None, source) == RandomWeights("random:1")
+        assert choose_weights(None) == ImageNetWeights()
         monkeypatch.setenv("CATSDOGS_WEIGHTS", "random:2")
-        assert choose_weights(None, artifacts).seed == 2
-        assert choose_weights("random:3", artifacts).seed == 3
-        assert choose_weights("imagenet", artifacts) == Weights("imagenet")
+        assert choose_weights(None, source) == RandomWeights("random:2")
+        assert choose_weights("random:3", source) == RandomWeights("random:3")
+        assert choose_weights("imagenet", source) == ImageNetWeights()
 
     @pytest.mark.parametrize(
         ("text", "name"), [("random", "random:0"), ("random:", "random:0"), ("random:07", "random:7")]
@@ -60,7 +62,7 @@ class TestChoosing:
             ("weights.pt", "names no weights"),
             ("nowhere.h5", "there is no weights file nowhere.h5"),
             ("a" * 300 + ".h5", "cannot be reached"),
-            ("~nobody_at_all/w.h5", "cannot be reached"),
+            ("~nobody_at_all/w.h5", "home folder .* is not known"),
             (".", "names no weights"),
         ],
     )
@@ -68,6 +70,24 @@ class TestChoosing:
         with pytest.raises(CatsDogsError, match=finding) as refusal:
             choose_weights(text)
         assert "random:SEED" in refusal.value.hint
+
+    def test_a_link_is_named_again_as_it_was_given(self, tmp_path: Path) -> None:
+        (tmp_path / "blob").write_bytes(b"abc")
+        (tmp_path / "my.keras").symlink_to("blob")
+        chosen = choose_weights(str(tmp_path / "my.keras"))
+        assert chosen.name == "my.keras"
+        assert choose_weights(chosen.spec) == chosen
+
+    def test_none_of_the_kinds_is_chosen_by_loading_a_framework(self, tmp_path: Path) -> None:
+        for name in ("my.h5", "my.weights.h5", "my.keras"):
+            (tmp_path / name).touch()
+        program = (
+            "import sys; from catsdogs.backbone import choose_weights\n"
+            "for spec in sys.argv[1:]: choose_weights(spec).fingerprint()\n"
+            "sys.exit(bool({'tensorflow', 'keras', 'h5py'} & set(sys.modules)))"
+        )
+        specs = ["imagenet", "random", *map(str, tmp_path.iterdir())]
+        assert subprocess.run([sys.executable, "-c", program, *specs], check=False).returncode == 0
 
     def test_a_folder_is_no_weights_file(self, tmp_path: Path) -> None:
         (tmp_path / "model.keras").mkdir()
@@ -77,16 +97,16 @@ class TestChoosing:
     def test_a_refusal_names_the_variable_or_the_note_that_asked(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        artifacts = Artifacts(tmp_path)
-        record(artifacts.source, weights="gone.h5")
+        source = tmp_path / "source.json"
+        record(source, weights="gone.h5")
         with pytest.raises(CatsDogsError, match=r"gone\.h5 \(from .*source\.json\)"):
-            choose_weights(None, artifacts)
-        record(artifacts.source, weights=5)
+            choose_weights(None, source)
+        record(source, weights=5)
         with pytest.raises(CatsDogsError, match=r"source\.json is damaged"):
-            choose_weights(None, artifacts)
+            choose_weights(None, source)
         monkeypatch.setenv("CATSDOGS_WEIGHTS", "lost.keras")
         with pytest.raises(CatsDogsError, match=r"lost\.keras \(from CATSDOGS_WEIGHTS\)"):
-            choose_weights(None, artifacts)
+            choose_weights(None, source)
 
     def test_a_file_that_goes_away_is_one_line(self, tmp_path: Path) -> None:
         path = tmp_path / "w.h5"

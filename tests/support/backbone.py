@@ -6,6 +6,7 @@ file's fingerprint, the plan, loading, batches, and the cache.
 
 import hashlib
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class NumpyBackbone:
     engine, device, streams, batch, batch_reduced, network = "numpy", "cpu", 2, 8, False, None
 
     def __init__(self, weights, sizes, *, precision="auto", **options):
-        content = weights.path.read_bytes()
+        content = Path(weights.spec).read_bytes()
         random = np.random.default_rng(int(content.removeprefix(MAGIC)))
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.precision = "float32" if precision == "auto" else precision
@@ -54,11 +55,11 @@ class NumpyBackbone:
 
 
 def _load(weights, sizes, **options):
-    return (NumpyBackbone if _is_numpy(weights.path) else _Keras)(weights, sizes, **options)
+    return (NumpyBackbone if _is_numpy(Path(weights.spec)) else _Keras)(weights, sizes, **options)
 
 
 def _is_numpy(path):
-    if path is None:
+    if not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC

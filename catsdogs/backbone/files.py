@@ -1,0 +1,161 @@
+"""Load weights and models from files that a stranger may have made: arrays and layers of Keras' own, no code."""
+
+import json
+import math
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import CatsDogsError
+from .frameworks import keras
+from .resnet50 import N_FEATURES, build_resnet50, without_weights
+
+_FREE_BYTES, _MAX_EXPANSION = 64 << 20, 8
+"""Bytes of weights that a model may declare whatever its file holds, and for each byte of its file: a weight takes 4,
+and may have been stored as 2 and compressed."""
+
+_FITTING = "It must hold the weights of Keras' ResNet50 (with or without top), or be a .keras model of 2048 features"
+
+
+def load_weights_file(path: Path) -> Any:
+    """Load arrays, and nothing else, even where the file holds a whole model.
+
+    Keras goes by the name, ".h5" or ".weights.h5", as to which of its two formats a file is in; Keras 2 wrote the
+    older one under both. So it gets to see the file under a name that is right.
+    """
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise CatsDogsError(f"{path} is no HDF5 file, or cannot be read", _FITTING)
+    try:
+        with h5py.File(path, "r") as file:
+            older = any(name.startswith("layer_names") for name in file.attrs) or "model_weights" in file
+            # The older format must be taken whole, of the newer what the architecture has a place for.
+            classes = _count_classes(file) if older else None
+        model = build_resnet50(classes)
+        with tempfile.TemporaryDirectory() as folder:
+            named = Path(folder, "resnet50.h5" if older else "resnet50.weights.h5")
+            named.symlink_to(path.resolve())
+            model.load_weights(named)
+    except Exception as error:
+        raise CatsDogsError(
+            f"{path} holds no weights of Keras' ResNet50: {summarize_error(error)}", _FITTING
+        ) from error
+    if classes is None:
+        return model
+    bare = build_resnet50()
+    for layer, loaded in zip(bare.layers, model.layers, strict=False):
+        layer.set_weights(loaded.get_weights())
+    return bare
+
+
+def _count_classes(file: Any) -> int | None:
+    """Return how many classes the top in a weights file has: its kernel is ResNet50's only matrix; None without."""
+    found: list[int] = []
+
+    def collect(_: str, item: Any) -> None:
+        shape: tuple[int, ...] = getattr(item, "shape", ())
+        if len(shape) == 2 and shape[0] == N_FEATURES:
+            found.append(shape[1])
+
+    file.visititems(collect)
+    return found[0] if found else None
+
+
+def load_model_file(path: Path, size: int) -> tuple[Any, str]:
+    """Load a whole model in Keras' safe mode, and its configuration in one spelling."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            saved = json.loads(archive.read("config.json"))
+        config = json.dumps(_normalized_config(saved["config"]), sort_keys=True)
+        with _safe_mode():
+            _check_declared_weights(path, saved)
+            model = keras().saving.load_model(path, compile=False, safe_mode=True)
+        _check_signature(path, model.inputs, model.outputs, size)
+    except CatsDogsError:
+        raise
+    except Exception as error:
+        if "safe_mode" in str(error):
+            raise CatsDogsError(
+                f"{path} holds code of its own, such as a Lambda layer, and that is never run",
+                "Build those layers from Keras' own and save the model again",
+            ) from error
+        raise CatsDogsError(f"{path} does not load as a Keras model: {summarize_error(error)}", _FITTING) from error
+    (output,) = model.outputs
+    if len(output.shape) == 4:
+        output = keras().layers.GlobalAveragePooling2D()(output)
+    # Built anew, as an only input or output may sit in a dict.
+    return keras().Model(model.inputs[0], output), config
+
+
+def _check_declared_weights(path: Path, config: Any) -> None:
+    """Refuse a model that declares far more weights than lie in its file, before memory is allocated for them."""
+    with without_weights():
+        model = keras().saving.deserialize_keras_object(config)
+    declared = sum(math.prod(weight.shape) for weight in model.weights)
+    if 4 * declared > _FREE_BYTES + _MAX_EXPANSION * path.stat().st_size:
+        raise CatsDogsError(
+            f"{path} declares {declared:,} weights, and holds {path.stat().st_size:,} bytes",
+            "That is no trained model: take it from a place that you trust",
+        )
+
+
+def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
+    input_shapes: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in inputs]
+    output_shapes: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in outputs]
+    if len(input_shapes) != 1 or len(input_shapes[0]) != 4 or input_shapes[0][3] != 3 or "float" not in inputs[0].dtype:
+        what = " and ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in inputs)
+        raise CatsDogsError(f"{path} does not take RGB images as floats, but {what}", _FITTING)
+    if input_shapes[0][0] is not None or not {*input_shapes[0][1:3]} <= {None, size}:
+        raise CatsDogsError(
+            f"{path} takes only {list(input_shapes[0])}, not any number of images of {size} x {size}",
+            "Build it with the input shape (None, None, 3) and save it again",
+        )
+    if len(output_shapes) != 1 or len(output_shapes[0]) not in (2, 4) or output_shapes[0][-1] != N_FEATURES:
+        what = " and ".join(str(list(shape)) for shape in output_shapes)
+        raise CatsDogsError(f"{path} does not give {N_FEATURES} features, but {what}", _FITTING)
+
+
+def _normalized_config(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
+    """Return a model's configuration without what tells one saving of the same network from another.
+
+    Keras counts layers' names up in a process, so their places stand for them; and it numbers objects by address.
+    """
+    if isinstance(config, list):
+        return [
+            places.get(item, item) if isinstance(item, str) else _normalized_config(item, places) for item in config
+        ]
+    if not isinstance(config, dict):
+        return config
+    if "layers" in config:
+        places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
+        config = config | {"name": None}
+    return {
+        key: places[value] if key == "name" and value in places else _normalized_config(value, places)
+        for key, value in config.items()
+        if key != "shared_object_id"
+    }
+
+
+def _safe_mode() -> AbstractContextManager[None]:
+    """Have Keras refuse code in a file even where the process has called enable_unsafe_deserialization.
+
+    That wins over the argument of `load_model` (keras/src/saving/serialization_lib.py, deserialize_keras_object).
+    """
+    keras()
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    scope: AbstractContextManager[None] = SafeModeScope(True)
+    return scope
+
+
+def summarize_error(error: Exception) -> str:
+    """Return the part of Keras' or HDF5's message that says what is wrong, on one line."""
+    text = re.sub(r"\{\{.*?\}\} |\x1b\[\d+m", "", str(error).rpartition("Exception encountered: ")[2])
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Exception encountered")]
+    return re.split(" Example error| Please | Make sure ", (lines or [type(error).__name__])[0])[0].strip().rstrip(".:")

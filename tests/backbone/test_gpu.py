@@ -1,0 +1,121 @@
+"""Why an NVIDIA GPU is not used is said in one line, and nothing where there is none."""
+
+import os
+import shutil
+import subprocess
+import sys
+from ctypes.util import find_library
+
+import pytest
+
+from catsdogs.backbone import choose_weights, gpu, load
+from catsdogs.backbone.tensorflow import TensorFlowEngine
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Return where the driver lists GPUs and where the devices are: there are none yet."""
+    driver, devices = tmp_path / "gpus", tmp_path / "dev"
+    for name, folder in (("DRIVER", driver), ("DEVICES", devices)):
+        folder.mkdir()
+        monkeypatch.setattr(gpu, name, folder)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpu.warn_of_unused_gpu.cache_clear()
+    yield driver, devices
+    gpu.warn_of_unused_gpu.cache_clear()
+
+
+def warnings_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "catsdogs.backbone.gpu"]
+
+
+def test_nothing_is_said_where_there_is_no_gpu(machine, caplog):
+    _, devices = machine
+    (devices / "nvidiactl").touch()  # is there without a GPU
+    gpu.warn_of_unused_gpu("tensorflow")
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize("value", ["", "-1", " -1,0"])
+def test_a_variable_that_hides_the_gpu_is_named(value, machine, caplog, monkeypatch):
+    _, devices = machine
+    (devices / "nvidia0").touch()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    gpu.warn_of_unused_gpu("tensorflow")
+    gpu.warn_of_unused_gpu("tensorflow")
+    assert warnings_of(caplog) == [
+        f"this machine's NVIDIA GPU is not used: CUDA_VISIBLE_DEVICES={value} hides it. Unset that"
+    ]
+
+
+def test_a_container_that_is_not_given_the_gpu_is_told_so(machine, caplog):
+    driver, devices = machine
+    (driver / "0000:65:00.0").mkdir()
+    gpu.warn_of_unused_gpu("tensorflow")
+    (said,) = warnings_of(caplog)
+    assert f"there is no {devices}/nvidia0. Start the container with --gpus all" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "finding"),
+    [
+        (None, "its driver does not load (libcuda.so.1: cannot open shared object file"),
+        (
+            "int cuInit(int flags) { return 999; }",
+            "its driver does not start (CUDA error 999). See what nvidia-smi says",
+        ),
+        ("int cuInit(int flags) { return 0; }", "JAX does not see it. Install it with CUDA"),
+    ],
+)
+def test_a_driver_that_does_not_work_is_the_reason(source, finding, machine, tmp_path):
+    said = said_with_driver(source, "jax", machine, tmp_path)
+    assert finding in said
+
+
+@pytest.mark.slow
+def test_the_library_that_tensorflow_misses_is_named(machine, tmp_path):
+    said = said_with_driver("int cuInit(int flags) { return 0; }", "tensorflow", machine, tmp_path)
+    assert "TensorFlow needs a library that does not load (libcudart.so." in said
+    assert said.rstrip().endswith("pip install 'catsdogs[gpu]'")
+
+
+def said_with_driver(source, framework, machine, folder):
+    """Return what a process says of a GPU whose driver is compiled from `source`."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler to make a driver with")
+    if source is None and find_library("cuda"):
+        pytest.skip("here there is a driver")
+    driver, devices = machine
+    (devices / "nvidia0").touch()
+    if source:
+        (folder / "cuda.c").write_text(source)
+        subprocess.run(["cc", "-shared", "-o", folder / "libcuda.so.1", folder / "cuda.c"], check=True)
+    program = (
+        "import sys; from pathlib import Path; from catsdogs.backbone import gpu\n"
+        "gpu.DRIVER, gpu.DEVICES = map(Path, sys.argv[1:3]); gpu.warn_of_unused_gpu(sys.argv[3])"
+    )
+    command = [sys.executable, "-c", program, driver, devices, framework]
+    environment = os.environ | {"LD_LIBRARY_PATH": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stderr
+
+
+def test_a_tensorflow_without_cuda_is_the_reason(machine, caplog, monkeypatch):
+    import tensorflow as tf
+
+    _, devices = machine
+    (devices / "nvidia0").touch()
+    monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: {"is_cuda_build": False})
+    gpu.warn_of_unused_gpu("tensorflow")
+    (said,) = warnings_of(caplog)
+    assert said.endswith("TensorFlow is built without CUDA. pip install 'catsdogs[gpu]'")
+
+
+@pytest.mark.parametrize(("engine", "count"), [("auto", 1), ("tensorflow", 1), ("openvino", 0)])
+def test_loading_says_it_unless_the_processor_was_asked_for(engine, count, machine, caplog, keras_backbone):
+    if TensorFlowEngine.device() == "gpu":
+        pytest.skip("here TensorFlow has a GPU")
+    _, devices = machine
+    (devices / "nvidia0").touch()
+    for _ in range(2):
+        load(choose_weights(str(keras_backbone)), (64,), engine=engine)
+    assert len(warnings_of(caplog)) == count

@@ -1,0 +1,66 @@
+"""What libraries write to standard error is not shown, unless it explains how the program ended."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from support.program import process
+
+PROGRAM = """
+import logging, os, subprocess, sys, warnings, catsdogs.cli
+app = sys.modules["catsdogs.cli.app"]
+def command(prog_name):
+    os.write(2, b"chatter\\n")
+    subprocess.run("echo chatter of a child >&2", shell=True)
+    exec(sys.argv[1])
+app.app = command
+app.main()
+"""
+
+
+def ended(code, **environment):
+    """Return how the program ended whose only command writes to descriptor 2 and then does what `code` says."""
+    return process(code, program=("-c", PROGRAM), **environment)
+
+
+def test_what_libraries_write_is_not_shown_and_what_the_program_says_is():
+    done = ended("print('ours', file=sys.stderr); logging.getLogger('catsdogs').warning('warned')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "ours\nwarned\n")
+
+
+def test_an_error_that_nobody_expected_shows_what_libraries_wrote():
+    done = ended("1 / 0")
+    assert done.returncode == 1
+    assert done.stderr.startswith("chatter\nchatter of a child\nTraceback")
+
+
+def test_an_error_that_is_explained_shows_nothing_else():
+    done = ended("raise app.CatsDogsError('no', 'Give yes')")
+    assert (done.returncode, done.stderr) == (1, "error: no. Give yes.\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGILL])
+def test_a_crash_shows_where_python_was(number):
+    done = ended(f"os.kill(os.getpid(), {number})")
+    assert done.returncode == -number
+    assert done.stderr.startswith("Fatal Python error")
+    assert 'File "<string>", line 1 in <module>' in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_is_ended_from_outside_shows_nothing(number):
+    done = ended(f"os.kill(os.getpid(), {number})")
+    assert (done.returncode, done.stderr) == (-number, "")
+
+
+def test_nothing_is_kept_back_from_those_who_look_for_a_fault():
+    assert ended("0", CATSDOGS_DEBUG="1").stderr == "chatter\nchatter of a child\n"
+
+
+def test_a_closed_standard_error_ends_nothing_and_no_file_takes_its_place(tmp_path):
+    code = "file = open(sys.argv[2], 'w'); print(file.fileno() > 2, file=sys.stderr); os.write(2, b'x'); print('on')"
+    closed = f'exec {sys.executable} -c "$1" "$2" {tmp_path / "file"} 2>&-'
+    done = subprocess.run(["/bin/sh", "-c", closed, "sh", PROGRAM, code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
+    assert (tmp_path / "file").read_text() == ""
