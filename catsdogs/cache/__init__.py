@@ -7,7 +7,7 @@ itself. When files must change together they are written as ``X.new``, the manif
 and whoever opens the cache next finishes the renames.
 """
 
-from .duplicates import count_duplicates, group_images, load_duplicates, read_duplicates
+from .duplicates import Duplicates, group_images, load_duplicates, read_duplicates
 from .groups import group_keys
 from .importing import import_features
 from .manifest import UNKNOWN, Manifest, Provenance, SplitEntry, differences
@@ -23,12 +23,12 @@ __all__ = [
     "Cache",
     "CacheWriter",
     "DamagedError",
+    "Duplicates",
     "Features",
     "KnownRows",
     "Manifest",
     "Provenance",
     "SplitEntry",
-    "count_duplicates",
     "describe_array",
     "differences",
     "digest",

@@ -7,7 +7,7 @@ holds the SHA-256 of `duplicates.npy` and of itself: what does not agree is look
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,37 @@ _METHOD = 2
 """How pairs are found. Raise it when the program would find others, and those that are kept are looked for anew."""
 
 
-def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | None = None) -> NDArray[Any]:
+@dataclass(frozen=True, eq=False)
+class Duplicates:
+    """Pairs of images that are the same, or nearly so.
+
+    Parameters
+    ----------
+    pairs : structured ndarray of shape (pairs,)
+        Fields split, id, label and other_split, other_id, other_label; and similarity, float32: 1 where the images
+        are byte for byte the same, otherwise below it, as `neighbours.find_pairs` has it. Splits that are not
+        complete, and images that cannot be read, are left out.
+    near : bool
+        Whether near duplicates were looked for, and not images of equal bytes alone.
+    """
+
+    pairs: NDArray[Any]
+    near: bool
+
+    def counts(self) -> dict[str, int]:
+        """Return how many pairs there are: "pairs", "identical", "across_classes", "across_splits"; and "near"."""
+        pairs = self.pairs
+        labels, other_labels = pairs["label"], pairs["other_label"]
+        return {
+            "pairs": len(pairs),
+            "identical": int(np.sum(pairs["similarity"] == 1)),
+            "across_classes": int(np.sum((labels != other_labels) & (labels >= 0) & (other_labels >= 0))),
+            "across_splits": int(np.sum(pairs["split"] != pairs["other_split"])),
+            "near": self.near,
+        }
+
+
+def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | None = None) -> Duplicates:
     """Load the pairs of a cache; where they are not there, or not of its features, look for them and keep them.
 
     Parameters
@@ -42,48 +72,43 @@ def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | Non
     progress : callable, optional
         Told how far it is.
 
-    Returns
-    -------
-    pairs : structured ndarray of shape (pairs,)
-        Fields split, id, label and other_split, other_id, other_label; and similarity, float32: 1 where the images
-        are byte for byte the same, otherwise below it, as `neighbours.find_pairs` has it. Splits that are not
-        complete, and images that cannot be read, are left out.
-
     Raises
     ------
     CatsDogsError
         Features that have to be read are damaged, or the folder cannot be written.
     """
-    kept = _read(cache)
+    kept = read_duplicates(cache)
     if kept and kept.near >= near:
-        return kept.pairs
+        return kept
     with write_lock(cache.folder.parent, FEATURES):
         of = cache.digests()
         if near:
             loaded = [cache.load(split) for split in of]
             images = {split: _readable(features) for split, features in zip(of, loaded, strict=True)}
-            pairs = _find(images, _StackedFeatures(loaded), progress)
+            found = Duplicates(_find(images, _StackedFeatures(loaded), progress), near)
         else:
-            pairs = _find({split: _listed(cache, split) for split in of}, None, progress)
-        _write(cache.folder, _Kept(pairs, near), of)
-    return pairs
+            found = Duplicates(_find({split: _listed(cache, split) for split in of}, None, progress), near)
+        file = io.BytesIO()
+        np.save(file, found.pairs, allow_pickle=False)
+        write_atomic(cache.folder / ARRAY, file.getvalue())
+        write_atomic(cache.folder / METADATA, to_sealed_json(_metadata(file.getvalue(), near, of)))
+    return found
 
 
-def read_duplicates(cache: Cache) -> NDArray[Any] | None:
+def read_duplicates(cache: Cache) -> Duplicates | None:
     """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
-    kept = _read(cache)
-    return kept and kept.pairs
+    try:
+        metadata, content = read_json(cache.folder / METADATA, ""), (cache.folder / ARRAY).read_bytes()
+    except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
+        return None
+    sealed, near = unseal(metadata), metadata.get("near") is True
+    if not sealed or metadata != _metadata(content, near, cache.digests()):
+        return None
+    return Duplicates(np.load(io.BytesIO(content), allow_pickle=False), near)
 
 
-def count_duplicates(pairs: NDArray[Any]) -> dict[str, int]:
-    """Return how many pairs there are: "pairs", "identical", "across_classes", "across_splits"."""
-    labels, other_labels = pairs["label"], pairs["other_label"]
-    return {
-        "pairs": len(pairs),
-        "identical": int(np.sum(pairs["similarity"] == 1)),
-        "across_classes": int(np.sum((labels != other_labels) & (labels >= 0) & (other_labels >= 0))),
-        "across_splits": int(np.sum(pairs["split"] != pairs["other_split"])),
-    }
+def _metadata(content: bytes, near: bool, of: dict[str, str]) -> dict[str, Any]:
+    return {"method": _METHOD, "near": near, "of": of, ARRAY: hashlib.sha256(content).hexdigest()}
 
 
 def group_images(
@@ -109,42 +134,13 @@ def group_images(
     CatsDogsError
         As `load_duplicates`; or the cache has changed since `features` were loaded.
     """
-    pairs = load_duplicates(cache, near=near, progress=progress)
+    pairs = load_duplicates(cache, near=near, progress=progress).pairs
     if cache.digests().get("train") != features.digest:
         raise CatsDogsError(f"{cache.folder} has changed while it was read", "Run the same command again")
     pairs = pairs[(pairs["split"] == "train") & (pairs["other_split"] == "train")]
     row = {name: number for number, name in enumerate(features.ids.tolist())}
     first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))
     return connected_groups(len(features.ids), first, second)
-
-
-class _Kept(NamedTuple):
-    """Pairs, and whether near duplicates were looked for."""
-
-    pairs: NDArray[Any]
-    near: bool
-
-
-def _read(cache: Cache) -> _Kept | None:
-    try:
-        metadata, content = read_json(cache.folder / METADATA, ""), (cache.folder / ARRAY).read_bytes()
-    except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
-        return None
-    sealed, near = unseal(metadata), metadata.get("near") is True
-    if not sealed or metadata != _metadata(content, near, cache.digests()):
-        return None
-    return _Kept(np.load(io.BytesIO(content), allow_pickle=False), near)
-
-
-def _write(folder: Path, kept: _Kept, of: dict[str, str]) -> None:
-    file = io.BytesIO()
-    np.save(file, kept.pairs, allow_pickle=False)
-    write_atomic(folder / ARRAY, file.getvalue())
-    write_atomic(folder / METADATA, to_sealed_json(_metadata(file.getvalue(), kept.near, of)))
-
-
-def _metadata(content: bytes, near: bool, of: dict[str, str]) -> dict[str, Any]:
-    return {"method": _METHOD, "near": near, "of": of, ARRAY: hashlib.sha256(content).hexdigest()}
 
 
 class _Images(NamedTuple):

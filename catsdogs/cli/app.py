@@ -69,6 +69,7 @@ def run(
     clip: options.Clip = None,
     prune: options.Prune = False,
     fail_fast: options.FailFast = False,
+    no_near_duplicates: options.NoNearDuplicates = False,
     wait: options.Wait = False,
 ) -> None:
     """Do everything: extract features, train the head, write the submission.
@@ -85,6 +86,7 @@ def run(
             clip=clip,
             prune=prune,
             fail_fast=fail_fast,
+            near_duplicates=not no_near_duplicates,
             progress=progress,
         )
     show(summaries.run_lines(done, artifacts))
@@ -101,6 +103,7 @@ def extract(
     classes: options.Classes = None,
     prune: options.Prune = False,
     fail_fast: options.FailFast = False,
+    no_near_duplicates: options.NoNearDuplicates = False,
     wait: options.Wait = False,
 ) -> None:
     """Compute the features of every image that is not cached yet."""
@@ -113,6 +116,7 @@ def extract(
             classes=classes,
             prune=prune,
             fail_fast=fail_fast,
+            near_duplicates=not no_near_duplicates,
             progress=progress,
         )
     show(summaries.extraction_lines(done, artifacts))
@@ -125,12 +129,20 @@ def train(
     holdout: options.Holdout = None,
     nested: options.Nested = False,
     learning_curve: options.LearningCurve = False,
+    no_near_duplicates: options.NoNearDuplicates = False,
     wait: options.Wait = False,
 ) -> None:
     """Train the head on the cached features, and say how good it is."""
     studies = [name for name, wanted in (("nested", nested), ("learning_curve", learning_curve)) if wanted]
     with progress_and_lock(artifacts, wait) as progress:
-        done = catsdogs.train(artifacts, exclude=exclude, holdout=holdout, studies=studies, progress=progress)
+        done = catsdogs.train(
+            artifacts,
+            exclude=exclude,
+            holdout=holdout,
+            studies=studies,
+            near_duplicates=not no_near_duplicates,
+            progress=progress,
+        )
     show(summaries.training_lines(done, artifacts))
 
 

@@ -91,6 +91,9 @@ LearningCurve = Annotated[
 FailFast = Annotated[
     bool, typer.Option("--fail-fast", help="End at the first image that cannot be read.", rich_help_panel=FEATURES)
 ]
+NoNearDuplicates = Annotated[
+    bool, typer.Option("--no-near-duplicates", help="Look for images of equal bytes only: for very many images.")
+]
 Wait = Annotated[
     bool,
     typer.Option("--wait", help="Where another run is writing there, wait until it has ended."),

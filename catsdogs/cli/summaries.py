@@ -90,9 +90,11 @@ def duplicates_line(counts: dict[str, int]) -> str:
     if not counts:
         return "not looked for yet: the other split is damaged, see verify"
     if not counts["pairs"]:
-        return "none: no two images are the same, or nearly so"
+        near = ", or nearly so" if counts["near"] else "; near duplicates were not looked for"
+        return f"none: no two images are the same{near}"
+    equal = f"{counts['identical']:,} of equal bytes" if counts["near"] else "of equal bytes, others not looked for"
     return (
-        f"{plural(counts['pairs'], 'pair')}, {counts['identical']:,} of equal bytes; "
+        f"{plural(counts['pairs'], 'pair')}, {equal}; "
         f"{counts['across_classes']:,} across classes, {counts['across_splits']:,} across train and test"
     )
 

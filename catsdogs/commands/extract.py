@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..artifacts import Artifacts
 from ..backbone import Backbone, choose_weights
-from ..cache import CacheWriter, DamagedError, count_duplicates, load_duplicates, write_network
+from ..cache import CacheWriter, DamagedError, load_duplicates, write_network
 from ..errors import CatsDogsError
 from ..inference.batches import Row, compute_rows
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
@@ -44,7 +44,7 @@ class Extraction(Result):
     skipped : int
         Files of the source that are no images, or lie outside of both splits.
     duplicates : dict of str to int
-        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them; empty where they must be
+        Pairs of images that are the same or nearly so, as `cache.Duplicates.counts` has them; empty where they must be
         looked for yet, as the other split is damaged.
     classes : pair of str
         What the labels 0 and 1 are called.
@@ -89,6 +89,7 @@ def extract(
     classes: str | Sequence[str] | None = None,
     prune: bool = False,
     fail_fast: bool = False,
+    near_duplicates: bool = True,
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the features of every image that is not cached yet.
@@ -112,6 +113,8 @@ def extract(
         Drop rows of images that are not in `data` any more, of other classes, or features that other weights made.
     fail_fast : bool
         End at the first image that cannot be read, with an error that says why.
+    near_duplicates : bool
+        Look for near duplicates, which takes a minute for 500,000 images; otherwise for images of equal bytes alone.
     progress : callable, optional
         Told how far it is.
 
@@ -134,6 +137,7 @@ def extract(
             classes=classes,
             prune=prune,
             fail_fast=fail_fast,
+            near_duplicates=near_duplicates,
             progress=progress,
         )
 
@@ -147,6 +151,7 @@ def extract_features(
     classes: str | Sequence[str] | None = None,
     prune: bool = False,
     fail_fast: bool = False,
+    near_duplicates: bool = True,
     progress: Progress | None = None,
 ) -> Extraction:
     """Do what `extract` does, in artifacts that are open and whose features are locked."""
@@ -183,7 +188,7 @@ def extract_features(
         unreadable=writer.unreadable,
         computed=len(stored),
         skipped=source.skipped,
-        duplicates=_find_duplicates(artifacts, progress),
+        duplicates=_find_duplicates(artifacts, near=near_duplicates, progress=progress),
         classes=source.classes,
         backbone=provenance.weights_name,
         engine=provenance.engine,
@@ -240,9 +245,9 @@ def _store(
     return stored
 
 
-def _find_duplicates(artifacts: Artifacts, progress: Progress | None) -> dict[str, int]:
+def _find_duplicates(artifacts: Artifacts, *, near: bool, progress: Progress | None) -> dict[str, int]:
     try:
-        return count_duplicates(load_duplicates(artifacts.cache, progress=progress))
+        return load_duplicates(artifacts.cache, near=near, progress=progress).counts()
     except DamagedError as error:
         # It is of the split that this run has not filled, and no reason to end it: who mends that looks for them.
         _log.info("duplicates are not looked for yet: %s", error)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import head
 from ..artifacts import Artifacts
-from ..cache import Manifest, count_duplicates, describe_array, differences, read_duplicates
+from ..cache import Manifest, describe_array, differences, read_duplicates
 from ..errors import CatsDogsError
 from ..head.staleness import check_head, submission_staleness
 from ..images.codecs import PIXELS
@@ -43,7 +43,7 @@ class Info(Result):
         The folder.
     features : Manifest
     duplicates : dict of str to int
-        Pairs of images that are the same or nearly so, as `cache.count_duplicates` has them; empty where they must be
+        Pairs of images that are the same or nearly so, as `cache.Duplicates.counts` has them; empty where they must be
         looked for yet.
     head : dict
         What made the head, and as "stale" why it must be trained anew, or None.
@@ -107,7 +107,7 @@ def _describe(artifacts: Artifacts) -> Info:
     return Info(
         artifacts=artifacts.root,
         features=manifest,
-        duplicates={} if duplicates is None else count_duplicates(duplicates),
+        duplicates=duplicates.counts() if duplicates else {},
         head=made,
         metrics={} if stale else read_json(artifacts.metrics, head.TRAIN_HINT),
         source=read_json(artifacts.source, NOTE_HINT),

@@ -50,13 +50,14 @@ def run(
     clip: float | None = None,
     prune: bool = False,
     fail_fast: bool = False,
+    near_duplicates: bool = True,
     progress: Progress | None = None,
 ) -> Run:
     """Do everything: extract, train, submit; and do again only what is not there yet, or not valid any more.
 
     Parameters
     ----------
-    data, weights, compute, classes, prune, fail_fast
+    data, weights, compute, classes, prune, fail_fast, near_duplicates
         As for `extract`.
     artifacts : str or Path
         The artifacts folder.
@@ -84,22 +85,31 @@ def run(
             classes=classes,
             prune=prune,
             fail_fast=fail_fast,
+            near_duplicates=near_duplicates,
             progress=progress,
         )
-        return train_and_submit(opened, extraction, clip=clip, progress=progress)
+        return train_and_submit(opened, extraction, clip=clip, near_duplicates=near_duplicates, progress=progress)
 
 
 def train_and_submit(
-    artifacts: Artifacts, extraction: Extraction, *, clip: float | None = None, progress: Progress | None = None
+    artifacts: Artifacts,
+    extraction: Extraction,
+    *,
+    clip: float | None = None,
+    near_duplicates: bool = True,
+    progress: Progress | None = None,
 ) -> Run:
     """Do what is left to do where the features are there, in artifacts that are open and locked."""
     gc.collect()  # of the backbone, as Keras' models are circles: training needs the memory
     if artifacts.cache.labelled("train") is None:
         return Run(extraction, trained=False, metrics={}, submission=None)
-    stale = check_head(artifacts)[1] is not None
+    if stale := check_head(artifacts)[1] is not None:
+        metrics = train_head(artifacts, near_duplicates=near_duplicates, progress=progress).metrics
+    else:
+        metrics = read_json(artifacts.metrics, TRAIN_HINT)
     return Run(
         extraction=extraction,
         trained=stale,
-        metrics=train_head(artifacts, progress=progress).metrics if stale else read_json(artifacts.metrics, TRAIN_HINT),
+        metrics=metrics,
         submission=write_submission(artifacts, clip=clip) if artifacts.cache.labelled("test") is False else None,
     )

@@ -62,6 +62,7 @@ def train(
     exclude: str | Path | None = None,
     holdout: float | None = None,
     studies: Collection[str] = (),
+    near_duplicates: bool = True,
     progress: Progress | None = None,
 ) -> Training:
     """Train a head on the cached features, and say out of fold how good it is.
@@ -79,6 +80,9 @@ def train(
         Also train on all but this share of the images, with everything chosen there, and score the rest.
     studies : collection of str
         "nested", to cross-validate all that the folds choose; "learning_curve", to train on fewer images as well.
+    near_duplicates : bool
+        Keep near duplicates in one fold, and look for them where `extract` has not; otherwise those that are known
+        already, and images of equal bytes.
     progress : callable, optional
         Told how far it is.
 
@@ -93,7 +97,14 @@ def train(
     """
     _check_options(holdout, studies)
     with Artifacts.open(artifacts, RESULTS) as opened:
-        return train_head(opened, exclude=exclude, holdout=holdout, studies=studies, progress=progress)
+        return train_head(
+            opened,
+            exclude=exclude,
+            holdout=holdout,
+            studies=studies,
+            near_duplicates=near_duplicates,
+            progress=progress,
+        )
 
 
 def train_head(
@@ -102,6 +113,7 @@ def train_head(
     exclude: str | Path | None = None,
     holdout: float | None = None,
     studies: Collection[str] = (),
+    near_duplicates: bool = True,
     progress: Progress | None = None,
 ) -> Training:
     """Do what `train` does, in artifacts that are open and whose results are locked."""
@@ -109,7 +121,8 @@ def train_head(
     features = artifacts.cache.load()
     rows = _trainable_rows(features)
     ids, labels = features.ids[rows], features.labels[rows]
-    groups = group_keys(features.digests[rows], group_images(artifacts.cache, features, progress=progress)[rows])
+    images = group_images(artifacts.cache, features, near=near_duplicates, progress=progress)
+    groups = group_keys(features.digests[rows], images[rows])
     excluded = _excluded(exclude, ids, labels, features.classes)
     training_set = _training_set(features, rows, groups, excluded)
     held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts
-from ..cache import Manifest, read_duplicates
+from ..cache import Duplicates, Manifest, read_duplicates
 from ..errors import CatsDogsError
 from ..head.logits import to_probabilities
 from ..head.staleness import head_staleness
@@ -72,8 +72,8 @@ class Findings:
         By the head that was kept; None where there are no test images that can be read.
     suspects : tuple of str
         Ids of training images, the most suspect first.
-    pairs : structured ndarray or None
-        As `cache.load_duplicates` has them; None where they must be looked for yet.
+    duplicates : Duplicates or None
+        None where they must be looked for yet.
     unreadable : dict of str to dict
         Why images are unreadable, by split and id.
     digests : dict of (split, id) to bytes
@@ -88,7 +88,7 @@ class Findings:
     train: Scored
     test: Scored | None
     suspects: tuple[str, ...]
-    pairs: NDArray[Any] | None
+    duplicates: Duplicates | None
     unreadable: dict[str, dict[str, str]]
     digests: dict[Key, bytes]
     manifest: Manifest
@@ -133,7 +133,7 @@ def gather(artifacts: Artifacts) -> Findings:
         train=_out_of_fold(artifacts.predictions),
         test=test,
         suspects=tuple(row["id"] for row in _rows(artifacts.suspects)),
-        pairs=read_duplicates(artifacts.cache),
+        duplicates=read_duplicates(artifacts.cache),
         unreadable=unreadable,
         digests=digests,
         manifest=manifest,

@@ -103,9 +103,9 @@ def choose_galleries(findings: Findings) -> dict[str, Gallery]:
 
 def choose_pairs(findings: Findings) -> tuple[Pair, ...]:
     """Choose pairs of equal images: those across classes first, then across splits, then the most alike."""
-    pairs = findings.pairs
-    if pairs is None:
+    if findings.duplicates is None:
         return ()
+    pairs = findings.duplicates.pairs
     scored = [findings.train, *([findings.test] if findings.test else [])]
     probabilities = {
         (of.split, name): value

@@ -10,7 +10,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
-from ..cache import count_duplicates
 from ..errors import printable
 from ..head.folds import FOLDS, SEED
 from ..head.metrics import CLIP_2017
@@ -66,7 +65,7 @@ def write_page(
             missing=thumbnails.missing,
             confusion=_confusion(findings),
             tests=_test_counts(findings),
-            duplicates=None if findings.pairs is None else count_duplicates(findings.pairs),
+            duplicates=findings.duplicates and findings.duplicates.counts(),
             made=_made(findings),
             steps=_steps(findings.timings),
             constants={

@@ -8,7 +8,7 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.cache import Cache, count_duplicates, group_images, load_duplicates, neighbours, read_duplicates
+from catsdogs.cache import Cache, Duplicates, group_images, load_duplicates, neighbours, read_duplicates
 from catsdogs.cache.groups import connected_groups
 from catsdogs.cache.neighbours import _near, find_pairs
 
@@ -186,19 +186,25 @@ def test_pairs_lie_beside_the_features_and_open_with_numpy(imported):
     ]
     assert (pairs["similarity"] == 1).tolist() == [True, False, False, False]
     assert pairs[["label", "other_label"]].tolist() == [(0, 1), (0, 0), (1, 0), (1, -1)]
-    assert count_duplicates(pairs) == {"pairs": 4, "identical": 1, "across_classes": 2, "across_splits": 1}
-    assert catsdogs.info(imported).duplicates == count_duplicates(pairs)
+    assert Duplicates(pairs, near=True).counts() == {
+        "pairs": 4,
+        "identical": 1,
+        "across_classes": 2,
+        "across_splits": 1,
+        "near": True,
+    }
+    assert catsdogs.info(imported).duplicates == Duplicates(pairs, near=True).counts()
 
 
 def test_images_of_equal_bytes_are_found_without_reading_features(imported):
-    both = load_duplicates(opened(imported))
+    both = load_duplicates(opened(imported)).pairs
     for path in [*(imported / "features").glob("duplicates.*"), *(imported / "features").rglob("224.npy")]:
         path.unlink()
-    identical = load_duplicates(opened(imported), near=False)
+    identical = load_duplicates(opened(imported), near=False).pairs
     assert identical[["id", "other_id"]].tolist() == [("image0", "image1")]
     assert identical.tolist() == both[both["similarity"] == 1].tolist()
     assert json.loads((imported / "features/duplicates.json").read_text())["near"] is False
-    assert read_duplicates(opened(imported)).tolist() == identical.tolist()
+    assert read_duplicates(opened(imported)).pairs.tolist() == identical.tolist()
     with pytest.raises(CatsDogsError, match=r"224\.npy is missing or damaged"):
         load_duplicates(opened(imported), near=True)
 
@@ -210,19 +216,19 @@ def test_images_that_cannot_be_read_are_no_copies_of_each_other(tmp_path, write_
     data = write_folder(tmp_path / "data", files)
     catsdogs.extract(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
     (tmp_path / "artifacts/features/duplicates.json").unlink()
-    found = load_duplicates(opened(tmp_path / "artifacts"), near=False)
+    found = load_duplicates(opened(tmp_path / "artifacts"), near=False).pairs
     assert found[["id", "other_id"]].tolist() == [("cat.2", "dog.3")]
 
 
 def test_near_duplicates_are_looked_for_where_only_equal_bytes_were(imported):
     files = sorted((imported / "features").glob("duplicates.*"))
     with_near = [path.read_bytes() for path in files]
-    assert len(load_duplicates(opened(imported), near=False)) == 4
+    assert len(load_duplicates(opened(imported), near=False).pairs) == 4
     assert [path.read_bytes() for path in files] == with_near
     files[0].unlink()
     features = load_features(imported)
     assert len(set(group_images(opened(imported), features, near=False)[:5].tolist())) == 4
-    assert len(read_duplicates(opened(imported))) == 1
+    assert len(read_duplicates(opened(imported)).pairs) == 1
     assert len(set(group_images(opened(imported), features)[:5].tolist())) == 2
     assert [path.read_bytes() for path in files] == with_near
 
@@ -258,11 +264,11 @@ def test_pairs_of_other_features_are_not_believed(imported):
     more = unlike(101, seed=3)
     more[100] = more[50]
     import_features([f"test{number}" for number in range(101)], None, {"224": more}, artifacts=imported, split="test")
-    assert ("test50", "test100") in load_duplicates(opened(imported))[["id", "other_id"]].tolist()
+    assert ("test50", "test100") in load_duplicates(opened(imported)).pairs[["id", "other_id"]].tolist()
     for path, content in old.items():
         path.write_bytes(content)
     assert read_duplicates(opened(imported)) is None
-    assert ("test50", "test100") in load_duplicates(opened(imported))[["id", "other_id"]].tolist()
+    assert ("test50", "test100") in load_duplicates(opened(imported)).pairs[["id", "other_id"]].tolist()
 
 
 def test_what_is_there_is_not_looked_for_again(imported):
@@ -287,9 +293,9 @@ def test_a_copy_saved_anew_is_found_among_extracted_pictures(tmp_path, draw, enc
     done = catsdogs.extract(
         write_folder(tmp_path / "data", files), artifacts=tmp_path / "artifacts", weights=str(tiny_backbone)
     )
-    pairs = load_duplicates(opened(tmp_path / "artifacts"))
+    pairs = load_duplicates(opened(tmp_path / "artifacts")).pairs
     assert pairs[["id", "other_id"]].tolist() == [("cat.5", "dog.99"), ("dog.7", "1")]
-    assert done.duplicates == {"pairs": 2, "identical": 1, "across_classes": 1, "across_splits": 1}
+    assert done.duplicates == {"pairs": 2, "identical": 1, "across_classes": 1, "across_splits": 1, "near": True}
 
 
 def test_features_that_the_cache_holds_no_more_are_not_grouped(imported):

@@ -81,7 +81,7 @@ def test_random_weights_are_said_to_mean_nothing(tmp_path):
     from catsdogs.cli.summaries import extraction_lines
     from catsdogs.commands.extract import Extraction
 
-    no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "across_splits"), 0)
+    no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "across_splits"), 0) | {"near": True}
     done = Extraction(
         {"test": 1}, {}, 1, 0, no_pairs, ("cat", "dog"), "random:0", "openvino", "bfloat16", False, 1.0, None
     )

@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import subprocess
@@ -6,7 +7,9 @@ import sys
 import numpy as np
 import PIL
 import pytest
+from PIL import Image
 from support.backbone import write_backbone
+from support.program import command
 
 import catsdogs
 import catsdogs.commands.info
@@ -59,6 +62,21 @@ def test_a_second_run_does_nothing_again_and_leaves_every_artifact_as_it_is(made
     assert (second.extraction.computed, second.trained) == (0, False)
     assert second.metrics == first.metrics == json.loads((artifacts / "metrics.json").read_text())
     assert {path: path.read_bytes() for path in files} == before
+
+
+def test_near_duplicates_can_be_left_out_and_that_is_said(data, tmp_path, tiny_backbone, draw, encode):
+    for name, image in (("copy", "cat.1"), ("near", "cat.1")):
+        content = (data / f"train/{image}.jpg").read_bytes()
+        again = content if name == "copy" else encode(Image.open(io.BytesIO(content)), "JPEG", quality=90)
+        (data / f"train/dog.{50 if name == 'copy' else 51}.jpg").write_bytes(again)
+    options = ["--artifacts", tmp_path / "artifacts", "--weights", tiny_backbone]
+    done = command("run", data, *options, "--no-near-duplicates")
+    assert "1 pair, of equal bytes, others not looked for; 1 across classes" in done.stdout
+    assert "others not looked for" in command("info", "--artifacts", tmp_path / "artifacts").stdout
+    again = command("train", "--artifacts", tmp_path / "artifacts", "--no-near-duplicates")
+    assert again.returncode == 0
+    assert "near duplicates were not looked for" not in command("report", "--artifacts", tmp_path / "artifacts").stdout
+    assert "Near duplicates were not looked for" in (tmp_path / "artifacts/report.html").read_text()
 
 
 WAITER = """

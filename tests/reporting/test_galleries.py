@@ -6,6 +6,7 @@ import numpy as np
 from support.report import ODD
 
 import catsdogs
+from catsdogs.cache import Duplicates
 from catsdogs.reporting import galleries
 
 
@@ -52,9 +53,9 @@ def test_pairs_across_classes_come_first(findings):
             ("test", "1", -1, "train", "cat.3", 0, 0.9),
             ("train", "cat.5", 0, "train", "dog.5", 1, 0.8),
         ],
-        findings.pairs.dtype,
+        findings.duplicates.pairs.dtype,
     )
-    chosen = galleries.choose_pairs(replace(findings, pairs=pairs))
+    chosen = galleries.choose_pairs(replace(findings, duplicates=Duplicates(pairs, near=True)))
     assert [pair.first.id for pair in chosen] == ["cat.5", "1", "cat.1"]
     (real,) = galleries.choose_pairs(findings)
     assert (real.first.id, real.second.id, real.similarity) == ("cat.4", "dog.4", 1)

@@ -76,7 +76,7 @@ def test_what_train_was_asked_for_besides_is_shown_too(findings):
 def test_a_head_that_takes_all_for_one_class_has_a_report_too(findings):
     train = findings.train
     all_cats = Scored("train", train.ids, train.labels, np.full(len(train.ids), -1.0))
-    text = Page(page_of(replace(findings, train=all_cats, suspects=(), pairs=None))).text
+    text = Page(page_of(replace(findings, train=all_cats, suspects=(), duplicates=None))).text
     assert "None: no dog is taken for one." in text
     assert "Not looked for yet" in text
 
