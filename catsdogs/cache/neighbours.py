@@ -190,7 +190,7 @@ def _candidates(points: NDArray[np.float32], neighbour: int, threads: _Threads) 
     centres are nearest to it.
     """
     n = len(points)
-    # The first rows are a random sample. k-means finds no more pairs in the end.
+    # The first rows are a random sample; centres from k-means find hardly more.
     centres = points[: _CELLS * isqrt(n)]
     probed = min(_PROBED, len(centres))
 
