@@ -67,7 +67,7 @@ def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | Non
     ----------
     cache : Cache
     near : bool
-        Look for near duplicates as well, which takes a minute for 500,000 images. Without it images of equal bytes
+        Look for near duplicates as well, which takes a minute for 400,000 images. Without it images of equal bytes
         are looked for, which takes a second and reads no features; near duplicates that are kept already are loaded.
     progress : callable, optional
         Told how far it is.

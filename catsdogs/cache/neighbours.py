@@ -190,7 +190,7 @@ def _candidates(points: NDArray[np.float32], neighbour: int, threads: _Threads) 
     centres are nearest to it.
     """
     n = len(points)
-    # The first rows are a random sample. k-means finds no more pairs in the end.
+    # The first rows are a random sample; centres from k-means find hardly more.
     centres = points[: _CELLS * isqrt(n)]
     probed = min(_PROBED, len(centres))
 
@@ -251,7 +251,7 @@ def _near(
     """Return each of `rows` with those of `other_rows` that pass the ratio test for it, of shape (pairs, 2)."""
     similar = points @ other_points.T
     n = similar.shape[1]
-    k = neighbour + 1  # the most similar is the row itself
+    k = neighbour + 1  # the row itself is the most similar; where it is not among them, the test is only more lenient
     # The k-th of the maxima of groups of columns is at most the k-th of all columns, and takes a tenth of the time.
     groups = max(1, min(32, n // 512))
     maxima = similar[:, : n // groups * groups].reshape(len(points), groups, -1).max(axis=1)

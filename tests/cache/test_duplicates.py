@@ -144,8 +144,7 @@ def test_what_is_found_is_what_comparing_all_with_all_finds():
 
 
 def test_pairs_depend_on_neither_the_order_of_the_images_nor_the_threads(monkeypatch):
-    features, digests = crowd(3000), digests_of(3000)
-    order = np.random.default_rng(5).permutation(3000)
+    features, digests, order = crowd(3000), digests_of(3000), np.random.default_rng(5).permutation(3000)
     there = pairs_of(features, digests)
     monkeypatch.setattr("joblib.cpu_count", lambda: 5)
     again = pairs_of(features[order], digests[order])
