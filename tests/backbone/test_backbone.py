@@ -356,6 +356,7 @@ SLOW_REFUSALS = {"cut short", "another architecture", "another architecture in K
 """They build a MobileNet."""
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")  # of what it skips before it refuses a file
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW_REFUSALS else case for case in REFUSALS]
 )
