@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from ..storage import sync_folder, to_csv, write_atomic
+from ..storage import read_if_there, sync_folder, to_csv, write_atomic
 from . import npy, rows
 from .manifest import Provenance, SplitEntry
 
@@ -159,15 +159,15 @@ class SplitWriter:
         self.sync()
         self.close()
         for name, content in self._contents().items():
-            if _bytes(self._folder / name) != content:
+            if read_if_there(self._folder / name) != content:
                 write_atomic(self._folder / name, content)
         return self.entry()
 
     def is_settled(self, entry: SplitEntry | None) -> bool:
         """Whether the manifest and the files say already what `finish` would have them say."""
-        contents = self._contents().items()
-        same = entry == self.entry() and all(_bytes(self._folder / name) == content for name, content in contents)
-        return same and not self.changed
+        if self.changed or entry != self.entry():
+            return False
+        return all(read_if_there(self._folder / name) == content for name, content in self._contents().items())
 
     def entry(self) -> SplitEntry:
         """Return what the manifest says of the split once its files are written."""
@@ -199,10 +199,3 @@ class SplitWriter:
             "digests.npy": self.digests,
             **{f"{view}.sums.npy": self.sums[view] for view in self._views},
         }
-
-
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
