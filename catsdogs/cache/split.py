@@ -69,17 +69,11 @@ class SplitWriter:
         for view, of_view in valid.items():
             # An image that was unreadable for the views that were there is tried again for a new one.
             of_view &= (found != rows.UNSEEN) | ~np.isnan(stored.features[view][:, 0])
-        somewhere = np.any(list(valid.values()), axis=0)
-        place = {name: row for row, name in enumerate(self.ids.tolist())}
-        for old, name in enumerate(stored.ids.tolist()):
-            if not somewhere[old]:
-                continue
-            if name in place:
-                self._from[place[name]] = old
-            else:
-                self.dropped += 1
-        here = np.flatnonzero(self._from >= 0)
-        there = self._from[here]
+        usable = np.flatnonzero(np.any(list(valid.values()), axis=0))
+        _, here, kept = np.intersect1d(self.ids, stored.ids[usable], return_indices=True)
+        there = usable[kept]
+        self._from[here] = there
+        self.dropped = len(usable) - len(here)
         self.status[here], self.digests[here] = found[there], stored.digests[there]
         for view in self._views:
             self.valid[view][here] = valid[view][there]
