@@ -142,10 +142,8 @@ def read_layout(
         )
     splits = {p: next(filter(None, map(_split_of, paths[p][:-1])), None) for p in images}
     split_names = set(splits.values())
-    splits = {
-        p: ("test" if "test" not in split_names else None) if split == "validation" else split
-        for p, split in splits.items()
-    }
+    validation = None if "test" in split_names else "test"
+    splits = {p: validation if split == "validation" else split for p, split in splits.items()}
     training = "train" if "train" in split_names else None
     class_folders = _find_classes([paths[p] for p in images if splits[p] == training])
     classes = classes or choose_classes(class_folders, display_path, default_classes=default_classes)
