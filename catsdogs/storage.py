@@ -42,6 +42,13 @@ def write_atomic(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def read_if_there(path: Path) -> bytes | None:
+    """Return the content of a file, or None where it cannot be read."""
+    with suppress(OSError):
+        return path.read_bytes()
+    return None
+
+
 def sync_folder(folder: Path) -> None:
     """Make the renames within `folder` outlast a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -65,7 +65,7 @@ def import_features(
         Shapes, ids, labels or values are not as above, or the folder holds features of something else. Nothing has
         been written then.
     """
-    from natsort import natsort_keygen, natsorted
+    from natsort import index_natsorted, natsorted, ns
 
     names = _checked_ids(ids)
     of_rows = np.full(len(names), -1) if labels is None else _checked_labels(labels, len(names))
@@ -77,8 +77,7 @@ def import_features(
         raise CatsDogsError(
             f"the backbone is named {backbone!a}", 'Give it a printable name, such as "resnet50-imagenet"'
         )
-    key = natsort_keygen()
-    order = sorted(range(len(names)), key=lambda row: (key(names[row]), names[row]))
+    order = index_natsorted(names, alg=ns.PRESORT)
     provenance = Provenance(
         weights_name=backbone,
         sha256=hashlib.sha256(f"imported:{backbone}".encode()).hexdigest(),

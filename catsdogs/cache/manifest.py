@@ -27,6 +27,9 @@ IMPORTED = "imported"
 UNKNOWN = "unknown"
 """What their `pixels` say."""
 
+_BACKBONE_FIELDS, _PROVENANCE_FIELDS = ("sha256", "fingerprint"), ("pixels", "precision", "engine", "versions")
+"""What of a `Provenance` the file holds under its own name, in "backbone" and beside it."""
+
 _REMEDY = "Restore it from a copy, or remove the folder it is in and run catsdogs extract"
 
 
@@ -196,20 +199,16 @@ def write(folder: Path, manifest: Manifest) -> None:
 def to_bytes(manifest: Manifest) -> bytes:
     """Return the content of `manifest.json`, its own SHA-256 last."""
     content = asdict(manifest)
-    made, int8 = content.pop("provenance"), {"compared": content.pop("int8_similarity")}
-    network = made.pop("network")
+    made = content["provenance"]
+    int8 = {"int8": {"network": made["network"], "compared": content["int8_similarity"]}} if made["network"] else {}
     # Format 1 has "form" and "compared" for what is called `weights_name` and `int8_similarity` here.
     return to_sealed_json(
         {
             "format": FORMAT,
-            "classes": content.pop("classes"),
-            "backbone": {
-                "form": made.pop("weights_name"),
-                "sha256": made.pop("sha256"),
-                "fingerprint": made.pop("fingerprint"),
-            },
-            **made,
-            **({"int8": {"network": network} | int8} if network else {}),
+            "classes": content["classes"],
+            "backbone": {"form": made["weights_name"]} | {name: made[name] for name in _BACKBONE_FIELDS},
+            **{name: made[name] for name in _PROVENANCE_FIELDS},
+            **int8,
             "views": content["views"],
             "splits": {split: content["splits"][split] for split in SPLITS if split in content["splits"]},
             "renames": content["renames"],
@@ -220,9 +219,8 @@ def to_bytes(manifest: Manifest) -> bytes:
 
 def _from_content(content: dict[str, Any]) -> Manifest:
     backbone, int8 = content["backbone"], content.get("int8", {"network": "", "compared": {}})
-    made = {name: content[name] for name in ("pixels", "precision", "engine", "versions")}
+    made = {name: content[name] for name in _PROVENANCE_FIELDS} | {name: backbone[name] for name in _BACKBONE_FIELDS}
     made |= {"weights_name": backbone["form"], "network": int8["network"]}
-    made |= {name: backbone[name] for name in ("sha256", "fingerprint")}
     rest = {name: content[name] for name in ("views", "splits", "renames", "removals")}
     rest |= {"classes": content.get("classes", CLASSES), "int8_similarity": int8["compared"]}
     return msgspec.convert({"provenance": made, **rest}, Manifest)

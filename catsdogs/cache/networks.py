@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..backbone import Quantized
 from ..errors import CatsDogsError
-from ..storage import write_atomic
+from ..storage import read_if_there, write_atomic
 from .manifest import network_files
 
 _MEND = "Restore both from a copy, or run catsdogs extract with the same images and --precision int8: it makes it anew"
@@ -16,9 +16,9 @@ def write_network(folder: Path, network: Quantized) -> None:
     Its name holds its SHA-256, so that it takes no other's place, and is nobody's until a manifest speaks of it.
     """
     graph, weights = (folder / name for name in network_files(network.sha256))
-    if not _is_there(graph, network.graph) or not _is_there(weights, network.weights):
-        write_atomic(weights, network.weights)
-        write_atomic(graph, network.graph)
+    for path, content in ((weights, network.weights), (graph, network.graph)):
+        if read_if_there(path) != content:
+            write_atomic(path, content)
 
 
 def read_network(folder: Path, sha256: str) -> Quantized:
@@ -37,7 +37,3 @@ def read_network(folder: Path, sha256: str) -> Quantized:
     if network.sha256 != sha256:
         raise CatsDogsError(f"{graph} or its {weights.suffix} is not the network that it was", _MEND)
     return network
-
-
-def _is_there(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == content

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..backbone import N_FEATURES
+from ..storage import read_if_there
 from . import npy
 from .manifest import Provenance, SplitEntry
 
@@ -97,7 +98,7 @@ def read(folder: Path, entry: SplitEntry, views: Sequence[str], *, ids: NDArray[
                 damaged.append(name)
     reasons: dict[str, str] = {}
     if REASONS in vouched:
-        content = _bytes(folder / REASONS)
+        content = read_if_there(folder / REASONS)
         if content is not None and hashlib.sha256(content).hexdigest() == vouched[REASONS]:
             reasons = {row["id"]: row["reason"] for row in csv.DictReader(io.StringIO(content.decode(), newline=""))}
         else:
@@ -156,10 +157,3 @@ def sums(
         state.update(name.encode() + b"\0" + image.tobytes())
         state.update(np.ascontiguousarray(row, np.float32).data)
         yield int.from_bytes(state.digest(), "little")
-
-
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None

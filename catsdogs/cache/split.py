@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from ..storage import sync_folder, to_csv, write_atomic
+from ..storage import read_if_there, sync_folder, to_csv, write_atomic
 from . import npy, rows
 from .manifest import Provenance, SplitEntry
 
@@ -69,17 +69,11 @@ class SplitWriter:
         for view, of_view in valid.items():
             # An image that was unreadable for the views that were there is tried again for a new one.
             of_view &= (found != rows.UNSEEN) | ~np.isnan(stored.features[view][:, 0])
-        somewhere = np.any(list(valid.values()), axis=0)
-        place = {name: row for row, name in enumerate(self.ids.tolist())}
-        for old, name in enumerate(stored.ids.tolist()):
-            if not somewhere[old]:
-                continue
-            if name in place:
-                self._from[place[name]] = old
-            else:
-                self.dropped += 1
-        here = np.flatnonzero(self._from >= 0)
-        there = self._from[here]
+        usable = np.flatnonzero(np.any(list(valid.values()), axis=0))
+        _, here, kept = np.intersect1d(self.ids, stored.ids[usable], return_indices=True)
+        there = usable[kept]
+        self._from[here] = there
+        self.dropped = len(usable) - len(here)
         self.status[here], self.digests[here] = found[there], stored.digests[there]
         for view in self._views:
             self.valid[view][here] = valid[view][there]
@@ -159,15 +153,15 @@ class SplitWriter:
         self.sync()
         self.close()
         for name, content in self._contents().items():
-            if _bytes(self._folder / name) != content:
+            if read_if_there(self._folder / name) != content:
                 write_atomic(self._folder / name, content)
         return self.entry()
 
     def is_settled(self, entry: SplitEntry | None) -> bool:
         """Whether the manifest and the files say already what `finish` would have them say."""
-        contents = self._contents().items()
-        same = entry == self.entry() and all(_bytes(self._folder / name) == content for name, content in contents)
-        return same and not self.changed
+        if self.changed or entry != self.entry():
+            return False
+        return all(read_if_there(self._folder / name) == content for name, content in self._contents().items())
 
     def entry(self) -> SplitEntry:
         """Return what the manifest says of the split once its files are written."""
@@ -199,10 +193,3 @@ class SplitWriter:
             "digests.npy": self.digests,
             **{f"{view}.sums.npy": self.sums[view] for view in self._views},
         }
-
-
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,16 +143,14 @@ class CacheWriter:
     def __enter__(self) -> "CacheWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if error is None:
                 self.close()
             elif self._begun:
                 # Rows may be there that nobody has compared with their images: only a run that ends well completes.
                 entries = {split: writer.finish() for split, writer in self.splits.items()}
-                self._end({split: replace(entry, complete=False) for split, entry in entries.items()})
+                self._commit({split: replace(entry, complete=False) for split, entry in entries.items()})
         finally:
             for writer in self.splits.values():
                 writer.close()
@@ -233,7 +230,7 @@ class CacheWriter:
         if self._replaced or not settled:
             self._begin()
         if self._begun:
-            self._end({split: writer.finish() for split, writer in self.splits.items()})
+            self._commit({split: writer.finish() for split, writer in self.splits.items()})
 
     def _check_disk_space(self) -> None:
         there = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
@@ -258,10 +255,6 @@ class CacheWriter:
         for writer in self.splits.values():
             writer.open()
         self._begun = True
-
-    def _end(self, entries: Mapping[str, SplitEntry]) -> None:
-        self._commit(entries)
-        self._begun = False
 
     def _removals(self, before: Manifest) -> list[str]:
         """Return the files that the manifest no longer speaks of, and only those that it spoke of."""

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,16 +71,9 @@ def _to_8_bits(values: NDArray[np.float32], factor: float) -> Image.Image:
 
 def _from_cmyk(image: Image.Image) -> Image.Image:
     if profile := image.info.get("icc_profile"):
-        try:
-            converted = ImageCms.profileToProfile(
-                image,
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            # A broken profile is no reason to lose the picture: it is read as if it had none.
-            converted = None
-        if converted is not None:
-            return converted
+        # A broken profile is no reason to lose the picture: it is read as if it had none.
+        with suppress(ImageCms.PyCMSError, OSError, TypeError, ValueError):
+            embedded, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            if converted := ImageCms.profileToProfile(image, embedded, srgb, outputMode="RGB"):
+                return converted
     return image.convert("RGB")

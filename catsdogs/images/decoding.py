@@ -7,31 +7,22 @@ where there is one); the profiles of RGB and grey images are ignored.
 """
 
 import io
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .codecs import FORMATS, ignore_pillow_warnings
 from .colors import to_rgb
 from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 
+_log = logging.getLogger(__name__)
+
 SIZE = 224
 """Side of the square that ResNet50 was trained on, in pixels."""
-
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each orientation of the EXIF standard (CIPA DC-008, tag 0x0112)."""
 
 
 class UnreadableImageError(Exception):
@@ -131,7 +122,9 @@ def _load_upright(image: Image.Image) -> Image.Image:
     image.load()
     # Only now: a TIFF is turned by Pillow itself while it loads, and a PNG's tag may follow its pixels.
     try:
-        method = _TRANSPOSES.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # noqa: BLE001 - the picture is still good; Pillow's EXIF reader raises nearly anything
-        method = None
-    return image if method is None else image.transpose(method)
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the picture is still good; Pillow's EXIF reader raises nearly anything
+        _log.debug("an EXIF block that cannot be read: %s", error)
+    return image

@@ -71,12 +71,11 @@ def estimate_memory(image: Image.Image, data: bytes, side: int) -> int:
         per_pixel = _ONE_SCAN_BYTES
     else:
         per_pixel = _BYTES_PER_PIXEL.get(image.mode, _OTHER_BYTES)
-    # Pillow resizes in one direction first, at most all rows of it, and to one size after the other. A tile of a TIFF
-    # is decoded whole, however little of it is shown.
-    tile = (
-        image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
-    )
-    return len(data) + int(per_pixel * max(image.width * image.height, tile)) + 4 * side * image.height
+    pixels = image.width * image.height
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile is decoded whole, however little of it is shown
+        pixels = max(pixels, image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0))
+    # Pillow resizes in one direction first, at most all rows of it, and to one size after the other.
+    return len(data) + int(per_pixel * pixels) + 4 * side * image.height
 
 
 def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:

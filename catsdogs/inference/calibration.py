@@ -1,14 +1,11 @@
 """Load a backbone in int8: calibrate it on some of the images, and compare it with float32 on others."""
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import FLOAT32, INT8, Backbone, Quantized, Weights, check_installed, choose_engine, load, quantize
-from ..cache import Provenance, read_network
 from ..errors import CatsDogsError
 from ..progress import Progress
 from ..sources import ImageFile
@@ -19,18 +16,6 @@ CALIBRATION_IMAGES, COMPARISON_IMAGES = 96, 32
 
 MIN_COSINE = 0.99
 """What the mean cosine of the compared features to those in float32 must be."""
-
-
-_log = logging.getLogger(__name__)
-
-
-def stored_network(folder: Path, provenance: Provenance) -> Quantized | None:
-    """Return the network that computed a cache; None where it was not quantized, or its network is damaged."""
-    try:
-        return read_network(folder, provenance.network) if provenance.network else None
-    except CatsDogsError as error:
-        _log.info("the backbone is quantized anew: %s", error)
-        return None
 
 
 def load_int8(

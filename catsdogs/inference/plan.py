@@ -1,5 +1,6 @@
 """Resolve how features are to be computed: the options that were given, then what the cache has."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,9 @@ from ..images.codecs import PIXELS
 from ..images.views import DEFAULT_VIEW, View, parse_views, sizes_of
 from ..progress import Progress
 from ..sources import ImageFile
-from .calibration import load_int8, stored_network
+from .calibration import load_int8
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +119,14 @@ def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, comput
     made = _made_as_asked(manifest, weights, compute)
     # Of other pixels, only how they were computed still counts.
     known = made if made and made.pixels == PIXELS else None
-    network = stored_network(folder, known) if known else None
-    if known and known.network and not network:
-        known = None  # without the network that computed it it is not gone on with, unless the same comes out anew
+    network = None
+    if known and known.network:
+        try:
+            network = read_network(folder, known.network)
+        except CatsDogsError as error:
+            # Without the network that computed it it is not gone on with, unless the same comes out anew.
+            _log.info("the backbone is quantized anew: %s", error)
+            known = None
     engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
     return Plan(folder, weights, _views(manifest, compute), engine, precision, known, network)
 
@@ -147,31 +155,29 @@ def load_head_backbone(
     CatsDogsError
         At once where the head is not of images as they are read here, at the call where the weights are not its own.
     """
-    chosen = choose_weights(weights, artifacts.source)
-    if (pixels := trained.metadata.pixels) == UNKNOWN:
+    chosen, metadata = choose_weights(weights, artifacts.source), trained.metadata
+    if metadata.pixels == UNKNOWN:
         raise CatsDogsError(
             f"the head in {artifacts.root} was trained on features that were not computed from images here",
             "Compute and predict new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
         )
-    if pixels != PIXELS:
+    if metadata.pixels != PIXELS:
         raise CatsDogsError(
-            f"the head in {artifacts.root} was trained on images {differences(pixels, PIXELS)}, and here they would be "
-            f"{differences(PIXELS, pixels)}",
+            f"the head in {artifacts.root} was trained on images "
+            f"{differences(metadata.pixels, PIXELS)}, and here they would be {differences(PIXELS, metadata.pixels)}",
             "Run catsdogs run DATA --prune, which computes and trains anew, or predict where that one is installed",
         )
 
-    names, precision = trained.metadata.views, trained.metadata.precision
-    quantized = trained.metadata.backbone.network
-    views = parse_views(names)
+    views = parse_views(metadata.views)
 
     @cache
     def backbone() -> Backbone:
-        network = read_network(artifacts.cache.folder, quantized) if quantized else None
+        sha256 = metadata.backbone.network
+        network = read_network(artifacts.cache.folder, sha256) if sha256 else None
         # By whatever engine there is: within the precision's tolerance they agree.
-        loaded = load(chosen, sizes_of(views), precision=precision, network=network, progress=progress)
-        head.check_compatible(
-            trained, provenance_of(chosen, loaded), names, "Give the --weights that the head was trained with"
-        )
+        loaded = load(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
+        hint = "Give the --weights that the head was trained with"
+        head.check_compatible(trained, provenance_of(chosen, loaded), metadata.views, hint)
         return loaded
 
     return backbone

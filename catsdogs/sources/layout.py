@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import PurePosixPath
 
 from ..errors import CatsDogsError, printable
@@ -132,6 +133,8 @@ def read_layout(
         No image, two with one id, labels that are neither of the classes, or more than two class folders where nothing
         says which two are meant.
     """
+    from natsort import natsorted
+
     images = [position for position, parts in enumerate(paths) if not is_skipped(parts)]
     if not images:
         raise CatsDogsError(
@@ -139,10 +142,8 @@ def read_layout(
         )
     splits = {p: next(filter(None, map(_split_of, paths[p][:-1])), None) for p in images}
     split_names = set(splits.values())
-    splits = {
-        p: ("test" if "test" not in split_names else None) if split == "validation" else split
-        for p, split in splits.items()
-    }
+    validation = None if "test" in split_names else "test"
+    splits = {p: validation if split == "validation" else split for p, split in splits.items()}
     training = "train" if "train" in split_names else None
     class_folders = _find_classes([paths[p] for p in images if splits[p] == training])
     classes = classes or choose_classes(class_folders, display_path, default_classes=default_classes)
@@ -160,8 +161,10 @@ def read_layout(
         # Class folders beside test/ are what there is to train on; pictures without labels there are nothing.
         beside = split is None and not split_names <= {None}
         entries += [entry for entry in in_split if entry.split == "train" or not beside]
-    entries.sort(key=lambda entry: paths[entry.position])  # else the walk's order would say which of three are named
-    ordered = [_natural_sort([entry for entry in entries if entry.split == split]) for split in ("train", "test")]
+    # Else the walk's order would decide between cat.2 and cat.02, whose natural keys are equal, and say which of three
+    # images of one id are named.
+    entries.sort(key=lambda entry: (entry.id, paths[entry.position]))
+    ordered = [natsorted((e for e in entries if e.split == split), key=attrgetter("id")) for split in ("train", "test")]
     for first, second in (pair for members in ordered for pair in itertools.pairwise(members)):
         if first.id == second.id:
             both = " and ".join(sorted("/".join((display_path, *paths[entry.position])) for entry in (first, second)))
@@ -174,7 +177,7 @@ def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
     They are the first folders in which the images' paths differ, those of the split and around it aside.
     """
-    from natsort import natsort_keygen
+    from natsort import natsorted, ns
 
     cats_and_dogs = {class_key(name): label for label, name in enumerate(CLASSES)}
     labels = [_label_of(parts, cats_and_dogs) for parts in paths]
@@ -185,8 +188,7 @@ def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     depth = next((depth for depth, names in levels if len(set(names)) > 1), min(map(len, within)))
     folders = sorted({printable(folders[depth]) for folders in within if len(folders) > depth})
     names = {class_key(name): name for name in reversed(folders)}.values()
-    key = natsort_keygen()
-    return tuple(sorted(names, key=lambda name: (key(name.lower()), name))) if len(names) > 1 else ()
+    return tuple(natsorted(names, key=str.lower, alg=ns.PRESORT)) if len(names) > 1 else ()
 
 
 def _read_split(
@@ -220,14 +222,6 @@ def _read_split(
         )
         for p in paths
     ]
-
-
-def _natural_sort(entries: list[ImageEntry]) -> list[ImageEntry]:
-    from natsort import natsort_keygen
-
-    key = natsort_keygen()
-    # The natural keys of cat.2 and cat.02 are equal: the id itself then decides, and not the walk's order.
-    return sorted(entries, key=lambda entry: (key(entry.id), entry.id))
 
 
 def _split_of(name: str) -> str | None:

@@ -15,7 +15,7 @@ from ..paths import user_path
 from .classes import Classes
 from .files import ImageFile, open_zip, read_error
 from .folders import walk_folder
-from .layout import ImageEntry, is_image, is_skipped, is_zip, read_layout
+from .layout import is_image, is_skipped, is_zip, read_layout
 from .zips import walk_zip
 
 
@@ -66,19 +66,16 @@ class Source:
         self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
     ) -> None:
         self.path, self._given = user_path(path), str(path)
-        self._open_zips = ExitStack()
-        try:
-            files = list(self._list_files())
+        with ExitStack() as open_zips:
+            files = list(self._list_files(open_zips))
             paths = [file.parts for file in files]
             layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
-            self.classes, self.skipped = layout.classes, layout.skipped
-            self.splits = {
-                split: _split([(p, files[p.position]) for p in members])
-                for split, members in itertools.groupby(layout.images, lambda p: p.split)
-            }
-        except BaseException:
-            self._open_zips.close()
-            raise
+            self._open_zips = open_zips.pop_all()
+        self.classes, self.skipped = layout.classes, layout.skipped
+        self.splits: dict[str, Split] = {}
+        for split, members in itertools.groupby(layout.images, lambda entry: entry.split):
+            ids, labels, positions = zip(*((of.id, of.label, of.position) for of in members), strict=True)
+            self.splits[split] = Split(ids, np.array(labels, np.int8), tuple(files[place] for place in positions))
 
     def __enter__(self) -> "Source":
         return self
@@ -109,7 +106,7 @@ class Source:
         ids, labels, files = zip(*labelled, strict=True)
         return Split(ids, np.array(labels, np.int8), files), len(images) - len(labelled)
 
-    def _list_files(self) -> Iterator[ImageFile]:
+    def _list_files(self, open_zips: ExitStack) -> Iterator[ImageFile]:
         try:
             mode = self.path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -117,28 +114,20 @@ class Source:
         except OSError as error:
             raise read_error(self.path, error) from error
         if stat.S_ISDIR(mode):
-            yield from self._list_folder()
+            yield from self._list_folder(open_zips)
         elif is_image(self.path.name):
             raise CatsDogsError(
                 f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs predict"
             )
         else:
-            yield from walk_zip(open_zip(self.path), str(self.path), (), self._open_zips)
+            yield from walk_zip(open_zip(self.path), str(self.path), (), open_zips)
 
-    def _list_folder(self) -> Iterator[ImageFile]:
-        files = list(walk_folder(self.path, self._open_zips))
+    def _list_folder(self, open_zips: ExitStack) -> Iterator[ImageFile]:
+        files = list(walk_folder(self.path, open_zips))
         zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
         if len(zips) == 1 and all(is_skipped(file.parts) for file in files):
             # A folder into which Kaggle's download went and nothing else.
             path = self.path / zips[0]
-            yield from walk_zip(open_zip(path), str(path), (), self._open_zips)
+            yield from walk_zip(open_zip(path), str(path), (), open_zips)
         else:
             yield from files
-
-
-def _split(members: list[tuple[ImageEntry, ImageFile]]) -> Split:
-    return Split(
-        ids=tuple(entry.id for entry, _ in members),
-        labels=np.array([entry.label for entry, _ in members], np.int8),
-        files=tuple(file for _, file in members),
-    )

@@ -8,6 +8,7 @@ import errno
 import io
 import lzma
 import os
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -166,26 +167,25 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
 
 def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
     """Return a zip's member as a seekable file: in place if it was stored, through a spool if compressed."""
-    spool = None
     if member.file_size > max(MAX_BYTES, _MAX_EXPANSION * member.compress_size):
         raise CatsDogsError(
             f"{member.filename} within the zip says that {member.compress_size:,} bytes unpack to {member.file_size:,}",
             "That is no zip of photographs: fetch it from a place that you trust",
         )
     try:
-        with archive.open(member) as packed:
+        with archive.open(member) as packed, ExitStack() as spooled:
             if member.compress_type == zipfile.ZIP_STORED:
                 # Opening has checked the member's own header (APPNOTE.TXT 4.3.7), which ends in two lengths.
                 file.seek(member.header_offset + 26)
                 name, extra = struct.unpack("<HH", file.read(4))
                 start = member.header_offset + 30 + name + extra
                 return io.BufferedReader(_SectionReader(file, start, member.file_size))
-            spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller's stack
-            while block := packed.read1(1 << 20):  # type: ignore[attr-defined]  # typeshed has it as any file
-                spool.write(block)
+            spool = spooled.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(packed, spool, 1 << 20)
+            spool.seek(0)
+            spooled.pop_all()  # the caller closes it
+            return spool
     except _ZIP_ERRORS as error:
-        if spool:
-            spool.close()
         # Damage, too, may be an OSError: it has no number, or is a seek to before the start.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise CatsDogsError(
@@ -195,8 +195,6 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
         raise CatsDogsError(
             f"{member.filename} within the zip is damaged or encrypted ({error})", "Download the zip again"
         ) from error
-    spool.seek(0)
-    return spool
 
 
 class _SectionReader(io.RawIOBase):
