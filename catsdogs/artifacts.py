@@ -37,12 +37,13 @@ class Artifacts:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: str | Path, *locks: str) -> Iterator["Artifacts"]:
+    def open(cls, folder: "ArtifactsFolder", *locks: str) -> Iterator["Artifacts"]:
         """Open a folder for writing, and hold it until the command has ended.
 
         Parameters
         ----------
-        folder : str or Path
+        folder : str, Path or Artifacts
+            What is open already stays so, and its holder has the locks.
         *locks : str
             `locks.FEATURES`, `locks.RESULTS` or `locks.BOTH`.
 
@@ -51,6 +52,9 @@ class Artifacts:
         CatsDogsError
             Another process holds it, or it cannot be written.
         """
+        if isinstance(folder, Artifacts):
+            yield folder
+            return
         artifacts = cls(folder)
         # Without features there are no results: the command says so, and nothing need be held or made for that.
         needed = FEATURES in locks or artifacts.features.exists()
@@ -115,3 +119,7 @@ class Artifacts:
     def timings(self) -> Path:
         """How long each step took."""
         return self.root / "timings.json"
+
+
+ArtifactsFolder = str | Path | Artifacts
+"""How commands that write take an artifacts folder: by its path, or open, where they are a part of another command."""

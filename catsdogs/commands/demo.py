@@ -14,9 +14,8 @@ from ..locks import BOTH
 from ..progress import Progress
 from ..sample import OUTER, write_sample
 from ..storage import NOTE_HINT, read_json
-from .extract import extract_features
 from .result import Result
-from .run import Run, train_and_submit
+from .run import Run, run
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,6 @@ def demo(
         if progress:
             progress("drawing pictures", 0, 0)
         labels = write_sample(data, seed=seed)
-        extraction = extract_features(opened, data, weights=weights, prune=prune, progress=progress)
-        done = train_and_submit(opened, extraction, progress=progress)
+        done = run(data, artifacts=opened, weights=weights, prune=prune, progress=progress)
         probabilities = np.loadtxt(opened.submission, delimiter=",", skiprows=1, usecols=1)
     return Demo(data, done, int(np.sum((probabilities > 0.5) == labels)), imagenet_error)

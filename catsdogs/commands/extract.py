@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
-from ..artifacts import Artifacts
+from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Backbone, choose_weights
-from ..cache import CacheWriter, DamagedError, load_duplicates, write_network
+from ..cache import CacheWriter, DamagedError, Manifest, load_duplicates, write_network
 from ..errors import CatsDogsError
 from ..inference.batches import Row, compute_rows
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
@@ -83,7 +83,7 @@ class Extraction(Result):
 def extract(
     data: str | Path,
     *,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsFolder = "artifacts",
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
@@ -128,81 +128,55 @@ def extract(
         The data, the weights or the engine cannot be used, rows would be dropped and `prune` is not set, there is not
         room enough for the features, or, where `fail_fast` is set, an image cannot be read. What is done stays.
     """
-    with Artifacts.open(artifacts, FEATURES) as opened:
-        return extract_features(
-            opened,
-            data,
-            weights=weights,
-            compute=compute,
-            classes=classes,
-            prune=prune,
-            fail_fast=fail_fast,
-            near_duplicates=near_duplicates,
-            progress=progress,
-        )
-
-
-def extract_features(
-    artifacts: Artifacts,
-    data: str | Path,
-    *,
-    weights: str | None = None,
-    compute: ComputeOptions = ComputeOptions(),
-    classes: str | Sequence[str] | None = None,
-    prune: bool = False,
-    fail_fast: bool = False,
-    near_duplicates: bool = True,
-    progress: Progress | None = None,
-) -> Extraction:
-    """Do what `extract` does, in artifacts that are open and whose features are locked."""
     start, timer = time.perf_counter(), StageTimer()
-    chosen, manifest = choose_weights(weights, artifacts.source), artifacts.cache.manifest
-    plan = resolve(artifacts.cache.folder, manifest, weights=chosen, compute=compute)
-    with (
-        _start_loading(plan, data, progress) as loading,
-        Source(
-            data,
-            classes=None if classes is None else parse_classes(classes),
-            default_classes=manifest.classes if manifest and manifest.has_labels else None,
-        ) as source,
-    ):
-        files = [file for images in source.splits.values() for file in images.files]
-        backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
-        provenance = plan.provenance or provenance_of(chosen, backbone())
-        wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
-        views = tuple(view.name for view in plan.views)
-        with CacheWriter(
-            artifacts.cache.folder, provenance, views, wanted, prune=prune, classes=source.classes
-        ) as writer:
-            if plan.provenance is None and (network := backbone().network):
-                write_network(artifacts.cache.folder, network)
-            record(artifacts.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
-            with compute_rows(files, plan.views, backbone, known=writer.known(), timer=timer) as rows:
-                stored = _store(rows, writer, files, fail_fast=fail_fast, timer=timer, progress=progress)
-            if provenance.network and (stored or not writer.int8_similarity):
-                writer.int8_similarity = backbone().int8_similarity
-    artifacts.cache.reload()
-    used = backbone() if stored else None
-    done = Extraction(
-        images={split: len(ids) for split, (ids, _) in wanted.items()},
-        unreadable=writer.unreadable,
-        computed=len(stored),
-        skipped=source.skipped,
-        duplicates=_find_duplicates(artifacts, near=near_duplicates, progress=progress),
-        classes=source.classes,
-        backbone=provenance.weights_name,
-        engine=provenance.engine,
-        precision=provenance.precision,
-        batch_reduced=used is not None and used.batch_reduced,
-        seconds=time.perf_counter() - start,
-        rate=_rate(stored, used.batch * used.streams) if used else None,
-        stages=timer.seconds,
-        int8_similarity=writer.int8_similarity,
-    )
-    if used:
-        record_timing(artifacts.timings, "extract", **_timing(done), device=used.device)
+    with Artifacts.open(artifacts, FEATURES) as opened:
+        chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
+        plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
+        with _start_loading(plan, data, progress) as loading, _list_images(data, classes, manifest) as source:
+            files = [file for images in source.splits.values() for file in images.files]
+            backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
+            provenance = plan.provenance or provenance_of(chosen, backbone())
+            wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
+            views = tuple(view.name for view in plan.views)
+            with CacheWriter(opened.features, provenance, views, wanted, prune=prune, classes=source.classes) as writer:
+                if plan.provenance is None and (network := backbone().network):
+                    write_network(opened.features, network)
+                record(opened.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
+                with compute_rows(files, plan.views, backbone, known=writer.known(), timer=timer) as rows:
+                    stored = _store(rows, writer, files, fail_fast=fail_fast, timer=timer, progress=progress)
+                if provenance.network and (stored or not writer.int8_similarity):
+                    writer.int8_similarity = backbone().int8_similarity
+        opened.cache.reload()
+        used = backbone() if stored else None
+        done = Extraction(
+            images={split: len(ids) for split, (ids, _) in wanted.items()},
+            unreadable=writer.unreadable,
+            computed=len(stored),
+            skipped=source.skipped,
+            duplicates=_find_duplicates(opened, near=near_duplicates, progress=progress),
+            classes=source.classes,
+            backbone=provenance.weights_name,
+            engine=provenance.engine,
+            precision=provenance.precision,
+            batch_reduced=used is not None and used.batch_reduced,
+            seconds=time.perf_counter() - start,
+            rate=_rate(stored, used.batch * used.streams) if used else None,
+            stages=timer.seconds,
+            int8_similarity=writer.int8_similarity,
+        )
+        if used:
+            record_timing(opened.timings, "extract", **_timing(done), device=used.device)
     _log.info("%d of %d images computed in %.1f s", done.computed, len(files), done.seconds)
     return done
+
+
+def _list_images(data: str | Path, classes: str | Sequence[str] | None, manifest: Manifest | None) -> Source:
+    """List what there is; where neither the user nor the folders say which the classes are, the cache does."""
+    return Source(
+        data,
+        classes=None if classes is None else parse_classes(classes),
+        default_classes=manifest.classes if manifest and manifest.has_labels else None,
+    )
 
 
 @contextmanager

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifacts
+from ..artifacts import Artifacts, ArtifactsFolder
 from ..head import TRAIN_HINT
 from ..head.staleness import check_head
 from ..inference.plan import ComputeOptions
 from ..locks import BOTH
 from ..progress import Progress
 from ..storage import read_json
-from .extract import Extraction, extract_features
+from .extract import Extraction, extract
 from .result import Result
-from .submit import Submission, check_clip, write_submission
-from .train import train_head
+from .submit import Submission, check_clip, submit
+from .train import train
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Run(Result):
 def run(
     data: str | Path,
     *,
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsFolder = "artifacts",
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
@@ -77,9 +77,9 @@ def run(
     """
     check_clip(clip)
     with Artifacts.open(artifacts, *BOTH) as opened:
-        extraction = extract_features(
-            opened,
+        extraction = extract(
             data,
+            artifacts=opened,
             weights=weights,
             compute=compute,
             classes=classes,
@@ -88,28 +88,12 @@ def run(
             near_duplicates=near_duplicates,
             progress=progress,
         )
-        return train_and_submit(opened, extraction, clip=clip, near_duplicates=near_duplicates, progress=progress)
-
-
-def train_and_submit(
-    artifacts: Artifacts,
-    extraction: Extraction,
-    *,
-    clip: float | None = None,
-    near_duplicates: bool = True,
-    progress: Progress | None = None,
-) -> Run:
-    """Do what is left to do where the features are there, in artifacts that are open and locked."""
-    gc.collect()  # of the backbone, as Keras' models are circles: training needs the memory
-    if artifacts.cache.labelled("train") is None:
-        return Run(extraction, trained=False, metrics={}, submission=None)
-    if stale := check_head(artifacts)[1] is not None:
-        metrics = train_head(artifacts, near_duplicates=near_duplicates, progress=progress).metrics
-    else:
-        metrics = read_json(artifacts.metrics, TRAIN_HINT)
-    return Run(
-        extraction=extraction,
-        trained=stale,
-        metrics=metrics,
-        submission=write_submission(artifacts, clip=clip) if artifacts.cache.labelled("test") is False else None,
-    )
+        gc.collect()  # of the backbone, as Keras' models are circles: training needs the memory
+        if opened.cache.labelled("train") is None:
+            return Run(extraction, trained=False, metrics={}, submission=None)
+        if stale := check_head(opened)[1] is not None:
+            metrics = train(opened, near_duplicates=near_duplicates, progress=progress).metrics
+        else:
+            metrics = read_json(opened.metrics, TRAIN_HINT)
+        submission = submit(opened, clip=clip) if opened.cache.labelled("test") is False else None
+    return Run(extraction, trained=stale, metrics=metrics, submission=submission)

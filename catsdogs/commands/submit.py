@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import head
-from ..artifacts import Artifacts
+from ..artifacts import Artifacts, ArtifactsFolder
 from ..errors import CatsDogsError
 from ..head.staleness import inputs_digest
 from ..locks import RESULTS
@@ -59,7 +59,7 @@ def check_clip(clip: float | None) -> None:
         raise CatsDogsError(f"the clip is {clip}", "It must be at least 0 and less than 0.5, such as 0.005")
 
 
-def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) -> Submission:
+def submit(artifacts: ArtifactsFolder = "artifacts", *, clip: float | None = None) -> Submission:
     """Score the cached test features, and write submission.csv: ``id,label``, the probability of the second class.
 
     Parameters
@@ -80,11 +80,10 @@ def submit(artifacts: str | Path = "artifacts", *, clip: float | None = None) ->
     """
     check_clip(clip)
     with Artifacts.open(artifacts, RESULTS) as opened:
-        return write_submission(opened, clip=clip)
+        return _write_submission(opened, clip)
 
 
-def write_submission(artifacts: Artifacts, *, clip: float | None) -> Submission:
-    """Do what `submit` does, in artifacts that are open and whose results are locked."""
+def _write_submission(artifacts: Artifacts, clip: float | None) -> Submission:
     start = time.perf_counter()
     trained = head.load(artifacts)
     features = artifacts.cache.load("test")

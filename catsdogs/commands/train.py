@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import head
-from ..artifacts import Artifacts
+from ..artifacts import Artifacts, ArtifactsFolder
 from ..cache import Features, group_images, group_keys
 from ..errors import CatsDogsError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
@@ -57,7 +57,7 @@ class Training(Result):
 
 
 def train(
-    artifacts: str | Path = "artifacts",
+    artifacts: ArtifactsFolder = "artifacts",
     *,
     exclude: str | Path | None = None,
     holdout: float | None = None,
@@ -96,61 +96,41 @@ def train(
         The cache is missing, incomplete or damaged, there are too few images of a class, or an option is not as above.
     """
     _check_options(holdout, studies)
-    with Artifacts.open(artifacts, RESULTS) as opened:
-        return train_head(
-            opened,
-            exclude=exclude,
-            holdout=holdout,
-            studies=studies,
-            near_duplicates=near_duplicates,
-            progress=progress,
-        )
-
-
-def train_head(
-    artifacts: Artifacts,
-    *,
-    exclude: str | Path | None = None,
-    holdout: float | None = None,
-    studies: Collection[str] = (),
-    near_duplicates: bool = True,
-    progress: Progress | None = None,
-) -> Training:
-    """Do what `train` does, in artifacts that are open and whose results are locked."""
     start = time.perf_counter()
-    features = artifacts.cache.load()
-    rows = _trainable_rows(features)
-    ids, labels = features.ids[rows], features.labels[rows]
-    images = group_images(artifacts.cache, features, near=near_duplicates, progress=progress)
-    groups = group_keys(features.digests[rows], images[rows])
-    excluded = _excluded(exclude, ids, labels, features.classes)
-    training_set = _training_set(features, rows, groups, excluded)
-    held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
-    found = head.cross_validate(training_set, progress=progress)
-    if progress:
-        progress("fitting the head", 0, 0)
-    fitted = head.fit(training_set, found)
-    test = artifacts.cache.load("test") if artifacts.cache.labelled("test") else None  # as in the layout of 2017
-    metrics = _metrics(training_set, found, fitted)
-    metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable)}
-    if test and test.readable.any():
-        metrics["test"] = _test_metrics(test, fitted)
-    if held_out is not None:
-        metrics["holdout"] = score_holdout(training_set, held_out, seed=SEED) | {"share": holdout}
-    if "nested" in studies:
-        metrics["nested"] = nested_cv(training_set, groups, seed=SEED, progress=progress)
-    if "learning_curve" in studies:
-        metrics["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
-    suspects = find_suspects(labels, found.logits)
-    extra_files = {
-        artifacts.predictions: _predictions_csv(ids, training_set, found.logits),
-        artifacts.suspects: _suspects_csv(ids[suspects], labels[suspects], found.logits[suspects]),
-        artifacts.metrics: to_json(metrics),
-    }
-    metadata = _metadata(features, test, metrics, excluded=ids[excluded], positive_share=float(labels.mean()))
-    head.save(artifacts, fitted, metadata, extra_files=extra_files)
-    seconds = time.perf_counter() - start
-    record_timing(artifacts.timings, "train", images=len(labels), seconds=round(seconds, 3))
+    with Artifacts.open(artifacts, RESULTS) as opened:
+        features = opened.cache.load()
+        rows = _trainable_rows(features)
+        ids, labels = features.ids[rows], features.labels[rows]
+        images = group_images(opened.cache, features, near=near_duplicates, progress=progress)
+        groups = group_keys(features.digests[rows], images[rows])
+        excluded = _excluded(exclude, ids, labels, features.classes)
+        training_set = _training_set(features, rows, groups, excluded)
+        held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
+        found = head.cross_validate(training_set, progress=progress)
+        if progress:
+            progress("fitting the head", 0, 0)
+        fitted = head.fit(training_set, found)
+        test = opened.cache.load("test") if opened.cache.labelled("test") else None  # as in the layout of 2017
+        metrics = _metrics(training_set, found, fitted)
+        metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable)}
+        if test and test.readable.any():
+            metrics["test"] = _test_metrics(test, fitted)
+        if held_out is not None:
+            metrics["holdout"] = score_holdout(training_set, held_out, seed=SEED) | {"share": holdout}
+        if "nested" in studies:
+            metrics["nested"] = nested_cv(training_set, groups, seed=SEED, progress=progress)
+        if "learning_curve" in studies:
+            metrics["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
+        suspects = find_suspects(labels, found.logits)
+        extra_files = {
+            opened.predictions: _predictions_csv(ids, training_set, found.logits),
+            opened.suspects: _suspects_csv(ids[suspects], labels[suspects], found.logits[suspects]),
+            opened.metrics: to_json(metrics),
+        }
+        metadata = _metadata(features, test, metrics, excluded=ids[excluded], positive_share=float(labels.mean()))
+        head.save(opened, fitted, metadata, extra_files=extra_files)
+        seconds = time.perf_counter() - start
+        record_timing(opened.timings, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, on %d images: log loss %.4f", found.best_params, len(labels), metrics["log_loss"])
     return Training(metrics, len(suspects), seconds)
 
