@@ -1,6 +1,6 @@
 """Starts the program, for `python -m catsdogs`."""
 
-from .cli.app import main
+from .cli.program import main
 
 if __name__ == "__main__":
     main()

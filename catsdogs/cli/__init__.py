@@ -1,5 +1,6 @@
 """Parse the command line, call the library, and print what it returns."""
 
-from .app import app, main
+from .app import app
+from .program import main
 
 __all__ = ["app", "main"]

@@ -1,6 +1,5 @@
 """Define the commands: each parses its options, calls one function of the library, and shows what it returns."""
 
-import io
 import json
 import os
 import shutil
@@ -12,11 +11,10 @@ import typer
 
 import catsdogs
 from catsdogs.cli import listings, options, previews, summaries
-from catsdogs.cli.console import Line, show, show_error
+from catsdogs.cli.console import Line, show
 from catsdogs.cli.options import ARTIFACTS
 from catsdogs.cli.predictions import predictions_csv, show_predictions
 from catsdogs.cli.progress import progress_and_lock, progress_bar
-from catsdogs.cli.stderr import diverted_stderr
 from catsdogs.errors import CatsDogsError
 
 if TYPE_CHECKING:
@@ -34,9 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": min(_COLUMNS, 80)},
 )
-
-_EXIT_INTERRUPTED = 130
-"""Exit code after Ctrl-C (128 + SIGINT)."""
 
 
 def _compute_options(views: str | None, engine: str, precision: str) -> "catsdogs.ComputeOptions":
@@ -280,30 +275,3 @@ def benchmark(
 def notebook() -> None:
     """Write a Jupyter notebook that walks through the whole job, with pictures, into the current folder."""
     show(summaries.notebook_lines(catsdogs.notebook()))
-
-
-@diverted_stderr()
-def main() -> None:
-    """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks end nothing
-    try:
-        app(prog_name="catsdogs")
-    except CatsDogsError as error:
-        _fail(error)
-    except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        _fail(CatsDogsError(what, "Mend that, and run the same command again"))
-    except MemoryError:
-        _fail(CatsDogsError("there is not enough memory", "What is done is kept: make some free, and run it again"))
-    except SystemExit as ended:
-        if ended.code == _EXIT_INTERRUPTED:
-            print("interrupted: nothing that was done is lost", file=sys.stderr)
-        raise
-
-
-def _fail(error: CatsDogsError) -> None:
-    if os.environ.get("CATSDOGS_DEBUG") == "1":
-        raise error
-    show_error(error)
-    sys.exit(1)

@@ -1,6 +1,7 @@
-"""Keep from the terminal what libraries write to standard error, unless it explains how the program ended."""
+"""Run the program: errors become one line, and what libraries write to standard error stays off the terminal."""
 
 import faulthandler
+import io
 import logging
 import os
 import sys
@@ -9,8 +10,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..errors import CatsDogsError
+from .app import app
+from .console import show_error
+
 _MAX_BYTES = 1 << 16
 """How much is shown: the end."""
+
+_EXIT_INTERRUPTED = 130
+"""Exit code after Ctrl-C (128 + SIGINT)."""
 
 
 @contextmanager
@@ -43,3 +51,30 @@ def diverted_stderr() -> Iterator[None]:
             captured.seek(0)
             os.write(terminal, captured.read()[-_MAX_BYTES:])
             raise
+
+
+@diverted_stderr()
+def main() -> None:
+    """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks end nothing
+    try:
+        app(prog_name="catsdogs")
+    except CatsDogsError as error:
+        _fail(error)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _fail(CatsDogsError(what, "Mend that, and run the same command again"))
+    except MemoryError:
+        _fail(CatsDogsError("there is not enough memory", "What is done is kept: make some free, and run it again"))
+    except SystemExit as ended:
+        if ended.code == _EXIT_INTERRUPTED:
+            print("interrupted: nothing that was done is lost", file=sys.stderr)
+        raise
+
+
+def _fail(error: CatsDogsError) -> None:
+    if os.environ.get("CATSDOGS_DEBUG") == "1":
+        raise error
+    show_error(error)
+    sys.exit(1)

@@ -9,7 +9,7 @@ from support.program import process
 
 PROGRAM = """
 import logging, os, subprocess, sys, warnings, catsdogs.cli
-app = sys.modules["catsdogs.cli.app"]
+app = sys.modules["catsdogs.cli.program"]
 def command(prog_name):
     os.write(2, b"chatter\\n")
     subprocess.run("echo chatter of a child >&2", shell=True)
