@@ -9,7 +9,7 @@ and whoever opens the cache next finishes the renames.
 
 from .duplicates import count_duplicates, group_images, load_duplicates, read_duplicates
 from .importing import import_features
-from .manifest import UNKNOWN, Manifest, Provenance, SplitEntry, differences
+from .manifest import UNKNOWN, Manifest, Provenance, differences
 from .manifest import read as read_manifest
 from .neighbours import group_keys
 from .networks import read_network, write_network
@@ -27,7 +27,6 @@ __all__ = [
     "KnownRows",
     "Manifest",
     "Provenance",
-    "SplitEntry",
     "count_duplicates",
     "describe_array",
     "differences",
