@@ -83,14 +83,9 @@ def is_zip(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
-def is_split_name(name: str) -> bool:
-    """Whether a folder or a zip's stem of this name says which split lies in it."""
-    return _split_of(name) is not None
-
-
 def is_split_zip(path: PurePosixPath, folders: Collection[str]) -> bool:
     """Whether it is a zip such as ``train.zip`` with no folder of that name, in lower case, in `folders`."""
-    return is_zip(path.name) and is_split_name(path.stem) and str(path.with_suffix("")).lower() not in folders
+    return is_zip(path.name) and _split_of(path.stem) is not None and str(path.with_suffix("")).lower() not in folders
 
 
 def is_hidden(parts: Sequence[str]) -> bool:
@@ -225,12 +220,13 @@ def _read_split(
 
 
 def _split_of(name: str) -> str | None:
+    """Return the split that a folder or a zip's stem of this name says lies in it."""
     return _SPLIT_NAMES.get(name.lower().replace("_", "-").replace(" ", "-"))
 
 
 def _depth_of_split(parts: tuple[str, ...]) -> int:
     """Return how many folders lead into that of the split; 0 without one."""
-    return next((depth for depth, folder in enumerate(parts[:-1], 1) if is_split_name(folder)), 0)
+    return next((depth for depth, folder in enumerate(parts[:-1], 1) if _split_of(folder)), 0)
 
 
 def _label_of(parts: tuple[str, ...], keys: Mapping[str, int]) -> tuple[int, bool]:
