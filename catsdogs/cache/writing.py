@@ -164,11 +164,8 @@ class CacheWriter:
         """Return which rows are there, as they were when the cache was opened or are now."""
         splits = self.splits.values()
         return KnownRows(
-            digests=np.concatenate([np.empty((0, 16), np.uint8), *(writer.digests for writer in splits)]),
-            valid={
-                view: np.concatenate([np.empty(0, bool), *(writer.valid[view] for writer in splits)])
-                for view in self._views
-            },
+            digests=np.concatenate([writer.digests for writer in splits]),
+            valid={view: np.concatenate([writer.valid[view] for writer in splits]) for view in self._views},
         )
 
     def reason(self, position: int) -> str | None:
