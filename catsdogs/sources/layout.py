@@ -200,10 +200,11 @@ def _read_split(
     must_be_known = split == "train" or by_folder or (split is None and some_known)
     if unknown and (must_be_known or (split is None and _look_like_classes(paths.values()))):
         names = sorted({"/".join(paths[p]) for p in unknown})
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         first, second = classes
         raise CatsDogsError(
             f"{len(unknown):,} of {len(paths):,} images in {display_path} are labelled neither {first} nor {second}: "
-            f"{_first_names(names)}",
+            f"{', '.join(names[:3])}{more}",
             f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg; images "
             "without labels belong into test/; other classes are named by run DATA --classes A,B",
         )
@@ -263,8 +264,3 @@ def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
     if folder and not stem.lower().startswith(f"{folder.lower()}."):
         stem = f"{folder}.{stem}"
     return to_cell(stem)
-
-
-def _first_names(names: list[str], count: int = 3) -> str:
-    more = len(names) - count
-    return ", ".join(names[:count]) + (f" and {more:,} more" if more > 0 else "")
