@@ -10,7 +10,7 @@ and whoever opens the cache next finishes the renames.
 from .duplicates import Duplicates, group_images, load_duplicates, read_duplicates
 from .groups import group_keys
 from .importing import import_features
-from .manifest import UNKNOWN, Manifest, Provenance, SplitEntry, differences
+from .manifest import UNKNOWN, Manifest, Provenance, differences
 from .manifest import read as read_manifest
 from .networks import read_network, write_network
 from .npy import describe as describe_array
@@ -28,7 +28,6 @@ __all__ = [
     "KnownRows",
     "Manifest",
     "Provenance",
-    "SplitEntry",
     "describe_array",
     "differences",
     "digest",

@@ -89,11 +89,9 @@ class Cache:
 
     def digests(self) -> dict[str, str]:
         """Return the `Features.digest` of each complete split, without reading the features."""
-        return {
-            split: _digest(self.manifest, entry)
-            for split, entry in self.splits.items()
-            if self.manifest and entry.complete
-        }
+        if self.manifest is None:
+            return {}
+        return {split: _digest(self.manifest, entry) for split, entry in self.splits.items() if entry.complete}
 
     def labelled(self, split: str) -> bool | None:
         """Whether all images of a split have labels; None where there is no such split."""

@@ -1,7 +1,6 @@
 """Write the rows of one split, so that a kill at any moment leaves every row usable."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from ..storage import read_if_there, sync_folder, to_csv, write_atomic
+from ..storage import read_if_there, sync_folder, to_csv, write_atomic, write_synced
 from . import npy, rows
 from .manifest import Provenance, SplitEntry
 
@@ -87,10 +86,7 @@ class SplitWriter:
         """Write every array in its new shape beside the old one; return the names, the split's folder with them."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for name, array in self._small().items():
-            with (self._folder / f"{name}.new").open("wb") as small:
-                small.write(npy.to_bytes(array))
-                small.flush()
-                os.fsync(small.fileno())
+            write_synced(self._folder / f"{name}.new", npy.to_bytes(array))
         for view in self._views:
             path = self._folder / f"{view}.npy.new"
             npy.create(path, (len(self.ids), N_FEATURES), np.float32)
@@ -165,11 +161,10 @@ class SplitWriter:
 
     def entry(self) -> SplitEntry:
         """Return what the manifest says of the split once its files are written."""
-        done = int(np.count_nonzero(self.status))
         return SplitEntry(
             images=len(self.ids),
             labelled=int(np.sum(self.labels >= 0)),
-            complete=done == len(self.ids),
+            complete=bool(np.all(self.status != rows.UNSEEN)),
             done={view: int(np.count_nonzero(self.valid[view])) for view in self._views},
             unreadable=int(np.sum(self.status == rows.UNREADABLE)),
             sha256={name: hashlib.sha256(content).hexdigest() for name, content in self._contents().items()},

@@ -109,25 +109,23 @@ class CacheWriter:
 
     def _take_over(self, before: Manifest, wanted: Collection[str], *, prune: bool) -> None:
         """Take over what the cache has of the same provenance, views and classes; the rest goes, if it may."""
-        same_provenance = (
-            before.provenance.key == self._provenance.key and before.provenance.engine == self._provenance.engine
-        )
+        old, new = before.provenance, self._provenance
+        same_provenance = old.key == new.key and old.engine == new.engine
         same_rows = same_provenance and set(before.views) <= set(self._views)
         same_labels = before.classes == self._classes or not before.has_labels
         if not prune and not (same_rows and same_labels):
             if same_rows:
                 made, now = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
             else:
-                now = _describe(self._provenance, self._views, before.provenance)
-                made = f"made by {_describe(before.provenance, before.views, self._provenance)}"
+                now, made = _describe(new, self._views, old), f"made by {_describe(old, before.views, new)}"
             raise CatsDogsError(
                 f"{self._folder} holds {sum(entry.images for entry in before.splits.values()):,} rows {made}; "
                 f"{now} would replace them",
-                f"Give {'' if self._provenance.engine == IMPORTED else '--prune to replace them, or '}{_ELSEWHERE}",
+                f"Give {'' if new.engine == IMPORTED else '--prune to replace them, or '}{_ELSEWHERE}",
             )
         if same_rows:
             # What it says of versions stays what made the first row.
-            self._provenance, self.int8_similarity = before.provenance, before.int8_similarity
+            self._provenance, self.int8_similarity = old, before.int8_similarity
             # Labels that stay as they are would be taken for those of the other classes.
             kept = [name for name, of in before.splits.items() if same_labels or name in wanted or not of.labelled]
             self._entries = {name: before.splits[name] for name in kept}
@@ -164,11 +162,8 @@ class CacheWriter:
         """Return which rows are there, as they were when the cache was opened or are now."""
         splits = self.splits.values()
         return KnownRows(
-            digests=np.concatenate([np.empty((0, 16), np.uint8), *(writer.digests for writer in splits)]),
-            valid={
-                view: np.concatenate([np.empty(0, bool), *(writer.valid[view] for writer in splits)])
-                for view in self._views
-            },
+            digests=np.concatenate([writer.digests for writer in splits]),
+            valid={view: np.concatenate([writer.valid[view] for writer in splits]) for view in self._views},
         )
 
     def reason(self, position: int) -> str | None:
@@ -247,7 +242,7 @@ class CacheWriter:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         sync_folder(self._folder.parent)
-        renames = [name for writer in self.splits.values() if writer.changed for name in writer.write_new()]
+        renames = tuple(name for writer in self.splits.values() if writer.changed for name in writer.write_new())
         removals = self._removals(self._replaced) if self._replaced else ()
         self.int8_similarity = {}
         self._commit({split: writer.entry_in_progress() for split, writer in self.splits.items()}, renames, removals)
@@ -256,25 +251,19 @@ class CacheWriter:
             writer.open()
         self._begun = True
 
-    def _removals(self, before: Manifest) -> list[str]:
+    def _removals(self, before: Manifest) -> tuple[str, ...]:
         """Return the files that the manifest no longer speaks of, and only those that it spoke of."""
         spoken_of = {f"{split}/{name}" for split in before.splits for name in (*rows.files(before.views), rows.REASONS)}
         spoken_of |= set(manifests.network_files(before.provenance.network))
         kept = {f"{split}/{name}" for split in self.splits for name in rows.files(self._views)}
-        return sorted(spoken_of - kept - set(manifests.network_files(self._provenance.network)))
+        return tuple(sorted(spoken_of - kept - set(manifests.network_files(self._provenance.network))))
 
     def _commit(
-        self, entries: Mapping[str, SplitEntry], renames: Sequence[str] = (), removals: Sequence[str] = ()
+        self, entries: Mapping[str, SplitEntry], renames: tuple[str, ...] = (), removals: tuple[str, ...] = ()
     ) -> None:
         self._entries |= entries
         manifest = Manifest(
-            self._provenance,
-            self._views,
-            self._entries,
-            tuple(renames),
-            tuple(removals),
-            classes=self._classes,
-            int8_similarity=self.int8_similarity,
+            self._provenance, self._views, self._entries, renames, removals, self._classes, self.int8_similarity
         )
         manifests.write(self._folder, manifest)
 

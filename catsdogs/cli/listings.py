@@ -97,11 +97,8 @@ def benchmark_lines(done: Benchmark) -> Iterator[Line]:
     for rates in done.engines:
         end, times = rates.end_to_end, rates.end_to_end and done.recipe and rates.end_to_end / done.recipe
         waited = ", ".join(f"{stage} {share:.0%}" for stage, share in rates.waited.items())
-        yield (
-            "",
-            f"{rates.engine:<12}{rates.precision:<10}{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
-            f"  {waited}",
-        )
+        figures = f"{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
+        yield "", f"{rates.engine:<12}{rates.precision:<10}{figures}  {waited}"
 
 
 def _or_dash(figure: float | None, width: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
-    """Print the class of each image and its probability."""
+    """Print the class of each image and its probability, and to a terminal also how many there are of each class."""
     if not sys.stdout.isatty():
         show(prediction_lines(predictions))
         return
@@ -29,7 +29,9 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
 
     console = Console(highlight=False)
     console.print(_table(predictions, console))
-    console.print(Text(_summary(predictions)))
+    counts = Counter(prediction.label or "unreadable" for prediction in predictions)
+    each = ", ".join(f"{count:,} {printable(name)}" for name, count in sorted(counts.items()))
+    console.print(Text(f" {plural(len(predictions), 'image')}: {each}"))
 
 
 def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
@@ -75,10 +77,3 @@ def _confidence(prediction: Prediction) -> str:
     if prediction.probability is None:
         return ""
     return f"{max(prediction.probability, 1 - prediction.probability):7.2%}"
-
-
-def _summary(predictions: Sequence[Prediction]) -> str:
-    """Return how many images there are of each class."""
-    counts = Counter(prediction.label or "unreadable" for prediction in predictions)
-    each = ", ".join(f"{count:,} {printable(name)}" for name, count in sorted(counts.items()))
-    return f" {plural(len(predictions), 'image')}: {each}"

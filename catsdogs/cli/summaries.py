@@ -175,10 +175,8 @@ def next_after_submission(done: Submission | None, artifacts: Path) -> str:
 
 def report_lines(done: Report, artifacts: Path) -> Iterator[Line]:
     """Say what was written to be looked at, and which pictures are not in it."""
-    yield (
-        "report",
-        f"one page with {plural(done.pictures, 'picture')}, {done.size / 1e6:.1f} MB, in {done.seconds:.1f} s",
-    )
+    size = f"{plural(done.pictures, 'picture')}, {done.size / 1e6:.1f} MB"
+    yield "report", f"one page with {size}, in {done.seconds:.1f} s"
     if done.missing:
         yield "", f"{plural(done.missing, 'image')} WITHOUT a picture: the page says why of each"
     for problem in done.problems:
@@ -193,10 +191,8 @@ def export_lines(done: Export) -> Iterator[Line]:
     inputs = ((name, " x ".join(map(str, shape))) for name, shape in done.inputs.items())
     yield from block("input", (f"{name}: n x {shape}, RGB of 0 to 255" for name, shape in inputs))
     yield "output", f"probability: n x 1, of {done.classes[1]} against {done.classes[0]}"
-    yield (
-        "checked",
-        f"on {done.images} images {f'of {done.source}' if done.source else 'that were drawn: yours are gone'}",
-    )
+    whose = f"of {done.source}" if done.source else "that were drawn: yours are gone"
+    yield "checked", f"on {done.images} images {whose}"
     yield "", f"at most {done.max_difference:.1e} from our own probabilities in float32"
     if done.precision != "float32":
         yield "", f"at most {done.max_difference_predict:.1e} from what predict says, in {done.precision}"
@@ -241,8 +237,6 @@ def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:
 def notebook_lines(path: Path) -> Iterator[Line]:
     """Say where the walkthrough is, and what opens it."""
     yield "notebook", f"{path}: the whole job on drawn pictures, step by step"
-    if program() == "catsdogs":
-        yield "next", f"pip install jupyterlab && jupyter lab {path}"
-    else:
-        yield "next", f"uv run --with jupyterlab jupyter lab {path}"
+    with_jupyter = "pip install jupyterlab &&" if program() == "catsdogs" else "uv run --with jupyterlab"
+    yield "next", f"{with_jupyter} jupyter lab {path}"
     yield "", "or open it with any other editor of notebooks"

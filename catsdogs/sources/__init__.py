@@ -2,13 +2,12 @@
 
 from .files import ImageFile, image_file, image_from_stream, open_zip, raise_if_system_error, unreadable_reason
 from .folders import walk_folder
-from .source import Source, Split
+from .source import Source
 from .zips import walk_zip
 
 __all__ = [
     "ImageFile",
     "Source",
-    "Split",
     "image_file",
     "image_from_stream",
     "open_zip",

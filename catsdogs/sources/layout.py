@@ -83,14 +83,9 @@ def is_zip(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
-def is_split_name(name: str) -> bool:
-    """Whether a folder or a zip's stem of this name says which split lies in it."""
-    return _split_of(name) is not None
-
-
 def is_split_zip(path: PurePosixPath, folders: Collection[str]) -> bool:
     """Whether it is a zip such as ``train.zip`` with no folder of that name, in lower case, in `folders`."""
-    return is_zip(path.name) and is_split_name(path.stem) and str(path.with_suffix("")).lower() not in folders
+    return is_zip(path.name) and _split_of(path.stem) is not None and str(path.with_suffix("")).lower() not in folders
 
 
 def is_hidden(parts: Sequence[str]) -> bool:
@@ -205,10 +200,11 @@ def _read_split(
     must_be_known = split == "train" or by_folder or (split is None and some_known)
     if unknown and (must_be_known or (split is None and _look_like_classes(paths.values()))):
         names = sorted({"/".join(paths[p]) for p in unknown})
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         first, second = classes
         raise CatsDogsError(
             f"{len(unknown):,} of {len(paths):,} images in {display_path} are labelled neither {first} nor {second}: "
-            f"{_first_names(names)}",
+            f"{', '.join(names[:3])}{more}",
             f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg; images "
             "without labels belong into test/; other classes are named by run DATA --classes A,B",
         )
@@ -225,12 +221,13 @@ def _read_split(
 
 
 def _split_of(name: str) -> str | None:
+    """Return the split that a folder or a zip's stem of this name says lies in it."""
     return _SPLIT_NAMES.get(name.lower().replace("_", "-").replace(" ", "-"))
 
 
 def _depth_of_split(parts: tuple[str, ...]) -> int:
     """Return how many folders lead into that of the split; 0 without one."""
-    return next((depth for depth, folder in enumerate(parts[:-1], 1) if is_split_name(folder)), 0)
+    return next((depth for depth, folder in enumerate(parts[:-1], 1) if _split_of(folder)), 0)
 
 
 def _label_of(parts: tuple[str, ...], keys: Mapping[str, int]) -> tuple[int, bool]:
@@ -267,8 +264,3 @@ def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
     if folder and not stem.lower().startswith(f"{folder.lower()}."):
         stem = f"{folder}.{stem}"
     return to_cell(stem)
-
-
-def _first_names(names: list[str], count: int = 3) -> str:
-    more = len(names) - count
-    return ", ".join(names[:count]) + (f" and {more:,} more" if more > 0 else "")

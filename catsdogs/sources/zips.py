@@ -123,7 +123,9 @@ def _open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
         file.seek(0)
         # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one, and takes
         # all that lies before it for bytes that somebody has put before a zip.
-        is_inner = _HEADER in file.read(before)
+        if _HEADER in file.read(before):
+            archive.close()
+            raise _cut_short(display_path)
     except _ZIP_ERRORS as error:
         raise_if_system_error(error, display_path)
         if beginning == _HEADER:
@@ -131,9 +133,6 @@ def _open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
         raise CatsDogsError(
             f"{display_path} is not a zip ({error})", "Download it again, or give a folder of images"
         ) from error
-    if is_inner:
-        archive.close()
-        raise _cut_short(display_path)
     return archive
 
 
