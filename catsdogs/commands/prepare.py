@@ -220,9 +220,8 @@ def _with_names(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tu
         seed=seed,
     )
     names = iter(arranged.names)
-    return [
-        picture._replace(name=next(names)) if picture.digest else picture for picture in pictures
-    ], arranged.renumbered
+    named = [picture._replace(name=next(names)) if picture.digest else picture for picture in pictures]
+    return named, arranged.renumbered
 
 
 def _images_digest(pictures: Sequence[_Picture]) -> str:
