@@ -25,18 +25,25 @@ at the start of a cell, and after a semicolon, which separates cells where the c
 _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there."""
+def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there.
+
+    What is not synced may be cut short after a power cut.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
     try:
-        write_synced(beside, content)
+        if sync:
+            write_synced(beside, content)
+        else:
+            beside.write_bytes(content)
         beside.replace(path)
     except OSError:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
 
 
 def write_synced(path: Path, content: bytes) -> None:

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
-from ..backbone import (
-    AUTO,
-    ENGINES,
-    FLOAT32,
-    INT8,
-    Backbone,
-    Weights,
-    choose_engine,
-    choose_weights,
-    keras_recipe,
-    load,
-)
+from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Backbone, Weights, choose_engine, choose_weights, load
 from ..backbone.hardware import processor_name
+from ..backbone.recipe import keras_recipe
 from ..cache import CacheWriter, digest
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode
@@ -89,7 +79,7 @@ class Benchmark(Result):
     decode: float
     write: float
     recipe: float | None
-    engines: list[Rates] = field(default_factory=list)
+    engines: list[Rates]
 
 
 def benchmark(
@@ -139,7 +129,7 @@ def benchmark(
         written = 0.0
         for engine, precision in _engines():
             if (engine, precision) in [(known.engine, known.precision) for known in rates]:
-                continue  # it was measured before, as the network does not take fewer bits
+                continue  # it was measured before, as the processor or the network does not take fewer bits
             report(f"{engine} in {precision}", 0, 0)
             artifacts = Path(scratch, f"{engine}-{precision}")
             options = ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision)
@@ -156,6 +146,7 @@ def benchmark(
                 Rates(engine, done.precision, backbone.device, compute, done.rate, _waiting_shares(done, backbone))
             )
         report("Keras' recipe", 0, 0)
+        readable_by_keras = find_spec("tensorflow") and all(name.endswith(_RECIPE_SUFFIXES) for name in names)
         return Benchmark(
             images=len(names),
             weights=resolved.name,
@@ -164,21 +155,20 @@ def benchmark(
             read=read,
             decode=decoded,
             write=written,
-            recipe=_recipe(resolved, folder, names),
+            recipe=keras_recipe(resolved, folder, DEFAULT_VIEW.size) if readable_by_keras else None,
             engines=rates,
         )
 
 
 def _engines() -> Iterator[tuple[str, str]]:
-    """Yield each engine that runs beside what Keras is set to, in each precision that is native to it."""
+    """Yield each engine that runs beside what Keras is set to, and precisions that it may have."""
     for name in ENGINES:
         try:
-            engine = choose_engine(name)
+            choose_engine(name)
         except CatsDogsError:  # not installed, or for another backend of Keras
             continue
-        yield from (
-            (name, precision) for precision in ((AUTO,) if engine.native_precision() == FLOAT32 else (AUTO, FLOAT32))
-        )
+        yield name, AUTO
+        yield name, FLOAT32
         if name == "openvino" and find_spec("nncf"):
             yield name, INT8
 
@@ -260,9 +250,3 @@ def _waiting_shares(done: Extraction, backbone: Backbone) -> dict[str, float]:
         "write": done.stages["write"],
     }
     return {stage: round(max(0.0, 1 - of_stage / seconds), 3) for stage, of_stage in busy.items()}
-
-
-def _recipe(resolved: Weights, folder: Path, names: Sequence[str]) -> float | None:
-    if find_spec("tensorflow") is None or not all(name.endswith(_RECIPE_SUFFIXES) for name in names):
-        return None
-    return keras_recipe(resolved, folder, DEFAULT_VIEW.size)

@@ -87,10 +87,9 @@ def evaluate(
     """
     opened = Artifacts(artifacts)
     trained = head.load(opened)
-    first, second = trained.metadata.classes
     backbone = load_head_backbone(trained, opened, weights, progress=progress)
     views = parse_views(trained.metadata.views)
-    with Source(data, classes=(first, second)) as source:
+    with Source(data, classes=trained.metadata.classes) as source:
         images, unlabelled = source.labelled(", the classes of the head")
         files = images.files
         known = _trained_on(opened, trained)
@@ -105,7 +104,7 @@ def evaluate(
     labels, logits = images.labels[readable], trained.classifier.logits(features[readable])
     return Evaluation(
         scores=score_with_intervals(labels, logits),
-        classes=(first, second),
+        classes=trained.metadata.classes,
         images=len(labels),
         seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features),
         unlabelled=unlabelled,

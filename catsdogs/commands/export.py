@@ -111,45 +111,38 @@ def export(
         There is no head, it belongs to other weights, a package is missing, or what was made computes something else
         than we do: then nothing is written.
     """
-    with Artifacts.open(artifacts, *([RESULTS] if out is None else [])) as opened:
-        return _write_export(opened, format, out=out, weights=weights, progress=progress)
-
-
-def _write_export(
-    artifacts: Artifacts, format: str, *, out: str | Path | None, weights: str | None, progress: Progress | None
-) -> Export:
     start, report = time.perf_counter(), progress or (lambda step, done, total: None)
-    path, writer = _output_path(format, out, artifacts), _load_writer(format)
-    trained = head.load(artifacts)
-    first, second = trained.metadata.classes
-    views = parse_views(trained.metadata.views)
-    names = input_names(views)
-    backbone = load_head_backbone(trained, artifacts, weights, progress=progress)()
-    report("reading pictures to check it on", 0, 0)
-    pictures, source = check_images(artifacts, (first, second), names)
-    report(f"writing {path.name}", 0, 0)
-    content = writer.to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
-    report(f"checking {path.name}", 0, 0)
-    images = {name: np.stack([picture[size] for picture in pictures]) for size, name in names.items()}
-    computed = writer.compute(content, images)
-    pixels = [np.stack([view.of(picture) for picture in pictures]) for view in views]
-    ours, labels = (
-        trained.classifier.probabilities(np.hstack([features(of_view) for of_view in pixels]))
-        for features in (partial(_reference_features, backbone.model), backbone.features)
-    )
-    max_difference = float(np.abs(computed - ours).max())
-    if not max_difference <= TOLERANCE:
-        raise CatsDogsError(
-            f"what {path} would hold gives probabilities up to {max_difference:.1e} from ours, more than {TOLERANCE:g}",
-            "Nothing was written. Please report it, with the versions of what is installed (pip list)",
+    with Artifacts.open(artifacts, *([RESULTS] if out is None else [])) as opened:
+        path, writer = _output_path(format, out, opened), _load_writer(format)
+        trained = head.load(opened)
+        views = parse_views(trained.metadata.views)
+        names = input_names(views)
+        backbone = load_head_backbone(trained, opened, weights, progress=progress)()
+        report("reading pictures to check it on", 0, 0)
+        pictures, source = check_images(opened, trained.metadata.classes, list(names))
+        report(f"writing {path.name}", 0, 0)
+        content = writer.to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
+        report(f"checking {path.name}", 0, 0)
+        computed = writer.compute(content, {name: pictures[size] for size, name in names.items()})
+        pixels = [np.ascontiguousarray(view.of(pictures)) for view in views]
+        ours, labels = (
+            trained.classifier.probabilities(np.hstack([features(of_view) for of_view in pixels]))
+            for features in (partial(_reference_features, backbone.model), backbone.features)
         )
-    write_atomic(path, content)
+        max_difference = float(np.abs(computed - ours).max())
+        if not max_difference <= TOLERANCE:
+            raise CatsDogsError(
+                f"what {path} would hold gives probabilities up to {max_difference:.1e} from ours, "
+                f"more than {TOLERANCE:g}",
+                "Nothing was written. Please report it, with the versions of what is installed (pip list)",
+            )
+        write_atomic(path, content)
     _log.info("%s, %d bytes, %.1e from our own probabilities", path, len(content), max_difference)
     return Export(
         path=path,
         format=format,
         bytes=len(content),
-        classes=(first, second),
+        classes=trained.metadata.classes,
         inputs={name: (size, size, 3) for size, name in names.items()},
         images=len(computed),
         source=source,

@@ -90,31 +90,27 @@ def info(artifacts: str | Path = "artifacts") -> Info:
     CatsDogsError
         There is nothing, or what is there is damaged.
     """
-    return _describe(Artifacts(artifacts))
-
-
-def _describe(artifacts: Artifacts) -> Info:
-    manifest = artifacts.cache.manifest
+    opened = Artifacts(artifacts)
+    manifest = opened.cache.manifest
     if manifest is None:
-        raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
-    there = artifacts.head_metadata.exists()
-    trained, stale = check_head(artifacts) if there else (None, None)
+        raise CatsDogsError(f"there are no artifacts in {opened.root}", "Run catsdogs run DATA, or catsdogs demo")
+    there = opened.head_metadata.exists()
+    trained, stale = check_head(opened) if there else (None, None)
     made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}
-    duplicates = read_duplicates(artifacts.cache)
-    files = sorted(path for path in artifacts.root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    names = {str(path.relative_to(artifacts.root)): path for path in files}
-    arrays = {name: described for name, path in names.items() if (described := describe_array(path))}
+    duplicates = read_duplicates(opened.cache)
+    files = sorted(path for path in opened.root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    names = {str(path.relative_to(opened.root)): path for path in files}
     return Info(
-        artifacts=artifacts.root,
+        artifacts=opened.root,
         features=manifest,
         duplicates=duplicates.counts() if duplicates else {},
         head=made,
-        metrics={} if stale else read_json(artifacts.metrics, head.TRAIN_HINT),
-        source=read_json(artifacts.source, NOTE_HINT),
-        timings=read_json(artifacts.timings, NOTE_HINT),
+        metrics={} if stale else read_json(opened.metrics, head.TRAIN_HINT),
+        source=read_json(opened.source, NOTE_HINT),
+        timings=read_json(opened.timings, NOTE_HINT),
         files={name: path.stat().st_size for name, path in names.items()},
-        arrays=arrays,
-        stale=tuple(_find_stale(artifacts, manifest, trained, stale)),
+        arrays={name: array for name, path in names.items() if (array := describe_array(path))},
+        stale=tuple(_find_stale(opened, manifest, trained, stale)),
     )
 
 

@@ -112,14 +112,13 @@ def predict(
         small = [_preview(file) if len(files) <= previews else None for file in files]
     classes, probabilities = trained.metadata.classes, trained.classifier.probabilities(features).tolist()
     predictions = [
-        Prediction(file.display_path, None, None, row.reason)
-        if not row.features
-        else Prediction(file.display_path, classes[int(probability > 0.5)], probability, preview=preview)
+        Prediction(file.display_path, classes[int(probability > 0.5)], probability, preview=preview)
+        if row.features
+        else Prediction(file.display_path, None, None, row.reason)
         for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
     ]
-    return predictions + [
-        Prediction(path, None, None, message.removeprefix(f"{path} ")) for path, message in broken.items()
-    ]
+    unopened = [Prediction(path, None, None, message.removeprefix(f"{path} ")) for path, message in broken.items()]
+    return predictions + unopened
 
 
 def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
@@ -127,11 +126,14 @@ def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str
         return [image_from_stream(source, "-")]
     path, known = user_path(source), len(broken)
     if path.is_dir():
-        files = [
-            replace(f, display_path=str(Path(source, *f.parts))) for f in walk_folder(path, open_zips, broken=broken)
-        ]
+        found = walk_folder(path, open_zips, broken=broken)
+        files = [replace(file, display_path=str(Path(source, *file.parts))) for file in found]
     elif is_zip(path.name):
-        files = _list_zip(path, open_zips, broken)
+        files = []
+        try:
+            files.extend(walk_zip(open_zip(path), str(path), (), open_zips))
+        except CatsDogsError as error:
+            broken[str(path)] = error.message
     else:
         return [replace(image_file(path, (path.name,)), display_path=str(source))]
     images = [file for file in files if not is_skipped(file.parts)]
@@ -139,15 +141,6 @@ def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")
     key = natsort_keygen()
     return sorted(images, key=lambda file: (key("/".join(file.parts)), file.parts))
-
-
-def _list_zip(path: Path, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
-    files: list[ImageFile] = []
-    try:
-        files.extend(walk_zip(open_zip(path), str(path), (), open_zips))
-    except CatsDogsError as error:
-        broken[str(path)] = error.message
-    return files
 
 
 def _preview(file: ImageFile) -> NDArray[np.uint8] | None:

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,17 +18,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cache import digest
 from ..errors import CatsDogsError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
 from ..images import png
 from ..images.codecs import PIXELS
-from ..images.decoding import SIZE, UnreadableImageError, decode
-from ..images.memory import reserve_memory
+from ..images.decoding import SIZE
+from ..images.views import DEFAULT_VIEW
+from ..inference.loading import load_image
+from ..inference.timing import StageTimer
 from ..locks import RESULTS, write_lock
 from ..paths import user_path
 from ..progress import Progress
-from ..sources import ImageFile, Source, raise_if_system_error, unreadable_reason
+from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import read_json, to_csv, to_json, write_atomic
 from .result import Result
@@ -205,11 +205,8 @@ def _read_split(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _with_digest(picture: _Picture) -> _Picture:
     """Find the digest of an original."""
-    try:
-        with reserve_memory(picture.file.size()):
-            return picture._replace(digest=digest(picture.file.read()).tobytes())
-    except OSError as error:
-        return picture._replace(reason=unreadable_reason(error))
+    loaded = load_image([picture.file], 0, [], None, StageTimer())
+    return picture._replace(reason=loaded.reason) if loaded.reason else picture._replace(digest=loaded.digest.tobytes())
 
 
 def _with_names(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tuple[list[_Picture], int]:
@@ -223,9 +220,8 @@ def _with_names(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tu
         seed=seed,
     )
     names = iter(arranged.names)
-    return [
-        picture._replace(name=next(names)) if picture.digest else picture for picture in pictures
-    ], arranged.renumbered
+    named = [picture._replace(name=next(names)) if picture.digest else picture for picture in pictures]
+    return named, arranged.renumbered
 
 
 def _images_digest(pictures: Sequence[_Picture]) -> str:
@@ -238,33 +234,14 @@ def _write_picture(folder: Path, picture: _Picture) -> _Picture:
     path = folder / picture.name
     if picture.reason or png.is_valid(path, SIZE):
         return picture
-    with reserve_memory(picture.file.size()) as reserved:
-        try:
-            data = picture.file.read()
-            if digest(data).tobytes() != picture.digest:
-                return picture._replace(reason="it has changed while it was read")
-            pixels = decode(data, reserved=reserved)
-        except OSError as error:
-            return picture._replace(reason=unreadable_reason(error))
-        except UnreadableImageError as error:
-            return picture._replace(reason=str(error))
-        except MemoryError as error:
-            raise_if_system_error(error, picture.file.display_path)
-            raise
-    _write_file(path, png.encode(pixels))
+    loaded = load_image([picture.file], 0, [DEFAULT_VIEW], None, StageTimer())
+    if loaded.digest.any() and loaded.digest.tobytes() != picture.digest:
+        return picture._replace(reason="it has changed while it was read")
+    if loaded.reason:
+        return picture._replace(reason=loaded.reason)
+    # Not synced: a picture that a power cut spoils is made again.
+    write_atomic(path, png.encode(loaded.pixels[DEFAULT_VIEW]), sync=False)
     return picture._replace(new=True)
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    """Put a picture at `path`, whole or not at all; not synced, as one that a power cut spoils is made again."""
-    beside = path.with_name(path.name + ".new")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
 
 
 def _in_threads(
@@ -275,13 +252,8 @@ def _in_threads(
 
     done: list[_Picture] = []
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="prepare") as threads:
-        futures = [threads.submit(change, picture) for picture in pictures]
-        try:
-            for future in futures:
-                done.append(future.result())
-                if progress:
-                    progress(step, len(done), len(pictures))
-        finally:
-            for future in futures:
-                future.cancel()
+        for picture in threads.map(change, pictures):
+            done.append(picture)
+            if progress:
+                progress(step, len(done), len(pictures))
     return done

@@ -1,10 +1,9 @@
 """Return the results of commands as values that JSON can hold."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..storage import finite
@@ -23,18 +22,9 @@ class Result:
             By the fields' names. Paths are strings, tuples are lists, dataclasses are dictionaries, and numbers that
             are not finite are None.
         """
-        return {name: finite(_to_json_value(value)) for name, value in vars(self).items()}
+        return {name: finite(value) for name, value in msgspec.to_builtins(self, enc_hook=_to_builtin).items()}
 
 
-def _to_json_value(value: Any) -> Any:
-    if isinstance(value, Result):
-        return value.to_dict()
-    if is_dataclass(value):
-        return _to_json_value(vars(value))
-    if isinstance(value, Mapping):
-        return {name: _to_json_value(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json_value(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value.item() if isinstance(value, np.generic) else value
+def _to_builtin(value: object) -> object:
+    """Return a number of NumPy's as one of Python's, and a path as a string."""
+    return value.item() if isinstance(value, np.generic) else str(value)

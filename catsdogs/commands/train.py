@@ -95,14 +95,18 @@ def train(
     CatsDogsError
         The cache is missing, incomplete or damaged, there are too few images of a class, or an option is not as above.
     """
-    _check_options(holdout, studies)
+    if unknown := set(studies) - set(STUDIES):
+        raise CatsDogsError(f"there is no study {min(unknown)!a}", f"Give {' or '.join(STUDIES)}")
+    if holdout is not None and not 0 < holdout < 1:
+        raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
     start = time.perf_counter()
     with Artifacts.open(artifacts, RESULTS) as opened:
         features = opened.cache.load()
-        rows = _trainable_rows(features)
+        rows = features.readable & (features.labels >= 0)
+        require_enough_images(features.labels[rows], "readable training images", features.classes)
         ids, labels = features.ids[rows], features.labels[rows]
-        images = group_images(opened.cache, features, near=near_duplicates, progress=progress)
-        groups = group_keys(features.digests[rows], images[rows])
+        numbers = group_images(opened.cache, features, near=near_duplicates, progress=progress)
+        groups = group_keys(features.digests[rows], numbers[rows])
         excluded = _excluded(exclude, ids, labels, features.classes)
         training_set = _training_set(features, rows, groups, excluded)
         held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
@@ -114,32 +118,28 @@ def train(
         metrics = _metrics(training_set, found, fitted)
         metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable)}
         if test and test.readable.any():
-            metrics["test"] = _test_metrics(test, fitted)
+            scores = score(test.labels[test.readable], fitted.classifier.logits(test.features[test.readable]))
+            metrics["test"] = scores | {"images": int(test.readable.sum()), "unreadable": len(test.unreadable)}
         if held_out is not None:
             metrics["holdout"] = score_holdout(training_set, held_out, seed=SEED) | {"share": holdout}
         if "nested" in studies:
             metrics["nested"] = nested_cv(training_set, groups, seed=SEED, progress=progress)
         if "learning_curve" in studies:
             metrics["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
-        suspects = find_suspects(labels, found.logits)
+        suspects, probabilities = find_suspects(labels, found.logits), to_probabilities(found.logits)
+        predictions = zip(ids, labels, probabilities, found.logits, training_set.folds, strict=True)
+        doubtful = zip(ids[suspects], labels[suspects], probabilities[suspects], strict=True)
         extra_files = {
-            opened.predictions: _predictions_csv(ids, training_set, found.logits),
-            opened.suspects: _suspects_csv(ids[suspects], labels[suspects], found.logits[suspects]),
+            opened.predictions: to_csv(("id", "label", "probability", "logit", "fold"), predictions),
+            opened.suspects: to_csv(("id", "label", "probability"), doubtful),
             opened.metrics: to_json(metrics),
         }
-        metadata = _metadata(features, test, metrics, excluded=ids[excluded], positive_share=float(labels.mean()))
+        metadata = _metadata(features, test, ids, training_set, metrics)
         head.save(opened, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(opened.timings, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, on %d images: log loss %.4f", found.best_params, len(labels), metrics["log_loss"])
     return Training(metrics, len(suspects), seconds)
-
-
-def _check_options(holdout: float | None, studies: Collection[str]) -> None:
-    if unknown := set(studies) - set(STUDIES):
-        raise CatsDogsError(f"there is no study {min(unknown)!a}", f"Give {' or '.join(STUDIES)}")
-    if holdout is not None and not 0 < holdout < 1:
-        raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
 
 
 def _training_set(
@@ -189,31 +189,8 @@ def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list
     return {name: [{"C": c, "log_loss": loss} for c, loss in path] for name, path in paths.items()}
 
 
-def _test_metrics(test: Features, fitted: head.FittedHead) -> dict[str, Any]:
-    kept = test.readable
-    return {
-        **score(test.labels[kept], fitted.classifier.logits(test.features[kept])),
-        "images": int(kept.sum()),
-        "unreadable": len(test.unreadable),
-    }
-
-
-def _predictions_csv(ids: NDArray[np.str_], training_set: TrainingSet, logits: NDArray[np.float64]) -> bytes:
-    table = zip(ids, training_set.labels, to_probabilities(logits), logits, training_set.folds, strict=True)
-    return to_csv(("id", "label", "probability", "logit", "fold"), table)
-
-
-def _suspects_csv(ids: NDArray[np.str_], labels: NDArray[np.int8], logits: NDArray[np.float64]) -> bytes:
-    return to_csv(("id", "label", "probability"), zip(ids, labels, to_probabilities(logits), strict=True))
-
-
 def _metadata(
-    features: Features,
-    test: Features | None,
-    metrics: Mapping[str, Any],
-    *,
-    excluded: NDArray[np.str_],
-    positive_share: float,
+    features: Features, test: Features | None, ids: NDArray[np.str_], training_set: TrainingSet, metrics: dict[str, Any]
 ) -> HeadMetadata:
     made = features.provenance
     return HeadMetadata(
@@ -227,16 +204,10 @@ def _metadata(
         transform=metrics["transform"],
         C=metrics["C"],
         clip=metrics["clip"]["chosen"],
-        positive_share=positive_share,
-        excluded=tuple(excluded.tolist()),
+        positive_share=float(training_set.labels.mean()),
+        excluded=tuple(ids[~training_set.train_mask].tolist()),
         versions={"scikit-learn": version("scikit-learn")},
     )
-
-
-def _trainable_rows(features: Features) -> NDArray[np.bool_]:
-    rows = features.readable & (features.labels >= 0)
-    require_enough_images(features.labels[rows], "readable training images", features.classes)
-    return rows
 
 
 def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes) -> None:
@@ -247,8 +218,7 @@ def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes)
     CatsDogsError
     """
     for label, name in enumerate(classes):
-        count = int(np.sum(labels == label))
-        if count < _MIN_IMAGES:
+        if (count := int(np.sum(labels == label))) < _MIN_IMAGES:
             raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_MIN_IMAGES} of each class")
 
 

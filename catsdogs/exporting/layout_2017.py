@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,28 +61,20 @@ def arrange(
     seed : int
     """
     held = draw_holdout(group_keys(digests), labels, SHARE, seed=seed)
-    numbers: list[str] = [""] * len(ids)
+    numbers: dict[int, int] = {}
     renumbered = 0
     for label in (0, 1):
         members = np.flatnonzero(labels == label).tolist()
-        own = dict(zip(members, _own_numbers([ids[row] for row in members]), strict=True))
-        free = itertools.count(1 + max((number for number in own.values() if number is not None), default=0))
-        for row, number in own.items():
-            numbers[row] = str(next(free) if number is None else number)
-            renumbered += number is None
+        first_of: dict[int, int] = {}
+        for row in members:
+            if found := _LAST_NUMBER.search(ids[row]):
+                first_of.setdefault(int(found[1]), row)
+        own = {row: number for number, row in first_of.items()}
+        free = itertools.count(1 + max(first_of, default=0))
+        numbers |= {row: own[row] if row in own else next(free) for row in members}
+        renumbered += len(members) - len(own)
     names = (
-        f"{TESTING if tested else TRAINING}/{classes[label]}/{number}.png"
-        for tested, label, number in zip(held.tolist(), labels.tolist(), numbers, strict=True)
+        f"{TESTING if tested else TRAINING}/{classes[label]}/{numbers[row]}.png"
+        for row, (tested, label) in enumerate(zip(held.tolist(), labels.tolist(), strict=True))
     )
     return Arrangement(tuple(names), renumbered)
-
-
-def _own_numbers(ids: Sequence[str]) -> Iterator[int | None]:
-    """Yield the number that each id ends with, or None where it has none or one before has the same."""
-    taken: set[int] = set()
-    for name in ids:
-        found = _LAST_NUMBER.search(name)
-        number = int(found[1]) if found else None
-        yield None if number in taken else number
-        if number is not None:
-            taken.add(number)

@@ -36,8 +36,8 @@ class View:
         return f"{self.size}{'m' if self.mirrored else ''}"
 
     def of(self, resized: dict[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Return its pixels, of shape (size, size, 3), uint8, of an image resized to each size."""
-        return resized[self.size][:, ::-1] if self.mirrored else resized[self.size]
+        """Return its pixels, of shape (..., size, size, 3), uint8, of one image or several, resized to each size."""
+        return resized[self.size][..., ::-1, :] if self.mirrored else resized[self.size]
 
 
 DEFAULT_VIEW = View()

@@ -49,8 +49,7 @@ class Scored:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Which images are taken for what their label says, (n,)."""
-        right: NDArray[np.bool_] = (self.probabilities > 0.5) == (self.labels == 1)
-        return right
+        return np.asarray((self.probabilities > 0.5) == (self.labels == 1))
 
     @property
     def own_logits(self) -> NDArray[np.float64]:

@@ -80,19 +80,19 @@ def choose_galleries(findings: Findings) -> dict[str, Gallery]:
     """
     train = findings.train
     surest = np.argsort(train.own_logits, kind="stable")
-    wrong = surest[~train.right[surest]]
     right = surest[train.right[surest]][::-1]
-    by_class = [right[train.labels[right] == label] for label in (0, 1)]
     galleries = {
-        "wrong": _gallery(train, wrong, MANY),
+        "wrong": _gallery(train, surest[~train.right[surest]], MANY),
         "uncertain": _gallery(train, _nearest_to_half(train), SOME),
-        "right_0": _gallery(train, by_class[0], FEW),
-        "right_1": _gallery(train, by_class[1], FEW),
+        "right_0": _gallery(train, right[train.labels[right] == 0], FEW),
+        "right_1": _gallery(train, right[train.labels[right] == 1], FEW),
     }
     seen = {image.id for gallery in galleries.values() for image in gallery.images}
     others = ~np.isin(train.ids, list(seen))
-    for name, rows in (("random_wrong", others & ~train.right), ("random_right", others & train.right)):
-        galleries[name] = _gallery(train, _draw(np.flatnonzero(rows)), FEW, total=int(rows.sum()))
+    for name, of_kind in (("random_wrong", others & ~train.right), ("random_right", others & train.right)):
+        rows = np.flatnonzero(of_kind)
+        drawn = np.random.default_rng(SEED).permutation(len(rows))[:FEW]
+        galleries[name] = Gallery(_images(train, rows[np.sort(drawn)]), len(rows))
     row = {name: number for number, name in enumerate(train.ids.tolist())}
     suspects = np.array([row[name] for name in findings.suspects], np.intp)
     galleries["suspects"] = _gallery(train, suspects, SOME)
@@ -106,39 +106,29 @@ def choose_pairs(findings: Findings) -> tuple[Pair, ...]:
     if findings.duplicates is None:
         return ()
     pairs = findings.duplicates.pairs
-    scored = [findings.train, *([findings.test] if findings.test else [])]
     probabilities = {
-        (of.split, name): value
-        for of in scored
-        for name, value in zip(of.ids.tolist(), of.probabilities.tolist(), strict=True)
+        (scored.split, name): probability
+        for scored in filter(None, (findings.train, findings.test))
+        for name, probability in zip(scored.ids.tolist(), scored.probabilities.tolist(), strict=True)
     }
+
+    def image(split: str, name: str, label: int) -> GalleryImage:
+        return GalleryImage((split, name), label, probabilities.get((split, name)))
+
     across = (pairs["label"] != pairs["other_label"]) & (pairs["label"] >= 0) & (pairs["other_label"] >= 0)
     order = np.lexsort((-pairs["similarity"], pairs["split"] == pairs["other_split"], ~across))
-    return tuple(
-        Pair(
-            GalleryImage((split, name), label, probabilities.get((split, name))),
-            GalleryImage((other_split, other_name), other_label, probabilities.get((other_split, other_name))),
-            similarity,
-        )
-        for split, name, label, other_split, other_name, other_label, similarity in pairs[order[:_PAIRS]].tolist()
-    )
+    return tuple(Pair(image(*pair[:3]), image(*pair[3:6]), pair[6]) for pair in pairs[order[:_PAIRS]].tolist())
 
 
-def _gallery(scored: Scored, rows: NDArray[np.intp], most: int, *, total: int | None = None) -> Gallery:
-    images = zip(
-        scored.ids[rows[:most]].tolist(),
-        scored.labels[rows[:most]].tolist(),
-        scored.probabilities[rows[:most]].tolist(),
-        strict=True,
-    )
-    shown = tuple(GalleryImage((scored.split, name), label, probability) for name, label, probability in images)
-    return Gallery(shown, len(rows) if total is None else total)
+def _gallery(scored: Scored, rows: NDArray[np.intp], most: int) -> Gallery:
+    return Gallery(_images(scored, rows[:most]), len(rows))
+
+
+def _images(scored: Scored, rows: NDArray[np.intp]) -> tuple[GalleryImage, ...]:
+    columns = (of_all[rows].tolist() for of_all in (scored.ids, scored.labels, scored.probabilities))
+    images = zip(*columns, strict=True)
+    return tuple(GalleryImage((scored.split, name), label, probability) for name, label, probability in images)
 
 
 def _nearest_to_half(scored: Scored) -> NDArray[np.intp]:
     return np.argsort(np.abs(scored.logits), kind="stable")
-
-
-def _draw(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    chosen = np.random.default_rng(SEED).permutation(len(rows))[:FEW]
-    return rows[np.sort(chosen)]

@@ -3,11 +3,9 @@
 import base64
 import hashlib
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from .. import __version__
 from ..errors import printable
@@ -15,7 +13,6 @@ from ..head.folds import FOLDS, SEED
 from ..head.metrics import CLIP_2017
 from . import galleries
 from .findings import Findings
-from .plots import Plot
 from .thumbnails import Thumbnails
 
 LISTED = 200
@@ -33,7 +30,7 @@ def write_page(
     pairs: tuple[galleries.Pair, ...],
     *,
     thumbnails: Thumbnails,
-    plots: dict[str, Plot],
+    plots: dict[str, str],
 ) -> bytes:
     """Return the page.
 
@@ -47,35 +44,31 @@ def write_page(
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    environment.filters |= {"percent": percent, "figure": _figure, "count": _count, "share": _share}
+    environment.filters |= {"percent": percent, "figure": _figure, "count": "{:,}".format, "share": "{:.1%}".format}
+    train = findings.train
+    taken = np.bincount(2 * train.labels + (train.probabilities > 0.5), minlength=4)
     style, script = (files(__package__).joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return (
         environment.get_template("report.html.jinja")
         .render(
             policy=f"default-src 'none'; img-src data:; style-src {_allowed(style)}; script-src {_allowed(script)}; "
             "base-uri 'none'; form-action 'none'",
-            style=Markup(style),  # noqa: S704 - they are files of this package
-            script=Markup(script),  # noqa: S704
-            plots={name: {"svg": Markup(plot.svg), "said": plot.said} for name, plot in plots.items()},  # noqa: S704
+            style=style,
+            script=script,
+            plots=plots,
             findings=findings,
             galleries=shown,
             pairs=pairs,
-            pictures=thumbnails.pictures,
-            problems=thumbnails.problems,
-            missing=thumbnails.missing,
-            confusion=_confusion(findings),
+            thumbnails=thumbnails,
+            confusion=taken.reshape(2, 2).tolist(),
             tests=_test_counts(findings),
             duplicates=findings.duplicates and findings.duplicates.counts(),
             made=_made(findings),
-            steps=_steps(findings.timings),
-            constants={
-                "version": __version__,
-                "folds": FOLDS,
-                "seed": SEED,
-                "drawn": galleries.SEED,
-                "listed": LISTED,
-                "clip_2017": CLIP_2017,
-            },
+            version=__version__,
+            folds=FOLDS,
+            seed=galleries.SEED,
+            listed=LISTED,
+            clip_2017=CLIP_2017,
         )
         .encode()
     )
@@ -100,13 +93,6 @@ def _allowed(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _confusion(findings: Findings) -> list[list[int]]:
-    """Return how many training images of each class, a row, are taken for which, a column."""
-    train = findings.train
-    taken = train.probabilities > 0.5
-    return [[int(((train.labels == label) & (taken == column)).sum()) for column in (0, 1)] for label in (0, 1)]
-
-
 def _test_counts(findings: Findings) -> dict[str, int]:
     """Return how many test images are taken for what, and of how many that is not sure."""
     if not findings.test:
@@ -121,14 +107,6 @@ def _test_counts(findings: Findings) -> dict[str, int]:
 
 def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}"
 
 
 def _made(findings: Findings) -> dict[str, str]:
@@ -146,25 +124,3 @@ def _made(findings: Findings) -> dict[str, str]:
             f"{name} {value}" for name, value in (provenance.versions | findings.metadata.versions).items()
         ),
     }
-
-
-def _steps(timings: dict[str, Any]) -> list[dict[str, str]]:
-    """Return a row of texts for each step of timings.json; what it does not hold is empty."""
-    rows = []
-    for name, facts in timings.items():
-        if not isinstance(facts, dict):
-            continue  # it is only a note, and somebody has changed it
-        images, seconds = facts.get("images"), facts.get("seconds")
-        rate = facts.get("rate") or (images / seconds if images and seconds else None)
-        place = " ".join(str(facts[of]) for of in ("engine", "device") if of in facts)
-        cores = f"{facts['cores']} cores of {facts['host']}" if "cores" in facts and "host" in facts else ""
-        rows.append(
-            {
-                "name": name,
-                "images": "" if images is None else f"{images:,}",
-                "seconds": "" if seconds is None else f"{seconds:,.{1 if seconds >= 1 else 2}f}",
-                "rate": "" if rate is None else f"{rate:,.0f}",
-                "place": ", ".join(filter(None, (place, cores))),
-            }
-        )
-    return rows

@@ -4,16 +4,15 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..errors import printable
@@ -29,12 +28,10 @@ _LONGEST = 24
 
 _SIZE = (5.2, 3.6)
 
-INK, MUTED, LINE, FIRST, SECOND, PAPER = (f"#00000{n}" for n in range(1, 7))
+_COLOURS = {f"#00000{n}": name for n, name in enumerate(("ink", "muted", "line", "first", "second", "card"), 1)}
 """Stand-ins, which become the page's own colours: it has others in the dark."""
 
-_COLOURS = dict(
-    zip((INK, MUTED, LINE, FIRST, SECOND, PAPER), ("ink", "muted", "line", "first", "second", "card"), strict=True)
-)
+INK, MUTED, LINE, FIRST, SECOND, PAPER = _COLOURS
 
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be found, read out and copied
@@ -68,23 +65,7 @@ _STYLE = {
 logging.getLogger("matplotlib").addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A plot.
-
-    Parameters
-    ----------
-    svg : str
-        An element for an HTML page, without scripts, style sheets or anything from outside.
-    said : str
-        What there is to see, for those who do not.
-    """
-
-    svg: str
-    said: str
-
-
-def draw_plots(findings: Findings) -> dict[str, Plot]:
+def draw_plots(findings: Findings) -> dict[str, str]:
     """Draw what the numbers are like.
 
     Parameters
@@ -93,9 +74,10 @@ def draw_plots(findings: Findings) -> dict[str, Plot]:
 
     Returns
     -------
-    dict of str to Plot
-        "reliability", "histogram", "roc" and "path", of the training images out of fold; where there is one,
-        "learning_curve"; and where there are test images, "test".
+    dict of str to str
+        An element for an HTML page each, without scripts, style sheets or anything from outside: "reliability",
+        "histogram", "roc" and "path", of the training images out of fold; where there is one, "learning_curve"; and
+        where there are test images, "test".
     """
     train, metrics = findings.train, findings.metrics
     first, second = (_short(name) for name in findings.classes)
@@ -153,7 +135,7 @@ def _histogram(axes: Axes, scored: Scored, classes: tuple[str, str]) -> str:
     axes.set_yscale("log")
     axes.set(xlim=(0, 1), xlabel=f"probability of {classes[1]}", ylabel="images")
     axes.set_ylim(bottom=0.5)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else "")
     axes.yaxis.set_minor_locator(NullLocator())
     if len(said) > 1:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
@@ -176,7 +158,7 @@ def _roc(axes: Axes, scored: Scored, classes: tuple[str, str], auc: float) -> st
             connector.set_visible(False)
     for each in (axes, *axes.child_axes):
         for axis in (each.xaxis, each.yaxis):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+            axis.set_major_formatter("{x:.0%}")
     return f"ROC curve, the area under it {auc:.4f}."
 
 
@@ -192,7 +174,7 @@ def _path(axes: Axes, metrics: dict[str, Any]) -> str:
         said.append(f"{name} from {losses[0]:.4f} at C {c[0]:g} by {min(losses):.4f} to {losses[-1]:.4f} at {c[-1]:g}")
     axes.set(xscale="log", xlabel="C, weaker regularisation to the right", ylabel="log loss, out of fold")
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}")))
+    axes.xaxis.set_major_formatter(lambda value, _: re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.legend()
     return f"Log loss along C: {'; '.join(said)}. Chosen: {metrics['transform']}, C {metrics['C']:g}."
@@ -205,9 +187,8 @@ def _curve(axes: Axes, curve: list[dict[str, Any]]) -> str:
     axes.plot(images, losses, color=INK, marker="o", markersize=5)
     axes.set(xscale="log", xlabel="images that a head was trained on", ylabel="log loss, out of fold")
     axes.set_ylim(bottom=0)
-    apart = np.append(
-        images[1:] >= 1.5 * images[:-1], True
-    )  # the last point is all images, and may be near the one before
+    # The last point is all images, and may be near the one before.
+    apart = np.append(images[1:] >= 1.5 * images[:-1], True)
     axes.set_xticks(images[apart], [f"{n:,.0f}" for n in images[apart]])
     axes.xaxis.set_minor_locator(NullLocator())
     parts = [f"{n:,.0f} images {loss:.4f}" for n, loss in zip(images, losses, strict=True)]
@@ -219,27 +200,18 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def _plot(name: str, draw: Callable[[Axes], str]) -> Plot:
-    with _style(name):
-        figure = Figure(figsize=_SIZE)
-        said = draw(figure.subplots())
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return Plot(_to_element(file.getvalue(), name, said), said)
-
-
-@contextmanager
-def _style(salt: str) -> Iterator[None]:
+def _plot(name: str, draw: Callable[[Axes], str]) -> str:
     """Draw as here, whatever the user's own settings are; the same twice."""
-    from matplotlib import style
-
-    with warnings.catch_warnings(), style.context(["default", _STYLE | {"svg.hashsalt": salt}]):
-        # A class's name may have letters that the font which is measured here lacks. The browser has others.
+    # A class's name may have letters that the font which is measured here lacks. The browser has others.
+    with warnings.catch_warnings(), style.context(["default", _STYLE | {"svg.hashsalt": name}]):
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        yield
+        figure, file = Figure(figsize=_SIZE), io.BytesIO()
+        description = draw(figure.subplots())
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return _to_element(file.getvalue(), name, description)
 
 
-def _to_element(svg: bytes, name: str, said: str) -> str:
+def _to_element(svg: bytes, name: str, description: str) -> str:
     """Return Matplotlib's SVG as an element whose style is in attributes, for pages that allow no other."""
     root = ElementTree.fromstring(svg)  # noqa: S314 - it is Matplotlib's own
     for parent in root.iter():
@@ -258,11 +230,10 @@ def _to_element(svg: bytes, name: str, said: str) -> str:
                 attributes[key] = value
         if attributes.get("id") not in referred:
             attributes.pop("id", None)
-        each.attrib.clear()
-        each.attrib.update({key: _value(key, value, name) for key, value in attributes.items()})
+        each.attrib = {key: _value(key, value, name) for key, value in attributes.items()}
     for unwanted in ("width", "height", "version"):
         root.attrib.pop(unwanted, None)
-    root.attrib |= {"role": "img", "aria-label": said, "stroke-linejoin": "round", "class": "plot"}
+    root.attrib |= {"role": "img", "aria-label": description, "stroke-linejoin": "round", "class": "plot"}
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -276,13 +276,13 @@ def test_who_comes_second_is_told_to_wait_or_to_give_another_folder(data, tmp_pa
 
 KILLED = """
 import itertools, os, pathlib, signal, sys, catsdogs
-write, pictures = pathlib.Path.write_bytes, itertools.count()
-def write_half(path, content):
+replace, pictures = pathlib.Path.replace, itertools.count()
+def stop_at_half(path, target):
     if ".png" in path.name and next(pictures) == 10:
-        write(path, content[: len(content) // 2])
+        os.truncate(path, path.stat().st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
-    return write(path, content)
-pathlib.Path.write_bytes = write_half
+    return replace(path, target)
+pathlib.Path.replace = stop_at_half
 catsdogs.prepare(*sys.argv[1:])
 """
 """`prepare`, killed while it writes the eleventh picture."""
