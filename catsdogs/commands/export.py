@@ -7,7 +7,6 @@ what it is tried on.
 import logging
 import time
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ from .. import head
 from ..artifacts import Artifacts
 from ..backbone.network import reference_features
 from ..errors import CatsDogsError
+from ..exporting import keras, onnx
 from ..exporting.network import input_names, join
 from ..exporting.pictures import check_images
 from ..images.views import parse_views
@@ -31,7 +31,8 @@ from ..sources.classes import Classes
 from ..storage import write_atomic
 from .result import Result
 
-FORMATS = ("keras", "onnx")
+FORMATS: dict[str, ModuleType] = {"keras": keras, "onnx": onnx}
+"""What writes a file of each format, and computes with it."""
 
 TOLERANCE = 1e-4
 """How far a probability of the file may be from ours in float32."""
@@ -113,7 +114,9 @@ def export(
     """
     start, report = time.perf_counter(), progress or (lambda step, done, total: None)
     with Artifacts.open(artifacts, *([RESULTS] if out is None else [])) as opened:
-        path, writer = _output_path(format, out, opened), _load_writer(format)
+        path = _output_path(format, out, opened)
+        if format == "onnx":
+            onnx.check_installed()
         trained = head.load(opened)
         views = parse_views(trained.metadata.views)
         names = input_names(views)
@@ -121,14 +124,13 @@ def export(
         report("reading pictures to check it on", 0, 0)
         pictures, source = check_images(opened, trained.metadata.classes, list(names))
         report(f"writing {path.name}", 0, 0)
-        content = writer.to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
+        content = FORMATS[format].to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
         report(f"checking {path.name}", 0, 0)
-        computed = writer.compute(content, {name: pictures[size] for size, name in names.items()})
+        computed = FORMATS[format].compute(content, {name: pictures[size] for size, name in names.items()})
         pixels = [np.ascontiguousarray(view.of(pictures)) for view in views]
-        ours, labels = (
-            trained.classifier.probabilities(np.hstack([features(of_view) for of_view in pixels]))
-            for features in (partial(_reference_features, backbone.model), backbone.features)
-        )
+        probabilities = trained.classifier.probabilities
+        ours = probabilities(np.hstack([_reference_features(backbone.model, of_view) for of_view in pixels]))
+        predicted = probabilities(np.hstack([backbone.features(of_view) for of_view in pixels]))
         max_difference = float(np.abs(computed - ours).max())
         if not max_difference <= TOLERANCE:
             raise CatsDogsError(
@@ -148,7 +150,7 @@ def export(
         source=source,
         max_difference=max_difference,
         precision=backbone.precision,
-        max_difference_predict=float(np.abs(computed - labels).max()),
+        max_difference_predict=float(np.abs(computed - predicted).max()),
         seconds=time.perf_counter() - start,
     )
 
@@ -162,17 +164,6 @@ def _output_path(format: str, out: str | Path | None, artifacts: Artifacts) -> P
             f"{path} does not end with .{format}, by which programs know such a file", f"Give --out FILE.{format}"
         )
     return path
-
-
-def _load_writer(format: str) -> ModuleType:
-    if format == "onnx":
-        from ..exporting import onnx
-
-        onnx.check_installed()
-        return onnx
-    from ..exporting import keras
-
-    return keras
 
 
 def _reference_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -5,7 +5,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -39,17 +38,16 @@ class Head:
 
 
 def save(
-    artifacts: Artifacts,
-    fitted: FittedHead,
-    metadata: HeadMetadata,
-    *,
-    extra_files: Mapping[Path, bytes] | None = None,
+    artifacts: Artifacts, fitted: FittedHead, metadata: HeadMetadata, *, extra_files: Mapping[Path, bytes] | None = None
 ) -> None:
     """Write head.npz, head.joblib and the extra files, and last head.json, which vouches for all of them."""
     import joblib
 
-    arrays, pickled = io.BytesIO(), io.BytesIO()
-    np.savez(arrays, **_arrays(fitted.classifier))
+    arrays, pickled, kernel = io.BytesIO(), io.BytesIO(), fitted.classifier.kernel
+    members = {name: getattr(fitted.classifier, name) for name in ("transform", "coefficients", "intercept")}
+    if kernel:
+        members |= {"landmarks": kernel.landmarks, "gamma": kernel.gamma}
+    np.savez(arrays, **members)
     joblib.dump(fitted.estimator, pickled)
     files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(extra_files or {})}
     for path, content in files.items():
@@ -88,17 +86,6 @@ def load(artifacts: Artifacts) -> Head:
         kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
         classifier = Classifier(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
     return Head(classifier, metadata)
-
-
-def _arrays(classifier: Classifier) -> dict[str, Any]:
-    arrays = {
-        "transform": classifier.transform,
-        "coefficients": classifier.coefficients,
-        "intercept": classifier.intercept,
-    }
-    if classifier.kernel:
-        arrays |= {"landmarks": classifier.kernel.landmarks, "gamma": classifier.kernel.gamma}
-    return arrays
 
 
 def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:

@@ -76,22 +76,19 @@ class Solution:
 
     Parameters
     ----------
-    coefficients, logits, hessian : ndarray
-    decrement : float
-        By what share, about, the objective was above its minimum before the last step, in the worst column: half of
-        Newton's decrement over the objective. Infinite where the Hessian is of another problem.
+    coefficients, logits : ndarray
+    hessian : ndarray or None
+        None where the coefficients are of another problem.
     """
 
     coefficients: Matrix
     logits: Matrix
-    hessian: Matrix
-    decrement: float
+    hessian: Matrix | None
 
 
 def start_from(coefficients: Matrix) -> Solution:
     """Return what a fit can start with, of coefficients of another problem: shape (d + 1, k)."""
-    nothing = coefficients[:0]
-    return Solution(coefficients, logits=nothing, hessian=nothing, decrement=np.inf)
+    return Solution(coefficients, logits=coefficients[:0], hessian=None)
 
 
 def minimise(problem: Problem, c: float, start: Solution | None = None, *, tolerance: float) -> Solution:
@@ -105,7 +102,8 @@ def minimise(problem: Problem, c: float, start: Solution | None = None, *, toler
     start : Solution, optional
         Of the same problem with another `c`.
     tolerance : float
-        The last step is the one before which the `decrement` was no more than this.
+        The last step is the one before which the objective was above its minimum by no more than this share, about,
+        in the worst column: half of Newton's decrement over the objective.
 
     Returns
     -------
@@ -124,11 +122,10 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
     weights = problem.weights.astype(dtype)
     coefficients, hessian = start.coefficients, start.hessian
     logits = matrix.times(coefficients)
-    fresh = start.decrement == np.inf
-    if not fresh:
+    fresh = hessian is None
+    if hessian is not None:
         solve = _factors(hessian + penalty, problem.free, threads)
     objective = _objective(problem, penalty, logits, coefficients)
-    decrement = np.inf
     for _ in range(_STEPS):
         probabilities = expit(logits)
         gradient = (matrix.transposed_times((probabilities - labels) * weights) + penalty @ coefficients) * problem.free
@@ -163,7 +160,7 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
         coefficients, logits, objective = coefficients + share * step, logits + share * change, moved
         if decrement <= tolerance:
             break
-    return Solution(coefficients, logits, hessian, decrement)
+    return Solution(coefficients, logits, hessian)
 
 
 def _ratio(above: Matrix, below: Matrix) -> Matrix:

@@ -95,11 +95,6 @@ def learning_curve(
         if progress:
             progress("learning curve", done, len(sizes) + 1)
         logits = (found if size == most else cross_validate(training_set, size=size)).logits
-        points.append(
-            {
-                "images": size,
-                "log_loss": log_loss(training_set.labels, logits),
-                "interval": intervals(training_set.labels, logits, seed=seed)["log_loss"],
-            }
-        )
+        interval = intervals(training_set.labels, logits, seed=seed)["log_loss"]
+        points.append({"images": size, "log_loss": log_loss(training_set.labels, logits), "interval": interval})
     return points

@@ -115,10 +115,7 @@ class CrossValidation:
 
 
 def cross_validate(
-    training_set: TrainingSet,
-    *,
-    size: int | None = None,
-    progress: Progress | None = None,
+    training_set: TrainingSet, *, size: int | None = None, progress: Progress | None = None
 ) -> CrossValidation:
     """Choose the transform and C by the out-of-fold log loss.
 

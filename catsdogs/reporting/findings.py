@@ -144,13 +144,8 @@ def gather(artifacts: Artifacts) -> Findings:
 
 
 def _out_of_fold(path: Path) -> Scored:
-    rows = _rows(path)
-    return Scored(
-        "train",
-        np.array([row["id"] for row in rows], np.str_),
-        np.array([row["label"] for row in rows], np.int8),
-        np.array([row["logit"] for row in rows], np.float64),
-    )
+    ids, labels, logits = zip(*((row["id"], row["label"], row["logit"]) for row in _rows(path)), strict=True)
+    return Scored("train", np.array(ids), np.array(labels, np.int8), np.array(logits, np.float64))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

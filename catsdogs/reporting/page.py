@@ -113,6 +113,7 @@ def _made(findings: Findings) -> dict[str, str]:
     """Return what made the features and the head, a name and a text each."""
     provenance, metrics = findings.manifest.provenance, findings.metrics
     excluded = f", {metrics['excluded']:,} left out" if metrics["excluded"] else ""
+    versions = provenance.versions | findings.metadata.versions
     return {
         "weights": f"{provenance.weights_name}, SHA-256 {provenance.sha256}",
         "engine": f"{provenance.engine} at {provenance.precision}",
@@ -120,7 +121,5 @@ def _made(findings: Findings) -> dict[str, str]:
         "head": f"logistic regression on {metrics['images']:,} images{excluded}, transform {metrics['transform']}, "
         f"C {metrics['C']:.3g}",
         "folds": f"{FOLDS}, drawn with seed {SEED}; transform and C were chosen by the same folds",
-        "versions": ", ".join(
-            f"{name} {value}" for name, value in (provenance.versions | findings.metadata.versions).items()
-        ),
+        "versions": ", ".join(f"{name} {value}" for name, value in versions.items()),
     }
