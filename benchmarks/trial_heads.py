@@ -14,8 +14,8 @@ from scipy.special import expit
 from catsdogs.backbone import N_FEATURES
 from catsdogs.head import designs, solver
 from catsdogs.head.folds import FOLDS, draw_order
-from catsdogs.head.threads import single_threaded_blas
 from catsdogs.head.validation import _PATH, _START, _c, _Path
+from catsdogs.threads import single_threaded_blas
 
 WRONG = 0.003
 """Share of labels that are taken for wrong where images are weighed."""

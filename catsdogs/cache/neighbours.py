@@ -1,7 +1,7 @@
 """Find images of equal bytes, and near duplicates by their features."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from math import isqrt
 from typing import Protocol, TypeVar
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress
+from ..threads import single_threaded_blas
 from .groups import connected_groups, group_keys
 
 COMPONENTS = 128
@@ -113,14 +114,11 @@ def _near_pairs(
     features: NDArray[np.float32] | Matrix, images: NDArray[np.int64], progress: Progress | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the near duplicates among the rows `images`, of shape (pairs, 2), and how alike they are."""
-    from joblib import cpu_count
-    from threadpoolctl import threadpool_limits
-
     n = len(images)
     # In small sets the tenth nearest would be just any image.
     neighbour = max(2, min(_NEIGHBOUR, n // 10))
-    # Threads of BLAS wait for each other busily, and what it rounds to depends on their number.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cpu_count()) as executor:
+    # What BLAS rounds to would depend on the number of its threads.
+    with single_threaded_blas() as executor:
         threads = _Threads(executor, progress)
         points = _reduce(features, images, threads)
         if n <= neighbour or points.shape[1] < min(_DIMENSIONS, n // 2):

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
+from ..threads import single_threaded_blas
 from .logits import to_probabilities
-from .threads import single_threaded_blas
 
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
 

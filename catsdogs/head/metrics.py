@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..threads import single_threaded_blas
 from .logits import log_losses, to_probabilities
-from .threads import single_threaded_blas
 
 BINS = 15
 """Of the calibration error, as in Guo et al., On Calibration of Modern Neural Networks (ICML 2017), section 2."""

@@ -16,7 +16,7 @@ import numpy as np
 from joblib import cpu_count
 from numpy.typing import NDArray
 
-from .threads import single_threaded_blas
+from ..threads import single_threaded_blas
 
 _FORCING = 0.01
 """A step is taken when conjugate gradients have brought its own decrement down by this factor."""

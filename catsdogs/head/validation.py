@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress
+from ..threads import single_threaded_blas
 from .designs import IDENTITY, LANDMARKS, RBF, SQRT, Design, kernel_design, linear_design
 from .folds import FOLDS
 from .metrics import log_loss
 from .solver import Problem, Solution, minimise, start_from
-from .threads import single_threaded_blas
 
 _START = 30.0
 """The first C of the path: of a kernel, whose diagonal is 1; of others over the number of images and the features' mean

@@ -1,7 +1,7 @@
 import scipy.linalg  # noqa: F401 - for its BLAS
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from catsdogs.head.threads import single_threaded_blas
+from catsdogs.threads import single_threaded_blas
 
 
 def blas_threads():
