@@ -8,7 +8,7 @@ from .backbone import Backbone, load, probe_image
 from .engines import AUTO, ENGINES, choose_engine
 from .imagenet import fetch_imagenet
 from .precisions import FLOAT32, INT8
-from .quantized import Quantized, check_installed, quantize
+from .quantized import Int8Similarity, Quantized, check_installed, quantize
 from .recipe import keras_recipe
 from .resnet50 import N_FEATURES
 from .weights import Weights, choose_weights
@@ -20,6 +20,7 @@ __all__ = [
     "INT8",
     "N_FEATURES",
     "Backbone",
+    "Int8Similarity",
     "Quantized",
     "Weights",
     "check_installed",

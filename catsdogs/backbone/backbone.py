@@ -17,7 +17,7 @@ from .engines import AUTO, Engine, choose_engine
 from .files import summarize_error
 from .gpu import warn_of_unused_gpu
 from .precisions import FLOAT32, INT8, TOLERANCES
-from .quantized import Quantized
+from .quantized import Int8Similarity, Quantized
 from .resnet50 import N_FEATURES
 from .weights import Weights
 
@@ -66,7 +66,7 @@ class Backbone:
     streams : int
         How many calls may run at the same time.
     precision, engine, device : str
-    int8_similarity : dict of str to float
+    int8_similarity : Int8Similarity or None
         How near to float32 it was found to be; empty where nobody has looked.
     batch_reduced : bool
         Whether the device had too little memory for the usual batch.
@@ -92,7 +92,7 @@ class Backbone:
             raise ValueError(f"a quantized network is what computes in {INT8}, and in nothing else")
         self.model, self.sha256 = networks.build(weights, sizes[0], progress=progress)
         self.network = network
-        self.int8_similarity: dict[str, float] = {}
+        self.int8_similarity: Int8Similarity | None = None
         self.engine, self.device = self._engine_class.name, self._engine_class.device()
         self.precision = self._engine_class.native_precision() if precision == AUTO else precision
         # Who asks for OpenVINO or int8 asks for the processor.

@@ -39,6 +39,23 @@ class Quantized:
         return hashlib.sha256(self.graph + self.weights).hexdigest()
 
 
+@dataclass(frozen=True)
+class Int8Similarity:
+    """How near the features of a quantized network were to those in float32, on a sample of images.
+
+    Parameters
+    ----------
+    images : int
+        How many were compared.
+    least, mean : float
+        Of the cosines of an image's features to those in float32.
+    """
+
+    images: int
+    least: float
+    mean: float
+
+
 def check_installed() -> None:
     """Check that what quantizes is installed.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ..backbone import Int8Similarity
 from ..errors import CatsDogsError
 from ..sources.classes import CLASSES, Classes
 from ..storage import read_json, sync_folder, to_sealed_json, unseal, write_atomic
@@ -120,9 +121,8 @@ class Manifest:
         Files that go by this manifest.
     classes : pair of str
         What the labels 0 and 1 are called.
-    int8_similarity : dict of str to float
-        Of int8: cosine to float32 of a sample's features, the "least" and the "mean", and how many "images" it has;
-        empty while rows are being written.
+    int8_similarity : Int8Similarity or None
+        None where nothing is quantized, and while rows are being written.
     """
 
     provenance: Provenance
@@ -131,7 +131,7 @@ class Manifest:
     renames: tuple[_Name, ...] = ()
     removals: tuple[_Name, ...] = ()
     classes: Classes = CLASSES
-    int8_similarity: dict[str, float] = field(default_factory=dict)
+    int8_similarity: Int8Similarity | None = None
 
     @property
     def has_labels(self) -> bool:
@@ -200,7 +200,9 @@ def to_bytes(manifest: Manifest) -> bytes:
     """Return the content of `manifest.json`, its own SHA-256 last."""
     content = asdict(manifest)
     made = content["provenance"]
-    int8 = {"int8": {"network": made["network"], "compared": content["int8_similarity"]}} if made["network"] else {}
+    int8 = (
+        {"int8": {"network": made["network"], "compared": content["int8_similarity"] or {}}} if made["network"] else {}
+    )
     # Format 1 has "form" and "compared" for what is called `weights_name` and `int8_similarity` here.
     return to_sealed_json(
         {
@@ -222,7 +224,7 @@ def _from_content(content: dict[str, Any]) -> Manifest:
     made = {name: content[name] for name in _PROVENANCE_FIELDS} | {name: backbone[name] for name in _BACKBONE_FIELDS}
     made |= {"weights_name": backbone["form"], "network": int8["network"]}
     rest = {name: content[name] for name in ("views", "splits", "renames", "removals")}
-    rest |= {"classes": content.get("classes", CLASSES), "int8_similarity": int8["compared"]}
+    rest |= {"classes": content.get("classes", CLASSES), "int8_similarity": int8["compared"] or None}
     return msgspec.convert({"provenance": made, **rest}, Manifest)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import N_FEATURES
+from ..backbone import N_FEATURES, Int8Similarity
 from ..errors import CatsDogsError, printable
 from ..sources.classes import CLASSES, Classes
 from ..storage import sync_folder
@@ -63,7 +63,7 @@ class CacheWriter:
 
     Attributes
     ----------
-    int8_similarity : dict of str to float
+    int8_similarity : Int8Similarity or None
         What the manifest says of how near to float32 the features are; emptied once something is written.
 
     Raises
@@ -87,7 +87,7 @@ class CacheWriter:
         self._replaced: Manifest | None = None
         before = manifests.roll_forward(folder)
         self._classes = classes or (before.classes if before else CLASSES)
-        self.int8_similarity: dict[str, float] = {}
+        self.int8_similarity: Int8Similarity | None = None
         if before:
             self._take_over(before, wanted, prune=prune)
         self.splits = {
@@ -244,7 +244,7 @@ class CacheWriter:
         sync_folder(self._folder.parent)
         renames = tuple(name for writer in self.splits.values() if writer.changed for name in writer.write_new())
         removals = self._removals(self._replaced) if self._replaced else ()
-        self.int8_similarity = {}
+        self.int8_similarity = None
         self._commit({split: writer.entry_in_progress() for split, writer in self.splits.items()}, renames, removals)
         self._replaced = None
         for writer in self.splits.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from .console import Line, block, command, plural, program, unreadable_lines, wr
 
 if TYPE_CHECKING:
     from ..artifacts import Artifacts
+    from ..backbone import Int8Similarity
     from ..commands.demo import Demo
     from ..commands.export import Export
     from ..commands.extract import Extraction
@@ -80,9 +81,9 @@ def _paths(artifacts: Path) -> Artifacts:
     return Artifacts(artifacts)
 
 
-def int8_similarity_line(cosine: Mapping[str, float]) -> str:
+def int8_similarity_line(cosine: Int8Similarity) -> str:
     """Say how near features of 8 bits are to those of float32."""
-    return f"cosine to float32 {cosine['mean']:.4f}, at least {cosine['least']:.4f}, of {cosine['images']} images"
+    return f"cosine to float32 {cosine.mean:.4f}, at least {cosine.least:.4f}, of {cosine.images} images"
 
 
 def duplicates_line(counts: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from ..artifacts import Artifacts, ArtifactsFolder
-from ..backbone import Backbone, choose_weights
+from ..backbone import Backbone, Int8Similarity, choose_weights
 from ..cache import CacheWriter, DamagedError, Manifest, load_duplicates, write_network
 from ..errors import CatsDogsError
 from ..inference.batches import Row, compute_rows
@@ -60,7 +60,7 @@ class Extraction(Result):
         Images a second, from the first stored batches to the last; None where there were few more.
     stages : dict of str to float
         Seconds of work in reading, decoding, computing and writing, those of all threads together.
-    int8_similarity : dict of str to float
+    int8_similarity : Int8Similarity or None
         Of int8, as `inference.calibration.load_int8` has it: how near to float32 it was on a sample.
     """
 
@@ -77,7 +77,7 @@ class Extraction(Result):
     seconds: float
     rate: float | None
     stages: dict[str, float] = field(default_factory=dict)
-    int8_similarity: dict[str, float] = field(default_factory=dict)
+    int8_similarity: Int8Similarity | None = None
 
 
 def extract(

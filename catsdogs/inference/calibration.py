@@ -5,7 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import FLOAT32, INT8, Backbone, Quantized, Weights, check_installed, choose_engine, load, quantize
+from ..backbone import (
+    FLOAT32,
+    INT8,
+    Backbone,
+    Int8Similarity,
+    Quantized,
+    Weights,
+    check_installed,
+    choose_engine,
+    load,
+    quantize,
+)
 from ..errors import CatsDogsError
 from ..progress import Progress
 from ..sources import ImageFile
@@ -46,8 +57,7 @@ def load_int8(
     Returns
     -------
     backbone : Backbone
-        Its `int8_similarity` holds the "least" and the "mean" cosine of an image's features to those in float32, over
-        all sizes, and the number of "images".
+        Its `int8_similarity` is over all sizes.
 
     Raises
     ------
@@ -75,7 +85,7 @@ def load_int8(
             f"on {len(found[0])} of the images, and must be {MIN_COSINE}",
             "Give --precision bfloat16; what is cached stays as it is",
         )
-    backbone.int8_similarity = {"images": len(found[0]), "least": round(least, 6), "mean": round(mean, 6)}
+    backbone.int8_similarity = Int8Similarity(len(found[0]), round(least, 6), round(mean, 6))
     return backbone
 
 

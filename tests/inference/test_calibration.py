@@ -84,8 +84,8 @@ def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts
     assert (said.provenance.precision, said.provenance.engine) == ("int8", "openvino")
     graph, weights = (path.read_bytes() for path in reversed(network_in(artifacts)))
     assert said.provenance.network == hashlib.sha256(graph + weights).hexdigest()
-    assert said.int8_similarity["images"] == 26
-    assert 0.99 < said.int8_similarity["least"] < said.int8_similarity["mean"] < 1
+    assert said.int8_similarity.images == 26
+    assert 0.99 < said.int8_similarity.least < said.int8_similarity.mean < 1
     assert catsdogs.verify(artifacts).problems == ()
 
 
@@ -112,7 +112,7 @@ def test_what_is_added_later_is_computed_by_the_network_that_is_there(
     before, network = load_features(artifacts), contents(artifacts / "features")
     more = write_folder(tmp_path / "more", photographs | {"train/cat.77.jpg": encode(draw(77), "JPEG")})
     done = catsdogs.extract(more, artifacts=artifacts)
-    assert (done.precision, done.computed, done.int8_similarity["images"]) == ("int8", 1, 27)
+    assert (done.precision, done.computed, done.int8_similarity.images) == ("int8", 1, 27)
     assert any("cosine to float32" in line for _, line in extraction_lines(done, artifacts))
     now = load_features(artifacts)
     assert now.provenance == before.provenance

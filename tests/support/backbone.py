@@ -37,7 +37,7 @@ class NumpyBackbone:
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.precision = "float32" if precision == "auto" else precision
         self.versions = {name: version(name) for name in ("numpy", "pillow")}
-        self.int8_similarity = {}
+        self.int8_similarity = None
         self._hidden = random.normal(0, 0.3, (12, 32)).astype(np.float32)
         self._features = random.normal(0, 0.3, (32, 2048)).astype(np.float32)
 
