@@ -13,7 +13,7 @@ from ..artifacts import Artifacts
 from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
-from ..storage import read_json, to_sealed_json, unseal, write_atomic
+from ..storage import read_if_there, read_json, to_sealed_json, unseal, write_atomic
 from .designs import Classifier, Kernel
 from .fitting import FittedHead
 from .metadata import FORMAT, HeadMetadata
@@ -76,7 +76,7 @@ def load(artifacts: Artifacts) -> Head:
         metadata = msgspec.convert(stored, HeadMetadata)
     except msgspec.ValidationError as error:
         raise CatsDogsError(f"{path} is damaged: {error}", TRAIN_HINT) from error
-    content = _read(artifacts.head)
+    content = read_if_there(artifacts.head) or b""
     if _sha256(content) != metadata.files.get(artifacts.head.name):
         require_unlocked(artifacts.root, RESULTS)
         if read_json(path, TRAIN_HINT).get("files") != metadata.files:
@@ -90,16 +90,9 @@ def load(artifacts: Artifacts) -> Head:
 
 def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
     """Return which of the files that were written with the head are missing, or are not what they were."""
-    sums = head.metadata.files.items()
     # Only of files in the folder, whatever a stranger's head.json says.
-    return [name for name, expected in sums if _sha256(_read(artifacts.root / Path(name).name)) != expected]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+    there = {name: read_if_there(artifacts.root / Path(name).name) for name in head.metadata.files}
+    return [name for name, content in there.items() if _sha256(content or b"") != head.metadata.files[name]]
 
 
 def _sha256(content: bytes) -> str:
