@@ -95,13 +95,11 @@ def _write_submission(artifacts: Artifacts, clip: float | None) -> Submission:
             "the test images are labelled",
             "A submission is for images without labels; see test in metrics.json",
         )
-    requested_clip = clip
-    if clip is None:
-        clip = trained.metadata.clip
+    used = trained.metadata.clip if clip is None else clip
     probabilities = np.where(
         features.readable, trained.classifier.probabilities(features.features), trained.metadata.positive_share
     )
-    rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
+    rows = zip(features.ids, np.clip(probabilities, used, 1 - used), strict=True)
     content = to_csv(("id", "label"), rows)
     write_atomic(artifacts.submission, content)
     record_timing(
@@ -109,11 +107,12 @@ def _write_submission(artifacts: Artifacts, clip: float | None) -> Submission:
         "submit",
         images=len(features.ids),
         sha256=hashlib.sha256(content).hexdigest(),
-        clip=requested_clip,
+        clip=clip,
         inputs_digest=inputs_digest(trained, features.digest),
         seconds=round(time.perf_counter() - start, 3),
     )
     _log.info("%d rows in %s", len(features.ids), artifacts.submission)
     stale = artifacts.cache.digests().get("train") not in (None, trained.metadata.features.get("train"))
-    first, second = trained.metadata.classes
-    return Submission(artifacts.submission, (first, second), len(features.ids), clip, features.unreadable, stale)
+    return Submission(
+        artifacts.submission, trained.metadata.classes, len(features.ids), used, features.unreadable, stale
+    )
