@@ -41,6 +41,8 @@ def write_lock(folder: Path, *names: str, alternative: str = "another --artifact
         try:
             yield
         except OSError as error:
+            if not Path(str(error.filename or folder)).is_relative_to(folder):
+                raise  # it is of a file elsewhere, such as one that is read
             raise CatsDogsError(
                 f"{folder} cannot be written ({error.strerror or error})",
                 "What is done is kept: make room or mend that, and run the same command again",

@@ -77,6 +77,13 @@ def test_an_error_while_writing_is_not_taken_for_one_of_the_lock(tmp_path):
         pass
 
 
+def test_an_error_of_a_file_elsewhere_is_not_said_to_be_of_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), write_lock(tmp_path / "else", RESULTS):
+        (tmp_path / "elsewhere").read_bytes()
+    with pytest.raises(CatsDogsError, match="else cannot be written"), write_lock(tmp_path / "else", RESULTS):
+        (tmp_path / "else" / "missing").read_bytes()
+
+
 def test_where_no_folder_can_be_it_is_said_in_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):

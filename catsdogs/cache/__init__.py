@@ -4,7 +4,7 @@ A folder holds `manifest.json` and one folder a split. A row belongs to (id, byt
 precision) and carries a checksum over all five, its view and its own bytes: what has not all of them is never
 reused. The manifest is the commit mark. While a split is being filled its entry says so, and each row vouches for
 itself. When files must change together they are written as ``X.new``, the manifest that names them is the commit,
-and whoever opens the cache next finishes the renames.
+and who writes the cache next finishes the renames.
 """
 
 from .duplicates import Duplicates, group_images, load_duplicates, read_duplicates

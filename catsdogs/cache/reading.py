@@ -19,6 +19,7 @@ from .manifest import IMPORTED, Manifest, Provenance, SplitEntry
 
 _MEND = "Run catsdogs extract with the same images: it computes again what is damaged, and only that"
 _GO_ON = "Run catsdogs extract with the same images: it goes on where it stopped"
+_AGAIN = "Run the same command again"
 _IMPORT = "Import the same features again: it mends what is missing or damaged"
 
 
@@ -104,7 +105,8 @@ class Cache:
         Raises
         ------
         CatsDogsError
-            There is no such split, it is not complete, or something in it is damaged (`DamagedError`).
+            There is no such split, it is not complete, something in it is damaged (`DamagedError`), or the cache has
+            changed since another split was loaded.
         """
         if split not in self._loaded:
             try:
@@ -114,6 +116,8 @@ class Cache:
                 require_unlocked(self.folder.parent, FEATURES)
                 if manifests.read(self.folder) == self.manifest:
                     raise
+                if self._loaded:  # what is read now would not belong to that
+                    raise CatsDogsError(f"{self.folder} has changed while it was read", _AGAIN) from None
                 self.reload()
                 return self.load(split)
         return self._loaded[split]

@@ -114,7 +114,7 @@ def extract(
     fail_fast : bool
         End at the first image that cannot be read, with an error that says why.
     near_duplicates : bool
-        Look for near duplicates, which takes a minute for 500,000 images; otherwise for images of equal bytes alone.
+        Look for near duplicates, which takes a minute for 400,000 images; otherwise for images of equal bytes alone.
     progress : callable, optional
         Told how far it is.
 

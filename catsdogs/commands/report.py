@@ -81,25 +81,22 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         There is no head, it is not of the features as they are now, something is damaged, or another process is
         writing there. The report that was there stays.
     """
-    with Artifacts.open(artifacts, RESULTS) as opened:
-        return _write_report(opened, progress)
-
-
-def _write_report(artifacts: Artifacts, progress: Progress | None) -> Report:
     start = time.perf_counter()
-    if progress:
-        progress("reading the artifacts", 0, 0)
-    findings = gather(artifacts)
-    galleries, pairs = choose_galleries(findings), choose_pairs(findings)
-    images = [image for gallery in galleries.values() for image in gallery.images]
-    images += [image for pair in pairs for image in (pair.first, pair.second)]
-    most = min(_MAX_PICTURE_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
-    thumbnails = cut_thumbnails(findings, dict.fromkeys(image.key for image in images), most=most, progress=progress)
-    if progress:
-        progress("drawing plots", 0, 0)
-    page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
-    write_atomic(artifacts.report, page)
-    seconds = time.perf_counter() - start
-    _log.info("%s, %d bytes in %.1f s", artifacts.report, len(page), seconds)
-    there = len(thumbnails.pictures) - thumbnails.missing
-    return Report(artifacts.report, len(page), there, thumbnails.missing, thumbnails.problems, seconds)
+    with Artifacts.open(artifacts, RESULTS) as opened:
+        if progress:
+            progress("reading the artifacts", 0, 0)
+        findings = gather(opened)
+        galleries, pairs = choose_galleries(findings), choose_pairs(findings)
+        images = [image for gallery in galleries.values() for image in gallery.images]
+        images += [image for pair in pairs for image in (pair.first, pair.second)]
+        most = min(_MAX_PICTURE_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
+        keys = dict.fromkeys(image.key for image in images)
+        thumbnails = cut_thumbnails(findings, keys, most=most, progress=progress)
+        if progress:
+            progress("drawing plots", 0, 0)
+        page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
+        write_atomic(opened.report, page)
+        seconds = time.perf_counter() - start
+        _log.info("%s, %d bytes in %.1f s", opened.report, len(page), seconds)
+        there = len(thumbnails.pictures) - thumbnails.missing
+        return Report(opened.report, len(page), there, thumbnails.missing, thumbnails.problems, seconds)

@@ -79,41 +79,35 @@ def submit(artifacts: ArtifactsFolder = "artifacts", *, clip: float | None = Non
         There is no head, or no test features, or they do not belong together, or `clip` is not in [0, 0.5).
     """
     check_clip(clip)
-    with Artifacts.open(artifacts, RESULTS) as opened:
-        return _write_submission(opened, clip)
-
-
-def _write_submission(artifacts: Artifacts, clip: float | None) -> Submission:
     start = time.perf_counter()
-    trained = head.load(artifacts)
-    features = artifacts.cache.load("test")
-    head.check_compatible(
-        trained, features.provenance, features.views, "Run catsdogs train: it trains on what is cached now"
-    )
-    if artifacts.cache.labelled("test"):
-        raise CatsDogsError(
-            "the test images are labelled",
-            "A submission is for images without labels; see test in metrics.json",
+    with Artifacts.open(artifacts, RESULTS) as opened:
+        trained = head.load(opened)
+        features = opened.cache.load("test")
+        hint = "Run catsdogs train: it trains on what is cached now"
+        head.check_compatible(trained, features.provenance, features.views, hint)
+        if opened.cache.labelled("test"):
+            raise CatsDogsError(
+                "the test images are labelled",
+                "A submission is for images without labels; see test in metrics.json",
+            )
+        used = trained.metadata.clip if clip is None else clip
+        probabilities = np.where(
+            features.readable, trained.classifier.probabilities(features.features), trained.metadata.positive_share
         )
-    requested_clip = clip
-    if clip is None:
-        clip = trained.metadata.clip
-    probabilities = np.where(
-        features.readable, trained.classifier.probabilities(features.features), trained.metadata.positive_share
-    )
-    rows = zip(features.ids, np.clip(probabilities, clip, 1 - clip), strict=True)
-    content = to_csv(("id", "label"), rows)
-    write_atomic(artifacts.submission, content)
-    record_timing(
-        artifacts.timings,
-        "submit",
-        images=len(features.ids),
-        sha256=hashlib.sha256(content).hexdigest(),
-        clip=requested_clip,
-        inputs_digest=inputs_digest(trained, features.digest),
-        seconds=round(time.perf_counter() - start, 3),
-    )
-    _log.info("%d rows in %s", len(features.ids), artifacts.submission)
-    stale = artifacts.cache.digests().get("train") not in (None, trained.metadata.features.get("train"))
-    first, second = trained.metadata.classes
-    return Submission(artifacts.submission, (first, second), len(features.ids), clip, features.unreadable, stale)
+        rows = zip(features.ids, np.clip(probabilities, used, 1 - used), strict=True)
+        content = to_csv(("id", "label"), rows)
+        write_atomic(opened.submission, content)
+        record_timing(
+            opened.timings,
+            "submit",
+            images=len(features.ids),
+            sha256=hashlib.sha256(content).hexdigest(),
+            clip=clip,
+            inputs_digest=inputs_digest(trained, features.digest),
+            seconds=round(time.perf_counter() - start, 3),
+        )
+        _log.info("%d rows in %s", len(features.ids), opened.submission)
+        stale = opened.cache.digests().get("train") not in (None, trained.metadata.features.get("train"))
+        return Submission(
+            opened.submission, trained.metadata.classes, len(features.ids), used, features.unreadable, stale
+        )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsFolder
-from ..cache import Features, group_images, group_keys
+from ..cache import Features, group_images, group_keys, load_duplicates
 from ..errors import CatsDogsError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
@@ -105,7 +105,8 @@ def train(
         rows = features.readable & (features.labels >= 0)
         require_enough_images(features.labels[rows], "readable training images", features.classes)
         ids, labels = features.ids[rows], features.labels[rows]
-        numbers = group_images(opened.cache, features, near=near_duplicates, progress=progress)
+        near = load_duplicates(opened.cache, near=near_duplicates, progress=progress).near
+        numbers = group_images(opened.cache, features, near=near)
         groups = group_keys(features.digests[rows], numbers[rows])
         excluded = _excluded(exclude, ids, labels, features.classes)
         training_set = _training_set(features, rows, groups, excluded)
@@ -116,7 +117,7 @@ def train(
         fitted = head.fit(training_set, found)
         test = opened.cache.load("test") if opened.cache.labelled("test") else None  # as in the layout of 2017
         metrics = _metrics(training_set, found, fitted)
-        metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable)}
+        metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable), "near_duplicates": near}
         if test and test.readable.any():
             scores = score(test.labels[test.readable], fitted.classifier.logits(test.features[test.readable]))
             metrics["test"] = scores | {"images": int(test.readable.sum()), "unreadable": len(test.unreadable)}
@@ -206,6 +207,7 @@ def _metadata(
         clip=metrics["clip"]["chosen"],
         positive_share=float(training_set.labels.mean()),
         excluded=tuple(ids[~training_set.train_mask].tolist()),
+        near_duplicates=metrics["near_duplicates"],
         versions={"scikit-learn": version("scikit-learn")},
     )
 

@@ -54,48 +54,44 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     """
     opened = Artifacts(artifacts)
     require_unlocked(opened.root, *BOTH)
-    return _verify(opened)
-
-
-def _verify(artifacts: Artifacts) -> Verification:
     images: dict[str, int] = {}
     problems: list[CatsDogsError] = []
     try:
-        manifest = artifacts.cache.manifest
+        manifest = opened.cache.manifest
     except CatsDogsError as error:
         manifest = None
         problems.append(error)
     else:
         if manifest is None:
-            raise CatsDogsError(f"there are no features in {artifacts.root}", "Run catsdogs extract DATA first")
+            raise CatsDogsError(f"there are no features in {opened.root}", "Run catsdogs extract DATA first")
     for split in manifest.splits if manifest else ():
         try:
-            images[split] = len(artifacts.cache.load(split).ids)
+            images[split] = len(opened.cache.load(split).ids)
         except CatsDogsError as error:
             problems.append(error)
     if manifest and manifest.provenance.network:
         try:
-            read_network(artifacts.cache.folder, manifest.provenance.network)
+            read_network(opened.cache.folder, manifest.provenance.network)
         except CatsDogsError as error:
             problems.append(error)
-    head = manifest is not None and (artifacts.head_metadata.exists() or artifacts.head.exists())
-    submission = artifacts.submission.exists()
+    head = manifest is not None and (opened.head_metadata.exists() or opened.head.exists())
+    submission = opened.submission.exists()
     trained = None
     if manifest and head:
-        trained, stale = check_head(artifacts)
+        trained, stale = check_head(opened)
         if stale:
             problems.append(CatsDogsError(stale, TRAIN_HINT))
             trained, head = None, False
-    splits = artifacts.cache.splits if manifest else {}
-    if manifest and all(entry.complete for entry in splits.values()) and read_duplicates(artifacts.cache) is None:
-        path = artifacts.features / duplicates.ARRAY
+    splits = opened.cache.splits if manifest else {}
+    if manifest and all(entry.complete for entry in splits.values()) and read_duplicates(opened.cache) is None:
+        path = opened.features / duplicates.ARRAY
         problems.append(CatsDogsError(f"{path} is missing, or not as it was written", TRAIN_HINT))
-    for note in (artifacts.source, artifacts.timings):
+    for note in (opened.source, opened.timings):
         try:
             read_json(note, NOTE_HINT)
         except CatsDogsError as error:
             problems.append(error)
-    if submission and (reason := submission_staleness(artifacts, trained)):
-        problems.append(CatsDogsError(f"{artifacts.submission}: {reason}", "Run catsdogs submit: it writes it anew"))
+    if submission and (reason := submission_staleness(opened, trained)):
+        problems.append(CatsDogsError(f"{opened.submission}: {reason}", "Run catsdogs submit: it writes it anew"))
         submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))

@@ -76,13 +76,13 @@ def load(artifacts: Artifacts) -> Head:
         metadata = msgspec.convert(stored, HeadMetadata)
     except msgspec.ValidationError as error:
         raise CatsDogsError(f"{path} is damaged: {error}", TRAIN_HINT) from error
-    content = read_if_there(artifacts.head)
+    content = read_if_there(artifacts.head) or b""
     if _sha256(content) != metadata.files.get(artifacts.head.name):
         require_unlocked(artifacts.root, RESULTS)
         if read_json(path, TRAIN_HINT).get("files") != metadata.files:
             return load(artifacts)  # another run has written it since head.json was read
         raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN_HINT)
-    with np.load(io.BytesIO(content or b""), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
         classifier = Classifier(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
     return Head(classifier, metadata)
@@ -90,13 +90,13 @@ def load(artifacts: Artifacts) -> Head:
 
 def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
     """Return which of the files that were written with the head are missing, or are not what they were."""
-    sums = head.metadata.files.items()
     # Only of files in the folder, whatever a stranger's head.json says.
-    return [name for name, expected in sums if _sha256(read_if_there(artifacts.root / Path(name).name)) != expected]
+    there = {name: read_if_there(artifacts.root / Path(name).name) for name in head.metadata.files}
+    return [name for name, content in there.items() if _sha256(content or b"") != head.metadata.files[name]]
 
 
-def _sha256(content: bytes | None) -> str:
-    return hashlib.sha256(content or b"").hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], hint: str) -> None:

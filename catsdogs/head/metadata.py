@@ -56,6 +56,8 @@ class HeadMetadata:
         Share of the second class among the training images.
     excluded : tuple of str
         Ids of training images that it was not trained on.
+    near_duplicates : bool
+        Whether near duplicates shared a fold, and not images of equal bytes alone.
     versions : dict of str to str
         Of the packages that took part. Nothing depends on them.
     files : dict of str to str
@@ -74,6 +76,7 @@ class HeadMetadata:
     clip: float
     positive_share: float
     excluded: tuple[str, ...]
+    near_duplicates: bool
     versions: dict[str, str]
     files: dict[str, str] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 import hashlib
 
 from ..artifacts import Artifacts
+from ..cache import read_duplicates
 from ..errors import CatsDogsError
 from ..storage import NOTE_HINT, read_json
 from .files import Head, damaged_files, load
@@ -38,7 +39,8 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
         return f"{damaged[0]} is missing, or was changed"
     if manifest is None or "train" not in features:
         return "there are no complete training features"
-    metadata, provenance = trained.metadata, manifest.provenance
+    metadata, provenance, duplicates = trained.metadata, manifest.provenance, read_duplicates(cache)
+    near = metadata.near_duplicates or (duplicates is not None and duplicates.near)
     compared = {
         "the method of training": (metadata.method, METHOD),
         "the classes": (metadata.classes, manifest.classes),
@@ -47,6 +49,7 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
         "the way pixels are made": (metadata.pixels, provenance.pixels),
         "the precision": (metadata.precision, provenance.precision),
         "the views": (metadata.views, manifest.views),
+        "what is known of near duplicates": (metadata.near_duplicates, near),
         "the training features": (metadata.features.get("train"), features["train"]),
         "the test features": (metadata.features.get("test"), features.get("test") if cache.labelled("test") else None),
     }

@@ -133,3 +133,11 @@ def test_a_cache_that_changes_while_it_is_read_is_read_again(cache, monkeypatch)
     monkeypatch.undo()
     assert found.digest == load_features(cache).digest
     assert found.digests[0].tobytes() == digest(b"x").tobytes()
+
+
+def test_splits_of_two_states_are_never_loaded_together(cache):
+    opened = Cache(cache / "features")
+    opened.load("train")
+    fill(cache, IMAGES | {"test": {**IMAGES["test"], "cat.1": b"x"}})
+    with pytest.raises(CatsDogsError, match=r"has changed while it was read\. Run the same command again"):
+        opened.load("test")

@@ -64,7 +64,7 @@ def test_a_second_run_does_nothing_again_and_leaves_every_artifact_as_it_is(made
     assert {path: path.read_bytes() for path in files} == before
 
 
-def test_near_duplicates_can_be_left_out_and_that_is_said(data, tmp_path, tiny_backbone, draw, encode):
+def test_near_duplicates_can_be_left_out_and_looked_for_later(data, tmp_path, tiny_backbone, draw, encode):
     for name, image in (("copy", "cat.1"), ("near", "cat.1")):
         content = (data / f"train/{image}.jpg").read_bytes()
         again = content if name == "copy" else encode(Image.open(io.BytesIO(content)), "JPEG", quality=90)
@@ -77,6 +77,11 @@ def test_near_duplicates_can_be_left_out_and_that_is_said(data, tmp_path, tiny_b
     assert again.returncode == 0
     assert "near duplicates were not looked for" not in command("report", "--artifacts", tmp_path / "artifacts").stdout
     assert "Near duplicates were not looked for" in (tmp_path / "artifacts/report.html").read_text()
+    assert "trained before, and still valid" in command("run", data, *options, "--no-near-duplicates").stdout
+    again = command("run", data, *options)
+    assert "2 pairs" in again.stdout
+    assert "still valid" not in again.stdout
+    assert "still valid" in command("run", data, *options, "--no-near-duplicates").stdout
 
 
 WAITER = """

@@ -18,6 +18,7 @@ METADATA = HeadMetadata(
     clip=0.01,
     positive_share=0.5,
     excluded=(),
+    near_duplicates=True,
     versions={"scikit-learn": "1.7"},
 )
 
