@@ -101,6 +101,9 @@ def in_terminal(code, replies=(), folder=ROOT, **environment):
     """Run Python in a terminal of 80 columns, which replies where it is asked; return what it wrote there."""
     inside, outside = pty.openpty()
     fcntl.ioctl(outside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 800, 20 * 24))
+    silent = termios.tcgetattr(outside)
+    silent[3] &= ~termios.ECHO  # what is replied would come back in the midst of what the program writes
+    termios.tcsetattr(outside, termios.TCSANOW, silent)
     plain = {name: value for name, value in os.environ.items() if name not in UNSET}
     plain |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     program = subprocess.Popen(
