@@ -92,3 +92,21 @@ def test_where_no_folder_can_be_it_is_said_in_one_line(tmp_path):
             Artifacts.open(root, FEATURES),
         ):
             pass
+
+
+WAITER = """
+import sys, catsdogs
+with catsdogs.lock(sys.argv[1], progress=lambda step, done, total: print(step, flush=True)):
+    pass
+"""
+
+
+def test_who_waits_for_the_results_does_not_hold_the_features(tmp_path):
+    command = [sys.executable, "-c", WAITER, tmp_path]
+    with write_lock(tmp_path, RESULTS), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiter:
+        told = waiter.stdout.readline()
+        try:
+            with write_lock(tmp_path, FEATURES):
+                assert told.startswith("waiting for")
+        finally:
+            waiter.kill()

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from support.backbone import write_backbone
 from support.program import IN_PROCESS, ROOT
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
+from catsdogs.cache import load_duplicates
 from catsdogs.cli.summaries import extraction_lines
 
 
@@ -278,3 +280,15 @@ def test_damage_in_the_other_split_only_leaves_the_duplicates_for_later(folder, 
     mended = extract(folder)
     assert (mended.computed, mended.duplicates["pairs"]) == (1, 0)
     assert damaged.read_bytes() == whole
+
+
+def test_the_features_stay_locked_while_duplicates_are_looked_for(folder, extract, tmp_path, monkeypatch):
+    held = []
+
+    def find(cache, **options):
+        held.append(FileLock(tmp_path / "artifacts/.features.lock", is_singleton=True).is_locked)
+        return load_duplicates(cache, **options)
+
+    monkeypatch.setattr("catsdogs.commands.extract.load_duplicates", find)
+    extract(folder)
+    assert held == [True]
