@@ -3,7 +3,7 @@
 import fcntl
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -112,38 +112,45 @@ def _acquire(
     """Take the locks, and note beside each who did; `wait` is told who must be waited for."""
     from filelock import FileLock, Timeout
 
-    created = not folder.exists()
+    made: list[Path] = []
     with ExitStack() as held:
         for name in names:
             lock = FileLock(_path(folder, name), is_singleton=True)
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
+            timeout = 0
+            while True:
+                made += [path for path in (folder, *folder.parents) if not path.exists()]
                 try:
-                    lock.acquire(timeout=0)
+                    folder.mkdir(parents=True, exist_ok=True)
+                    with suppress(FileNotFoundError):  # the one that had made the folder has taken it away again
+                        lock.acquire(timeout=timeout)
+                        break
                 except Timeout as error:
                     if wait is None:
                         raise _held_error(folder, name, alternative) from error
                     wait(_holder(folder, name))
-                    lock.acquire(timeout=-1)
-            except OSError as error:
-                raise CatsDogsError(f"{folder} cannot be written ({error.strerror})", f"Give {alternative}") from error
+                    timeout = -1
+                except OSError as error:
+                    what = f"{folder} cannot be written ({error.strerror})"
+                    raise CatsDogsError(what, f"Give {alternative}") from error
             held.callback(lock.release)
             with suppress(OSError):  # a full disk must not keep anybody from pruning
                 _note(folder, name).write_text(f"process {os.getpid()} on {platform.node()}")
         try:
             yield
         finally:
-            if created:
-                _remove_if_unused(folder)
+            if made:
+                _remove_if_unused(folder, names, made)
 
 
-def _remove_if_unused(folder: Path) -> None:
-    """Take away a folder that was made for its locks, where nothing else came into it; they must still be held."""
-    files = list(folder.iterdir())
-    if all(path.suffix in (".lock", ".holder") for path in files):
-        for path in files:
-            path.unlink()
-        folder.rmdir()
+def _remove_if_unused(folder: Path, names: tuple[str, ...], made: Sequence[Path]) -> None:
+    """Take away what was made for these locks, which must still be held, where nothing else has come into it."""
+    files = [path for name in names for path in (_path(folder, name), _note(folder, name))]
+    with suppress(OSError):  # somebody else has come meanwhile
+        if {path.name for path in folder.iterdir()} <= {path.name for path in files}:
+            for path in files:
+                path.unlink(missing_ok=True)
+            for path in made:
+                path.rmdir()
 
 
 def _path(folder: Path, name: str) -> Path:

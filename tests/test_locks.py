@@ -3,6 +3,7 @@ import platform
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -21,13 +22,19 @@ with write_lock(Path(sys.argv[1]), *BOTH):
 """
 
 
-@pytest.fixture
-def holder(tmp_path):
-    command, pipe = [sys.executable, "-c", HOLDER, tmp_path], subprocess.PIPE
+@contextmanager
+def held_elsewhere(folder):
+    command, pipe = [sys.executable, "-c", HOLDER, folder], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    with held_elsewhere(tmp_path) as process:
+        yield process
 
 
 def test_only_one_process_writes_and_a_dead_one_holds_nothing(tmp_path, holder):
@@ -54,6 +61,33 @@ def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_has_ended(tmp_path
         assert told == [f"waiting for process {holder.pid} on {platform.node()}"]
     with catsdogs.lock(tmp_path, progress=end_the_other):
         assert len(told) == 1
+
+
+def test_who_waits_goes_on_where_the_folder_was_made_in_vain_and_is_gone(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    with held_elsewhere(folder) as process:
+
+        def end_the_other(step, done, total):
+            process.communicate("")
+            assert not folder.parent.exists()
+
+        with catsdogs.lock(folder, progress=end_the_other):
+            assert process.returncode == 0
+            (folder / "features").mkdir()
+    assert folder.exists()
+
+
+def test_what_was_made_for_a_lock_goes_with_it_and_nothing_that_others_hold(tmp_path):
+    with write_lock(tmp_path / "a" / "b", FEATURES):
+        pass
+    assert not list(tmp_path.iterdir())
+    with ExitStack() as others:
+        with write_lock(tmp_path / "a" / "b", FEATURES):
+            others.enter_context(held_elsewhere(tmp_path / "a" / "c"))
+            others.enter_context(write_lock(tmp_path / "a" / "b", RESULTS))
+        with pytest.raises(CatsDogsError, match="is being written"):
+            require_unlocked(tmp_path / "a" / "c", RESULTS)
+        assert (tmp_path / "a" / "b" / ".results.lock").exists()
 
 
 def test_a_folder_is_held_until_the_outermost_call_has_ended(tmp_path):
