@@ -8,7 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ..errors import CatsDogsError
 from .app import app
@@ -36,12 +36,16 @@ def diverted_stderr() -> Iterator[None]:
     if sys.stderr is None:  # closed: the next file that is opened would get descriptor 2
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         sys.stderr = os.fdopen(2, "w", closefd=False)
-    try:
-        terminal = os.dup(sys.stderr.fileno())
-    except OSError:  # somebody has put something else in its place
-        yield
-        return
-    with tempfile.TemporaryFile() as captured:
+    with ExitStack() as stack:
+        try:
+            captured = stack.enter_context(tempfile.TemporaryFile())
+            ours = sys.stderr.fileno() == 2
+        except OSError:  # there is no room for a file, or what is in its place has no descriptor
+            ours = False
+        if not ours:
+            yield
+            return
+        terminal = os.dup(2)
         sys.stderr = os.fdopen(terminal, "w", 1, sys.stderr.encoding, sys.stderr.errors, closefd=False)
         os.dup2(captured.fileno(), 2)
         faulthandler.enable(terminal)

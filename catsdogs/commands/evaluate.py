@@ -115,8 +115,11 @@ def evaluate(
 
 def _trained_on(artifacts: Artifacts, trained: head.Head) -> set[bytes] | None:
     """Return the digests of the images that the head was trained on, where the cache still holds them and no others."""
-    if artifacts.cache.digests().get("train") != trained.metadata.features.get("train"):
+    cached = artifacts.cache.digests().get("train")
+    if cached is None or cached != trained.metadata.features.get("train"):
         return None
     features = artifacts.cache.load()
+    if features.digest != cached:  # another run has just replaced them
+        return None
     rows = (features.labels >= 0) & ~np.isin(features.ids, trained.metadata.excluded)
     return {digest.tobytes() for digest in features.digests[rows]}

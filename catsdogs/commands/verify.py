@@ -80,12 +80,15 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     if manifest and head:
         trained, stale = check_head(opened)
         if stale:
-            problems.append(CatsDogsError(stale, TRAIN_HINT))
+            complete = "train" in opened.cache.digests()
+            hint = TRAIN_HINT if complete else "Run catsdogs extract with the training images, and then catsdogs train"
+            problems.append(CatsDogsError(stale, hint))
             trained, head = None, False
     splits = opened.cache.splits if manifest else {}
     if manifest and all(entry.complete for entry in splits.values()) and read_duplicates(opened.cache) is None:
         path = opened.features / duplicates.ARRAY
-        problems.append(CatsDogsError(f"{path} is missing, or not as it was written", TRAIN_HINT))
+        hint = "Run catsdogs train, or catsdogs extract with the same images: both look for duplicates anew"
+        problems.append(CatsDogsError(f"{path} is missing, or not as it was written", hint))
     for note in (opened.source, opened.timings):
         try:
             read_json(note, NOTE_HINT)

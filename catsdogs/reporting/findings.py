@@ -114,13 +114,13 @@ def gather(artifacts: Artifacts) -> Findings:
     if manifest is None:
         raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
     trained = head.load(artifacts)
+    loaded = {split: artifacts.cache.load(split) for split in manifest.splits}
     if stale := head_staleness(artifacts, trained):
         raise CatsDogsError(stale, head.TRAIN_HINT)
     test = None
     unreadable: dict[str, dict[str, str]] = {}
     digests: dict[Key, bytes] = {}
-    for split in manifest.splits:
-        images = artifacts.cache.load(split)
+    for split, images in loaded.items():
         unreadable[split] = images.unreadable
         digests |= {(split, name): row.tobytes() for name, row in zip(images.ids.tolist(), images.digests, strict=True)}
         if split == "test" and images.readable.any():
