@@ -1,5 +1,6 @@
 """Draw a small data set of cats and dogs."""
 
-from .drawing import OUTER, draw, write_sample
+from .archive import OUTER, write_sample
+from .drawing import draw
 
 __all__ = ["OUTER", "draw", "write_sample"]
