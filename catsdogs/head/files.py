@@ -5,11 +5,13 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 
 from ..artifacts import Artifacts
+from ..backbone import N_FEATURES
 from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
@@ -82,10 +84,22 @@ def load(artifacts: Artifacts) -> Head:
         if read_json(path, TRAIN_HINT).get("files") != metadata.files:
             return load(artifacts)  # another run has written it since head.json was read
         raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN_HINT)
+    try:
+        return Head(_to_classifier(content), metadata)
+    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+        raise CatsDogsError(f"{artifacts.head} is damaged: {error}", TRAIN_HINT) from error
+
+
+def _to_classifier(content: bytes) -> Classifier:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
         classifier = Classifier(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
-    return Head(classifier, metadata)
+    n = len(kernel.landmarks) if kernel else N_FEATURES
+    coefficients, landmarks = classifier.coefficients, kernel.landmarks if kernel else np.empty((n, N_FEATURES), "f4")
+    of_head = (coefficients.shape, coefficients.dtype, landmarks.shape, landmarks.dtype)
+    if of_head != ((n,), np.float64, (n, N_FEATURES), np.float32) or not np.isfinite(coefficients).all():
+        raise ValueError("it holds no head")
+    return classifier
 
 
 def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:

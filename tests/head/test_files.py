@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 
@@ -38,6 +39,30 @@ def test_a_damaged_head_is_refused(artifacts, damage):
     if damage == "missing":
         artifacts.head.unlink()
     with pytest.raises(CatsDogsError, match="Run catsdogs train"):
+        head.load(artifacts)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"coefficients": np.zeros(3)},
+        {"coefficients": np.zeros((2048, 2))},
+        {"coefficients": np.full(2048, np.nan)},
+        {"coefficients": np.array(["0"] * 2048)},
+        {"intercept": np.zeros(2)},
+        {"landmarks": np.zeros((2048, 7), np.float32), "gamma": 1.0},
+        {"landmarks": np.zeros((2048, 2048), np.float32)},
+        None,
+    ],
+)
+def test_a_sealed_head_npz_of_wrong_content_is_one_line(artifacts, wrong):
+    content = io.BytesIO()
+    if wrong:
+        np.savez(content, **({"transform": "identity", "coefficients": np.zeros(2048), "intercept": 0.0} | wrong))
+    artifacts.head.write_bytes(content.getvalue() or b"no archive")
+    sums = {"head.npz": hashlib.sha256(artifacts.head.read_bytes()).hexdigest()}
+    artifacts.head_metadata.write_bytes(to_sealed_json(METADATA.to_dict() | {"files": sums}))
+    with pytest.raises(CatsDogsError, match=r"head\.npz is damaged.*Run catsdogs train"):
         head.load(artifacts)
 
 
