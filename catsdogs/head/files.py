@@ -5,10 +5,12 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
 from ..backbone import N_FEATURES
@@ -16,7 +18,7 @@ from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
 from ..storage import read_if_there, read_json, to_sealed_json, unseal, write_atomic
-from .designs import Classifier, Kernel
+from .designs import IDENTITY, RBF, SQRT, Classifier, Kernel
 from .fitting import FittedHead
 from .metadata import FORMAT, HeadMetadata
 
@@ -95,9 +97,11 @@ def _to_classifier(content: bytes) -> Classifier:
         kernel = Kernel(arrays["landmarks"], float(arrays["gamma"])) if "landmarks" in arrays else None
         classifier = Classifier(str(arrays["transform"]), arrays["coefficients"], float(arrays["intercept"]), kernel)
     n = len(kernel.landmarks) if kernel else N_FEATURES
-    coefficients, landmarks = classifier.coefficients, kernel.landmarks if kernel else np.empty((n, N_FEATURES), "f4")
-    of_head = (coefficients.shape, coefficients.dtype, landmarks.shape, landmarks.dtype)
-    if of_head != ((n,), np.float64, (n, N_FEATURES), np.float32) or not np.isfinite(coefficients).all():
+    wanted: list[tuple[NDArray[Any], tuple[int, ...], str]] = [(classifier.coefficients, (n,), "float64")]
+    if kernel:
+        wanted.append((kernel.landmarks, (n, N_FEATURES), "float32"))
+    fits = all(of.shape == shape and of.dtype == dtype and np.isfinite(of).all() for of, shape, dtype in wanted)
+    if not fits or classifier.transform not in (IDENTITY, SQRT, RBF):
         raise ValueError("it holds no head")
     return classifier
 

@@ -50,6 +50,7 @@ def test_a_damaged_head_is_refused(artifacts, damage):
         {"coefficients": np.full(2048, np.nan)},
         {"coefficients": np.array(["0"] * 2048)},
         {"intercept": np.zeros(2)},
+        {"transform": "cube"},
         {"landmarks": np.zeros((2048, 7), np.float32), "gamma": 1.0},
         {"landmarks": np.zeros((2048, 2048), np.float32)},
         None,
