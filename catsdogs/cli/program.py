@@ -60,6 +60,8 @@ def diverted_stderr() -> Iterator[None]:
 @diverted_stderr()
 def main() -> None:
     """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
+    if sys.stdout is None:  # closed
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks end nothing
     try:
@@ -71,10 +73,11 @@ def main() -> None:
         _fail(CatsDogsError(what, "Mend that, and run the same command again"))
     except MemoryError:
         _fail(CatsDogsError("there is not enough memory", "What is done is kept: make some free, and run it again"))
-    except SystemExit as ended:
-        if ended.code == _EXIT_INTERRUPTED:
-            print("interrupted: nothing that was done is lost", file=sys.stderr)
-        raise
+    except (SystemExit, KeyboardInterrupt) as ended:  # the latter before Typer has begun
+        if getattr(ended, "code", _EXIT_INTERRUPTED) != _EXIT_INTERRUPTED:
+            raise
+        print("interrupted: nothing that was done is lost", file=sys.stderr)
+        sys.exit(_EXIT_INTERRUPTED)
 
 
 def _fail(error: CatsDogsError) -> None:

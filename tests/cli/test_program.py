@@ -40,6 +40,12 @@ def test_an_error_that_is_explained_shows_nothing_else():
     assert (done.returncode, done.stderr) == (1, "error: no. Give yes.\n")
 
 
+def test_ctrl_c_is_one_line_whenever_it_comes():
+    for code in ("raise KeyboardInterrupt", "sys.exit(130)"):
+        done = ended(code)
+        assert (done.returncode, done.stderr) == (130, "interrupted: nothing that was done is lost\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGILL])
 def test_a_crash_shows_where_python_was(number):
     done = ended(f"os.kill(os.getpid(), {number})")
@@ -56,6 +62,13 @@ def test_a_program_that_is_ended_from_outside_shows_nothing(number):
 
 def test_nothing_is_kept_back_from_those_who_look_for_a_fault():
     assert ended("0", CATSDOGS_DEBUG="1").stderr == "chatter\nchatter of a child\n"
+
+
+def test_a_closed_standard_output_ends_nothing():
+    code = "print('on'); sys.stdout.buffer.write(b'on'); print(os.isatty(1), file=sys.stderr)"
+    closed = f'exec {sys.executable} -c "$1" "$2" >&-'
+    done = subprocess.run(["/bin/sh", "-c", closed, "sh", PROGRAM, code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "False\n")
 
 
 def test_a_closed_standard_error_ends_nothing_and_no_file_takes_its_place(tmp_path):
