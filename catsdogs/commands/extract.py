@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from threading import Event
 
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Backbone, Int8Similarity, choose_weights
@@ -181,10 +182,24 @@ def _list_images(data: str | Path, classes: str | Sequence[str] | None, manifest
 
 @contextmanager
 def _start_loading(plan: Plan, data: str | Path, progress: Progress | None) -> Iterator[Future[Backbone] | None]:
-    """Begin to load the backbone in a thread of its own, where it is needed whatever the images are."""
+    """Begin to load the backbone in a thread of its own, where it is needed whatever the images are.
+
+    Who leaves early, as the images cannot be had or by Ctrl-C, does not wait for the end of a download.
+    """
+    leaving = Event()
+
+    def report(step: str, done: int, total: int) -> None:
+        if leaving.is_set():
+            raise CancelledError
+        if progress:
+            progress(step, done, total)
+
     with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
         needed = plan.provenance is None and not plan.needs_images and user_path(data).exists()
-        yield thread.submit(plan.load, progress=progress) if needed else None
+        try:
+            yield thread.submit(plan.load, progress=report) if needed else None
+        finally:
+            leaving.set()
 
 
 def _store(

@@ -17,6 +17,7 @@ import catsdogs
 from catsdogs import CatsDogsError, load_features
 from catsdogs.cache import load_duplicates
 from catsdogs.cli.summaries import extraction_lines
+from catsdogs.inference.plan import Plan
 
 
 @pytest.fixture
@@ -261,6 +262,20 @@ def test_with_fail_fast_the_first_unreadable_image_ends_it_and_rows_stay(folder,
         catsdogs.run(folder, artifacts=tmp_path / "artifacts", fail_fast=True)
     (folder / "train/dog.1.jpg").write_bytes((folder / "train/dog.2.jpg").read_bytes())
     assert extract(folder, fail_fast=True).computed == 1  # mended
+
+
+def test_an_error_does_not_wait_for_a_download(tmp_path, write_folder, monkeypatch):
+    def load(plan, files=(), *, progress):
+        for block in range(100):
+            progress("downloading", block, 100)
+            time.sleep(0.1)
+        pytest.fail("it went on to its end")
+
+    monkeypatch.setattr(Plan, "load", load)
+    start = time.monotonic()
+    with pytest.raises(CatsDogsError, match="no images"):
+        catsdogs.extract(write_folder(tmp_path / "data", {"notes.txt": b""}), artifacts=tmp_path / "artifacts")
+    assert time.monotonic() - start < 5
 
 
 def test_damage_in_the_other_split_only_leaves_the_duplicates_for_later(folder, extract, tmp_path, draw, encode):
