@@ -232,8 +232,8 @@ def _excluded(
         return np.zeros(len(ids), bool)
     hint = 'Give a CSV file with a column "id", such as suspects.csv'
     try:
-        with user_path(path).open(newline="", encoding="utf-8") as file:
-            listed = [row["id"] for row in csv.DictReader(file)]
+        with user_path(path).open(newline="", encoding="utf-8-sig") as file:  # as Excel saves it
+            listed = [row["id"] or "" for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         reason = 'there is no column "id"' if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
         raise CatsDogsError(f"{path} cannot be read: {reason}", hint) from error
