@@ -64,6 +64,12 @@ def test_nothing_is_kept_back_from_those_who_look_for_a_fault():
     assert ended("0", CATSDOGS_DEBUG="1").stderr == "chatter\nchatter of a child\n"
 
 
+def test_without_a_folder_for_temporary_files_all_is_shown():
+    nowhere = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/nonexistent']\n"
+    done = process("print('on')", program=("-c", nowhere + PROGRAM))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "chatter\nchatter of a child\n")
+
+
 def test_a_closed_standard_output_ends_nothing():
     code = "print('on'); sys.stdout.buffer.write(b'on'); print(os.isatty(1), file=sys.stderr)"
     closed = f'exec {sys.executable} -c "$1" "$2" >&-'
