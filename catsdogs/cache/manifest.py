@@ -162,7 +162,7 @@ def read(folder: Path) -> Manifest | None:
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
     try:
         return _from_content(content)
-    except (msgspec.ValidationError, KeyError, TypeError) as error:
+    except (msgspec.ValidationError, KeyError, TypeError, UnicodeEncodeError) as error:
         raise CatsDogsError(f"{path} is damaged: {error}", _REMEDY) from error
 
 

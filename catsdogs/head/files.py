@@ -78,7 +78,7 @@ def load(artifacts: Artifacts) -> Head:
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", TRAIN_HINT)
     try:
         metadata = msgspec.convert(stored, HeadMetadata)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise CatsDogsError(f"{path} is damaged: {error}", TRAIN_HINT) from error
     content = read_if_there(artifacts.head) or b""
     if _sha256(content) != metadata.files.get(artifacts.head.name):

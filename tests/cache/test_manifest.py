@@ -61,6 +61,7 @@ def test_a_manifest_that_is_none_stops_reader_and_writer(cache, content):
         ("splits", {"train": {"images": "4"}}, "images"),
         ("backbone", 5, "int"),
         ("classes", ["cat"], "classes"),
+        ("views", "\ud800", "surrogates"),
     ],
 )
 def test_sealed_content_of_other_types_or_paths_that_lead_out_is_refused(cache, key, value, claim):

@@ -75,6 +75,7 @@ def test_a_sealed_head_npz_of_wrong_content_is_one_line(artifacts, wrong):
         ({"views": ["224", 288]}, "$.views[1]"),
         ({"features": {"train": None}}, "$.features"),
         ({"C": "0.1"}, "$.C"),
+        ({"clip": "\ud800"}, "surrogates"),
         ({"excluded": "cat.1"}, "$.excluded"),
         ({"files": []}, "$.files"),
     ],
