@@ -84,13 +84,15 @@ class Plan:
         Raises
         ------
         CatsDogsError
-            It cannot be had, or is not the network any more that made the cache.
+            It cannot be had, changes meanwhile, or is not the network any more that made the cache.
         """
-        sizes = sizes_of(self.views)
+        sizes, fingerprint = sizes_of(self.views), self.weights.fingerprint()
         if self.needs_images:
             loaded = load_int8(self.weights, sizes, files, engine=self.engine, network=self.network, progress=progress)
         else:
             loaded = load(self.weights, sizes, engine=self.engine, precision=self.precision, progress=progress)
+        if self.weights.fingerprint() != fingerprint:
+            raise CatsDogsError(f"{self.weights.name} has changed while it was loaded", "Run the same command again")
         if self.provenance and loaded.sha256 != self.provenance.sha256:
             raise CatsDogsError(
                 f"{self.weights.name} is not the network any more that {self.folder} was made with",

@@ -17,6 +17,7 @@ import catsdogs
 from catsdogs import CatsDogsError, load_features
 from catsdogs.cache import load_duplicates
 from catsdogs.cli.summaries import extraction_lines
+from catsdogs.inference import plan
 from catsdogs.inference.plan import Plan
 
 
@@ -264,8 +265,22 @@ def test_with_fail_fast_the_first_unreadable_image_ends_it_and_rows_stay(folder,
     assert extract(folder, fail_fast=True).computed == 1  # mended
 
 
+def test_weights_that_change_while_they_load_are_refused(folder, tmp_path, monkeypatch):
+    weights, load = write_backbone(tmp_path / "w.keras", seed=1), plan.load
+
+    def load_slowly(*arguments, **named):
+        loaded = load(*arguments, **named)
+        write_backbone(weights, seed=2)
+        return loaded
+
+    monkeypatch.setattr(plan, "load", load_slowly)
+    with pytest.raises(CatsDogsError, match=r"w\.keras has changed while it was loaded\. Run the same"):
+        catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=str(weights))
+    assert not (tmp_path / "artifacts").exists()
+
+
 def test_an_error_does_not_wait_for_a_download(tmp_path, write_folder, monkeypatch):
-    def load(plan, files=(), *, progress):
+    def load(self, files=(), *, progress):
         for block in range(100):
             progress("downloading", block, 100)
             time.sleep(0.1)
