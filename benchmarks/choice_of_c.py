@@ -21,7 +21,7 @@ from pathlib import Path
 from whole_job import ROOT
 
 from catsdogs.artifacts import Artifacts
-from catsdogs.cache import group_images, group_keys
+from catsdogs.cache import group_images, group_keys, load_duplicates
 from catsdogs.head import TrainingSet, cross_validate
 from catsdogs.head.folds import draw_folds, draw_order
 from catsdogs.head.metrics import log_loss
@@ -43,7 +43,7 @@ def main() -> None:
 def _choose(artifacts: Path) -> dict[str, object]:
     cache = Artifacts(artifacts).cache
     features = cache.load()
-    keys = group_keys(features.digests, group_images(cache, features))
+    keys = group_keys(features.digests, group_images(cache, features, load_duplicates(cache)))
     training_set = TrainingSet(
         features=features.features,
         labels=features.labels,

@@ -111,9 +111,7 @@ def _metadata(content: bytes, near: bool, of: dict[str, str]) -> dict[str, Any]:
     return {"method": _METHOD, "near": near, "of": of, ARRAY: hashlib.sha256(content).hexdigest()}
 
 
-def group_images(
-    cache: Cache, features: Features, *, near: bool = True, progress: Progress | None = None
-) -> NDArray[np.int64]:
+def group_images(cache: Cache, features: Features, duplicates: Duplicates) -> NDArray[np.int64]:
     """Return a number for each training image; those that are the same, or nearly so, share one.
 
     Parameters
@@ -121,8 +119,8 @@ def group_images(
     cache : Cache
     features : Features
         What it has loaded of the training images.
-    near, progress
-        As for `load_duplicates`.
+    duplicates : Duplicates
+        Its own.
 
     Returns
     -------
@@ -132,11 +130,11 @@ def group_images(
     Raises
     ------
     CatsDogsError
-        As `load_duplicates`; or the cache has changed since `features` were loaded.
+        The cache has changed since `features` were loaded.
     """
-    pairs = load_duplicates(cache, near=near, progress=progress).pairs
     if cache.digests().get("train") != features.digest:
         raise CatsDogsError(f"{cache.folder} has changed while it was read", "Run the same command again")
+    pairs = duplicates.pairs
     pairs = pairs[(pairs["split"] == "train") & (pairs["other_split"] == "train")]
     row = {name: number for number, name in enumerate(features.ids.tolist())}
     first, second = (np.array([row[name] for name in pairs[end].tolist()], int) for end in ("id", "other_id"))

@@ -105,9 +105,8 @@ def train(
         rows = features.readable & (features.labels >= 0)
         require_enough_images(features.labels[rows], "readable training images", features.classes)
         ids, labels = features.ids[rows], features.labels[rows]
-        near = load_duplicates(opened.cache, near=near_duplicates, progress=progress).near
-        numbers = group_images(opened.cache, features, near=near)
-        groups = group_keys(features.digests[rows], numbers[rows])
+        duplicates = load_duplicates(opened.cache, near=near_duplicates, progress=progress)
+        groups = group_keys(features.digests[rows], group_images(opened.cache, features, duplicates)[rows])
         excluded = _excluded(exclude, ids, labels, features.classes)
         training_set = _training_set(features, rows, groups, excluded)
         held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
@@ -117,7 +116,8 @@ def train(
         fitted = head.fit(training_set, found)
         test = opened.cache.load("test") if opened.cache.labelled("test") else None  # as in the layout of 2017
         metrics = _metrics(training_set, found, fitted)
-        metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable), "near_duplicates": near}
+        metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable)}
+        metrics["near_duplicates"] = duplicates.near
         if test and test.readable.any():
             scores = score(test.labels[test.readable], fitted.classifier.logits(test.features[test.readable]))
             metrics["test"] = scores | {"images": int(test.readable.sum()), "unreadable": len(test.unreadable)}

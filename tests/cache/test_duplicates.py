@@ -24,6 +24,11 @@ def opened(artifacts):
     return Cache(artifacts / "features")
 
 
+def groups_of(artifacts, features, **options):
+    cache = opened(artifacts)
+    return group_images(cache, features, load_duplicates(cache, **options))
+
+
 def nearly(features, seed=1):
     return (features * np.random.default_rng(seed).normal(1, 0.05, features.shape)).astype(np.float32)
 
@@ -226,14 +231,14 @@ def test_near_duplicates_are_looked_for_where_only_equal_bytes_were(imported):
     assert [path.read_bytes() for path in files] == with_near
     files[0].unlink()
     features = load_features(imported)
-    assert len(set(group_images(opened(imported), features, near=False)[:5].tolist())) == 4
+    assert len(set(groups_of(imported, features, near=False)[:5].tolist())) == 4
     assert len(read_duplicates(opened(imported)).pairs) == 1
-    assert len(set(group_images(opened(imported), features)[:5].tolist())) == 2
+    assert len(set(groups_of(imported, features)[:5].tolist())) == 2
     assert [path.read_bytes() for path in files] == with_near
 
 
 def test_images_that_pairs_of_the_split_connect_share_a_group(imported):
-    groups = group_images(opened(imported), load_features(imported))
+    groups = groups_of(imported, load_features(imported))
     assert groups.shape == (300,)
     assert len(set(groups[:3].tolist())) == len(set(groups[3:5].tolist())) == 1
     assert len(set(groups.tolist())) == 300 - 3
@@ -254,7 +259,7 @@ def test_what_is_missing_or_damaged_is_made_anew_to_the_same_bytes(imported, nam
         path.unlink()
     assert read_duplicates(opened(imported)) is None
     assert catsdogs.info(imported).duplicates == {}
-    group_images(opened(imported), load_features(imported))
+    groups_of(imported, load_features(imported))
     assert path.read_bytes() == before
 
 
@@ -303,7 +308,7 @@ def test_features_that_the_cache_holds_no_more_are_not_grouped(imported):
     changed[1] = unlike(1, seed=4)
     import_features(old.ids.tolist(), labels, {"224": changed}, artifacts=imported)
     with pytest.raises(CatsDogsError, match=r"features has changed while it was read\. Run the same"):
-        group_images(opened(imported), old)
-    groups = group_images(opened(imported), load_features(imported)).tolist()
+        groups_of(imported, old)
+    groups = groups_of(imported, load_features(imported)).tolist()
     assert groups[0] == groups[2] != groups[1]
     assert groups[3] == groups[4]
