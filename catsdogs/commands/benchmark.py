@@ -230,7 +230,7 @@ def _write(
         Artifacts.open(root, FEATURES) as artifacts,
         CacheWriter(
             artifacts.cache.folder,
-            provenance_of(resolved, backbone),
+            provenance_of(resolved, resolved.fingerprint(), backbone),
             (DEFAULT_VIEW.name,),
             {"test": (names, np.full(len(names), -1, np.int8))},
         ) as cache,

@@ -136,7 +136,7 @@ def extract(
         with _start_loading(plan, data, progress) as loading, _list_images(data, classes, manifest) as source:
             files = [file for images in source.splits.values() for file in images.files]
             backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
-            provenance = plan.provenance or provenance_of(chosen, backbone())
+            provenance = plan.provenance or provenance_of(chosen, plan.fingerprint, backbone())
             wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
             views = tuple(view.name for view in plan.views)
             with CacheWriter(opened.features, provenance, views, wanted, prune=prune, classes=source.classes) as writer:

@@ -49,6 +49,8 @@ class Plan:
     folder : Path
         The cache.
     weights : Weights
+    fingerprint : str
+        Theirs, when it was planned.
     views : tuple of View
     engine, precision : str
         By name, or "auto".
@@ -60,6 +62,7 @@ class Plan:
 
     folder: Path
     weights: Weights
+    fingerprint: str
     views: tuple[View, ...]
     engine: str
     precision: str
@@ -86,12 +89,12 @@ class Plan:
         CatsDogsError
             It cannot be had, changes meanwhile, or is not the network any more that made the cache.
         """
-        sizes, fingerprint = sizes_of(self.views), self.weights.fingerprint()
+        sizes = sizes_of(self.views)
         if self.needs_images:
             loaded = load_int8(self.weights, sizes, files, engine=self.engine, network=self.network, progress=progress)
         else:
             loaded = load(self.weights, sizes, engine=self.engine, precision=self.precision, progress=progress)
-        if self.weights.fingerprint() != fingerprint:
+        if self.weights.fingerprint() != self.fingerprint:
             raise CatsDogsError(f"{self.weights.name} has changed while it was loaded", "Run the same command again")
         if self.provenance and loaded.sha256 != self.provenance.sha256:
             raise CatsDogsError(
@@ -116,9 +119,10 @@ def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, comput
     Raises
     ------
     CatsDogsError
-        The views cannot be computed.
+        The views cannot be computed, or the weights' file cannot be read.
     """
-    made = _made_as_asked(manifest, weights, compute)
+    fingerprint = weights.fingerprint()
+    made = _made_as_asked(manifest, fingerprint, compute)
     # Of other pixels, only how they were computed still counts.
     known = made if made and made.pixels == PIXELS else None
     network = None
@@ -130,15 +134,15 @@ def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, comput
             _log.info("the backbone is quantized anew: %s", error)
             known = None
     engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
-    return Plan(folder, weights, _views(manifest, compute), engine, precision, known, network)
+    return Plan(folder, weights, fingerprint, _views(manifest, compute), engine, precision, known, network)
 
 
-def provenance_of(weights: Weights, backbone: Backbone) -> Provenance:
-    """Return what the cache says of features that `backbone` computes."""
+def provenance_of(weights: Weights, fingerprint: str, backbone: Backbone) -> Provenance:
+    """Return what the cache says of features that `backbone` computes, which has weights of that fingerprint."""
     return Provenance(
         weights_name=weights.name,
         sha256=backbone.sha256,
-        fingerprint=weights.fingerprint(),
+        fingerprint=fingerprint,
         pixels=PIXELS,
         precision=backbone.precision,
         engine=backbone.engine,
@@ -179,18 +183,18 @@ def load_head_backbone(
         # By whatever engine there is: within the precision's tolerance they agree.
         loaded = load(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
         hint = "Give the --weights that the head was trained with"
-        head.check_compatible(trained, provenance_of(chosen, loaded), metadata.views, hint)
+        head.check_compatible(trained, provenance_of(chosen, chosen.fingerprint(), loaded), metadata.views, hint)
         return loaded
 
     return backbone
 
 
-def _made_as_asked(manifest: Manifest | None, weights: Weights, compute: ComputeOptions) -> Provenance | None:
+def _made_as_asked(manifest: Manifest | None, fingerprint: str, compute: ComputeOptions) -> Provenance | None:
     """Return what made the cache that is there, if that is the network, engine and precision that are asked for.
 
     Nothing need be loaded to know it.
     """
-    if manifest is None or manifest.provenance.fingerprint != weights.fingerprint():
+    if manifest is None or manifest.provenance.fingerprint != fingerprint:
         return None
     made = manifest.provenance
     as_asked = compute.engine in (AUTO, made.engine) and compute.precision in (AUTO, made.precision)
