@@ -67,7 +67,7 @@ class Backbone:
         How many calls may run at the same time.
     precision, engine, device : str
     int8_similarity : Int8Similarity or None
-        How near to float32 it was found to be; empty where nobody has looked.
+        How near to float32 it was found to be; None where nobody has looked.
     batch_reduced : bool
         Whether the device had too little memory for the usual batch.
 

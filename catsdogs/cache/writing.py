@@ -64,7 +64,7 @@ class CacheWriter:
     Attributes
     ----------
     int8_similarity : Int8Similarity or None
-        What the manifest says of how near to float32 the features are; emptied once something is written.
+        What the manifest says of how near to float32 the features are; None once something is written.
 
     Raises
     ------

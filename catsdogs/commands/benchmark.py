@@ -175,8 +175,8 @@ def _engines() -> Iterator[tuple[str, str]]:
 
 def _backbone_of(artifacts: Path, resolved: Weights, options: ComputeOptions) -> Backbone:
     """Load what computed the features that are there: of int8 its very network."""
-    cache = Artifacts(artifacts).cache
-    made = resolve(cache.folder, cache.manifest, weights=resolved, compute=options)
+    opened = Artifacts(artifacts)
+    made = resolve(opened.features, opened.cache.manifest, weights=resolved, compute=options)
     return load(resolved, (DEFAULT_VIEW.size,), engine=made.engine, precision=made.precision, network=made.network)
 
 
@@ -229,7 +229,7 @@ def _write(
     with (
         Artifacts.open(root, FEATURES) as artifacts,
         CacheWriter(
-            artifacts.cache.folder,
+            artifacts.features,
             provenance_of(resolved, resolved.fingerprint(), backbone),
             (DEFAULT_VIEW.name,),
             {"test": (names, np.full(len(names), -1, np.int8))},

@@ -71,7 +71,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
             problems.append(error)
     if manifest and manifest.provenance.network:
         try:
-            read_network(opened.cache.folder, manifest.provenance.network)
+            read_network(opened.features, manifest.provenance.network)
         except CatsDogsError as error:
             problems.append(error)
     head = manifest is not None and (opened.head_metadata.exists() or opened.head.exists())
@@ -80,12 +80,12 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     if manifest and head:
         trained, stale = check_head(opened)
         if stale:
-            complete = "train" in opened.cache.digests()
-            hint = TRAIN_HINT if complete else "Run catsdogs extract with the training images, and then catsdogs train"
+            trainable = "train" in opened.cache.digests()
+            hint = TRAIN_HINT if trainable else "Run catsdogs extract with the training images, and then catsdogs train"
             problems.append(CatsDogsError(stale, hint))
             trained, head = None, False
-    splits = opened.cache.splits if manifest else {}
-    if manifest and all(entry.complete for entry in splits.values()) and read_duplicates(opened.cache) is None:
+    complete = manifest is not None and all(entry.complete for entry in manifest.splits.values())
+    if complete and read_duplicates(opened.cache) is None:
         path = opened.features / duplicates.ARRAY
         hint = "Run catsdogs train, or catsdogs extract with the same images: both look for duplicates anew"
         problems.append(CatsDogsError(f"{path} is missing, or not as it was written", hint))

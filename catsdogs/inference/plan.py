@@ -179,7 +179,7 @@ def load_head_backbone(
     @cache
     def backbone() -> Backbone:
         sha256 = metadata.backbone.network
-        network = read_network(artifacts.cache.folder, sha256) if sha256 else None
+        network = read_network(artifacts.features, sha256) if sha256 else None
         # By whatever engine there is: within the precision's tolerance they agree.
         loaded = load(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
         hint = "Give the --weights that the head was trained with"
