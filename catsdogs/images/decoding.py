@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .codecs import FORMATS, ignore_pillow_warnings
 from .colors import to_rgb
+from .facts import measure
 from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,15 @@ def decode_resized(data: bytes, sizes: Collection[int], *, reserved: int = 0) ->
         There is less than the bytes that an image may take.
     """
     with _decoded(data, max(sizes), reserved) as image:
-        return {size: _resize(image, (size, size)) for size in sizes}
+        return _to_squares(image, sizes)
+
+
+def decode_with_facts(
+    data: bytes, sizes: Collection[int], *, reserved: int = 0
+) -> tuple[dict[int, NDArray[np.uint8]], np.void]:
+    """Return what `decode_resized` does, and what `facts.measure` finds; it raises as that does."""
+    with _decoded(data, max(sizes), reserved) as image:
+        return _to_squares(image, sizes), measure(image, len(data))
 
 
 def decode_thumbnail(data: bytes, side: int, *, reserved: int = 0) -> NDArray[np.uint8]:
@@ -111,6 +120,10 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
     except Exception as error:  # on hostile bytes Pillow's decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise UnreadableImageError(f"it does not decode: {reason}") from error
+
+
+def _to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+    return {size: _resize(image, (size, size)) for size in sizes}
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
