@@ -20,8 +20,7 @@ import numpy as np
 
 from ..errors import CatsDogsError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
-from ..images import png
-from ..images.codecs import PIXELS
+from ..images import identity, png
 from ..images.decoding import SIZE
 from ..images.views import DEFAULT_VIEW
 from ..inference.loading import load_image
@@ -134,7 +133,7 @@ def prepare(
     if seed < 0:
         raise CatsDogsError(f"the seed is {seed}", "It must be 0 or more")
     _check_outside(folder, user_path(data))
-    drawn = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": PIXELS}
+    drawn = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": identity.pixels()}
     _read_split(folder, drawn)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:
         images, unlabelled = source.labelled()

@@ -1,12 +1,10 @@
-"""Load Pillow's decoders of six formats, without their warnings, and say which pixels they give."""
+"""Load Pillow's decoders of six formats, without their warnings."""
 
 import ctypes
 import logging
 import re
 import threading
 import warnings
-
-import PIL
 
 # The decoders are named here so that no thread is the first to load one, and so that Pillow loads no other.
 from PIL import (  # noqa: F401
@@ -19,15 +17,6 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
     _imaging,
 )
-
-PIXELS = (
-    "RGB uint8, EXIF orientation, first frame, alpha over white, CMYK to sRGB, other profiles ignored, "
-    f"squashed by Pillow {PIL.__version__.partition('.')[0]}'s antialiased bicubic"
-)
-"""What the cache says of its pixels. Who changes a pixel's value changes this, and so makes a new cache.
-
-Pillow's filter is what a major version makes of it: 13 resizes the height of some tall images first, which 12 did
-last, and a tenth of Kaggle's photographs came out other than before, by up to 12 levels."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """The only decoders that are let near a file. JPEG covers MPO, in which cameras put a second picture."""

@@ -93,7 +93,7 @@ def decode_thumbnail(data: bytes, side: int, *, reserved: int = 0) -> NDArray[np
     """
     with _decoded(data, side, reserved) as image:
         scale = min(1, side / max(image.size))
-        return _resize(image, (max(1, round(scale * image.width)), max(1, round(scale * image.height))))
+        return resize(image, (max(1, round(scale * image.width)), max(1, round(scale * image.height))))
 
 
 @contextmanager
@@ -123,10 +123,11 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
 
 
 def _to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
-    return {size: _resize(image, (size, size)) for size in sizes}
+    return {size: resize(image, (size, size)) for size in sizes}
 
 
-def _resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the RGB pixels of an image, squashed or stretched to a width and a height by antialiased bicubic."""
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 

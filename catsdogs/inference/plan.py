@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ..artifacts import Artifacts
 from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights, load
 from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network
 from ..errors import CatsDogsError
-from ..images.codecs import PIXELS
+from ..images import identity
 from ..images.views import DEFAULT_VIEW, View, parse_views, sizes_of
 from ..progress import Progress
 from ..sources import ImageFile
@@ -124,7 +124,7 @@ def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, comput
     fingerprint = weights.fingerprint()
     made = _made_as_asked(manifest, fingerprint, compute)
     # Of other pixels, only how they were computed still counts.
-    known = made if made and made.pixels == PIXELS else None
+    known = made if made and made.pixels == identity.pixels() else None
     network = None
     if known and known.network:
         try:
@@ -143,7 +143,7 @@ def provenance_of(weights: Weights, fingerprint: str, backbone: Backbone) -> Pro
         weights_name=weights.name,
         sha256=backbone.sha256,
         fingerprint=fingerprint,
-        pixels=PIXELS,
+        pixels=identity.pixels(),
         precision=backbone.precision,
         engine=backbone.engine,
         versions=backbone.versions,
@@ -159,7 +159,7 @@ def load_head_backbone(
     Raises
     ------
     CatsDogsError
-        At once where the head is not of images as they are read here, at the call where the weights are not its own.
+        At once where the head's images were resized by other rules, at the call where the weights are not its own.
     """
     chosen, metadata = choose_weights(weights, artifacts.source), trained.metadata
     if metadata.pixels == UNKNOWN:
@@ -167,12 +167,16 @@ def load_head_backbone(
             f"the head in {artifacts.root} was trained on features that were not computed from images here",
             "Compute and predict new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
         )
-    if metadata.pixels != PIXELS:
+    here = identity.pixels()
+    of_head, of_here = differences(metadata.pixels, here), differences(here, metadata.pixels)
+    what = f"the head in {artifacts.root} was trained on images {of_head}, and here they"
+    if identity.resizing_rules(metadata.pixels) != identity.resizing_rules(here):
         raise CatsDogsError(
-            f"the head in {artifacts.root} was trained on images "
-            f"{differences(metadata.pixels, PIXELS)}, and here they would be {differences(PIXELS, metadata.pixels)}",
+            f"{what} would be {of_here}",
             "Run catsdogs run DATA --prune, which computes and trains anew, or predict where that one is installed",
         )
+    if of_head != of_here:
+        _log.warning("%s are %s, by other codecs: probabilities may differ slightly", what, of_here)
 
     views = parse_views(metadata.views)
 
@@ -183,7 +187,8 @@ def load_head_backbone(
         # By whatever engine there is: within the precision's tolerance they agree.
         loaded = load(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
         hint = "Give the --weights that the head was trained with"
-        head.check_compatible(trained, provenance_of(chosen, chosen.fingerprint(), loaded), metadata.views, hint)
+        provenance = replace(provenance_of(chosen, chosen.fingerprint(), loaded), pixels=metadata.pixels)
+        head.check_compatible(trained, provenance, metadata.views, hint)
         return loaded
 
     return backbone

@@ -5,20 +5,16 @@ import subprocess
 import sys
 
 import numpy as np
-import PIL
 import pytest
 from PIL import Image
 from support.backbone import write_backbone
 from support.program import command
 
 import catsdogs
-import catsdogs.commands.info
-import catsdogs.inference.plan
 from catsdogs import CatsDogsError
 from catsdogs.cli.listings import info_lines
 from catsdogs.cli.summaries import run_lines
-
-PILLOW = PIL.__version__.partition(".")[0]
+from catsdogs.images import identity
 
 
 @pytest.fixture(scope="module")
@@ -188,17 +184,18 @@ def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_p
         catsdogs.predict([data / "test"], artifacts=tmp_path / "i")
 
 
-def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, monkeypatch):
+def test_other_rules_of_resizing_go_on_with_nothing_and_say_so(data, run, tmp_path, monkeypatch):
     artifacts = tmp_path / "artifacts"
     run(data, compute=catsdogs.ComputeOptions(views=["224", "224m"], precision="float32"))
-    for module in (catsdogs.inference.plan, catsdogs.commands.info):
-        monkeypatch.setattr(module, "PIXELS", module.PIXELS.replace(f"Pillow {PILLOW}", "Pillow 99"))
-    with pytest.raises(CatsDogsError, match=f"Pillow {PILLOW}'s .*; .* Pillow 99's .*would replace them.*--prune"):
+    here = identity.pixels()
+    monkeypatch.setattr(identity, "pixels", lambda: here.replace("bicubic", "lanczos"))
+    with pytest.raises(CatsDogsError, match=r"bicubic .*; .* lanczos .*would replace them.*--prune"):
         run(data)
-    with pytest.raises(
-        CatsDogsError, match=f"squashed by Pillow {PILLOW}'s .* Pillow 99's .*catsdogs run DATA --prune"
-    ):
-        catsdogs.predict([data / "test"], artifacts=artifacts)
+    for command_of_head in (catsdogs.predict, catsdogs.evaluate):
+        with pytest.raises(
+            CatsDogsError, match=r"trained on images squashed .* bicubic .* lanczos .*catsdogs run DATA --prune"
+        ):
+            command_of_head(data, artifacts=artifacts)
     stale = catsdogs.info(artifacts).stale
     assert [one.what for one in stale] == ["features", "head.json", "submission.csv"]
     assert [one.command[1] for one in stale] == ["extract", "train", "submit"]
@@ -210,6 +207,27 @@ def test_another_pillow_goes_on_with_nothing_and_says_so(data, run, tmp_path, mo
     assert manifest.provenance.precision == "float32"
     assert catsdogs.info(artifacts).stale == ()
     assert len(catsdogs.predict([data / "test"], artifacts=artifacts)) == 3
+
+
+def test_other_decoders_go_on_with_the_head_and_say_so_in_a_line(data, artifacts, monkeypatch, caplog):
+    predicted, scored = catsdogs.predict(data, artifacts=artifacts), catsdogs.evaluate(data, artifacts=artifacts)
+    rules, of_head = identity.pixels().rsplit(", ", 1)
+    monkeypatch.setattr(identity, "pixels", lambda: f"{rules}, decoded as 01234567")
+    assert caplog.messages == []
+    assert catsdogs.predict(data, artifacts=artifacts) == predicted
+    assert catsdogs.evaluate(data, artifacts=artifacts) == scored
+    said = f"the head in {artifacts} was trained on images {of_head}, and here they are decoded as 01234567, "
+    assert caplog.messages == [f"{said}by other codecs: probabilities may differ slightly"] * 2
+
+
+def test_features_of_other_decoders_are_not_gone_on_with(data, run, artifacts, monkeypatch):
+    rules, of_cache = identity.pixels().rsplit(", ", 1)
+    monkeypatch.setattr(identity, "pixels", lambda: f"{rules}, decoded as 01234567")
+    with pytest.raises(CatsDogsError, match=f"{of_cache}.*; .*decoded as 01234567.*would replace them.*--prune"):
+        run(data)
+    assert catsdogs.info(artifacts).stale[0].why == f"of images {of_cache}"
+    assert run(data, prune=True).extraction.computed == 23
+    assert catsdogs.info(artifacts).stale == ()
 
 
 def test_labels_of_what_is_no_image_are_a_reason(data, artifacts, tmp_path):

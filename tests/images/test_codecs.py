@@ -4,24 +4,12 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-import PIL
 import pytest
 from PIL import Image
 from support.pictures import bomb, pixels_or_reason
 
-from catsdogs.images.codecs import FORMATS, PIXELS
+from catsdogs.images.codecs import FORMATS
 from catsdogs.images.decoding import SIZE, decode
-
-
-def test_the_pixels_are_said_to_be_those_of_a_pillow_that_resizes_so(encode):
-    """A Pillow that resizes otherwise must be told apart by `PIXELS`: look, before the next one is let in here."""
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (290, 154, 3), np.uint8))
-    major = PIL.__version__.partition(".")[0]
-    first = {"12": (SIZE, image.height), "13": (image.width, SIZE)}[major]
-    want = image.resize(first, Image.Resampling.BICUBIC).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(decode(encode(image)), np.asarray(want))
-    assert f"Pillow {major}'s" in PIXELS
 
 
 @pytest.mark.parametrize("form", FORMATS)

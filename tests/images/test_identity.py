@@ -1,0 +1,162 @@
+import hashlib
+import io
+import time
+
+import numpy as np
+import PIL
+import pytest
+from PIL import Image
+from support.codec_samples import read_samples
+
+from catsdogs.images import decoding, identity
+from catsdogs.images.codecs import FORMATS
+from catsdogs.images.decoding import SIZE, decode, decode_thumbnail
+
+MAJOR = PIL.__version__.partition(".")[0]
+
+DECODED = {
+    "420.jpg": "5c03ac70",
+    "422_progressive.jpg": "f94ba186",
+    "bilevel.tif": "408e3e7f",
+    "cmyk.jpg": "2b60a44a",
+    "cmyk.tif": "4bda760a",
+    "float.tif": "58212526",
+    "grey.jpg": "627b9283",
+    "grey.png": "58212526",
+    "grey16.png": "58212526",
+    "grey16.tif": "58212526",
+    "grey_alpha.png": "c1c1ecb1",
+    "group4.tif": "218fa0f6",
+    "int32.tif": "58212526",
+    "lossless.webp": "b45ed83a",
+    "lossy.webp": "caaf079a",
+    "lossy_alpha.webp": "076e07ec",
+    "lzw.tif": "b45ed83a",
+    "noise.png": "dca60051",
+    "palette.gif": "a5771f66",
+    "palette_alpha.png": "d5c0e4a9",
+    "rgb.bmp": "4bda760a",
+    "rgb.png": "4bda760a",
+    "rgba.png": "985b41b5",
+    "turned.jpg": "288bb805",
+    "turned.tif": "911fa556",
+    "ycbcr.tif": "87380512",
+}
+"""SHA-256 of what each file decodes to, by Pillow 12.3 and 13.0 alike: the first eight digits."""
+
+DECODERS = "f1cdc3c8"
+
+SQUASHED = {"12": "width first", "13": "height first where tall"}
+
+
+def digest(pixels):
+    return hashlib.sha256(pixels.tobytes()).hexdigest()[:8]
+
+
+@pytest.fixture
+def identity_anew():
+    """The function, without what it returned before in this process."""
+    return identity.pixels.__wrapped__
+
+
+def test_the_samples_are_of_all_formats_and_small():
+    samples = read_samples()
+    assert {Image.open(io.BytesIO(data)).format for data in samples.values()} == set(FORMATS)
+    assert sum(map(len, samples.values())) < 16_000
+
+
+def test_the_samples_decode_to_known_pixels():
+    """What a cache holds depends on these. Where a codec changed, its versions tell, and the new digest goes here."""
+    assert {name: digest(decode_thumbnail(data, 96)) for name, data in read_samples().items()} == DECODED
+
+
+def test_the_identity_is_the_rules_and_then_the_decoders():
+    rules, _, decoders = identity.pixels().rpartition(", decoded as ")
+    assert rules.endswith(f"other profiles ignored, squashed by antialiased bicubic {SQUASHED[MAJOR]}")
+    assert decoders == DECODERS
+    assert identity.resizing_rules(identity.pixels()) == rules
+
+
+def test_tall_images_are_squashed_as_the_identity_says(encode):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (290, 154, 3), np.uint8))
+    first = (SIZE, image.height) if "width first" in identity.pixels() else (image.width, SIZE)
+    want = image.resize(first, Image.Resampling.BICUBIC).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(decode(encode(image)), np.asarray(want))
+
+
+def one_level_off(name):
+    """Return a decoder that gives one pixel of one sample by one level otherwise."""
+    data = read_samples()[name]
+
+    def decode_otherwise(of, side):
+        pixels = decode_thumbnail(of, side).copy()
+        if of == data:
+            pixels[-1, -1, -1] ^= 1
+        return pixels
+
+    return decode_otherwise
+
+
+@pytest.mark.parametrize("name", read_samples())
+def test_a_pixel_that_is_decoded_otherwise_is_another_decoder(identity_anew, monkeypatch, name):
+    monkeypatch.setattr(identity, "decode_thumbnail", one_level_off(name))
+    other = identity_anew()
+    assert other != identity.pixels()
+    assert identity.resizing_rules(other) == identity.resizing_rules(identity.pixels())
+
+
+def test_a_decoder_that_pillow_lacks_is_another_decoder(identity_anew, monkeypatch):
+    monkeypatch.setattr(decoding, "FORMATS", ("JPEG", "PNG", "BMP", "GIF", "TIFF"))
+    other = identity_anew()
+    assert other != identity.pixels()
+    assert identity.resizing_rules(other) == identity.resizing_rules(identity.pixels())
+
+
+def resized(first_width, name="BICUBIC"):
+    """Return a `resize` by that filter, which goes first in the direction that a function of the image's size says."""
+
+    def resize(image, size):
+        first = (size[0], image.height) if first_width(*image.size) else (image.width, size[1])
+        for of in (first, size):
+            image = image.resize(of, Image.Resampling[name])
+        return np.asarray(image.convert("RGB"))
+
+    return resize
+
+
+ORDERS = {
+    "width first": lambda width, height: True,
+    "height first where tall": lambda width, height: height / width < 1.5 or (width, height) == (32, 48),
+    "in the order wwhhh": lambda width, height: height <= width,
+    "in the order hhwww": lambda width, height: height > width,
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_another_order_of_resizing_is_other_rules_and_not_other_decoders(identity_anew, monkeypatch, order):
+    monkeypatch.setattr(identity, "resize", resized(ORDERS[order]))
+    rules, _, decoders = identity_anew().rpartition(", decoded as ")
+    assert rules.endswith(f"squashed by antialiased bicubic {order}")
+    assert decoders == DECODERS
+
+
+@pytest.mark.parametrize("name", ["BILINEAR", "LANCZOS", "HAMMING", "BOX", "NEAREST"])
+def test_another_filter_is_other_rules(identity_anew, monkeypatch, name):
+    monkeypatch.setattr(identity, "resize", resized(ORDERS["width first"], name))
+    assert identity.resizing_rules(identity_anew()).endswith("squashed by another filter width first")
+
+
+def test_the_identity_costs_less_than_20_ms(identity_anew):
+    def seconds():
+        start = time.thread_time()
+        identity_anew()
+        return time.thread_time() - start
+
+    assert min(seconds() for _ in range(5)) < 0.020
+
+
+def test_the_versions_of_pillow_and_its_codecs_are_told():
+    versions = identity.codec_versions()
+    assert versions["pillow"] == PIL.__version__
+    assert set(versions) >= {"libjpeg_turbo", "libtiff", "webp", "zlib"}
+    assert all(version[0].isdigit() for version in versions.values())
