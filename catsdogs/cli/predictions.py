@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from ..errors import printable
 from ..storage import to_csv
 from .console import Line, plural, show
 from .previews import render_preview
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from ..commands.predict import Prediction
 
 
@@ -24,9 +26,6 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     if not sys.stdout.isatty():
         show(prediction_lines(predictions))
         return
-    from rich.console import Console
-    from rich.text import Text
-
     console = Console(highlight=False)
     console.print(_table(predictions, console))
     counts = Counter(prediction.label or "unreadable" for prediction in predictions)
@@ -50,10 +49,6 @@ def predictions_csv(predictions: Sequence[Prediction]) -> bytes:
 
 
 def _table(predictions: Sequence[Prediction], console: Console) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     with_previews = any(prediction.preview is not None for prediction in predictions)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, leading=int(with_previews))
     if with_previews:
