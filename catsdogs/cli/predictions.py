@@ -5,23 +5,21 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+import catsdogs
+
 from ..errors import printable
 from ..storage import to_csv
 from .console import Line, plural, show
 from .previews import render_preview
 
-if TYPE_CHECKING:
-    from ..commands.predict import Prediction
 
-
-def show_predictions(predictions: Sequence[Prediction]) -> None:
+def show_predictions(predictions: Sequence[catsdogs.Prediction]) -> None:
     """Print the class of each image and its probability, and to a terminal also how many there are of each class."""
     if not sys.stdout.isatty():
         show(prediction_lines(predictions))
@@ -33,7 +31,7 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     console.print(Text(f" {plural(len(predictions), 'image')}: {each}"))
 
 
-def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
+def prediction_lines(predictions: Sequence[catsdogs.Prediction]) -> Iterator[Line]:
     """Return a line an image: its class and that class' probability, or why it is unreadable."""
     for prediction in predictions:
         if prediction.label is None:
@@ -42,13 +40,13 @@ def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
             yield prediction.label, f"{_confidence(prediction)}  {prediction.image}"
 
 
-def predictions_csv(predictions: Sequence[Prediction]) -> bytes:
+def predictions_csv(predictions: Sequence[catsdogs.Prediction]) -> bytes:
     """Return a row an image: image, label, probability, reason; the probability is that of the second class."""
     columns = ("image", "label", "probability", "reason")
     return to_csv(columns, ((of.image, of.label, of.probability, of.reason) for of in predictions))
 
 
-def _table(predictions: Sequence[Prediction], console: Console) -> Table:
+def _table(predictions: Sequence[catsdogs.Prediction], console: Console) -> Table:
     with_previews = any(prediction.preview is not None for prediction in predictions)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, leading=int(with_previews))
     if with_previews:
@@ -68,7 +66,7 @@ def _table(predictions: Sequence[Prediction], console: Console) -> Table:
     return table
 
 
-def _confidence(prediction: Prediction) -> str:
+def _confidence(prediction: catsdogs.Prediction) -> str:
     if prediction.probability is None:
         return ""
     return f"{max(prediction.probability, 1 - prediction.probability):7.2%}"
