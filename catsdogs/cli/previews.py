@@ -86,10 +86,8 @@ def _pixel_renderer() -> Callable[..., RenderableType] | None:
 def _half_blocks(pixels: NDArray[np.uint8]) -> Text:
     """Return an image of an even height as text: in each cell one pixel is the upper half, and one what is behind."""
 
-    def cell(x: int, y: int) -> Style:
-        upper, lower = (Color.from_rgb(*pixels[row, x].tolist()) for row in (y, y + 1))
-        return Style(color=upper, bgcolor=lower)
+    def cell(upper: list[int], lower: list[int]) -> tuple[str, Style]:
+        return "▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))
 
-    height, width = pixels.shape[:2]
-    lines = (Text.assemble(*(("▀", cell(x, y)) for x in range(width))) for y in range(0, height, 2))
-    return Text("\n").join(lines)
+    rows = pixels.tolist()
+    return Text("\n").join(Text.assemble(*map(cell, *pair)) for pair in zip(rows[::2], rows[1::2], strict=True))
