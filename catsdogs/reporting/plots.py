@@ -37,28 +37,18 @@ _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be found, read out and copied
     "text.parse_math": False,  # a class may be called $
     "font.size": 11.5,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
     "legend.fontsize": 11,
+    "legend.frameon": False,
+    **dict.fromkeys(("axes.grid", "axes.axisbelow", "figure.constrained_layout.use"), True),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
+    "grid.color": LINE,
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
+    "axes.linewidth": 0.8,
+    "grid.linewidth": 0.7,
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "figure.constrained_layout.use": True,
 }
 
 # Without a handler, Python would print what Matplotlib logs, such as that it keeps its list of fonts elsewhere.
@@ -132,9 +122,7 @@ def _histogram(axes: Axes, scored: Scored, classes: tuple[str, str]) -> str:
         axes.stairs(counts, edges, color=colour, fill=True, alpha=0.22, baseline=0.5)
         axes.stairs(counts, edges, color=colour, linewidth=1.6, label=name, baseline=0.5)
         said.append(f"{int(np.sum(of_label > 0.5)):,} of {len(of_label):,} with {name} are above one half")
-    axes.set_yscale("log")
-    axes.set(xlim=(0, 1), xlabel=f"probability of {classes[1]}", ylabel="images")
-    axes.set_ylim(bottom=0.5)
+    axes.set(xlim=(0, 1), xlabel=f"probability of {classes[1]}", yscale="log", ylim=(0.5, None), ylabel="images")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else "")
     axes.yaxis.set_minor_locator(NullLocator())
     if len(said) > 1:
@@ -185,8 +173,7 @@ def _curve(axes: Axes, curve: list[dict[str, Any]]) -> str:
     low, high = np.array([point["interval"] for point in curve], np.float64).T
     axes.fill_between(images, low, high, color=INK, alpha=0.15, linewidth=0)
     axes.plot(images, losses, color=INK, marker="o", markersize=5)
-    axes.set(xscale="log", xlabel="images that a head was trained on", ylabel="log loss, out of fold")
-    axes.set_ylim(bottom=0)
+    axes.set(xscale="log", xlabel="images that a head was trained on", ylim=(0, None), ylabel="log loss, out of fold")
     # The last point is all images, and may be near the one before.
     apart = np.append(images[1:] >= 1.5 * images[:-1], True)
     axes.set_xticks(images[apart], [f"{n:,.0f}" for n in images[apart]])
