@@ -62,10 +62,9 @@ def write_page(
             thumbnails=thumbnails,
             confusion=taken.reshape(2, 2).tolist(),
             tests=_test_counts(findings),
-            duplicates=findings.duplicates and findings.duplicates.counts(),
-            made=_made(findings),
             version=__version__,
             folds=FOLDS,
+            fold_seed=SEED,
             seed=galleries.SEED,
             listed=LISTED,
             clip_2017=CLIP_2017,
@@ -107,19 +106,3 @@ def _test_counts(findings: Findings) -> dict[str, int]:
 
 def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
-
-
-def _made(findings: Findings) -> dict[str, str]:
-    """Return what made the features and the head, a name and a text each."""
-    provenance, metrics = findings.manifest.provenance, findings.metrics
-    excluded = f", {metrics['excluded']:,} left out" if metrics["excluded"] else ""
-    versions = provenance.versions | findings.metadata.versions
-    return {
-        "weights": f"{provenance.weights_name}, SHA-256 {provenance.sha256}",
-        "engine": f"{provenance.engine} at {provenance.precision}",
-        "pixels": f"{provenance.pixels}; view {', '.join(findings.manifest.views)}",
-        "head": f"logistic regression on {metrics['images']:,} images{excluded}, transform {metrics['transform']}, "
-        f"C {metrics['C']:.3g}",
-        "folds": f"{FOLDS}, drawn with seed {SEED}; transform and C were chosen by the same folds",
-        "versions": ", ".join(f"{name} {value}" for name, value in versions.items()),
-    }
