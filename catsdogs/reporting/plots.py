@@ -204,8 +204,6 @@ def _to_element(svg: bytes, name: str, description: str) -> str:
     for parent in root.iter():
         for child in [child for child in parent if child.tag.endswith(("}metadata", "}style"))]:
             parent.remove(child)
-    text = " ".join(value for each in root.iter() for value in each.attrib.values())
-    referred = set(re.findall(r"#([\w-]+)\)?", text))
     for each in root.iter():
         each.tag = each.tag.rpartition("}")[2]
         attributes = {key.rpartition("}")[2]: value for key, value in each.attrib.items()}
@@ -215,11 +213,7 @@ def _to_element(svg: bytes, name: str, description: str) -> str:
                 attributes["font-size"] = value.partition("px")[0].rpartition(" ")[2]
             elif key != "font-family":
                 attributes[key] = value
-        if attributes.get("id") not in referred:
-            attributes.pop("id", None)
         each.attrib = {key: _value(key, value, name) for key, value in attributes.items()}
-    for unwanted in ("width", "height", "version"):
-        root.attrib.pop(unwanted, None)
     root.attrib |= {"role": "img", "aria-label": description, "stroke-linejoin": "round", "class": "plot"}
     return ElementTree.tostring(root, encoding="unicode")
 
