@@ -142,8 +142,7 @@ def _roc(axes: Axes, scored: Scored, classes: tuple[str, str], auc: float) -> st
         corner.set(xticks=(0, 0.05, 0.1), yticks=(0.9, 0.95, 1))
         corner.tick_params(labelsize=9.5)
         corner.spines[:].set_visible(True)
-        for connector in axes.indicate_inset_zoom(corner, edgecolor=MUTED).connectors or ():
-            connector.set_visible(False)
+        axes.indicate_inset((-0.002, 0.9, 0.102, 0.102), edgecolor=MUTED)
     for each in (axes, *axes.child_axes):
         for axis in (each.xaxis, each.yaxis):
             axis.set_major_formatter("{x:.0%}")
