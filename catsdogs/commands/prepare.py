@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -166,15 +167,12 @@ def prepare(
             _in_threads("writing pictures", partial(_write_picture, folder), originals, progress)
             table = [("" if of.reason else of.name, printable("/".join(of.file.parts)), of.reason) for of in originals]
             write_atomic(folder / TABLE_FILE, to_csv(("picture", "original", "unreadable"), table))
-    pictures = [original.name for original in originals if not original.reason]
+    folders = Counter(original.name.split("/")[0] for original in originals if not original.reason)
     done = Preparation(
         folder=folder,
         classes=source.classes,
         seed=seed,
-        images={
-            split: sum(name.startswith(f"{of}/") for name in pictures)
-            for split, of in (("train", TRAINING), ("test", TESTING))
-        },
+        images={"train": folders[TRAINING], "test": folders[TESTING]},
         written=sum(original.new for original in originals),
         renumbered=arranged.renumbered,
         unreadable={original.file.display_path: original.reason for original in originals if original.reason},
@@ -182,7 +180,7 @@ def prepare(
         skipped=source.skipped,
         seconds=time.perf_counter() - start,
     )
-    _log.info("%d of %d pictures written in %.1f s", done.written, len(pictures), done.seconds)
+    _log.info("%d of %d pictures written in %.1f s", done.written, folders.total(), done.seconds)
     return done
 
 
