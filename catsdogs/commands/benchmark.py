@@ -17,12 +17,12 @@ from ..artifacts import Artifacts
 from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Backbone, choose_engine, choose_weights, load
 from ..backbone.hardware import processor_name
 from ..backbone.recipe import keras_recipe
-from ..cache import CacheWriter, Provenance, digest
+from ..cache import CacheWriter, Features, digest, read_network
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import DEFAULT_VIEW
 from ..inference.loading import decoding_threads
-from ..inference.plan import ComputeOptions, provenance_of, resolve
+from ..inference.plan import ComputeOptions
 from ..locks import FEATURES
 from ..progress import Progress
 from ..sources import Source
@@ -139,14 +139,13 @@ def benchmark(
                 if precision != INT8:
                     raise
                 continue  # it is too far from float32 for these weights
-            plan = resolve(made.features, made.cache.manifest, weights=resolved, compute=options)
+            cached = made.cache.load("test")
             # What computed the features that are there: of int8 its very network.
-            backbone = load(
-                resolved, (DEFAULT_VIEW.size,), engine=plan.engine, precision=plan.precision, network=plan.network
-            )
-            features, compute = _compute(backbone, np.stack(pixels))
-            provenance = provenance_of(resolved, plan.fingerprint, backbone)
-            written = written or _write(Path(scratch, "written"), provenance, names, features)
+            by = cached.provenance
+            network = read_network(made.features, by.network) if by.network else None
+            backbone = load(resolved, (DEFAULT_VIEW.size,), engine=by.engine, precision=by.precision, network=network)
+            compute = _compute(backbone, np.stack(pixels))
+            written = written or _write(Path(scratch, "written"), cached)
             rates.append(
                 Rates(engine, done.precision, backbone.device, compute, done.rate, _waiting_shares(done, backbone))
             )
@@ -215,26 +214,25 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _compute(backbone: Backbone, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+def _compute(backbone: Backbone, pixels: NDArray[np.uint8]) -> float:
     """Compute in as many threads as extracting does; the first batch is not timed."""
     batches = np.split(pixels, range(backbone.batch, len(pixels), backbone.batch))
     backbone.features(batches[0])
     with ThreadPoolExecutor(backbone.streams) as threads:
-        features, rate = _measure(threads, backbone.features, batches, len(pixels))
-    return np.concatenate(features), rate
+        return _measure(threads, backbone.features, batches, len(pixels))[1]
 
 
-def _write(root: Path, provenance: Provenance, names: Sequence[str], features: NDArray[np.float32]) -> float:
-    """Write a cache, synced to the disk."""
-    view, image, wanted = DEFAULT_VIEW.name, digest(b""), {"test": (names, np.full(len(names), -1, np.int8))}
+def _write(root: Path, cached: Features) -> float:
+    """Write the rows of a cache once more, synced to the disk."""
+    wanted = {"test": (cached.ids.tolist(), cached.labels)}
     start = time.perf_counter()
     with (
         Artifacts.open(root, FEATURES) as artifacts,
-        CacheWriter(artifacts.features, provenance, (view,), wanted) as cache,
+        CacheWriter(artifacts.features, cached.provenance, cached.views, wanted) as cache,
     ):
-        for position, of_image in enumerate(features):
-            cache.put(position, image, {view: of_image})
-    return _rate(len(names), start)
+        for position, (identity, features) in enumerate(zip(cached.digests, cached.features, strict=True)):
+            cache.put(position, identity, {DEFAULT_VIEW.name: features})
+    return _rate(len(cached.ids), start)
 
 
 def _waiting_shares(done: Extraction, backbone: Backbone) -> dict[str, float]:
