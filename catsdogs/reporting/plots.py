@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..errors import printable
-from ..head.metrics import BINS, bins_of, wilson
+from ..head.metrics import bins_of, wilson
 from .findings import Findings, Scored
 
 _FINE_BINS = 40
@@ -94,12 +94,8 @@ def roc(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> tuple[NDArray[
 
 
 def _reliability(axes: Axes, scored: Scored, second: str) -> str:
-    bins = bins_of(scored.probabilities)
-    counts = np.bincount(bins, minlength=BINS).astype(np.float64)
-    there = counts > 0
-    counts = counts[there]
-    means = np.bincount(bins, scored.probabilities, BINS)[there] / counts
-    hits = np.bincount(bins, scored.labels == 1, BINS)[there]
+    _, bins, counts = np.unique(bins_of(scored.probabilities), return_inverse=True, return_counts=True)
+    means, hits = np.bincount(bins, scored.probabilities) / counts, np.bincount(bins, scored.labels == 1)
     low, high = wilson(hits, counts)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     axes.vlines(means, low, high, color=SECOND, alpha=0.6, linewidth=1.4)
@@ -206,12 +202,8 @@ def _to_element(svg: bytes, name: str, description: str) -> str:
     for each in root.iter():
         each.tag = each.tag.rpartition("}")[2]
         attributes = {key.rpartition("}")[2]: value for key, value in each.attrib.items()}
-        for declaration in filter(None, attributes.pop("style", "").split(";")):
-            key, _, value = (part.strip() for part in declaration.partition(":"))
-            if key == "font":
-                attributes["font-size"] = value.partition("px")[0].rpartition(" ")[2]
-            elif key != "font-family":
-                attributes[key] = value
+        attributes |= dict(re.findall(r"([\w-]+): *([^;]+)", attributes.pop("style", "")))
+        attributes.pop("font-family", None)  # it is the page's
         each.attrib = {key: _value(key, value, name) for key, value in attributes.items()}
     root.attrib |= {"role": "img", "aria-label": description, "stroke-linejoin": "round", "class": "plot"}
     return ElementTree.tostring(root, encoding="unicode")
