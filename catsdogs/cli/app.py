@@ -34,12 +34,6 @@ app = typer.Typer(
 )
 
 
-def _compute_options(views: str | None, engine: str, precision: str) -> "catsdogs.ComputeOptions":
-    return catsdogs.ComputeOptions(
-        views=None if views is None else views.split(","), engine=engine, precision=precision
-    )
-
-
 def _show(result: "Result", lines: Iterable[Line], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
@@ -76,7 +70,7 @@ def run(
             data,
             artifacts=artifacts,
             weights=weights,
-            compute=_compute_options(views, engine, precision),
+            compute=catsdogs.ComputeOptions(views=views and views.split(","), engine=engine, precision=precision),
             classes=classes,
             clip=clip,
             prune=prune,
@@ -107,7 +101,7 @@ def extract(
             data,
             artifacts=artifacts,
             weights=weights,
-            compute=_compute_options(views, engine, precision),
+            compute=catsdogs.ComputeOptions(views=views and views.split(","), engine=engine, precision=precision),
             classes=classes,
             prune=prune,
             fail_fast=fail_fast,
