@@ -57,11 +57,9 @@ def _table(predictions: Sequence[catsdogs.Prediction], console: Console) -> Tabl
     for prediction in predictions:
         preview = [] if prediction.preview is None else [render_preview(prediction.preview, console)]
         name = Text(printable(prediction.image))
-        if prediction.label is None:
-            name.append(f"\n{printable(prediction.reason or '')}", "italic")
-            label = Text("unreadable", "bold red")
-        else:
-            label = Text(printable(prediction.label), "bold")
+        if prediction.reason:
+            name.append(f"\n{printable(prediction.reason)}", "italic")
+        label = Text(printable(prediction.label or "unreadable"), "bold" if prediction.label else "bold red")
         table.add_row(*(preview or [""] * with_previews), name, label, _confidence(prediction).strip())
     return table
 
