@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import typer
 
@@ -16,9 +16,6 @@ from catsdogs.cli.options import ARTIFACTS
 from catsdogs.cli.predictions import predictions_csv, show_predictions
 from catsdogs.cli.progress import progress_and_lock, progress_bar
 from catsdogs.errors import CatsDogsError
-
-if TYPE_CHECKING:
-    from catsdogs.commands.result import Result
 
 _COLUMNS = shutil.get_terminal_size().columns
 
@@ -34,15 +31,9 @@ app = typer.Typer(
 )
 
 
-def _compute_options(views: str | None, engine: str, precision: str) -> "catsdogs.ComputeOptions":
-    return catsdogs.ComputeOptions(
-        views=None if views is None else views.split(","), engine=engine, precision=precision
-    )
-
-
-def _show(result: "Result", lines: Iterable[Line], *, as_json: bool) -> None:
+def _show(to_dict: Callable[[], dict[str, Any]], lines: Iterable[Line], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result.to_dict(), indent=2))
+        print(json.dumps(to_dict(), indent=2))
     else:
         show(lines)
 
@@ -76,7 +67,7 @@ def run(
             data,
             artifacts=artifacts,
             weights=weights,
-            compute=_compute_options(views, engine, precision),
+            compute=catsdogs.ComputeOptions(views=views and views.split(","), engine=engine, precision=precision),
             classes=classes,
             clip=clip,
             prune=prune,
@@ -107,7 +98,7 @@ def extract(
             data,
             artifacts=artifacts,
             weights=weights,
-            compute=_compute_options(views, engine, precision),
+            compute=catsdogs.ComputeOptions(views=views and views.split(","), engine=engine, precision=precision),
             classes=classes,
             prune=prune,
             fail_fast=fail_fast,
@@ -198,7 +189,7 @@ def evaluate(
     """Say how good the head is on the labelled images of DATA; nothing is written."""
     with progress_bar() as progress:
         done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
-    _show(done, listings.evaluation_lines(done), as_json=as_json)
+    _show(done.to_dict, listings.evaluation_lines(done), as_json=as_json)
 
 
 @app.command(epilog="Example: catsdogs export keras")
@@ -216,14 +207,14 @@ def export(
     """
     with progress_and_lock(artifacts, wait) as progress:
         done = catsdogs.export(format, out=out, artifacts=artifacts, weights=weights, progress=progress)
-    _show(done, summaries.export_lines(done), as_json=as_json)
+    _show(done.to_dict, summaries.export_lines(done), as_json=as_json)
 
 
 @app.command(epilog="Example: catsdogs info --json")
 def info(artifacts: options.Artifacts = ARTIFACTS, as_json: options.Json = False) -> None:
     """Say what the artifacts are, what made them, and what is stale and the command that makes it anew."""
     found = catsdogs.info(artifacts)
-    _show(found, listings.info_lines(found), as_json=as_json)
+    _show(found.to_dict, listings.info_lines(found), as_json=as_json)
 
 
 @app.command(epilog="Example: catsdogs verify")
@@ -268,7 +259,7 @@ def benchmark(
     """Measure how many images a second this machine does, stage by stage, beside Keras' own recipe."""
     with progress_bar() as progress:
         done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, progress=progress)
-    _show(done, listings.benchmark_lines(done), as_json=as_json)
+    _show(done.to_dict, listings.benchmark_lines(done), as_json=as_json)
 
 
 @app.command(epilog="Example: catsdogs notebook")

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
 from ..errors import CatsDogsError, printable
 
 Line = tuple[str, str]
@@ -23,9 +26,6 @@ def program() -> str:
 
 def show(lines: Iterable[Line]) -> None:
     """Write lines of a bold name and a text to standard output; lines are never broken, for those who pipe them."""
-    from rich.console import Console
-    from rich.text import Text
-
     console = Console(highlight=False)
     for name, text in lines:
         console.print(Text.assemble((f"{name:<12}", "bold"), printable(text)), soft_wrap=True)
@@ -33,9 +33,6 @@ def show(lines: Iterable[Line]) -> None:
 
 def show_error(error: CatsDogsError) -> None:
     """Write what happened and what to do as one line to standard error."""
-    from rich.console import Console
-    from rich.text import Text
-
     line = Text.assemble(("error:", "bold red"), " ", str(error))
     Console(stderr=True, highlight=False).print(line, soft_wrap=True)
 

@@ -6,22 +6,18 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import catsdogs
 
 from .console import Line, block, plural, program, unreadable_lines
 from .summaries import duplicates_line, int8_similarity_line, metrics_lines, score_lines
-
-if TYPE_CHECKING:
-    from ..commands.benchmark import Benchmark
-    from ..commands.evaluate import Evaluation
-    from ..commands.info import Info
-    from ..commands.verify import Verification
 
 _WIDTH = 68
 """Columns of text beside a name: 80 in all."""
 
 
-def info_lines(info: Info) -> Iterator[Line]:
+def info_lines(info: catsdogs.Info) -> Iterator[Line]:
     """Say what the artifacts are, what made them, and last what is to be made anew, and how."""
     features, head = info.features, info.head
     provenance = features.provenance
@@ -65,7 +61,7 @@ def _timing(step: str, facts: dict[str, Any]) -> Iterator[str]:
         yield "  " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items()) + " s, of all threads"
 
 
-def verification_lines(result: Verification) -> Iterator[Line]:
+def verification_lines(result: catsdogs.Verification) -> Iterator[Line]:
     """Say in one line that all is well, or in one each what is not and what mends it."""
     for problem in result.problems:
         yield "not well", problem
@@ -77,7 +73,7 @@ def verification_lines(result: Verification) -> Iterator[Line]:
             yield "", f"{' and '.join(others)} as written, and of these features"
 
 
-def evaluation_lines(done: Evaluation) -> Iterator[Line]:
+def evaluation_lines(done: catsdogs.Evaluation) -> Iterator[Line]:
     """Say how good the head is on other images, and which of them do not count."""
     yield from score_lines("head", done.scores, f"{done.images:,} labelled images, {' and '.join(done.classes)}")
     if done.seen:
@@ -88,7 +84,7 @@ def evaluation_lines(done: Evaluation) -> Iterator[Line]:
         yield from unreadable_lines(done.unreadable, "by --json")
 
 
-def benchmark_lines(done: Benchmark) -> Iterator[Line]:
+def benchmark_lines(done: catsdogs.Benchmark) -> Iterator[Line]:
     """Show images a second as a table, and which stage waited for how much of the time."""
     yield "images", f"{done.images:,}, weights {done.weights}, {done.cores} cores, {done.processor}"
     yield "alone", f"read {done.read:,.0f}/s, decode {done.decode:,.0f}/s, write {done.write:,.0f}/s"

@@ -4,30 +4,28 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 import catsdogs
 
-_feature_option = partial(typer.Option, rich_help_panel="Features")
-_training_option = partial(typer.Option, rich_help_panel="Training")
+_feature_option = partial(Option, rich_help_panel="Features")
+_training_option = partial(Option, rich_help_panel="Training")
 """Options of two groups in the help; the others, of where results go and how they are shown, come before them."""
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"catsdogs {catsdogs.__version__}")
-        raise typer.Exit
+        raise Exit
 
 
-Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
-Data = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A folder or a zip of images; Kaggle's download as it comes.")
-]
+Version = Annotated[bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+Data = Annotated[Path, Argument(metavar="DATA", help="A folder or a zip of images; Kaggle's download as it comes.")]
 Images = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGE", help="Files, folders or zips of files; - is one image's bytes on standard input."),
+    Argument(metavar="IMAGE", help="Files, folders or zips of files; - is one image's bytes on standard input."),
 ]
-Artifacts = Annotated[Path, typer.Option(help="Where results go.")]
+Artifacts = Annotated[Path, Option(help="Where results go.")]
 ARTIFACTS = Path("artifacts")
 Weights = Annotated[
     str | None,
@@ -43,9 +41,7 @@ Classes = Annotated[
         help="The two classes; probabilities are those of B. Default: DATA's two class folders, or cat,dog.",
     ),
 ]
-Clip = Annotated[
-    float | None, typer.Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.")
-]
+Clip = Annotated[float | None, Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.")]
 Prune = Annotated[bool, _feature_option("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
 Exclude = Annotated[
     Path | None, _training_option(metavar="CSV", help="Do not train on the ids listed here, such as suspects.csv.")
@@ -59,9 +55,9 @@ LearningCurve = Annotated[
 ]
 FailFast = Annotated[bool, _feature_option("--fail-fast", help="End at the first image that cannot be read.")]
 NoNearDuplicates = Annotated[
-    bool, typer.Option("--no-near-duplicates", help="Look for images of equal bytes only: for very many images.")
+    bool, Option("--no-near-duplicates", help="Look for images of equal bytes only: for very many images.")
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Where another run is writing there, wait until it has ended.")]
+Wait = Annotated[bool, Option("--wait", help="Where another run is writing there, wait until it has ended.")]
 Views = Annotated[
     str | None,
     _feature_option(
@@ -73,14 +69,14 @@ Engine = Annotated[str, _feature_option(help="auto, tensorflow, openvino, jax or
 Precision = Annotated[
     str, _feature_option(help="auto, float32, bfloat16, float16, or int8, which is never taken by itself.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for programs.")]
-Sort = Annotated[bool, typer.Option("--sort", help="The most uncertain first.")]
-NoPreview = Annotated[bool, typer.Option("--no-preview", help="Show no pictures in the terminal.")]
-Format = Annotated[str, typer.Argument(metavar="FORMAT", help="keras or onnx.")]
+Json = Annotated[bool, Option("--json", help="Print JSON, for programs.")]
+Csv = Annotated[bool, Option("--csv", help="Print CSV, for programs.")]
+Sort = Annotated[bool, Option("--sort", help="The most uncertain first.")]
+NoPreview = Annotated[bool, Option("--no-preview", help="Show no pictures in the terminal.")]
+Format = Annotated[str, Argument(metavar="FORMAT", help="keras or onnx.")]
 ExportFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Where it goes. Default: catsdogs.FORMAT among the artifacts.")
+    Path | None, Option(metavar="FILE", help="Where it goes. Default: catsdogs.FORMAT among the artifacts.")
 ]
-PreparedFolder = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")]
-Seed = Annotated[int, typer.Option(help="Of the split.")]
+PreparedFolder = Annotated[Path, Argument(metavar="OUT", help="The folder to write.")]
+Seed = Annotated[int, Option(help="Of the split.")]
 ImageCount = Annotated[int, _feature_option(help="How many images to take, evenly spread.")]

@@ -5,28 +5,25 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import catsdogs
 
 from ..errors import printable
 from ..storage import to_csv
 from .console import Line, plural, show
 from .previews import render_preview
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
-    from ..commands.predict import Prediction
-
-
-def show_predictions(predictions: Sequence[Prediction]) -> None:
+def show_predictions(predictions: Sequence[catsdogs.Prediction]) -> None:
     """Print the class of each image and its probability, and to a terminal also how many there are of each class."""
     if not sys.stdout.isatty():
         show(prediction_lines(predictions))
         return
-    from rich.console import Console
-    from rich.text import Text
-
     console = Console(highlight=False)
     console.print(_table(predictions, console))
     counts = Counter(prediction.label or "unreadable" for prediction in predictions)
@@ -34,7 +31,7 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     console.print(Text(f" {plural(len(predictions), 'image')}: {each}"))
 
 
-def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
+def prediction_lines(predictions: Sequence[catsdogs.Prediction]) -> Iterator[Line]:
     """Return a line an image: its class and that class' probability, or why it is unreadable."""
     for prediction in predictions:
         if prediction.label is None:
@@ -43,17 +40,13 @@ def prediction_lines(predictions: Sequence[Prediction]) -> Iterator[Line]:
             yield prediction.label, f"{_confidence(prediction)}  {prediction.image}"
 
 
-def predictions_csv(predictions: Sequence[Prediction]) -> bytes:
+def predictions_csv(predictions: Sequence[catsdogs.Prediction]) -> bytes:
     """Return a row an image: image, label, probability, reason; the probability is that of the second class."""
     columns = ("image", "label", "probability", "reason")
     return to_csv(columns, ((of.image, of.label, of.probability, of.reason) for of in predictions))
 
 
-def _table(predictions: Sequence[Prediction], console: Console) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
+def _table(predictions: Sequence[catsdogs.Prediction], console: Console) -> Table:
     with_previews = any(prediction.preview is not None for prediction in predictions)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, leading=int(with_previews))
     if with_previews:
@@ -64,16 +57,14 @@ def _table(predictions: Sequence[Prediction], console: Console) -> Table:
     for prediction in predictions:
         preview = [] if prediction.preview is None else [render_preview(prediction.preview, console)]
         name = Text(printable(prediction.image))
-        if prediction.label is None:
-            name.append(f"\n{printable(prediction.reason or '')}", "italic")
-            label = Text("unreadable", "bold red")
-        else:
-            label = Text(printable(prediction.label), "bold")
+        if prediction.reason:
+            name.append(f"\n{printable(prediction.reason)}", "italic")
+        label = Text(printable(prediction.label or "unreadable"), "bold" if prediction.label else "bold red")
         table.add_row(*(preview or [""] * with_previews), name, label, _confidence(prediction).strip())
     return table
 
 
-def _confidence(prediction: Prediction) -> str:
+def _confidence(prediction: catsdogs.Prediction) -> str:
     if prediction.probability is None:
         return ""
     return f"{max(prediction.probability, 1 - prediction.probability):7.2%}"

@@ -9,13 +9,16 @@ import termios
 from functools import cache as once
 from typing import TYPE_CHECKING
 
+from rich.color import Color
+from rich.console import Console, RenderableType
+from rich.style import Style
+from rich.text import Text
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
-    from rich.console import Console, RenderableType
-    from rich.text import Text
 
 COLUMNS, ROWS = 20, 8
 """Cells that a preview may take: a cell is about twice as high as wide."""
@@ -35,8 +38,6 @@ _GRAPHIC_TERMINALS = (
 
 def preview_limit() -> int:
     """Return how many images may be shown: none where nobody looks, or colours or room are lacking."""
-    from rich.console import Console
-
     console = Console()
     colours = console.color_system in ("256", "truecolor") and not console.no_color
     visible = sys.stdout.isatty() and colours and console.encoding.startswith("utf") and console.width >= _MIN_COLUMNS
@@ -84,14 +85,9 @@ def _pixel_renderer() -> Callable[..., RenderableType] | None:
 
 def _half_blocks(pixels: NDArray[np.uint8]) -> Text:
     """Return an image of an even height as text: in each cell one pixel is the upper half, and one what is behind."""
-    from rich.color import Color
-    from rich.style import Style
-    from rich.text import Text
 
-    def cell(x: int, y: int) -> Style:
-        upper, lower = (Color.from_rgb(*pixels[row, x].tolist()) for row in (y, y + 1))
-        return Style(color=upper, bgcolor=lower)
+    def cell(upper: list[int], lower: list[int]) -> tuple[str, Style]:
+        return "▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))
 
-    height, width = pixels.shape[:2]
-    lines = (Text.assemble(*(("▀", cell(x, y)) for x in range(width))) for y in range(0, height, 2))
-    return Text("\n").join(lines)
+    rows = pixels.tolist()
+    return Text("\n").join(Text.assemble(*map(cell, *pair)) for pair in zip(rows[::2], rows[1::2], strict=True))

@@ -6,25 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import catsdogs
+
 from .console import Line, block, command, plural, program, unreadable_lines, wrote
 
 if TYPE_CHECKING:
     from ..artifacts import Artifacts
     from ..backbone import Int8Similarity
-    from ..commands.demo import Demo
-    from ..commands.export import Export
-    from ..commands.extract import Extraction
-    from ..commands.prepare import Preparation
-    from ..commands.report import Report
-    from ..commands.run import Run
-    from ..commands.submit import Submission
-    from ..commands.train import Training
 
 KAGGLE, KAGGLE_ROWS = "dogs-vs-cats-redux-kernels-edition", 12_500
 """The competition, and how many rows it takes."""
 
 
-def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
+def run_lines(done: catsdogs.Run, artifacts: Path) -> Iterator[Line]:
     """Say what was done, where to look, and what comes next."""
     paths = _paths(artifacts)
     yield from extraction_facts(done.extraction, artifacts)
@@ -45,14 +39,14 @@ def run_lines(done: Run, artifacts: Path) -> Iterator[Line]:
     yield "", command("report", artifacts)
 
 
-def extraction_lines(done: Extraction, artifacts: Path) -> Iterator[Line]:
+def extraction_lines(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Line]:
     """Say what became of the images, and what comes next."""
     yield from extraction_facts(done, artifacts)
     yield from wrote(_paths(artifacts).features)
     yield "next", command("train", artifacts)
 
 
-def extraction_facts(done: Extraction, artifacts: Path) -> Iterator[Line]:
+def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Line]:
     """Say what became of the images."""
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
@@ -100,7 +94,7 @@ def duplicates_line(counts: dict[str, int]) -> str:
     )
 
 
-def training_lines(done: Training, artifacts: Path) -> Iterator[Line]:
+def training_lines(done: catsdogs.Training, artifacts: Path) -> Iterator[Line]:
     """Say how good the head is, where to look, and what comes next."""
     yield from metrics_lines(done.metrics)
     paths = _paths(artifacts)
@@ -149,14 +143,14 @@ def _figure(scores: dict[str, Any], name: str) -> str:
     return f"{scores[name]:.4f}" + (f" [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else "")
 
 
-def submission_lines(done: Submission, artifacts: Path) -> Iterator[Line]:
+def submission_lines(done: catsdogs.Submission, artifacts: Path) -> Iterator[Line]:
     """Say what was written for Kaggle, and what comes next."""
     yield from submission_facts(done, artifacts)
     yield from wrote(done.path)
     yield "next", next_after_submission(done, artifacts)
 
 
-def submission_facts(done: Submission, artifacts: Path) -> Iterator[Line]:
+def submission_facts(done: catsdogs.Submission, artifacts: Path) -> Iterator[Line]:
     """Say what was written for Kaggle."""
     yield "submission", f"{done.images:,} rows, clipped to [{done.clip:g}, {1 - done.clip:g}]"
     yield "", f"each a probability of {done.classes[1]}, against {done.classes[0]}"
@@ -167,14 +161,14 @@ def submission_facts(done: Submission, artifacts: Path) -> Iterator[Line]:
         yield from unreadable_lines(done.unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
 
 
-def next_after_submission(done: Submission | None, artifacts: Path) -> str:
+def next_after_submission(done: catsdogs.Submission | None, artifacts: Path) -> str:
     """Return the command that comes next: Kaggle's own, where the file has the rows that Kaggle takes."""
     if done and done.images == KAGGLE_ROWS:
         return f"kaggle competitions submit -c {KAGGLE} -f {done.path} -m catsdogs"
     return command("predict IMAGE...", artifacts)
 
 
-def report_lines(done: Report, artifacts: Path) -> Iterator[Line]:
+def report_lines(done: catsdogs.Report, artifacts: Path) -> Iterator[Line]:
     """Say what was written to be looked at, and which pictures are not in it."""
     size = f"{plural(done.pictures, 'picture')}, {done.size / 1e6:.1f} MB"
     yield "report", f"one page with {size}, in {done.seconds:.1f} s"
@@ -186,7 +180,7 @@ def report_lines(done: Report, artifacts: Path) -> Iterator[Line]:
     yield "next", command("predict IMAGE...", artifacts)
 
 
-def export_lines(done: Export) -> Iterator[Line]:
+def export_lines(done: catsdogs.Export) -> Iterator[Line]:
     """Say what was written, what goes in and what comes out of it, and how well it agrees with us."""
     yield "exported", f"backbone and head as one network, {done.bytes / 1e6:,.1f} MB, in {done.seconds:.1f} s"
     inputs = ((name, " x ".join(map(str, shape))) for name, shape in done.inputs.items())
@@ -200,7 +194,7 @@ def export_lines(done: Export) -> Iterator[Line]:
     yield from wrote(done.path)
 
 
-def preparation_lines(done: Preparation) -> Iterator[Line]:
+def preparation_lines(done: catsdogs.Preparation) -> Iterator[Line]:
     """Say which pictures there are, what there are none of, and what comes next."""
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "pictures", f"{total:,} of 224x224 pixels ({splits}), split by seed {done.seed}"
@@ -220,7 +214,7 @@ def preparation_lines(done: Preparation) -> Iterator[Line]:
     yield "next", f"{program()} run {done.folder}"
 
 
-def demo_lines(done: Demo, artifacts: Path) -> Iterator[Line]:
+def demo_lines(done: catsdogs.Demo, artifacts: Path) -> Iterator[Line]:
     """Say the same of the demo, and how many test pictures it got right."""
     yield "pictures", f"cartoons of cats and dogs, drawn into {done.data}"
     if done.imagenet_error:

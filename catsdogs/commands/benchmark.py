@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
-from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Backbone, Weights, choose_engine, choose_weights, load
+from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Backbone, choose_engine, choose_weights, load
 from ..backbone.hardware import processor_name
 from ..backbone.recipe import keras_recipe
-from ..cache import CacheWriter, digest
+from ..cache import CacheWriter, Features, digest, read_network
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import DEFAULT_VIEW
 from ..inference.loading import decoding_threads
-from ..inference.plan import ComputeOptions, provenance_of, resolve
+from ..inference.plan import ComputeOptions
 from ..locks import FEATURES
 from ..progress import Progress
 from ..sources import Source
@@ -123,25 +123,29 @@ def benchmark(
         report("reading and decoding", 0, 0)
         with Source(data) as source:
             names = _copy_sample(source, folder, images)
-        contents, read = _measure(threads.map, _read, [folder / name for name in names])
-        pixels, decoded = _measure(threads.map, decode, contents)
+        contents, read = _measure(threads, _read, [folder / name for name in names], len(names))
+        pixels, decoded = _measure(threads, decode, contents, len(names))
         rates: list[Rates] = []
         written = 0.0
         for engine, precision in _engines():
             if (engine, precision) in [(known.engine, known.precision) for known in rates]:
                 continue  # it was measured before, as the processor or the network does not take fewer bits
             report(f"{engine} in {precision}", 0, 0)
-            artifacts = Path(scratch, f"{engine}-{precision}")
+            made = Artifacts(Path(scratch, f"{engine}-{precision}"))
             options = ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision)
             try:
-                done = extract(folder, artifacts=artifacts, weights=resolved.spec, compute=options)
+                done = extract(folder, artifacts=made.root, weights=resolved.spec, compute=options)
             except CatsDogsError:
                 if precision != INT8:
                     raise
                 continue  # it is too far from float32 for these weights
-            backbone = _backbone_of(artifacts, resolved, options)
-            features, compute = _compute(backbone, np.stack(pixels))
-            written = written or _write(Path(scratch, "written"), resolved, backbone, names, features)
+            cached = made.cache.load("test")
+            # What computed the features that are there: of int8 its very network.
+            by = cached.provenance
+            network = read_network(made.features, by.network) if by.network else None
+            backbone = load(resolved, (DEFAULT_VIEW.size,), engine=by.engine, precision=by.precision, network=network)
+            compute = _compute(backbone, np.stack(pixels))
+            written = written or _write(Path(scratch, "written"), cached)
             rates.append(
                 Rates(engine, done.precision, backbone.device, compute, done.rate, _waiting_shares(done, backbone))
             )
@@ -173,13 +177,6 @@ def _engines() -> Iterator[tuple[str, str]]:
             yield name, INT8
 
 
-def _backbone_of(artifacts: Path, resolved: Weights, options: ComputeOptions) -> Backbone:
-    """Load what computed the features that are there: of int8 its very network."""
-    opened = Artifacts(artifacts)
-    made = resolve(opened.features, opened.cache.manifest, weights=resolved, compute=options)
-    return load(resolved, (DEFAULT_VIEW.size,), engine=made.engine, precision=made.precision, network=made.network)
-
-
 def _copy_sample(source: Source, folder: Path, images: int) -> list[str]:
     """Copy readable images, evenly spread, into a folder of their own; return their names there."""
     files = [file for split in source.splits.values() for file in split.files]
@@ -198,10 +195,17 @@ def _copy_sample(source: Source, folder: Path, images: int) -> list[str]:
     return names
 
 
-def _measure(over: Callable[..., Any], function: Callable[..., Any], items: Sequence[Any]) -> tuple[list[Any], float]:
+def _measure(
+    threads: Executor, function: Callable[[Any], Any], items: Sequence[Any], images: int
+) -> tuple[list[Any], float]:
+    """Call a function with each item; return what it does, and how many images a second that is."""
     start = time.perf_counter()
-    results = list(over(function, items))
-    return results, round(len(items) / (time.perf_counter() - start), 1)
+    results = list(threads.map(function, items))
+    return results, _rate(images, start)
+
+
+def _rate(images: int, start: float) -> float:
+    return round(images / (time.perf_counter() - start), 1)
 
 
 def _read(path: Path) -> bytes:
@@ -210,34 +214,25 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _compute(backbone: Backbone, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+def _compute(backbone: Backbone, pixels: NDArray[np.uint8]) -> float:
     """Compute in as many threads as extracting does; the first batch is not timed."""
-    backbone.features(pixels[: backbone.batch])
-    batches = [pixels[start : start + backbone.batch] for start in range(0, len(pixels), backbone.batch)]
+    batches = np.split(pixels, range(backbone.batch, len(pixels), backbone.batch))
+    backbone.features(batches[0])
     with ThreadPoolExecutor(backbone.streams) as threads:
-        start = time.perf_counter()
-        features = np.concatenate(list(threads.map(backbone.features, batches)))
-        return features, round(len(pixels) / (time.perf_counter() - start), 1)
+        return _measure(threads, backbone.features, batches, len(pixels))[1]
 
 
-def _write(
-    root: Path, resolved: Weights, backbone: Backbone, names: Sequence[str], features: NDArray[np.float32]
-) -> float:
-    """Write a cache, synced to the disk."""
-    image = digest(b"")
+def _write(root: Path, cached: Features) -> float:
+    """Write the rows of a cache once more, synced to the disk."""
+    wanted = {"test": (cached.ids.tolist(), cached.labels)}
     start = time.perf_counter()
     with (
         Artifacts.open(root, FEATURES) as artifacts,
-        CacheWriter(
-            artifacts.features,
-            provenance_of(resolved, resolved.fingerprint(), backbone),
-            (DEFAULT_VIEW.name,),
-            {"test": (names, np.full(len(names), -1, np.int8))},
-        ) as cache,
+        CacheWriter(artifacts.features, cached.provenance, cached.views, wanted) as cache,
     ):
-        for position, of_image in enumerate(features):
-            cache.put(position, image, {DEFAULT_VIEW.name: of_image})
-    return round(len(names) / (time.perf_counter() - start), 1)
+        for position, (identity, features) in enumerate(zip(cached.digests, cached.features, strict=True)):
+            cache.put(position, identity, {DEFAULT_VIEW.name: features})
+    return _rate(len(cached.ids), start)
 
 
 def _waiting_shares(done: Extraction, backbone: Backbone) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """Write the walkthrough notebook into a folder."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
 from ..errors import CatsDogsError
 from ..paths import user_path
+from ..storage import write_atomic
 
 NOTEBOOK = "walkthrough.ipynb"
 
@@ -28,14 +30,7 @@ def notebook(folder: str | Path = ".") -> Path:
         There is a file of its name already.
     """
     path = user_path(folder) / NOTEBOOK
-    content = files(__package__).joinpath(NOTEBOOK).read_bytes()
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-    except FileExistsError as error:
-        raise CatsDogsError(f"{path} is there already", "Rename it, or go to another folder") from error
-    except OSError:
-        if path.exists() and path.stat().st_size < len(content):
-            path.unlink()
-        raise
+    if os.path.lexists(path):
+        raise CatsDogsError(f"{path} is there already", "Rename it, or go to another folder")
+    write_atomic(path, files(__package__).joinpath(NOTEBOOK).read_bytes())
     return path

@@ -9,14 +9,16 @@ import itertools
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import CatsDogsError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
@@ -78,13 +80,17 @@ class Preparation(Result):
     seconds: float
 
 
-class _Picture(NamedTuple):
-    """An original on its way: what it is, then its digest, its place below the folder, and what became of it there."""
+@dataclass(eq=False)
+class _Original:
+    """An image on its way: what it is and its digest, then its picture's place below the folder, and what became of it.
+
+    Threads fill it in, one of them at a time.
+    """
 
     file: ImageFile
     id: str
     label: int
-    digest: bytes = b""
+    digest: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(16, np.uint8))
     name: str = ""
     new: bool = False
     reason: str = ""
@@ -137,36 +143,43 @@ def prepare(
     _read_split(folder, drawn)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:
         images, unlabelled = source.labelled()
-        originals = [_Picture(*of) for of in zip(images.files, images.ids, images.labels.tolist(), strict=True)]
-        pictures, renumbered = _with_names(
-            _in_threads(_with_digest, originals, "reading pictures", progress), source.classes, seed
+        originals = [_Original(*of) for of in zip(images.files, images.ids, images.labels.tolist(), strict=True)]
+        _in_threads("reading pictures", _find_digest, originals, progress)
+        there = [original for original in originals if not original.reason]
+        arranged = arrange(
+            [original.id for original in there],
+            np.array([original.label for original in there], np.int8),
+            np.array([original.digest for original in there], np.uint8).reshape(-1, 16),
+            classes=source.classes,
+            seed=seed,
         )
-        facts = drawn | {"classes": list(source.classes), "data": _images_digest(pictures)}
+        for original, name in zip(there, arranged.names, strict=True):
+            original.name = name
+        # The same where the same images, wherever they lie, are to be in the same places.
+        places = hashlib.sha256(to_json([(original.name, original.digest.tobytes().hex()) for original in there]))
+        facts = drawn | {"classes": list(source.classes), "data": places.hexdigest()}
         with write_lock(folder, RESULTS, alternative="another OUT"):
             if not _read_split(folder, facts):
                 write_atomic(folder / SPLIT_FILE, to_json(facts))
             for parents in itertools.product((TRAINING, TESTING), source.classes):
                 folder.joinpath(*parents).mkdir(parents=True, exist_ok=True)
-            made = _in_threads(partial(_write_picture, folder), pictures, "writing pictures", progress)
-            table = [("" if of.reason else of.name, printable("/".join(of.file.parts)), of.reason) for of in made]
+            _in_threads("writing pictures", partial(_write_picture, folder), originals, progress)
+            table = [("" if of.reason else of.name, printable("/".join(of.file.parts)), of.reason) for of in originals]
             write_atomic(folder / TABLE_FILE, to_csv(("picture", "original", "unreadable"), table))
-    there = [picture.name for picture in made if not picture.reason]
+    folders = Counter(original.name.split("/")[0] for original in originals if not original.reason)
     done = Preparation(
         folder=folder,
         classes=source.classes,
         seed=seed,
-        images={
-            split: sum(name.startswith(f"{of}/") for name in there)
-            for split, of in (("train", TRAINING), ("test", TESTING))
-        },
-        written=sum(picture.new for picture in made),
-        renumbered=renumbered,
-        unreadable={picture.file.display_path: picture.reason for picture in made if picture.reason},
+        images={"train": folders[TRAINING], "test": folders[TESTING]},
+        written=sum(original.new for original in originals),
+        renumbered=arranged.renumbered,
+        unreadable={original.file.display_path: original.reason for original in originals if original.reason},
         unlabelled=unlabelled,
         skipped=source.skipped,
         seconds=time.perf_counter() - start,
     )
-    _log.info("%d of %d pictures written in %.1f s", done.written, len(there), done.seconds)
+    _log.info("%d of %d pictures written in %.1f s", done.written, folders.total(), done.seconds)
     return done
 
 
@@ -202,57 +215,32 @@ def _read_split(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _with_digest(picture: _Picture) -> _Picture:
-    """Find the digest of an original."""
-    loaded = load_image([picture.file], 0, [], None, StageTimer())
-    return picture._replace(reason=loaded.reason) if loaded.reason else picture._replace(digest=loaded.digest.tobytes())
+def _find_digest(original: _Original) -> None:
+    loaded = load_image([original.file], 0, [], None, StageTimer())
+    original.digest, original.reason = loaded.digest, loaded.reason or ""
 
 
-def _with_names(pictures: Sequence[_Picture], classes: Classes, seed: int) -> tuple[list[_Picture], int]:
-    """Give each picture that could be read its place; return also how many have a number that is not their own."""
-    there = [picture for picture in pictures if picture.digest]
-    arranged = arrange(
-        [picture.id for picture in there],
-        np.array([picture.label for picture in there], np.int8),
-        np.frombuffer(b"".join(picture.digest for picture in there), np.uint8).reshape(-1, 16),
-        classes=classes,
-        seed=seed,
-    )
-    names = iter(arranged.names)
-    named = [picture._replace(name=next(names)) if picture.digest else picture for picture in pictures]
-    return named, arranged.renumbered
-
-
-def _images_digest(pictures: Sequence[_Picture]) -> str:
-    """Return what is the same where the same images, wherever they lie, are to be in the same places."""
-    return hashlib.sha256(to_json([(p.name, p.digest.hex()) for p in pictures if p.digest])).hexdigest()
-
-
-def _write_picture(folder: Path, picture: _Picture) -> _Picture:
+def _write_picture(folder: Path, original: _Original) -> None:
     """Put the picture into its place, unless it is there and whole."""
-    path = folder / picture.name
-    if picture.reason or png.is_valid(path, SIZE):
-        return picture
-    loaded = load_image([picture.file], 0, [DEFAULT_VIEW], None, StageTimer())
-    if loaded.digest.any() and loaded.digest.tobytes() != picture.digest:
-        return picture._replace(reason="it has changed while it was read")
-    if loaded.reason:
-        return picture._replace(reason=loaded.reason)
-    # Not synced: a picture that a power cut spoils is made again.
-    write_atomic(path, png.encode(loaded.pixels[DEFAULT_VIEW]), sync=False)
-    return picture._replace(new=True)
+    path = folder / original.name
+    if original.reason or png.is_valid(path, SIZE):
+        return
+    loaded = load_image([original.file], 0, [DEFAULT_VIEW], None, StageTimer())
+    changed = loaded.digest.any() and (loaded.digest != original.digest).any()
+    original.reason = "it has changed while it was read" if changed else loaded.reason or ""
+    if not original.reason:
+        # Not synced: a picture that a power cut spoils is made again.
+        write_atomic(path, png.encode(loaded.pixels[DEFAULT_VIEW]), sync=False)
+        original.new = True
 
 
 def _in_threads(
-    change: Callable[[_Picture], _Picture], pictures: Sequence[_Picture], step: str, progress: Progress | None
-) -> list[_Picture]:
-    """Take all pictures a step further, in their order; where one fails, those that wait are left as they are."""
+    step: str, function: Callable[[_Original], None], originals: Sequence[_Original], progress: Progress | None
+) -> None:
+    """Call a function with each original; where one fails, those that wait are left as they are."""
     from joblib import cpu_count
 
-    done: list[_Picture] = []
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="prepare") as threads:
-        for picture in threads.map(change, pictures):
-            done.append(picture)
+        for done, _ in enumerate(threads.map(function, originals), 1):
             if progress:
-                progress(step, len(done), len(pictures))
-    return done
+                progress(step, done, len(originals))

@@ -81,10 +81,9 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         There is no head, it is not of the features as they are now, something is damaged, or another process is
         writing there. The report that was there stays.
     """
-    start = time.perf_counter()
+    start, tell = time.perf_counter(), progress or (lambda step, done, total: None)
     with Artifacts.open(artifacts, RESULTS) as opened:
-        if progress:
-            progress("reading the artifacts", 0, 0)
+        tell("reading the artifacts", 0, 0)
         findings = gather(opened)
         galleries, pairs = choose_galleries(findings), choose_pairs(findings)
         images = [image for gallery in galleries.values() for image in gallery.images]
@@ -92,8 +91,7 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         most = min(_MAX_PICTURE_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
         keys = dict.fromkeys(image.key for image in images)
         thumbnails = cut_thumbnails(findings, keys, most=most, progress=progress)
-        if progress:
-            progress("drawing plots", 0, 0)
+        tell("drawing plots", 0, 0)
         page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
         write_atomic(opened.report, page)
         seconds = time.perf_counter() - start

@@ -1,7 +1,9 @@
 """Check every file of an artifacts folder against its checksum."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..artifacts import Artifacts
 from ..cache import duplicates, read_duplicates, read_network
@@ -11,6 +13,8 @@ from ..head.staleness import check_head, submission_staleness
 from ..locks import BOTH, require_unlocked
 from ..storage import NOTE_HINT, read_json
 from .result import Result
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -56,28 +60,26 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     require_unlocked(opened.root, *BOTH)
     images: dict[str, int] = {}
     problems: list[CatsDogsError] = []
-    try:
-        manifest = opened.cache.manifest
-    except CatsDogsError as error:
-        manifest = None
-        problems.append(error)
-    else:
-        if manifest is None:
-            raise CatsDogsError(f"there are no features in {opened.root}", "Run catsdogs extract DATA first")
+
+    def check(read: Callable[..., _Read], *arguments: Any) -> _Read | None:
+        try:
+            return read(*arguments)
+        except CatsDogsError as error:
+            problems.append(error)
+            return None
+
+    manifest = check(lambda: opened.cache.manifest)
+    if manifest is None and not problems:
+        raise CatsDogsError(f"there are no features in {opened.root}", "Run catsdogs extract DATA first")
     for split in manifest.splits if manifest else ():
-        try:
-            images[split] = len(opened.cache.load(split).ids)
-        except CatsDogsError as error:
-            problems.append(error)
+        if features := check(opened.cache.load, split):
+            images[split] = len(features.ids)
     if manifest and manifest.provenance.network:
-        try:
-            read_network(opened.features, manifest.provenance.network)
-        except CatsDogsError as error:
-            problems.append(error)
+        check(read_network, opened.features, manifest.provenance.network)
     head = manifest is not None and (opened.head_metadata.exists() or opened.head.exists())
     submission = opened.submission.exists()
     trained = None
-    if manifest and head:
+    if head:
         trained, stale = check_head(opened)
         if stale:
             trainable = "train" in opened.cache.digests()
@@ -90,10 +92,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
         hint = "Run catsdogs train, or catsdogs extract with the same images: both look for duplicates anew"
         problems.append(CatsDogsError(f"{path} is missing, or not as it was written", hint))
     for note in (opened.source, opened.timings):
-        try:
-            read_json(note, NOTE_HINT)
-        except CatsDogsError as error:
-            problems.append(error)
+        check(read_json, note, NOTE_HINT)
     if submission and (reason := submission_staleness(opened, trained)):
         problems.append(CatsDogsError(f"{opened.submission}: {reason}", "Run catsdogs submit: it writes it anew"))
         submission = False

@@ -118,23 +118,21 @@ def gather(artifacts: Artifacts) -> Findings:
     if stale := head_staleness(artifacts, trained):
         raise CatsDogsError(stale, head.TRAIN_HINT)
     test = None
-    unreadable: dict[str, dict[str, str]] = {}
-    digests: dict[Key, bytes] = {}
-    for split, images in loaded.items():
-        unreadable[split] = images.unreadable
-        digests |= {(split, name): row.tobytes() for name, row in zip(images.ids.tolist(), images.digests, strict=True)}
-        if split == "test" and images.readable.any():
-            kept = images.readable
-            logits = trained.classifier.logits(images.features[kept])
-            test = Scored(split, images.ids[kept], images.labels[kept], logits)
+    if "test" in loaded and (kept := loaded["test"].readable).any():
+        images = loaded["test"]
+        test = Scored("test", images.ids[kept], images.labels[kept], trained.classifier.logits(images.features[kept]))
     return Findings(
         classes=manifest.classes,
         train=_out_of_fold(artifacts.predictions),
         test=test,
         suspects=tuple(row["id"] for row in _rows(artifacts.suspects)),
         duplicates=read_duplicates(artifacts.cache),
-        unreadable=unreadable,
-        digests=digests,
+        unreadable={split: images.unreadable for split, images in loaded.items()},
+        digests={
+            (split, name): digest.tobytes()
+            for split, images in loaded.items()
+            for name, digest in zip(images.ids.tolist(), images.digests, strict=True)
+        },
         manifest=manifest,
         metadata=trained.metadata,
         metrics=read_json(artifacts.metrics, head.TRAIN_HINT),

@@ -21,8 +21,6 @@ LISTED = 200
 SURE = 0.9
 """Below this probability of its class a test image is counted as one that the head is not sure of."""
 
-_DIGITS = (2, 4)
-
 
 def write_page(
     findings: Findings,
@@ -46,7 +44,8 @@ def write_page(
     )
     environment.filters |= {"percent": percent, "figure": _figure, "count": "{:,}".format, "share": "{:.1%}".format}
     train = findings.train
-    taken = np.bincount(2 * train.labels + (train.probabilities > 0.5), minlength=4)
+    tests = findings.test.probabilities if findings.test else np.empty(0)
+    confusion = np.bincount(2 * train.labels + (train.probabilities > 0.5), minlength=4)
     style, script = (files(__package__).joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return (
         environment.get_template("report.html.jinja")
@@ -60,12 +59,12 @@ def write_page(
             galleries=shown,
             pairs=pairs,
             thumbnails=thumbnails,
-            confusion=taken.reshape(2, 2).tolist(),
-            tests=_test_counts(findings),
-            duplicates=findings.duplicates and findings.duplicates.counts(),
-            made=_made(findings),
+            confusion=confusion.reshape(2, 2).tolist(),
+            taken=[int(np.sum(of)) for of in (tests <= 0.5, tests > 0.5, np.abs(tests - 0.5) < SURE - 0.5)],
+            sure=SURE,
             version=__version__,
             folds=FOLDS,
+            fold_seed=SEED,
             seed=galleries.SEED,
             listed=LISTED,
             clip_2017=CLIP_2017,
@@ -82,44 +81,15 @@ def percent(probability: float) -> str:
     """
     if probability in (0, 1):
         return f"{probability:.0%}"
-    for digits in _DIGITS:
-        text = f"{probability:.{digits}%}"
+    for text in (f"{probability:.2%}", f"{probability:.4%}"):
         if 0 < float(text[:-1]) < 100:
             return text
-    return f"> 99.{'9' * digits}%" if probability > 0.5 else f"< 0.{'0' * (digits - 1)}1%"
+    return "> 99.9999%" if probability > 0.5 else "< 0.0001%"
 
 
 def _allowed(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _test_counts(findings: Findings) -> dict[str, int]:
-    """Return how many test images are taken for what, and of how many that is not sure."""
-    if not findings.test:
-        return {}
-    probabilities, (first, second) = findings.test.probabilities, findings.classes
-    return {
-        f"taken for {first}": int(np.sum(probabilities <= 0.5)),
-        f"taken for {second}": int(np.sum(probabilities > 0.5)),
-        f"less than {SURE:.0%} sure": int(np.sum(np.abs(probabilities - 0.5) < SURE - 0.5)),
-    }
-
-
 def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
-
-
-def _made(findings: Findings) -> dict[str, str]:
-    """Return what made the features and the head, a name and a text each."""
-    provenance, metrics = findings.manifest.provenance, findings.metrics
-    excluded = f", {metrics['excluded']:,} left out" if metrics["excluded"] else ""
-    versions = provenance.versions | findings.metadata.versions
-    return {
-        "weights": f"{provenance.weights_name}, SHA-256 {provenance.sha256}",
-        "engine": f"{provenance.engine} at {provenance.precision}",
-        "pixels": f"{provenance.pixels}; view {', '.join(findings.manifest.views)}",
-        "head": f"logistic regression on {metrics['images']:,} images{excluded}, transform {metrics['transform']}, "
-        f"C {metrics['C']:.3g}",
-        "folds": f"{FOLDS}, drawn with seed {SEED}; transform and C were chosen by the same folds",
-        "versions": ", ".join(f"{name} {value}" for name, value in versions.items()),
-    }
