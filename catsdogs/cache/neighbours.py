@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from math import isqrt
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +54,9 @@ class Matrix(Protocol):
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """The lower row, the higher row, and how alike the two are, each of shape (pairs,)."""
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 
 def find_pairs(
-    digests: NDArray[np.uint8],
-    features: NDArray[np.float32] | Matrix | None = None,
-    *,
-    progress: Progress | None = None,
+    digests: NDArray[np.uint8], features: Matrix | None = None, *, progress: Progress | None = None
 ) -> Pairs:
     """Find images of equal bytes, and images that are far more alike than images of this set are.
 
@@ -111,18 +105,21 @@ def find_pairs(
 
 
 def _near_pairs(
-    features: NDArray[np.float32] | Matrix, images: NDArray[np.int64], progress: Progress | None
+    features: Matrix, images: NDArray[np.int64], progress: Progress | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the near duplicates among the rows `images`, of shape (pairs, 2), and how alike they are."""
     n = len(images)
     # In small sets the tenth nearest would be just any image.
     neighbour = max(2, min(_NEIGHBOUR, n // 10))
+    nothing = np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    if n <= neighbour:
+        return nothing
     # What BLAS rounds to would depend on the number of its threads.
     with single_threaded_blas() as executor:
         threads = _Threads(executor, progress)
         points = _reduce(features, images, threads)
-        if n <= neighbour or points.shape[1] < min(_DIMENSIONS, n // 2):
-            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+        if points.shape[1] < min(_DIMENSIONS, n // 2):
+            return nothing
         pairs = _verify(points, _candidates(points, neighbour, threads), neighbour, threads)
     groups = connected_groups(n, *pairs.T)
     pairs = pairs[np.bincount(groups, minlength=n)[groups[pairs[:, 0]]] <= neighbour]
@@ -135,7 +132,7 @@ class _Threads:
     executor: Executor
     progress: Progress | None
 
-    def map(self, step: str, n: int, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    def map(self, step: str, n: int, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Return what `work` makes of each item, and tell how many of `n` images that is."""
         results = []
         for result in self.executor.map(work, items):
@@ -149,12 +146,16 @@ def _blocks(n: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
-def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64], threads: _Threads) -> NDArray[np.float32]:
+def _reduce(features: Matrix, rows: NDArray[np.int64], threads: _Threads) -> NDArray[np.float32]:
     """Return `rows` of the features in their principal components, each of length 1 but 0 for the mean itself."""
+    from scipy.linalg import eigh
+
     sample = features[rows[:_SAMPLE]].astype(np.float64)
-    mean = sample.mean(axis=0) if len(sample) else np.zeros(features.shape[1])
+    mean = sample.mean(axis=0)
     sample -= mean
-    variances, vectors = _largest(sample @ sample.T)
+    # All the eigenvalues and their vectors would take 100 MB more than the largest, which ascend.
+    largest = [max(0, len(sample) - COMPONENTS), len(sample) - 1]
+    variances, vectors = eigh(sample @ sample.T, subset_by_index=largest, overwrite_a=True)
     kept = np.flatnonzero(variances > _NOISE * variances.max(initial=0))
     # The components are sample.T @ vectors over the root of the variances; its root again evens them out.
     axes = sample.T @ vectors[:, kept] * variances[kept] ** -0.75
@@ -167,17 +168,6 @@ def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64], thr
 
     threads.map("reducing features", len(rows), reduce, _blocks(len(rows), _BLOCK))
     return reduced
-
-
-def _largest(products: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the largest eigenvalues, ascending, and their vectors; all of them would take 100 MB more."""
-    from scipy.linalg import eigh
-
-    n = len(products)
-    if not n:
-        return np.empty(0), np.empty((0, 0))
-    variances, vectors = eigh(products, subset_by_index=[max(0, n - COMPONENTS), n - 1], overwrite_a=True)
-    return variances, vectors
 
 
 def _candidates(points: NDArray[np.float32], neighbour: int, threads: _Threads) -> NDArray[np.int64]:
