@@ -75,13 +75,10 @@ def sync_folder(folder: Path) -> None:
 def to_json(value: object) -> bytes:
     """Return `value` as JSON for people: indented, keys in the order given, and `null` for numbers that JSON lacks.
 
-    Where a name in it is no UTF-8, which Python keeps as surrogates, all beyond ASCII is escaped.
+    What of a name is no UTF-8, which Python keeps as surrogates, is escaped as JSON escapes it.
     """
-    value = finite(value)
-    try:
-        return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except UnicodeEncodeError:
-        return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 def finite(value: Any) -> Any:
