@@ -60,14 +60,8 @@ class TrainingSet:
 
     def subset(self, kept: NDArray[np.bool_]) -> "TrainingSet":
         """Return some of the rows."""
-        place = np.cumsum(kept) - 1
-        return TrainingSet(
-            self.features[kept],
-            self.labels[kept],
-            self.folds[kept],
-            place[self.order[kept[self.order]]],
-            self.train_mask[kept],
-        )
+        order = (np.cumsum(kept) - 1)[self.order[kept[self.order]]]
+        return TrainingSet(self.features[kept], self.labels[kept], self.folds[kept], order, self.train_mask[kept])
 
 
 @dataclass(frozen=True)

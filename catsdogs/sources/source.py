@@ -91,11 +91,8 @@ class Source:
         CatsDogsError
             None has; `note` says more of the classes.
         """
-        images = [
-            image
-            for split in self.splits.values()
-            for image in zip(split.ids, split.labels.tolist(), split.files, strict=True)
-        ]
+        splits = self.splits.values()
+        images = [image for of in splits for image in zip(of.ids, of.labels.tolist(), of.files, strict=True)]
         labelled = [image for image in images if image[1] >= 0]
         if not labelled:
             first, second = self.classes
