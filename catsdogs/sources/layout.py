@@ -7,7 +7,6 @@ import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import PurePosixPath
 
 from ..errors import CatsDogsError, printable
@@ -128,7 +127,7 @@ def read_layout(
         No image, two with one id, labels that are neither of the classes, or more than two class folders where nothing
         says which two are meant.
     """
-    from natsort import natsorted
+    from natsort import natsort_keygen
 
     images = [position for position, parts in enumerate(paths) if not is_skipped(parts)]
     if not images:
@@ -156,15 +155,15 @@ def read_layout(
         # Class folders beside test/ are what there is to train on; pictures without labels there are nothing.
         beside = split is None and not split_names <= {None}
         entries += [entry for entry in in_split if entry.split == "train" or not beside]
-    # Else the walk's order would decide between cat.2 and cat.02, whose natural keys are equal, and say which of three
-    # images of one id are named.
-    entries.sort(key=lambda entry: (entry.id, paths[entry.position]))
-    ordered = [natsorted((e for e in entries if e.split == split), key=attrgetter("id")) for split in ("train", "test")]
-    for first, second in (pair for members in ordered for pair in itertools.pairwise(members)):
-        if first.id == second.id:
+    # The natural keys of cat.2 and cat.02 are equal: without more the walk's order would decide between them, and say
+    # which of three images of one id are named.
+    natural = natsort_keygen()
+    entries.sort(key=lambda entry: (entry.split == "test", natural(entry.id), entry.id, paths[entry.position]))
+    for first, second in itertools.pairwise(entries):
+        if (first.split, first.id) == (second.split, second.id):
             both = " and ".join(sorted("/".join((display_path, *paths[entry.position])) for entry in (first, second)))
             raise CatsDogsError(f"two images have the id {first.id}: {both}", "Rename or remove one of them")
-    return Layout(classes, list(itertools.chain(*ordered)), len(paths) - len(entries))
+    return Layout(classes, entries, len(paths) - len(entries))
 
 
 def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -258,8 +257,7 @@ def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
     stem = PurePosixPath(parts[-1]).stem
     if len(stem) > MAX_NAME:
         raise CatsDogsError(
-            f"an image's name has {len(stem):,} characters: {stem[:40]}...",
-            f"Give it one of at most {MAX_NAME}",
+            f"an image's name has {len(stem):,} characters: {stem[:40]}...", f"Give it one of at most {MAX_NAME}"
         )
     if folder and not stem.lower().startswith(f"{folder.lower()}."):
         stem = f"{folder}.{stem}"
