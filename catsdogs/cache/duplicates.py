@@ -163,7 +163,6 @@ class _StackedFeatures:
         self._splits = splits
         self._split = np.repeat(np.arange(len(splits)), [int(split.readable.sum()) for split in splits])
         self._row = np.concatenate([np.empty(0, int), *(np.flatnonzero(split.readable) for split in splits)])
-        self.shape: tuple[int, ...] = (len(self._row), N_FEATURES)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         taken = np.empty((len(rows), N_FEATURES), np.float32)
