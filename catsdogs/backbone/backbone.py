@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
 from ..images.decoding import SIZE
-from ..progress import Progress
+from ..progress import Progress, tell
 from . import network as networks
 from .engines import AUTO, Engine, choose_engine
 from .files import summarize_error
@@ -201,8 +201,7 @@ def load(
     progress: Progress | None = None,
 ) -> Backbone:
     """Load a backbone, telling `progress` what the wait is for."""
-    if progress:
-        progress("loading the backbone", 0, 0)
+    tell(progress, "loading the backbone", 0, 0)
     return Backbone(weights, sizes, engine=engine, precision=precision, network=network, progress=progress)
 
 

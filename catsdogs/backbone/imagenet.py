@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import CatsDogsError
-from ..progress import Progress
+from ..progress import Progress, tell
 
 IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
@@ -108,14 +108,13 @@ def _download(url: str, output_file: str, _: object, *, timeout: float, progress
     """
     done = due = total = 0
     deadline = 0.0
-    report = progress or (lambda step, done, total: None)
-    report("downloading ImageNet weights", 0, 0)
+    tell(progress, "downloading ImageNet weights", 0, 0)
     try:
         with _open(url, timeout) as response, Path(output_file).open("wb") as file:
             os.fchmod(file.fileno(), 0o644)  # temporary files are 0600, and others may read Keras' cache
             total = response.length or 0
             while True:
-                report("downloading ImageNet weights", done, total)
+                tell(progress, "downloading ImageNet weights", done, total)
                 if max(done, total) > MAX_BYTES:
                     raise OSError(f"it is larger than {MAX_BYTES:,} bytes")
                 if done >= due:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..threads import single_threaded_blas
 from .groups import connected_groups, group_keys
 
@@ -45,8 +45,6 @@ _NOISE, _NEAREST = 1e-10, 1e-6
 
 class Matrix(Protocol):
     """What gives copies of the rows that it is asked for, such as an ndarray; several threads ask at a time."""
-
-    shape: tuple[int, ...]
 
     def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.float32]: ...
 
@@ -137,8 +135,7 @@ class _Threads:
         results = []
         for result in self.executor.map(work, items):
             results.append(result)
-            if self.progress:
-                self.progress(step, n * len(results) // len(items), n)
+            tell(self.progress, step, n * len(results) // len(items), n)
         return results
 
 

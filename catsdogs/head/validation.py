@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..threads import single_threaded_blas
 from .designs import IDENTITY, LANDMARKS, RBF, SQRT, Design, kernel_design, linear_design
 from .folds import FOLDS
@@ -137,15 +137,13 @@ def cross_validate(
             few = np.zeros(len(training_set.labels), bool)
             few[training_set.order[:_FEW]] = True
             for transform in (RBF, SQRT):
-                if progress:
-                    progress(f"trying {transform}", len(trials), 2)
+                tell(progress, f"trying {transform}", len(trials), 2)
                 trials[transform] = _Path(training_set.subset(few), transform, tolerance=_TRIAL)
                 trials[transform].walk()
             if trials[SQRT].lowest * _LEAD > trials[RBF].lowest:
                 transforms = [RBF]
         for transform in transforms:
-            if progress:
-                progress(f"choosing C, {transform}", len(paths), len(transforms))
+            tell(progress, f"choosing C, {transform}", len(paths), len(transforms))
             path = paths[transform] = _Path(training_set, transform, size=size, trial=trials.get(transform))
             path.walk()
             path.refine()
