@@ -148,10 +148,10 @@ def read_layout(
     images = [p for p in images if labels[p][0] >= 0 or others.isdisjoint(map(class_key, paths[p][:-1]))]
     entries: list[ImageEntry] = []
     for split in (None, "train", "test"):
-        members = {p: paths[p] for p in images if splits[p] == split}
+        members = {p: (paths[p], *labels[p]) for p in images if splits[p] == split}
         if not members or (split is None and "train" in split_names):
             continue
-        in_split = _read_split(members, split, labels, classes, display_path)
+        in_split = _read_split(members, split, classes, display_path)
         # Class folders beside test/ are what there is to train on; pictures without labels there are nothing.
         beside = split is None and not split_names <= {None}
         entries += [entry for entry in in_split if entry.split == "train" or not beside]
@@ -186,36 +186,27 @@ def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _read_split(
-    paths: dict[int, tuple[str, ...]],
-    split: str | None,
-    labels: dict[int, tuple[int, bool]],
-    classes: Classes,
-    display_path: str,
+    members: dict[int, tuple[tuple[str, ...], int, bool]], split: str | None, classes: Classes, display_path: str
 ) -> list[ImageEntry]:
-    unknown = [p for p in paths if labels[p][0] < 0]
-    by_folder = any(labels[p][1] for p in paths)
-    some_known = len(unknown) < len(paths)
+    """Return the images of a split, of path, label, and whether a folder says it; of None where nothing says which."""
+    unknown = [parts for parts, label, _ in members.values() if label < 0]
+    by_folder = any(said_by_folder for _, _, said_by_folder in members.values())
     # A test split's files may be named anything, "cat.jpg" too, without being labelled.
-    must_be_known = split == "train" or by_folder or (split is None and some_known)
-    if unknown and (must_be_known or (split is None and _look_like_classes(paths.values()))):
-        names = sorted({"/".join(paths[p]) for p in unknown})
+    must_be_known = split == "train" or by_folder or (split is None and len(unknown) < len(members))
+    if unknown and (must_be_known or (split is None and _look_like_classes(unknown))):
+        names = sorted({"/".join(parts) for parts in unknown})
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         first, second = classes
         raise CatsDogsError(
-            f"{len(unknown):,} of {len(paths):,} images in {display_path} are labelled neither {first} nor {second}: "
+            f"{len(unknown):,} of {len(members):,} images in {display_path} are labelled neither {first} nor {second}: "
             f"{', '.join(names[:3])}{more}",
             f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg; images "
             "without labels belong into test/; other classes are named by run DATA --classes A,B",
         )
-    labelled = not unknown
+    split = split or ("test" if unknown else "train")
     return [
-        ImageEntry(
-            position=p,
-            split=split or ("train" if labelled else "test"),
-            id=_id_of(paths[p], classes[labels[p][0]] if labels[p][1] else None),
-            label=labels[p][0] if labelled else -1,
-        )
-        for p in paths
+        ImageEntry(position, split, _id_of(parts, classes[label] if of_folder else None), -1 if unknown else label)
+        for position, (parts, label, of_folder) in members.items()
     ]
 
 
