@@ -25,6 +25,9 @@ SPLITS = {
 project, and those of the copies of the data set that are about. A validation split is the test split of a
 source that has no other; beside one it belongs to no split."""
 
+Parts = tuple[str, ...]
+"""A file's path below the source, folder by folder."""
+
 MAX_NAME = 255
 """A file's name may have this many characters, as on every file system; a zip can hold longer ones."""
 
@@ -98,11 +101,7 @@ def is_skipped(parts: Sequence[str]) -> bool:
 
 
 def read_layout(
-    paths: Sequence[tuple[str, ...]],
-    display_path: str,
-    *,
-    classes: Classes | None = None,
-    default_classes: Classes | None = None,
+    paths: Sequence[Parts], display_path: str, *, classes: Classes | None = None, default_classes: Classes | None = None
 ) -> Layout:
     """Decide the classes, and split, label and id of each image.
 
@@ -166,7 +165,7 @@ def read_layout(
     return Layout(classes, entries, len(paths) - len(entries))
 
 
-def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+def _find_classes(paths: Sequence[Parts]) -> tuple[str, ...]:
     """Return what the class folders are named that these images lie in, in natural order; nothing without any.
 
     They are the first folders in which the images' paths differ, those of the split and around it aside.
@@ -186,7 +185,7 @@ def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _read_split(
-    members: dict[int, tuple[tuple[str, ...], int, bool]], split: str | None, classes: Classes, display_path: str
+    members: dict[int, tuple[Parts, int, bool]], split: str | None, classes: Classes, display_path: str
 ) -> list[ImageEntry]:
     """Return the images of a split, of path, label, and whether a folder says it; of None where nothing says which."""
     unknown = [parts for parts, label, _ in members.values() if label < 0]
@@ -215,12 +214,12 @@ def _split_of(name: str) -> str | None:
     return _SPLIT_NAMES.get(name.lower().replace("_", "-").replace(" ", "-"))
 
 
-def _depth_of_split(parts: tuple[str, ...]) -> int:
+def _depth_of_split(parts: Parts) -> int:
     """Return how many folders lead into that of the split; 0 without one."""
     return next((depth for depth, folder in enumerate(parts[:-1], 1) if _split_of(folder)), 0)
 
 
-def _label_of(parts: tuple[str, ...], keys: Mapping[str, int]) -> tuple[int, bool]:
+def _label_of(parts: Parts, keys: Mapping[str, int]) -> tuple[int, bool]:
     """Return the label, and whether it is a folder that says it rather than the file's name.
 
     The nearest folder within that of the split comes first, then the name, and last a folder around the split's.
@@ -235,7 +234,7 @@ def _label_of(parts: tuple[str, ...], keys: Mapping[str, int]) -> tuple[int, boo
     return around[-1], True
 
 
-def _look_like_classes(paths: Collection[tuple[str, ...]]) -> bool:
+def _look_like_classes(paths: Collection[Parts]) -> bool:
     """Whether unknown names still look like two classes: ants/ and bees/, or bird.1.jpg and fish.2.jpg."""
     if all(len(parts) > 1 for parts in paths):
         return len({parts[:-1] for parts in paths}) > 1
@@ -243,7 +242,7 @@ def _look_like_classes(paths: Collection[tuple[str, ...]]) -> bool:
     return all(named) and len({match[1].lower() for match in named if match}) > 1
 
 
-def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
+def _id_of(parts: Parts, folder: str | None) -> str:
     """Return an image's id; `folder` is the class that its folder says."""
     stem = PurePosixPath(parts[-1]).stem
     if len(stem) > MAX_NAME:
