@@ -49,6 +49,12 @@ class Matrix(Protocol):
     def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.float32]: ...
 
 
+Points = NDArray[np.float32]
+"""Images in their principal components, of shape (n, components)."""
+
+Rows = NDArray[np.int64]
+"""Positions of images among all, of shape (n,)."""
+
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """The lower row, the higher row, and how alike the two are, each of shape (pairs,)."""
 
@@ -103,7 +109,7 @@ def find_pairs(
 
 
 def _near_pairs(
-    features: Matrix, images: NDArray[np.int64], progress: Progress | None
+    features: Matrix, images: Rows, progress: Progress | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the near duplicates among the rows `images`, of shape (pairs, 2), and how alike they are."""
     n = len(images)
@@ -143,7 +149,7 @@ def _blocks(n: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
-def _reduce(features: Matrix, rows: NDArray[np.int64], threads: _Threads) -> NDArray[np.float32]:
+def _reduce(features: Matrix, rows: Rows, threads: _Threads) -> Points:
     """Return `rows` of the features in their principal components, each of length 1 but 0 for the mean itself."""
     from scipy.linalg import eigh
 
@@ -167,7 +173,7 @@ def _reduce(features: Matrix, rows: NDArray[np.int64], threads: _Threads) -> NDA
     return reduced
 
 
-def _candidates(points: NDArray[np.float32], neighbour: int, threads: _Threads) -> NDArray[np.int64]:
+def _candidates(points: Points, neighbour: int, threads: _Threads) -> Rows:
     """Return the rows of pairs that pass the ratio test within a cell.
 
     The tenth nearest image of a cell is no nearer than that of all images, so no pair fails here that would pass
@@ -198,19 +204,17 @@ def _candidates(points: NDArray[np.float32], neighbour: int, threads: _Threads) 
     return np.unique(np.concatenate(found))
 
 
-def _by_cell(cells: NDArray[np.int32], n_cells: int) -> list[NDArray[np.int64]]:
+def _by_cell(cells: NDArray[np.int32], n_cells: int) -> list[Rows]:
     """Return the positions at which each cell stands."""
     return np.split(np.argsort(cells, kind="stable"), np.cumsum(np.bincount(cells, minlength=n_cells))[:-1])
 
 
-def _verify(
-    points: NDArray[np.float32], rows: NDArray[np.int64], neighbour: int, threads: _Threads
-) -> NDArray[np.int64]:
+def _verify(points: Points, rows: Rows, neighbour: int, threads: _Threads) -> NDArray[np.int64]:
     """Return the pairs of `rows`, and of all that pairs connect to them, of shape (pairs, 2): compared with all."""
     n = len(points)
     all_rows, compared = np.arange(n), np.zeros(n, np.bool_)
 
-    def compare(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def compare(rows: Rows) -> NDArray[np.int64]:
         return _near(points[rows], rows, points, all_rows, neighbour)
 
     found = [np.empty((0, 2), np.int64)]
@@ -226,13 +230,7 @@ def _verify(
     return np.asarray(pairs[times == 2], np.int64)
 
 
-def _near(
-    points: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    other_points: NDArray[np.float32],
-    other_rows: NDArray[np.int64],
-    neighbour: int,
-) -> NDArray[np.int64]:
+def _near(points: Points, rows: Rows, other_points: Points, other_rows: Rows, neighbour: int) -> NDArray[np.int64]:
     """Return each of `rows` with those of `other_rows` that pass the ratio test for it, of shape (pairs, 2)."""
     similar = points @ other_points.T
     n = similar.shape[1]
