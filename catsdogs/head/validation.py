@@ -134,11 +134,10 @@ def cross_validate(
     paths: dict[str, _Path] = {}
     with single_threaded_blas():
         if len(transforms) > 1 and min(len(training_set.labels), size or _FEW + 1) > _FEW:
-            few = np.zeros(len(training_set.labels), bool)
-            few[training_set.order[:_FEW]] = True
+            few = training_set.subset(np.isin(np.arange(len(training_set.labels)), training_set.order[:_FEW]))
             for transform in (RBF, SQRT):
                 tell(progress, f"trying {transform}", len(trials), 2)
-                trials[transform] = _Path(training_set.subset(few), transform, tolerance=_TRIAL)
+                trials[transform] = _Path(few, transform, tolerance=_TRIAL)
                 trials[transform].walk()
             if trials[SQRT].lowest * _LEAD > trials[RBF].lowest:
                 transforms = [RBF]
@@ -149,14 +148,8 @@ def cross_validate(
             path.refine()
         best = min(paths, key=lambda transform: paths[transform].lowest)
         c, solution, logits = paths[best].chosen()
-    return CrossValidation(
-        best_params=HyperParameters(best, c),
-        paths={name: path.tried for name, path in paths.items()},
-        trials={name: path.tried for name, path in trials.items()},
-        logits=logits,
-        design=paths[best].design,
-        solution=solution,
-    )
+    tried, on_few = ({name: path.tried for name, path in of.items()} for of in (paths, trials))
+    return CrossValidation(HyperParameters(best, c), tried, on_few, logits, paths[best].design, solution)
 
 
 class _Path:
