@@ -63,6 +63,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
     import pooch
 
     path, url = imagenet_path(), base_url.rstrip("/") + "/" + IMAGENET_FILE
+    download = partial(_download, timeout=timeout, progress=progress)
     finding = "the ImageNet weights are not here"
     try:
         if path.is_file():
@@ -70,13 +71,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
         elif path.exists():
             raise OSError(f"{path} is no file")
         with _muted(pooch.get_logger()):  # it would write to standard error
-            pooch.retrieve(
-                url,
-                f"md5:{IMAGENET_MD5}",
-                fname=path.name,
-                path=path.parent,
-                downloader=partial(_download, timeout=timeout, progress=progress),
-            )
+            pooch.retrieve(url, f"md5:{IMAGENET_MD5}", fname=path.name, path=path.parent, downloader=download)
     except (OSError, ValueError) as error:
         # Where the hash is another, pooch goes on for several sentences.
         known = (getattr(of, "strerror", None) for of in (error, error.__context__))
