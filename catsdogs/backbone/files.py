@@ -76,7 +76,7 @@ def load_model_file(path: Path, size: int) -> tuple[Any, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             saved = json.loads(archive.read("config.json"))
-        config = json.dumps(_normalized_config(saved["config"]), sort_keys=True)
+        config = json.dumps(_normalized(saved["config"]), sort_keys=True)
         with SafeModeScope(True):
             _check_declared_weights(path, saved)
             model = keras().saving.load_model(path, compile=False, safe_mode=True)
@@ -126,22 +126,20 @@ def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: in
         )
 
 
-def _normalized_config(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
+def _normalized(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
     """Return a model's configuration without what tells one saving of the same network from another.
 
     Keras counts layers' names up in a process, so their places stand for them; and it numbers objects by address.
     """
     if isinstance(config, list):
-        return [
-            places.get(item, item) if isinstance(item, str) else _normalized_config(item, places) for item in config
-        ]
+        return [places.get(item, item) if isinstance(item, str) else _normalized(item, places) for item in config]
     if not isinstance(config, dict):
         return config
     if "layers" in config:
         places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
         config = config | {"name": None}
     return {
-        key: places[value] if key == "name" and value in places else _normalized_config(value, places)
+        key: places[value] if key == "name" and value in places else _normalized(value, places)
         for key, value in config.items()
         if key != "shared_object_id"
     }
