@@ -98,9 +98,7 @@ def find_pairs(
     _, images, image_of_row = np.unique(group_keys(digests), return_index=True, return_inverse=True)
     first_row = images[image_of_row]
     copies = np.flatnonzero(first_row != np.arange(len(digests)))
-    near, alike = np.empty((0, 2), np.int64), np.empty(0, np.float32)
-    if features is not None:
-        near, alike = _near_pairs(features, images, progress)
+    near, alike = _near_pairs(features, images, progress)
     first = np.concatenate([first_row[copies], near[:, 0]])
     second = np.concatenate([copies, near[:, 1]])
     similarity = np.concatenate([np.ones(len(copies), np.float32), alike])
@@ -109,14 +107,14 @@ def find_pairs(
 
 
 def _near_pairs(
-    features: Matrix, images: Rows, progress: Progress | None
+    features: Matrix | None, images: Rows, progress: Progress | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the near duplicates among the rows `images`, of shape (pairs, 2), and how alike they are."""
     n = len(images)
     # In small sets the tenth nearest would be just any image.
     neighbour = max(2, min(_NEIGHBOUR, n // 10))
     nothing = np.empty((0, 2), np.int64), np.empty(0, np.float32)
-    if n <= neighbour:
+    if features is None or n <= neighbour:
         return nothing
     # What BLAS rounds to would depend on the number of its threads.
     with single_threaded_blas() as executor:
