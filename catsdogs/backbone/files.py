@@ -48,8 +48,7 @@ def load_weights_file(path: Path) -> Any:
     if classes is None:
         return model
     bare = build_resnet50()
-    for layer, loaded in zip(bare.layers, model.layers, strict=False):
-        layer.set_weights(loaded.get_weights())
+    bare.set_weights(model.get_weights()[: len(bare.weights)])
     return bare
 
 
