@@ -101,7 +101,6 @@ class Backbone:
             self.precision = FLOAT32
             self._build_and_check(weights, references)
         self.streams = self._compiled[sizes[0]][1].streams
-        _log.info("%s by %s in %s on the %s: %s", weights.name, self.engine, self.precision, self.device, self.sha256)
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute features; several threads may ask for them.
@@ -202,7 +201,10 @@ def load(
 ) -> Backbone:
     """Load a backbone, telling `progress` what the wait is for."""
     tell(progress, "loading the backbone", 0, 0)
-    return Backbone(weights, sizes, engine=engine, precision=precision, network=network, progress=progress)
+    backbone = Backbone(weights, sizes, engine=engine, precision=precision, network=network, progress=progress)
+    facts = weights.name, backbone.engine, backbone.precision, backbone.device, backbone.sha256
+    _log.info("%s by %s in %s on the %s: %s", *facts)
+    return backbone
 
 
 def probe_image(size: int) -> NDArray[np.uint8]:
