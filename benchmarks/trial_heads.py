@@ -197,7 +197,7 @@ class Bench:
         penalty = kernel.compare(kernel.landmarks).astype(np.float64)
         penalty[np.diag_indices(len(penalty))] = 1 + designs._RIDGE
         matrix, mean = designs._centred(kernel.compare(rows))
-        design = designs.Design(designs.RBF, matrix, mean, np.pad((penalty + penalty.T) / 2, (0, 1)), kernel)
+        design = designs.Design(matrix, mean, np.pad((penalty + penalty.T) / 2, (0, 1)), kernel)
         return design, np.vstack([first[first.any(axis=1)], np.ones((1, first.shape[1]), bool)])
 
 
@@ -222,7 +222,7 @@ def _linear_design(features: NDArray[np.float32], spec: Linear) -> designs.Desig
         variances, axes = np.linalg.eigh(np.cov(matrix[:, :-1], rowvar=False))
         shrunk = np.maximum(variances, 1e-6 * variances.max()) ** -spec.whitened
         matrix[:, :-1] = matrix[:, :-1] @ ((axes * shrunk) @ axes.T).astype(np.float32)
-    return designs.Design(spec.joined, matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)))
+    return designs.Design(matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)))
 
 
 def losses_of(labels: NDArray[np.int8], margins: Margins) -> Margins:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import CatsDogsError, escape, printable
 
@@ -21,6 +21,8 @@ NOTE_HINT = "Delete it: it is only a note, and is written anew; --weights must b
 _FORMULA = re.compile(r'((?:^|;)[\s"\u200c\u200d]*)([=+\-@\uff1d\uff0b\uff0d\uff20])(?=.)')
 """What begins a formula of a spreadsheet (CWE-1236), full width where it is East Asia's, behind what is skipped there:
 at the start of a cell, and after a semicolon, which separates cells where the comma is a decimal point."""
+
+_Kind = TypeVar("_Kind")
 
 _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
@@ -73,13 +75,10 @@ def sync_folder(folder: Path) -> None:
 def to_json(value: object) -> bytes:
     """Return `value` as JSON for people: indented, keys in the order given, and `null` for numbers that JSON lacks.
 
-    Where a name in it is no UTF-8, which Python keeps as surrogates, all beyond ASCII is escaped.
+    What of a name is no UTF-8, which Python keeps as surrogates, is escaped as JSON escapes it.
     """
-    value = finite(value)
-    try:
-        return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except UnicodeEncodeError:
-        return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 def finite(value: Any) -> Any:
@@ -141,6 +140,44 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CatsDogsError(f"{path} is damaged: it is no JSON object", remedy)
     return value
+
+
+def read_sealed(
+    path: Path, kind: type[_Kind], version: int, remedy: str, *, other_version: str | None = None
+) -> _Kind | None:
+    """Return what `to_sealed_json` wrote, checked, as a dataclass; None where there is no file.
+
+    Parameters
+    ----------
+    path : Path
+    kind : type
+        What the object is converted to; its "format" and its SHA-256 are none of its fields.
+    version : int
+        What its "format" must be.
+    remedy : str
+        The hint where it is damaged.
+    other_version : str, optional
+        The hint where it is of another format; by default the same.
+
+    Raises
+    ------
+    CatsDogsError
+        The file cannot be read, is damaged, or of another format.
+    """
+    import msgspec
+
+    content = read_json(path, remedy)
+    if not content and not path.exists():
+        return None
+    if content.get("format", version) != version:
+        finding = f"{path} is of format {content['format']}, and this version reads format {version}"
+        raise CatsDogsError(finding, other_version or remedy)
+    if not unseal(content):
+        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", remedy)
+    try:
+        return msgspec.convert(content, kind)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise CatsDogsError(f"{path} is damaged: {error}", remedy) from error
 
 
 def record(path: Path, **entries: object) -> None:

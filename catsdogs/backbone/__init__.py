@@ -9,7 +9,6 @@ from .engines import AUTO, ENGINES, choose_engine
 from .imagenet import fetch_imagenet
 from .precisions import FLOAT32, INT8
 from .quantized import Int8Similarity, Quantized, check_installed, quantize
-from .recipe import keras_recipe
 from .resnet50 import N_FEATURES
 from .weights import Weights, choose_weights
 
@@ -27,7 +26,6 @@ __all__ = [
     "choose_engine",
     "choose_weights",
     "fetch_imagenet",
-    "keras_recipe",
     "load",
     "probe_image",
     "quantize",

@@ -2,16 +2,16 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
 from ..images.decoding import SIZE
-from ..progress import Progress
+from ..progress import Progress, tell
 from . import network as networks
 from .engines import AUTO, Engine, choose_engine
 from .files import summarize_error
@@ -21,21 +21,10 @@ from .quantized import Int8Similarity, Quantized
 from .resnet50 import N_FEATURES
 from .weights import Weights
 
-_PACKAGES = {
-    "tensorflow": ("tensorflow",),
-    "openvino": ("openvino", "tensorflow"),
-    "jax": ("jax", "jaxlib"),
-    "torch": ("torch",),
-}
+_PACKAGES = {"openvino": ("openvino", "tensorflow"), "jax": ("jax", "jaxlib")}
+"""Of the engines that take more than the package of their name."""
 
 _log = logging.getLogger(__name__)
-
-
-class _Compiled(NamedTuple):
-    """An engine, and how many images it takes at once."""
-
-    batch: int
-    engine: Engine
 
 
 class Backbone:
@@ -99,7 +88,8 @@ class Backbone:
         if self.device == "cpu" and engine != "openvino" and precision != INT8:
             warn_of_unused_gpu("tensorflow" if self.engine == "openvino" else self.engine)
         self.batch, self.batch_reduced = max(map(self._usual_batch, sizes)), False
-        self._compiled: dict[int, _Compiled] = {}
+        # By size: how many images at once, and what computes them.
+        self._compiled: dict[int, tuple[int, Engine]] = {}
         self._lock = threading.Lock()
         references = {size: self._reference_features(weights, size) for size in sizes}
         try:
@@ -110,7 +100,7 @@ class Backbone:
             # What overflows in 16 bits, or is far off, is computed in 32.
             self.precision = FLOAT32
             self._build_and_check(weights, references)
-        self.streams = self._compiled[sizes[0]].engine.streams
+        self.streams = self._compiled[sizes[0]][1].streams
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute features; several threads may ask for them.
@@ -131,14 +121,14 @@ class Backbone:
         """
         features, done, size = np.empty((len(pixels), N_FEATURES), np.float32), 0, pixels.shape[1]
         while done < len(pixels):
-            compiled = self._compiled[size]
-            part = pixels[done : done + compiled.batch]
-            padded = part if len(part) == compiled.batch else np.zeros((compiled.batch, *pixels.shape[1:]), np.uint8)
+            batch, engine = self._compiled[size]
+            part = pixels[done : done + batch]
+            padded = part if len(part) == batch else np.zeros((batch, *pixels.shape[1:]), np.uint8)
             padded[: len(part)] = part
             try:
-                features[done : done + len(part)] = compiled.engine(padded)[: len(part)]
+                features[done : done + len(part)] = engine(padded)[: len(part)]
             except MemoryError as error:
-                self._halve_batch(size, compiled, error)
+                self._halve_batch(size, batch, error)
             else:
                 done += len(part)
         if not np.isfinite(features).all():
@@ -148,54 +138,56 @@ class Backbone:
     @property
     def versions(self) -> dict[str, str]:
         """Of the packages that take part, by name."""
-        return {name: version(name) for name in (*_PACKAGES[self.engine], "keras", "numpy", "pillow")}
+        packages = _PACKAGES.get(self.engine, (self.engine,))
+        return {name: version(name) for name in (*packages, "keras", "numpy", "pillow")}
 
     def _usual_batch(self, size: int) -> int:
         """Return the power of two that has about as many pixels as the usual batch: all sizes then fill one another."""
         return max(1, 1 << int(np.log2(self._engine_class.batches[self.device] * SIZE**2 / size**2)))
 
-    def _compile(self, size: int, batch: int) -> _Compiled:
-        shape = (batch, size, size, 3)
-        return _Compiled(batch, self._engine_class(self.network or self.model, shape, self.precision))
+    def _compile(self, size: int, batch: int) -> None:
+        engine = self._engine_class(self.network or self.model, (batch, size, size, 3), self.precision)
+        self._compiled[size] = batch, engine  # in one assignment: other threads read it without the lock
 
-    def _halve_batch(self, size: int, failed: _Compiled, error: MemoryError) -> None:
+    def _halve_batch(self, size: int, batch: int, error: MemoryError) -> None:
         """Go on with half the batch that did not fit, unless another thread has seen to that."""
         with self._lock:
-            if self._compiled[size] is not failed:
+            if self._compiled[size][0] != batch:
                 return
-            if failed.batch == 1:
+            if batch == 1:
                 raise CatsDogsError(
                     f"the {self.device} has not the memory for one image of {size} x {size}",
                     "Free some, or give --engine another",
                 ) from error
             if not self.batch_reduced:
-                _log.warning(
-                    "too little memory on the %s for %d images at once: fewer from now on", self.device, failed.batch
-                )
+                _log.warning("too little memory on the %s for %d images at once: fewer from now on", self.device, batch)
             self.batch_reduced = True
-            # In one assignment: other threads read it without the lock.
-            self._compiled[size] = self._compile(size, failed.batch // 2)
+            self._compile(size, batch // 2)
 
     def _reference_features(self, weights: Weights, size: int) -> NDArray[np.float32]:
-        try:
+        with _failing_weights_named(weights, size):
             (reference,) = networks.reference_features(self.model, probe_image(size)[np.newaxis])
-        except Exception as error:
-            raise _compute_error(weights, size, error) from error
         if not 0 < np.linalg.norm(reference.astype(np.float64)) < np.inf:
             raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Give other weights")
         return np.asarray(reference)
 
     def _build_and_check(self, weights: Weights, references: dict[int, NDArray[np.float32]]) -> None:
         """Build the engine for images of each size, and check it against Keras."""
+        name, precision = weights.name, self.precision
         for size, reference in references.items():
-            try:
-                self._compiled[size] = self._compile(size, self._usual_batch(size))
+            with _failing_weights_named(weights, size):
+                self._compile(size, self._usual_batch(size))
                 (computed,) = self.features(probe_image(size)[None])
-            except CatsDogsError:
-                raise
-            except Exception as error:
-                raise _compute_error(weights, size, error) from error
-            _check_agreement(reference, computed, weights, self.precision)
+            difference = np.linalg.norm(computed.astype(np.float64) - reference)
+            distance = float(difference / np.linalg.norm(reference.astype(np.float64)))
+            _log.debug("%s in %s is %.1e of the features' norm away from plain Keras", name, precision, distance)
+            if not distance <= TOLERANCES[precision]:
+                raise CatsDogsError(
+                    f"the features of {name} are not Keras' own: they are {distance:.1e} of their norm apart",
+                    "Give --precision float32"
+                    if precision != FLOAT32
+                    else "This machine's engine computes wrongly: give another --engine, and please report it",
+                )
 
 
 def load(
@@ -208,17 +200,10 @@ def load(
     progress: Progress | None = None,
 ) -> Backbone:
     """Load a backbone, telling `progress` what the wait is for."""
-    if progress:
-        progress("loading the backbone", 0, 0)
+    tell(progress, "loading the backbone", 0, 0)
     backbone = Backbone(weights, sizes, engine=engine, precision=precision, network=network, progress=progress)
-    _log.info(
-        "%s by %s in %s on the %s: %s",
-        weights.name,
-        backbone.engine,
-        backbone.precision,
-        backbone.device,
-        backbone.sha256,
-    )
+    facts = weights.name, backbone.engine, backbone.precision, backbone.device, backbone.sha256
+    _log.info("%s by %s in %s on the %s: %s", *facts)
     return backbone
 
 
@@ -230,24 +215,15 @@ def probe_image(size: int) -> NDArray[np.uint8]:
     return np.stack(planes, axis=-1).astype(np.uint8)
 
 
-def _compute_error(weights: Weights, size: int, error: Exception) -> CatsDogsError:
-    return CatsDogsError(
-        f"{weights.name} fails on a picture of {size} x {size}: {summarize_error(error)}",
-        "Give weights that compute images of that size on this machine",
-    )
-
-
-def _check_agreement(
-    reference: NDArray[np.float32], computed: NDArray[np.float32], weights: Weights, precision: str
-) -> None:
-    distance = float(
-        np.linalg.norm(computed.astype(np.float64) - reference) / np.linalg.norm(reference.astype(np.float64))
-    )
-    _log.debug("%s in %s is %.1e of the features' norm away from plain Keras", weights.name, precision, distance)
-    if not distance <= TOLERANCES[precision]:
+@contextmanager
+def _failing_weights_named(weights: Weights, size: int) -> Iterator[None]:
+    """Say of what an engine or Keras raises within which weights it is about."""
+    try:
+        yield
+    except CatsDogsError:
+        raise
+    except Exception as error:
         raise CatsDogsError(
-            f"the features of {weights.name} are not Keras' own: they are {distance:.1e} of their norm apart",
-            "Give --precision float32"
-            if precision != FLOAT32
-            else "This machine's engine computes wrongly: give another --engine, and please report it",
-        )
+            f"{weights.name} fails on a picture of {size} x {size}: {summarize_error(error)}",
+            "Give weights that compute images of that size on this machine",
+        ) from error

@@ -13,8 +13,10 @@ def to_openvino(model: Any, shape: tuple[int | None, ...]) -> Any:
 
     `openvino.convert_model` does the same, but reports it to Intel unless the user has forbidden that.
     """
+    from openvino import Layout, Type
     from openvino.frontend import FrontEndManager
     from openvino.frontend.tensorflow.utils import create_tf_graph_iterator
+    from openvino.preprocess import PrePostProcessor
 
     frontend = FrontEndManager().load_by_framework("tf")
     graph = compile_graph(fold(model, FLOAT32), shape, preprocessed=True)  # OpenVINO casts by itself
@@ -26,14 +28,7 @@ def to_openvino(model: Any, shape: tuple[int | None, ...]) -> Any:
         if "KeyboardInterrupt" in str(error):  # Ctrl-C in what OpenVINO calls back
             raise KeyboardInterrupt from error
         raise
-    return _add_preprocessing(network)
-
-
-def _add_preprocessing(network: Any) -> Any:
-    """Do what `network.preprocess` does in OpenVINO, which then folds the channels' order into the first layer."""
-    from openvino import Layout, Type
-    from openvino.preprocess import PrePostProcessor
-
+    # What `network.preprocess` does: OpenVINO then folds the channels' order into the first layer.
     added = PrePostProcessor(network)
     added.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
     added.input().model().set_layout(Layout("NHWC"))

@@ -1,6 +1,7 @@
 """Choose the engine that computes features, by what is asked for and what is installed."""
 
 import os
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -11,7 +12,8 @@ from ..errors import CatsDogsError
 from .precisions import INT8, PRECISIONS
 
 AUTO = "auto"
-ENGINES = ("tensorflow", "openvino", "jax", "torch")
+_CLASSES = {"tensorflow": "TensorFlowEngine", "openvino": "OpenVINOEngine", "jax": "JaxEngine", "torch": "TorchEngine"}
+ENGINES = tuple(_CLASSES)
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -20,7 +22,7 @@ class Engine(Protocol):
 
     Attributes
     ----------
-    name, precision : str
+    name : str
     batches : dict of str to int
         How many images of 224 pixels a side it takes at once, by device.
     streams : int
@@ -28,7 +30,6 @@ class Engine(Protocol):
     """
 
     name: str
-    precision: str
     batches: dict[str, int]
     streams: int
 
@@ -86,18 +87,6 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
 
 
 def _engine_class(name: str) -> type[Engine]:
-    if name == "openvino":
-        from .openvino import OpenVINOEngine
-
-        return OpenVINOEngine
-    if name == "jax":
-        from .jax import JaxEngine
-
-        return JaxEngine
-    if name == "torch":
-        from .torch import TorchEngine
-
-        return TorchEngine
-    from .tensorflow import TensorFlowEngine
-
-    return TensorFlowEngine
+    """Import an engine: the module that has its name."""
+    engine: type[Engine] = getattr(import_module(f".{name}", __package__), _CLASSES[name])
+    return engine

@@ -6,7 +6,6 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,31 +48,35 @@ def load_weights_file(path: Path) -> Any:
     if classes is None:
         return model
     bare = build_resnet50()
-    for layer, loaded in zip(bare.layers, model.layers, strict=False):
-        layer.set_weights(loaded.get_weights())
+    bare.set_weights(model.get_weights()[: len(bare.weights)])
     return bare
 
 
 def _count_classes(file: Any) -> int | None:
     """Return how many classes the top in a weights file has: its kernel is ResNet50's only matrix; None without."""
-    found: list[int] = []
 
-    def collect(_: str, item: Any) -> None:
+    def classes_of(_: str, item: Any) -> int | None:
         shape: tuple[int, ...] = getattr(item, "shape", ())
-        if len(shape) == 2 and shape[0] == N_FEATURES:
-            found.append(shape[1])
+        return shape[1] if len(shape) == 2 and shape[0] == N_FEATURES else None
 
-    file.visititems(collect)
-    return found[0] if found else None
+    classes: int | None = file.visititems(classes_of)  # the first that is not None
+    return classes
 
 
 def load_model_file(path: Path, size: int) -> tuple[Any, str]:
-    """Load a whole model in Keras' safe mode, and its configuration in one spelling."""
+    """Load a whole model in Keras' safe mode, and its configuration in one spelling.
+
+    The mode is set around it all, as what the process has set by enable_unsafe_deserialization wins over the argument
+    of `load_model` (keras/src/saving/serialization_lib.py, deserialize_keras_object).
+    """
+    keras()
+    from keras.src.saving.serialization_lib import SafeModeScope
+
     try:
         with zipfile.ZipFile(path) as archive:
             saved = json.loads(archive.read("config.json"))
-        config = json.dumps(_normalized_config(saved["config"]), sort_keys=True)
-        with _safe_mode():
+        config = json.dumps(_normalized(saved["config"]), sort_keys=True)
+        with SafeModeScope(True):
             _check_declared_weights(path, saved)
             model = keras().saving.load_model(path, compile=False, safe_mode=True)
         _check_signature(path, model.inputs, model.outputs, size)
@@ -106,52 +109,39 @@ def _check_declared_weights(path: Path, config: Any) -> None:
 
 
 def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
-    input_shapes: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in inputs]
-    output_shapes: list[tuple[Any, ...]] = [tuple(tensor.shape) for tensor in outputs]
-    if len(input_shapes) != 1 or len(input_shapes[0]) != 4 or input_shapes[0][3] != 3 or "float" not in inputs[0].dtype:
+    shapes: list[list[Any]] = [[*tensor.shape] for tensor in outputs]
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3 or "float" not in inputs[0].dtype:
         what = " and ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in inputs)
         raise CatsDogsError(f"{path} does not take RGB images as floats, but {what}", _FITTING)
-    if input_shapes[0][0] is not None or not {*input_shapes[0][1:3]} <= {None, size}:
+    count, *sides, _ = inputs[0].shape
+    if count is not None or not {*sides} <= {None, size}:
         raise CatsDogsError(
-            f"{path} takes only {list(input_shapes[0])}, not any number of images of {size} x {size}",
+            f"{path} takes only {[*inputs[0].shape]}, not any number of images of {size} x {size}",
             "Build it with the input shape (None, None, 3) and save it again",
         )
-    if len(output_shapes) != 1 or len(output_shapes[0]) not in (2, 4) or output_shapes[0][-1] != N_FEATURES:
-        what = " and ".join(str(list(shape)) for shape in output_shapes)
-        raise CatsDogsError(f"{path} does not give {N_FEATURES} features, but {what}", _FITTING)
+    if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or shapes[0][-1] != N_FEATURES:
+        raise CatsDogsError(
+            f"{path} does not give {N_FEATURES} features, but {' and '.join(map(str, shapes))}", _FITTING
+        )
 
 
-def _normalized_config(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
+def _normalized(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
     """Return a model's configuration without what tells one saving of the same network from another.
 
     Keras counts layers' names up in a process, so their places stand for them; and it numbers objects by address.
     """
     if isinstance(config, list):
-        return [
-            places.get(item, item) if isinstance(item, str) else _normalized_config(item, places) for item in config
-        ]
+        return [places.get(item, item) if isinstance(item, str) else _normalized(item, places) for item in config]
     if not isinstance(config, dict):
         return config
     if "layers" in config:
         places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
         config = config | {"name": None}
     return {
-        key: places[value] if key == "name" and value in places else _normalized_config(value, places)
+        key: places[value] if key == "name" and value in places else _normalized(value, places)
         for key, value in config.items()
         if key != "shared_object_id"
     }
-
-
-def _safe_mode() -> AbstractContextManager[None]:
-    """Have Keras refuse code in a file even where the process has called enable_unsafe_deserialization.
-
-    That wins over the argument of `load_model` (keras/src/saving/serialization_lib.py, deserialize_keras_object).
-    """
-    keras()
-    from keras.src.saving.serialization_lib import SafeModeScope
-
-    scope: AbstractContextManager[None] = SafeModeScope(True)
-    return scope
 
 
 def summarize_error(error: Exception) -> str:

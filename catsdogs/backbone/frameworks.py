@@ -49,18 +49,14 @@ def keras() -> Any:
             f"Keras does not load with its {backend} backend ({error})",
             "Unset KERAS_BACKEND, or install catsdogs anew in an environment of its own",
         ) from error
-    if keras.backend.backend() != backend:
-        raise CatsDogsError(
-            f"Keras is set to its {keras.backend.backend()} backend",
-            f"Set KERAS_BACKEND={backend} before Keras is imported",
-        )
-    if keras.config.image_data_format() != "channels_last":
-        raise CatsDogsError("Keras is set to channels_first", 'Set "image_data_format": "channels_last" in keras.json')
-    if keras.config.dtype_policy().name != "float32":
-        raise CatsDogsError(
-            f"Keras is set to {keras.config.dtype_policy().name}",
-            'Set "floatx" in keras.json and the policy to float32',
-        )
+    of_keras = keras.backend.backend()
+    for found, needed, hint in (
+        (f"its {of_keras} backend", f"its {backend} backend", f"Set KERAS_BACKEND={backend} before Keras is imported"),
+        (keras.config.image_data_format(), "channels_last", 'Set "image_data_format": "channels_last" in keras.json'),
+        (keras.config.dtype_policy().name, "float32", 'Set "floatx" in keras.json and the policy to float32'),
+    ):
+        if found != needed:
+            raise CatsDogsError(f"Keras is set to {found}", hint)
     return keras
 
 

@@ -39,41 +39,34 @@ def _find_reason(framework: str, accessible: bool) -> tuple[str, str]:
         return f"CUDA_VISIBLE_DEVICES={visible} hides it", "Unset that"
     if not accessible:
         return f"there is no {DEVICES / 'nvidia0'}", "Start the container with --gpus all, or ask the cluster for a GPU"
-    if framework == "tensorflow" and not _cuda_versions():
+    libraries = _cuda_libraries() if framework == "tensorflow" else []
+    if framework == "tensorflow" and not libraries:
         return f"{name} is built without CUDA", install
     try:
         if code := ctypes.CDLL("libcuda.so.1").cuInit(0):
             return f"its driver does not start (CUDA error {code})", "See what nvidia-smi says"
     except OSError as error:
         return f"its driver does not load ({error})", "Install NVIDIA's driver"
-    if framework == "tensorflow" and (failure := _load_cuda()):
-        return f"{name} needs a library that does not load ({failure})", install
+    try:
+        for library in libraries:
+            ctypes.CDLL(library)
+    except OSError as error:
+        return f"{name} needs a library that does not load ({error})", install
     log = "TF_CPP_MIN_LOG_LEVEL=0 and CATSDOGS_DEBUG=1 let it say why"
     return f"{name} does not see it", log if framework == "tensorflow" else "Install it with CUDA"
 
 
-def _cuda_versions() -> tuple[str, str] | None:
-    """Return the major versions of CUDA and cuDNN that TensorFlow is built with."""
-    import tensorflow as tf
-
-    build = tf.sysconfig.get_build_info()
-    if not build["is_cuda_build"]:
-        return None
-    return str(build["cuda_version"]).partition(".")[0], str(build["cudnn_version"]).partition(".")[0]
-
-
-def _load_cuda() -> OSError | None:
-    """Load the libraries that TensorFlow loads (tsl/platform/default/dlopen_checker.cc), and return the first error.
+def _cuda_libraries() -> list[str]:
+    """Return the libraries that TensorFlow loads (tsl/platform/default/dlopen_checker.cc); none if built without CUDA.
 
     Those are left out whose numbers TensorFlow does not tell; they are installed together with these.
     """
     import tensorflow as tf
 
-    cuda, cudnn = _cuda_versions() or ("", "")
-    for library in (f"libcudart.so.{cuda}", f"libcublas.so.{cuda}", f"libcublasLt.so.{cuda}", f"libcudnn.so.{cudnn}"):
-        wheels = Path(tf.__file__).parents[1].glob(f"nvidia/*/lib/{library}")  # TensorFlow looks there first
-        try:
-            ctypes.CDLL(str(next(wheels, library)))
-        except OSError as error:
-            return error
-    return None
+    build = tf.sysconfig.get_build_info()
+    if not build["is_cuda_build"]:
+        return []
+    cuda, cudnn = (str(build[f"{of}_version"]).partition(".")[0] for of in ("cuda", "cudnn"))
+    names = [f"libcudart.so.{cuda}", f"libcublas.so.{cuda}", f"libcublasLt.so.{cuda}", f"libcudnn.so.{cudnn}"]
+    packages = Path(tf.__file__).parents[1]  # where TensorFlow looks first
+    return [str(next(packages.glob(f"nvidia/*/lib/{name}"), name)) for name in names]

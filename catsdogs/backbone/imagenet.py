@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import CatsDogsError
-from ..progress import Progress
+from ..progress import Progress, tell
 
 IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
@@ -63,6 +63,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
     import pooch
 
     path, url = imagenet_path(), base_url.rstrip("/") + "/" + IMAGENET_FILE
+    download = partial(_download, timeout=timeout, progress=progress)
     finding = "the ImageNet weights are not here"
     try:
         if path.is_file():
@@ -70,13 +71,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
         elif path.exists():
             raise OSError(f"{path} is no file")
         with _muted(pooch.get_logger()):  # it would write to standard error
-            pooch.retrieve(
-                url,
-                f"md5:{IMAGENET_MD5}",
-                fname=path.name,
-                path=path.parent,
-                downloader=partial(_download, timeout=timeout, progress=progress),
-            )
+            pooch.retrieve(url, f"md5:{IMAGENET_MD5}", fname=path.name, path=path.parent, downloader=download)
     except (OSError, ValueError) as error:
         # Where the hash is another, pooch goes on for several sentences.
         known = (getattr(of, "strerror", None) for of in (error, error.__context__))
@@ -90,9 +85,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
 
 @contextmanager
 def _muted(logger: logging.Logger) -> Iterator[None]:
-    def nothing(_: logging.LogRecord) -> bool:
-        return False
-
+    nothing = logging.Filter("nothing")  # it lets through what a logger of this name says
     logger.addFilter(nothing)
     try:
         yield
@@ -110,14 +103,13 @@ def _download(url: str, output_file: str, _: object, *, timeout: float, progress
     """
     done = due = total = 0
     deadline = 0.0
-    report = progress or (lambda step, done, total: None)
-    report("downloading ImageNet weights", 0, 0)
+    tell(progress, "downloading ImageNet weights", 0, 0)
     try:
         with _open(url, timeout) as response, Path(output_file).open("wb") as file:
             os.fchmod(file.fileno(), 0o644)  # temporary files are 0600, and others may read Keras' cache
             total = response.length or 0
             while True:
-                report("downloading ImageNet weights", done, total)
+                tell(progress, "downloading ImageNet weights", done, total)
                 if max(done, total) > MAX_BYTES:
                     raise OSError(f"it is larger than {MAX_BYTES:,} bytes")
                 if done >= due:

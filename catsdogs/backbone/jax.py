@@ -29,7 +29,6 @@ class JaxEngine:
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         import jax
 
-        self.precision = precision
         folded = fold(model, precision)
         # As arguments, the weights are no constants that the compiler would try to do something about.
         self._weights = [[variable.value for variable in folded.trainable_variables]]

@@ -39,7 +39,6 @@ class OpenVINOEngine:
     batches = {"cpu": 8}  # noqa: RUF012
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        self.precision = precision
         core = openvino().Core()
         if isinstance(model, Quantized):
             network = core.read_model(model.graph, model.weights)

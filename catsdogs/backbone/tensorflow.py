@@ -32,7 +32,6 @@ class TensorFlowEngine:
     """Calls that may run at the same time: while one waits for its slowest thread, or copies, the other computes."""
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        self.precision = precision
         self._graph = compile_graph(fold(model, precision), shape)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

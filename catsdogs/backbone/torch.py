@@ -27,7 +27,6 @@ class TorchEngine:
     streams = 1
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        self.precision = precision
         self._model = fold(model, precision)
         self._device = self._model.variables[0].value.device
 

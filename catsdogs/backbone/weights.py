@@ -7,7 +7,6 @@ TensorFlow.
 import hashlib
 import os
 import re
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,20 @@ from .resnet50 import RESNET50, build_resnet50, draw_kernels
 
 WEIGHTS_VARIABLE = "CATSDOGS_WEIGHTS"
 
+IMAGENET, _RANDOM = "imagenet", "random:"
+
 _FORMS = "imagenet, random, random:SEED, FILE.h5, FILE.weights.h5 or FILE.keras"
 
 
 @dataclass(frozen=True)
-class Weights(ABC):
-    """Weights that have been chosen, and are not loaded yet: a class for each kind.
+class Weights:
+    """Weights that have been chosen, and are not loaded yet.
 
     Parameters
     ----------
     spec : str
-        The `--weights` that names them again, from any folder.
+        The `--weights` that names them again, from any folder: "imagenet", "random:SEED", or the absolute path of a
+        file.
     """
 
     spec: str
@@ -42,63 +44,25 @@ class Weights(ABC):
         """What people are shown: of a file its name without the folder."""
         return Path(self.spec).name
 
-    @abstractmethod
+    @property
+    def _seed(self) -> int | None:
+        """That the kernels are drawn from; None where they are not drawn."""
+        return int(self.spec.removeprefix(_RANDOM)) if self.spec.startswith(_RANDOM) else None
+
     def fingerprint(self) -> str:
         """Return what tells these weights from others without loading them.
+
+        The MD5 that Keras publishes with its own, the seed that weights are drawn from, the SHA-256 of a file.
 
         Raises
         ------
         CatsDogsError
             Their file cannot be read.
         """
-
-    @abstractmethod
-    def load(self, size: int, progress: Progress | None) -> tuple[Any, str]:
-        """Return the Keras model of images of `size` pixels a side, and its configuration in one spelling.
-
-        Raises
-        ------
-        CatsDogsError
-            They cannot be had, or do not fit.
-        """
-
-
-@dataclass(frozen=True)
-class ImageNetWeights(Weights):
-    """The weights that Keras publishes for ResNet50."""
-
-    spec: str = "imagenet"
-
-    def fingerprint(self) -> str:
-        """Return the MD5 that Keras publishes with them."""
-        return f"md5:{IMAGENET_MD5}"
-
-    def load(self, size: int, progress: Progress | None) -> tuple[Any, str]:
-        """Download them where they are not in Keras' cache."""
-        return load_weights_file(fetch_imagenet(progress=progress)), RESNET50
-
-
-@dataclass(frozen=True)
-class RandomWeights(Weights):
-    """ResNet50 with kernels drawn from the seed in ``random:SEED``."""
-
-    def fingerprint(self) -> str:
-        """Return the seed: the weights follow from it."""
-        return self.spec
-
-    def load(self, size: int, progress: Progress | None) -> tuple[Any, str]:
-        """Draw them."""
-        model = build_resnet50()
-        draw_kernels(model, int(self.spec.removeprefix("random:")))
-        return model, RESNET50
-
-
-@dataclass(frozen=True)
-class WeightsFile(Weights):
-    """A ``.h5`` or ``.weights.h5`` file of ResNet50's weights."""
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the file."""
+        if self.spec == IMAGENET:
+            return f"md5:{IMAGENET_MD5}"
+        if self._seed is not None:
+            return self.spec
         try:
             with Path(self.spec).open("rb") as file:
                 return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -108,17 +72,21 @@ class WeightsFile(Weights):
             ) from error
 
     def load(self, size: int, progress: Progress | None) -> tuple[Any, str]:
-        """Load its arrays into the architecture."""
-        return load_weights_file(Path(self.spec)), RESNET50
+        """Return the Keras model of images of `size` pixels a side, and its configuration in one spelling.
 
-
-@dataclass(frozen=True)
-class ModelFile(WeightsFile):
-    """A ``.keras`` file of a whole model."""
-
-    def load(self, size: int, progress: Progress | None) -> tuple[Any, str]:
-        """Load the model, in Keras' safe mode."""
-        return load_model_file(Path(self.spec), size)
+        Raises
+        ------
+        CatsDogsError
+            They cannot be had, or do not fit.
+        """
+        if self._seed is not None:
+            model = build_resnet50()
+            draw_kernels(model, self._seed)
+            return model, RESNET50
+        if self.spec.endswith(".keras"):
+            return load_model_file(Path(self.spec), size)
+        file = fetch_imagenet(progress=progress) if self.spec == IMAGENET else Path(self.spec)
+        return load_weights_file(file), RESNET50
 
 
 def choose_weights(option: str | None, source: Path | None = None) -> Weights:
@@ -137,15 +105,15 @@ def choose_weights(option: str | None, source: Path | None = None) -> Weights:
         It is none of the four forms, or there is no such file.
     """
     spec, origin = _find_spec(option, source)
-    if spec == "imagenet":
-        return ImageNetWeights()
-    if spec == "random" or spec.startswith("random:"):
+    if spec == IMAGENET:
+        return Weights(IMAGENET)
+    if spec == "random" or spec.startswith(_RANDOM):
         seed = spec.removeprefix("random").removeprefix(":") or "0"
         if not re.fullmatch("[0-9]{1,18}", seed):
             raise CatsDogsError(
                 f"{spec}{origin} has no whole number for a seed", "Give random or random:SEED, such as random:7"
             )
-        return RandomWeights(f"random:{int(seed)}")
+        return Weights(f"{_RANDOM}{int(seed)}")
     if not spec.endswith((".h5", ".keras")):
         raise CatsDogsError(f"{spec}{origin} names no weights", f"Give --weights one of {_FORMS}")
     path = user_path(spec).absolute()
@@ -155,7 +123,7 @@ def choose_weights(option: str | None, source: Path | None = None) -> Weights:
         raise CatsDogsError(f"{spec}{origin} cannot be reached ({error})", f"Give --weights one of {_FORMS}") from error
     if not found:
         raise CatsDogsError(f"there is no weights file {spec}{origin}", f"Give --weights one of {_FORMS}")
-    return (ModelFile if spec.endswith(".keras") else WeightsFile)(str(path))
+    return Weights(str(path))
 
 
 def _find_spec(option: str | None, source: Path | None) -> tuple[str, str]:
@@ -166,7 +134,7 @@ def _find_spec(option: str | None, source: Path | None) -> tuple[str, str]:
         return spec, f" (from {WEIGHTS_VARIABLE})"
     noted = read_json(source, NOTE_HINT).get("weights") if source else None
     if not noted:
-        return "imagenet", ""
+        return IMAGENET, ""
     if not isinstance(noted, str):
         raise CatsDogsError(f"{source} is damaged: weights must be text", NOTE_HINT)
     return noted, f" (from {source})"

@@ -6,9 +6,9 @@ holds the SHA-256 of `duplicates.npy` and of itself: what does not agree is look
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,12 +82,10 @@ def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | Non
         return kept
     with write_lock(cache.folder.parent, FEATURES):
         of = cache.digests()
-        if near:
-            loaded = [cache.load(split) for split in of]
-            images = {split: _readable(features) for split, features in zip(of, loaded, strict=True)}
-            found = Duplicates(_find(images, _StackedFeatures(loaded), progress), near)
-        else:
-            found = Duplicates(_find({split: _listed(cache, split) for split in of}, None, progress), near)
+        loaded = [cache.load(split) for split in of] if near else []
+        images = [*map(_readable, loaded)] if near else [_listed(cache, split) for split in of]
+        stacked = _StackedFeatures(loaded) if near else None
+        found = Duplicates(_find([*of], images, stacked, progress), near)
         file = io.BytesIO()
         np.save(file, found.pairs, allow_pickle=False)
         write_atomic(cache.folder / ARRAY, file.getvalue())
@@ -141,17 +139,12 @@ def group_images(cache: Cache, features: Features, duplicates: Duplicates) -> ND
     return connected_groups(len(features.ids), first, second)
 
 
-class _Images(NamedTuple):
-    """The readable images of a split: ids, labels, and digests of shape (n, 16)."""
-
-    ids: NDArray[np.str_]
-    labels: NDArray[np.int8]
-    digests: NDArray[np.uint8]
+_Images = tuple[NDArray[Any], ...]
+"""The readable images of a split: ids, labels, and digests of shape (n, 16)."""
 
 
 def _readable(features: Features) -> _Images:
-    readable = features.readable
-    return _Images(features.ids[readable], features.labels[readable], features.digests[readable])
+    return tuple(of[features.readable] for of in (features.ids, features.labels, features.digests))
 
 
 def _listed(cache: Cache, split: str) -> _Images:
@@ -160,7 +153,7 @@ def _listed(cache: Cache, split: str) -> _Images:
     if stored.damaged:
         return _readable(cache.load(split))  # which says what to do about it
     readable = ~np.isin(stored.ids, [*stored.reasons])
-    return _Images(stored.ids[readable], stored.labels[readable], stored.digests[readable])
+    return tuple(of[readable] for of in (stored.ids, stored.labels, stored.digests))
 
 
 class _StackedFeatures:
@@ -170,7 +163,6 @@ class _StackedFeatures:
         self._splits = splits
         self._split = np.repeat(np.arange(len(splits)), [int(split.readable.sum()) for split in splits])
         self._row = np.concatenate([np.empty(0, int), *(np.flatnonzero(split.readable) for split in splits)])
-        self.shape: tuple[int, ...] = (len(self._row), N_FEATURES)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         taken = np.empty((len(rows), N_FEATURES), np.float32)
@@ -180,17 +172,17 @@ class _StackedFeatures:
         return taken
 
 
-def _find(splits: Mapping[str, _Images], features: Matrix | None, progress: Progress | None) -> NDArray[Any]:
+def _find(
+    splits: Sequence[str], images: Sequence[_Images], features: Matrix | None, progress: Progress | None
+) -> NDArray[Any]:
     """Find the pairs among the images of all splits, whose rows `features` has in that order."""
-    nothing = _Images(np.empty(0, "<U1"), np.empty(0, np.int8), np.empty((0, 16), np.uint8))
-    ids, labels, digested = (np.concatenate(arrays) for arrays in zip(nothing, *splits.values(), strict=True))
-    split = np.repeat(np.array([*splits], "<U5"), [len(images.ids) for images in splits.values()])
+    nothing = np.empty(0, "<U1"), np.empty(0, np.int8), np.empty((0, 16), np.uint8)
+    ids, labels, digested = (np.concatenate(arrays) for arrays in zip(nothing, *images, strict=True))
+    split = np.repeat(np.array(splits, "<U5"), [len(of_split[0]) for of_split in images])
     *ends, similarity = find_pairs(digested, features, progress=progress)
-    width = np.strings.str_len(ids[np.concatenate(ends)]).max(initial=1)
-    fields = [("split", "<U5"), ("id", f"<U{width}"), ("label", "i1")]
-    others = [(f"other_{name}", kind) for name, kind in fields]
-    pairs = np.empty(len(similarity), np.dtype([*fields, *others, ("similarity", "<f4")]))
-    for prefix, end in zip(("", "other_"), ends, strict=True):
-        pairs[f"{prefix}split"], pairs[f"{prefix}id"], pairs[f"{prefix}label"] = split[end], ids[end], labels[end]
-    pairs["similarity"] = similarity
-    return pairs
+    names = np.array(ids[np.stack(ends)].tolist(), np.str_)  # no wider than the longest of them
+    columns: dict[str, NDArray[Any]] = {}
+    for prefix, end, name in zip(("", "other_"), ends, names, strict=True):
+        columns |= {f"{prefix}split": split[end], f"{prefix}id": name, f"{prefix}label": labels[end]}
+    columns["similarity"] = similarity
+    return np.asarray(np.rec.fromarrays([*columns.values()], [(name, of.dtype) for name, of in columns.items()]))

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from math import isqrt
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..threads import single_threaded_blas
 from .groups import connected_groups, group_keys
 
@@ -46,23 +46,21 @@ _NOISE, _NEAREST = 1e-10, 1e-6
 class Matrix(Protocol):
     """What gives copies of the rows that it is asked for, such as an ndarray; several threads ask at a time."""
 
-    shape: tuple[int, ...]
-
     def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.float32]: ...
 
+
+Points = NDArray[np.float32]
+"""Images in their principal components, of shape (n, components)."""
+
+Rows = NDArray[np.int64]
+"""Positions of images among all, of shape (n,)."""
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """The lower row, the higher row, and how alike the two are, each of shape (pairs,)."""
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 
 def find_pairs(
-    digests: NDArray[np.uint8],
-    features: NDArray[np.float32] | Matrix | None = None,
-    *,
-    progress: Progress | None = None,
+    digests: NDArray[np.uint8], features: Matrix | None = None, *, progress: Progress | None = None
 ) -> Pairs:
     """Find images of equal bytes, and images that are far more alike than images of this set are.
 
@@ -100,9 +98,7 @@ def find_pairs(
     _, images, image_of_row = np.unique(group_keys(digests), return_index=True, return_inverse=True)
     first_row = images[image_of_row]
     copies = np.flatnonzero(first_row != np.arange(len(digests)))
-    near, alike = np.empty((0, 2), np.int64), np.empty(0, np.float32)
-    if features is not None:
-        near, alike = _near_pairs(features, images, progress)
+    near, alike = _near_pairs(features, images, progress)
     first = np.concatenate([first_row[copies], near[:, 0]])
     second = np.concatenate([copies, near[:, 1]])
     similarity = np.concatenate([np.ones(len(copies), np.float32), alike])
@@ -111,18 +107,21 @@ def find_pairs(
 
 
 def _near_pairs(
-    features: NDArray[np.float32] | Matrix, images: NDArray[np.int64], progress: Progress | None
+    features: Matrix | None, images: Rows, progress: Progress | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the near duplicates among the rows `images`, of shape (pairs, 2), and how alike they are."""
     n = len(images)
     # In small sets the tenth nearest would be just any image.
     neighbour = max(2, min(_NEIGHBOUR, n // 10))
+    nothing = np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    if features is None or n <= neighbour:
+        return nothing
     # What BLAS rounds to would depend on the number of its threads.
     with single_threaded_blas() as executor:
         threads = _Threads(executor, progress)
         points = _reduce(features, images, threads)
-        if n <= neighbour or points.shape[1] < min(_DIMENSIONS, n // 2):
-            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+        if points.shape[1] < min(_DIMENSIONS, n // 2):
+            return nothing
         pairs = _verify(points, _candidates(points, neighbour, threads), neighbour, threads)
     groups = connected_groups(n, *pairs.T)
     pairs = pairs[np.bincount(groups, minlength=n)[groups[pairs[:, 0]]] <= neighbour]
@@ -135,13 +134,12 @@ class _Threads:
     executor: Executor
     progress: Progress | None
 
-    def map(self, step: str, n: int, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    def map(self, step: str, n: int, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Return what `work` makes of each item, and tell how many of `n` images that is."""
         results = []
         for result in self.executor.map(work, items):
             results.append(result)
-            if self.progress:
-                self.progress(step, n * len(results) // len(items), n)
+            tell(self.progress, step, n * len(results) // len(items), n)
         return results
 
 
@@ -149,12 +147,16 @@ def _blocks(n: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
-def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64], threads: _Threads) -> NDArray[np.float32]:
+def _reduce(features: Matrix, rows: Rows, threads: _Threads) -> Points:
     """Return `rows` of the features in their principal components, each of length 1 but 0 for the mean itself."""
+    from scipy.linalg import eigh
+
     sample = features[rows[:_SAMPLE]].astype(np.float64)
-    mean = sample.mean(axis=0) if len(sample) else np.zeros(features.shape[1])
+    mean = sample.mean(axis=0)
     sample -= mean
-    variances, vectors = _largest(sample @ sample.T)
+    # All the eigenvalues and their vectors would take 100 MB more than the largest, which ascend.
+    largest = [max(0, len(sample) - COMPONENTS), len(sample) - 1]
+    variances, vectors = eigh(sample @ sample.T, subset_by_index=largest, overwrite_a=True)
     kept = np.flatnonzero(variances > _NOISE * variances.max(initial=0))
     # The components are sample.T @ vectors over the root of the variances; its root again evens them out.
     axes = sample.T @ vectors[:, kept] * variances[kept] ** -0.75
@@ -169,18 +171,7 @@ def _reduce(features: NDArray[np.float32] | Matrix, rows: NDArray[np.int64], thr
     return reduced
 
 
-def _largest(products: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the largest eigenvalues, ascending, and their vectors; all of them would take 100 MB more."""
-    from scipy.linalg import eigh
-
-    n = len(products)
-    if not n:
-        return np.empty(0), np.empty((0, 0))
-    variances, vectors = eigh(products, subset_by_index=[max(0, n - COMPONENTS), n - 1], overwrite_a=True)
-    return variances, vectors
-
-
-def _candidates(points: NDArray[np.float32], neighbour: int, threads: _Threads) -> NDArray[np.int64]:
+def _candidates(points: Points, neighbour: int, threads: _Threads) -> Rows:
     """Return the rows of pairs that pass the ratio test within a cell.
 
     The tenth nearest image of a cell is no nearer than that of all images, so no pair fails here that would pass
@@ -211,19 +202,17 @@ def _candidates(points: NDArray[np.float32], neighbour: int, threads: _Threads) 
     return np.unique(np.concatenate(found))
 
 
-def _by_cell(cells: NDArray[np.int32], n_cells: int) -> list[NDArray[np.int64]]:
+def _by_cell(cells: NDArray[np.int32], n_cells: int) -> list[Rows]:
     """Return the positions at which each cell stands."""
     return np.split(np.argsort(cells, kind="stable"), np.cumsum(np.bincount(cells, minlength=n_cells))[:-1])
 
 
-def _verify(
-    points: NDArray[np.float32], rows: NDArray[np.int64], neighbour: int, threads: _Threads
-) -> NDArray[np.int64]:
+def _verify(points: Points, rows: Rows, neighbour: int, threads: _Threads) -> NDArray[np.int64]:
     """Return the pairs of `rows`, and of all that pairs connect to them, of shape (pairs, 2): compared with all."""
     n = len(points)
     all_rows, compared = np.arange(n), np.zeros(n, np.bool_)
 
-    def compare(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def compare(rows: Rows) -> NDArray[np.int64]:
         return _near(points[rows], rows, points, all_rows, neighbour)
 
     found = [np.empty((0, 2), np.int64)]
@@ -239,13 +228,7 @@ def _verify(
     return np.asarray(pairs[times == 2], np.int64)
 
 
-def _near(
-    points: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    other_points: NDArray[np.float32],
-    other_rows: NDArray[np.int64],
-    neighbour: int,
-) -> NDArray[np.int64]:
+def _near(points: Points, rows: Rows, other_points: Points, other_rows: Rows, neighbour: int) -> NDArray[np.int64]:
     """Return each of `rows` with those of `other_rows` that pass the ratio test for it, of shape (pairs, 2)."""
     similar = points @ other_points.T
     n = similar.shape[1]

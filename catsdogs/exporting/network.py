@@ -55,9 +55,8 @@ def join(backbone: Any, classifier: Classifier, views: Sequence[View]) -> Any:
     head = layers.Dense(1, activation="sigmoid", name=OUTPUT)
     inputs = list(images.values())
     model = keras().Model(inputs if len(inputs) > 1 else inputs[0], head(seen), name="catsdogs")
-    head.set_weights(
-        [classifier.coefficients[:, np.newaxis].astype(np.float32), np.array([classifier.intercept], np.float32)]
-    )
+    kernel, bias = classifier.coefficients[:, np.newaxis], np.array([classifier.intercept])
+    head.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
     return model
 
 

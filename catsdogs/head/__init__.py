@@ -8,11 +8,10 @@ reads it.
 from .designs import Classifier
 from .files import TRAIN_HINT, Head, check_compatible, damaged_files, load, save
 from .fitting import FittedHead, fit
-from .metadata import FORMAT, METHOD, BackboneIdentity, HeadMetadata
+from .metadata import METHOD, BackboneIdentity, HeadMetadata
 from .validation import CrossValidation, HyperParameters, TrainingSet, cross_validate
 
 __all__ = [
-    "FORMAT",
     "METHOD",
     "TRAIN_HINT",
     "BackboneIdentity",

@@ -106,7 +106,6 @@ class Design:
 
     Parameters
     ----------
-    transform : str
     matrix : ndarray of shape (n, d + 1), float32
         The averages or the similarities, of mean zero; the last column is 1. In float64 where there is a basis.
     mean : ndarray of shape (d,), float64
@@ -119,7 +118,6 @@ class Design:
         Of the others, where there are fewer images than features: what the coefficients are coordinates of.
     """
 
-    transform: str
     matrix: NDArray[np.floating]
     mean: NDArray[np.float64]
     penalty: NDArray[np.float64]
@@ -134,7 +132,7 @@ def linear_design(features: NDArray[np.float32], transform: str) -> Design:
     if len(matrix) < N_FEATURES:  # as coordinates in the space that they span, the rows say as much and are shorter
         basis, triangle = np.linalg.qr(matrix[:, :-1].T.astype(np.float64))
         matrix = np.column_stack([triangle.T, matrix[:, -1]])
-    return Design(transform, matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)), basis=basis)
+    return Design(matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)), basis=basis)
 
 
 def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) -> Design:
@@ -146,7 +144,7 @@ def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) ->
     penalty = kernel.compare(kernel.landmarks).astype(np.float64)
     penalty[np.diag_indices(len(penalty))] = 1 + _RIDGE
     matrix, mean = _centred(kernel.compare(rows))
-    return Design(RBF, matrix, mean, np.pad((penalty + penalty.T) / 2, (0, 1)), kernel)
+    return Design(matrix, mean, np.pad((penalty + penalty.T) / 2, (0, 1)), kernel)
 
 
 def _centred(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from ..backbone import N_FEATURES
 from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
-from ..storage import read_if_there, read_json, to_sealed_json, unseal, write_atomic
+from ..storage import read_if_there, read_json, read_sealed, to_sealed_json, write_atomic
 from .designs import IDENTITY, RBF, SQRT, Classifier, Kernel
 from .fitting import FittedHead
 from .metadata import FORMAT, HeadMetadata
@@ -69,17 +68,8 @@ def load(artifacts: Artifacts) -> Head:
         There is none, or it is damaged.
     """
     path = artifacts.head_metadata
-    stored = read_json(path, TRAIN_HINT)
-    if not stored and not path.exists():
+    if (metadata := read_sealed(path, HeadMetadata, FORMAT, TRAIN_HINT)) is None:
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
-    if "format" in stored and stored["format"] != FORMAT:
-        raise CatsDogsError(f"{path} is of format {stored['format']}, and this version reads {FORMAT}", TRAIN_HINT)
-    if not unseal(stored):
-        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", TRAIN_HINT)
-    try:
-        metadata = msgspec.convert(stored, HeadMetadata)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise CatsDogsError(f"{path} is damaged: {error}", TRAIN_HINT) from error
     content = read_if_there(artifacts.head) or b""
     if _sha256(content) != metadata.files.get(artifacts.head.name):
         require_unlocked(artifacts.root, RESULTS)

@@ -65,7 +65,11 @@ def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
     if not training_set.train_mask.all():
         matrix = matrix[training_set.train_mask]
     labels = training_set.labels[training_set.train_mask]
-    start, exact = _optimum(matrix, labels, penalty, c, of_folds)
+    # In float32 first, and from there in float64.
+    problem = Problem(matrix, labels, np.ones((len(labels), 1), bool), penalty, np.ones((matrix.shape[1], 1), bool))
+    rough = minimise(problem, c, start_from(of_folds.mean(axis=1, keepdims=True)), tolerance=_ROUGH)
+    exact = matrix.astype(np.float64)
+    start = minimise(replace(problem, matrix=exact), c, rough, tolerance=_EXACT).coefficients[:, 0]
     if kernel:
         nystroem = _nystroem(kernel, penalty[:-1, :-1])
         steps.append(("kernel", nystroem))
@@ -83,16 +87,6 @@ def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
     regression.intercept_ = regression.intercept_ - design.mean[: len(coefficients)] @ coefficients
     classifier = Classifier(transform, coefficients, float(regression.intercept_[0]), kernel)
     return FittedHead(classifier, Pipeline([*steps, ("head", regression)]), gradient)
-
-
-def _optimum(
-    matrix: Matrix, labels: NDArray[np.int8], penalty: NDArray[np.float64], c: float, of_folds: Matrix
-) -> tuple[Matrix, Matrix]:
-    """Return the coefficients and the intercept that minimise the objective, (d + 1,), and the matrix in float64."""
-    problem = Problem(matrix, labels, np.ones((len(labels), 1), bool), penalty, np.ones((matrix.shape[1], 1), bool))
-    rough = minimise(problem, c, start_from(of_folds.mean(axis=1, keepdims=True)), tolerance=_ROUGH)
-    exact = matrix.astype(np.float64)
-    return minimise(replace(problem, matrix=exact), c, rough, tolerance=_EXACT).coefficients[:, 0], exact
 
 
 def _regression(rows: Matrix, labels: NDArray[np.int8], c: float, start: Matrix) -> tuple[Any, float]:

@@ -32,14 +32,10 @@ def draw_folds(keys: NDArray[np.void], labels: NDArray[np.int8], *, seed: int = 
     folds : ndarray of shape (n,), int8
         0 to FOLDS - 1.
     """
-    groups, first, group_of_row = np.unique(keys, return_index=True, return_inverse=True)
+    group_of_row, classes = _shuffled_groups(keys, labels, seed)
+    groups = np.concatenate(classes)
     folds = np.empty(len(groups), np.int8)
-    generator = np.random.default_rng(seed)
-    dealt = 0
-    for label in (0, 1):
-        members = generator.permutation(np.flatnonzero(labels[first] == label))
-        folds[members] = (dealt + np.arange(len(members))) % FOLDS
-        dealt += len(members)
+    folds[groups] = np.arange(len(groups)) % FOLDS
     return folds[group_of_row]
 
 
@@ -53,13 +49,17 @@ def draw_holdout(keys: NDArray[np.void], labels: NDArray[np.int8], share: float,
     share : float
         From 0 to 1.
     """
-    groups, first, group_of_row = np.unique(keys, return_index=True, return_inverse=True)
-    held = np.zeros(len(groups), bool)
+    group_of_row, classes = _shuffled_groups(keys, labels, seed)
+    return np.isin(group_of_row, np.concatenate([groups[: round(share * len(groups))] for groups in classes]))
+
+
+def _shuffled_groups(
+    keys: NDArray[np.void], labels: NDArray[np.int8], seed: int
+) -> tuple[NDArray[np.intp], list[NDArray[np.intp]]]:
+    """Return the group of each row, by equal keys, and the groups of either class in a random order."""
+    _, first, group_of_row = np.unique(keys, return_index=True, return_inverse=True)
     generator = np.random.default_rng(seed)
-    for label in (0, 1):
-        members = generator.permutation(np.flatnonzero(labels[first] == label))
-        held[members[: round(share * len(members))]] = True
-    return held[group_of_row]
+    return group_of_row, [generator.permutation(np.flatnonzero(labels[first] == label)) for label in (0, 1)]
 
 
 def draw_order(digests: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.intp]:

@@ -1,5 +1,6 @@
 """Score logits against labels, with confidence intervals."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,18 +37,13 @@ def score(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> dict[str, An
         curve, None where one class is missing; "brier", the mean squared error; "calibration_error", the expected
         calibration error of class 1 over 15 bins of equal width.
     """
-    order = np.argsort(logits, kind="stable")
-    ties = _ties(logits[order])
-    auc = _weighted_auc(labels[order].astype(np.float64), 1 - labels[order].astype(np.float64), ties)
-    probabilities = to_probabilities(logits)
-    means = _of_images(labels, logits, probabilities).mean(axis=0)
-    excess = np.bincount(bins_of(probabilities), probabilities - labels, BINS)
+    _, auc, brier, calibration_error = _figures(labels, logits)(np.ones(len(labels)))
     return {
-        "log_loss": float(means[0]),
-        "accuracy": float(means[1]),
+        "log_loss": log_loss(labels, logits),
+        "accuracy": float(_are_right(labels, logits).mean()),
         "auc": None if np.isnan(auc) else auc,
-        "brier": float(means[2]),
-        "calibration_error": float(np.abs(excess).sum() / len(labels)),
+        "brier": brier,
+        "calibration_error": calibration_error,
     }
 
 
@@ -68,28 +64,19 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
     dict of str to list of float
         Lower and upper end; None where `score` gives None.
     """
-    order = np.argsort(logits, kind="stable")
-    labels, logits = labels[order], logits[order]
-    n, ties, probabilities = len(labels), _ties(logits), to_probabilities(logits)
-    of_images, bins = _of_images(labels, logits, probabilities), bins_of(probabilities)
-    losses, excess = of_images[:, [0, 2]], probabilities - labels
+    n, figures = len(labels), _figures(labels, logits)
 
     def draw(generator: np.random.Generator) -> list[float]:
-        counts = np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64)
-        log_loss, brier = counts @ losses / n
-        auc = _weighted_auc(counts * labels, counts * (1 - labels), ties)
-        return [log_loss, auc, brier, np.abs(np.bincount(bins, counts * excess, BINS)).sum() / n]
+        return figures(np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64))
 
     with single_threaded_blas() as threads:
-        drawn = list(threads.map(draw, np.random.default_rng(seed).spawn(_DRAWS)))
-    tails = 50 * (1 - _LEVEL), 50 * (1 + _LEVEL)
-    names = ("log_loss", "auc", "brier", "calibration_error")
-    # A draw of few images may lack a class, and so have no AUC.
-    columns = zip(names, np.transpose(drawn), strict=True)
-    known = {name: values[~np.isnan(values)] for name, values in columns}
-    ends = {name: np.percentile(values, tails).tolist() if len(values) else None for name, values in known.items()}
-    low, high = wilson(of_images[:, 1].sum(), np.float64(n))
-    return {"log_loss": ends.pop("log_loss"), "accuracy": [float(low), float(high)], **ends}
+        drawn = np.array(list(threads.map(draw, np.random.default_rng(seed).spawn(_DRAWS))))
+    low, high = wilson(_are_right(labels, logits).sum(), np.float64(n))
+    ends: dict[str, list[float] | None] = {"log_loss": None, "accuracy": [float(low), float(high)]}
+    for name, values in zip(("log_loss", "auc", "brier", "calibration_error"), drawn.T, strict=True):
+        known = values[~np.isnan(values)]  # a draw of few images may lack a class, and so have no AUC
+        ends[name] = np.percentile(known, (50 * (1 - _LEVEL), 50 * (1 + _LEVEL))).tolist() if len(known) else None
+    return ends
 
 
 def score_with_intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: int = 0) -> dict[str, Any]:
@@ -130,12 +117,8 @@ def best_clip(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> float:
     return float(f"{_CLIPS[int(np.argmin(costs))]:.2g}")
 
 
-def _of_images(
-    labels: NDArray[np.int8], logits: NDArray[np.float64], probabilities: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return each image's log loss, whether it is right, and its squared error, (n, 3)."""
-    right = (probabilities > 0.5) == labels
-    return np.column_stack([log_losses(labels, logits), right, np.square(probabilities - labels)])
+def _are_right(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((to_probabilities(logits) > 0.5) == labels)
 
 
 def bins_of(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -143,13 +126,24 @@ def bins_of(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
 
 
-def _ties(ascending: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return where each run of equal values starts."""
-    return np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
+def _figures(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], list[float]]:
+    """Return a function of how often each image counts: log loss, AUC (NaN without a class), Brier, calibration error.
 
+    In rows whose logits ascend, the AUC is how often a positive is above a negative, ties counted half.
+    """
+    order = np.argsort(logits, kind="stable")
+    labels, logits = labels[order], logits[order]
+    starts = np.flatnonzero(np.append(True, logits[1:] != logits[:-1]))  # of runs of equal logits
+    probabilities = to_probabilities(logits)
+    excess, bins = probabilities - labels, bins_of(probabilities)
+    losses = np.stack([log_losses(labels, logits), np.square(excess)]).T
 
-def _weighted_auc(positive: NDArray[np.float64], negative: NDArray[np.float64], ties: NDArray[np.intp]) -> float:
-    """Return how often a positive is above a negative, ties counted half, in rows that ascend; NaN without either."""
-    above, below = np.add.reduceat(positive, ties), np.add.reduceat(negative, ties)
-    pairs = above.sum() * below.sum()
-    return float(np.sum(above * (below.cumsum() - below / 2)) / pairs) if pairs else np.nan
+    def figures(counts: NDArray[np.float64]) -> list[float]:
+        log_loss, brier = (counts @ losses / len(labels)).tolist()
+        above, below = np.add.reduceat(counts * labels, starts), np.add.reduceat(counts * (1 - labels), starts)
+        pairs = above.sum() * below.sum()
+        auc = float(np.sum(above * (below.cumsum() - below / 2)) / pairs) if pairs else np.nan
+        error = np.abs(np.bincount(bins, counts * excess, BINS)).sum() / len(labels)
+        return [log_loss, auc, brier, float(error)]
+
+    return figures

@@ -53,10 +53,8 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
         "the training features": (metadata.features.get("train"), features["train"]),
         "the test features": (metadata.features.get("test"), features.get("test") if cache.labelled("test") else None),
     }
-    for what, (of_head, now) in compared.items():
-        if of_head != now:
-            return f"{what} changed after the head was trained"
-    return None
+    changed = (what for what, (of_head, now) in compared.items() if of_head != now)
+    return next((f"{what} changed after the head was trained" for what in changed), None)
 
 
 def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | None:

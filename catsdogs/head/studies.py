@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..progress import Progress
+from ..progress import Progress, tell
 from . import CrossValidation, TrainingSet, cross_validate, fit
 from .folds import FOLDS, draw_folds
 from .logits import log_losses
@@ -58,8 +58,7 @@ def nested_cv(
     """
     labels, logits, clipped = training_set.labels, np.empty(len(groups)), np.empty(len(groups))
     for fold in range(FOLDS):
-        if progress:
-            progress("nested folds", fold, FOLDS)
+        tell(progress, "nested folds", fold, FOLDS)
         held = training_set.folds == fold
         rest = training_set.subset(~held)
         rest = replace(rest, folds=draw_folds(groups[~held], rest.labels, seed=seed + 1 + fold))
@@ -92,8 +91,7 @@ def learning_curve(
     sizes = [_FEWEST * 2**k for k in range(30) if _FEWEST * 2**k < most]
     points = []
     for done, size in enumerate([*sizes, most]):
-        if progress:
-            progress("learning curve", done, len(sizes) + 1)
+        tell(progress, "learning curve", done, len(sizes) + 1)
         logits = (found if size == most else cross_validate(training_set, size=size)).logits
         interval = intervals(training_set.labels, logits, seed=seed)["log_loss"]
         points.append({"images": size, "log_loss": log_loss(training_set.labels, logits), "interval": interval})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..threads import single_threaded_blas
 from .designs import IDENTITY, LANDMARKS, RBF, SQRT, Design, kernel_design, linear_design
 from .folds import FOLDS
@@ -60,14 +60,8 @@ class TrainingSet:
 
     def subset(self, kept: NDArray[np.bool_]) -> "TrainingSet":
         """Return some of the rows."""
-        place = np.cumsum(kept) - 1
-        return TrainingSet(
-            self.features[kept],
-            self.labels[kept],
-            self.folds[kept],
-            place[self.order[kept[self.order]]],
-            self.train_mask[kept],
-        )
+        order = (np.cumsum(kept) - 1)[self.order[kept[self.order]]]
+        return TrainingSet(self.features[kept], self.labels[kept], self.folds[kept], order, self.train_mask[kept])
 
 
 @dataclass(frozen=True)
@@ -140,31 +134,22 @@ def cross_validate(
     paths: dict[str, _Path] = {}
     with single_threaded_blas():
         if len(transforms) > 1 and min(len(training_set.labels), size or _FEW + 1) > _FEW:
-            few = np.zeros(len(training_set.labels), bool)
-            few[training_set.order[:_FEW]] = True
+            few = training_set.subset(np.isin(np.arange(len(training_set.labels)), training_set.order[:_FEW]))
             for transform in (RBF, SQRT):
-                if progress:
-                    progress(f"trying {transform}", len(trials), 2)
-                trials[transform] = _Path(training_set.subset(few), transform, tolerance=_TRIAL)
+                tell(progress, f"trying {transform}", len(trials), 2)
+                trials[transform] = _Path(few, transform, tolerance=_TRIAL)
                 trials[transform].walk()
             if trials[SQRT].lowest * _LEAD > trials[RBF].lowest:
                 transforms = [RBF]
         for transform in transforms:
-            if progress:
-                progress(f"choosing C, {transform}", len(paths), len(transforms))
+            tell(progress, f"choosing C, {transform}", len(paths), len(transforms))
             path = paths[transform] = _Path(training_set, transform, size=size, trial=trials.get(transform))
             path.walk()
             path.refine()
         best = min(paths, key=lambda transform: paths[transform].lowest)
         c, solution, logits = paths[best].chosen()
-    return CrossValidation(
-        best_params=HyperParameters(best, c),
-        paths={name: path.tried for name, path in paths.items()},
-        trials={name: path.tried for name, path in trials.items()},
-        logits=logits,
-        design=paths[best].design,
-        solution=solution,
-    )
+    tried, on_few = ({name: path.tried for name, path in of.items()} for of in (paths, trials))
+    return CrossValidation(HyperParameters(best, c), tried, on_few, logits, paths[best].design, solution)
 
 
 class _Path:

@@ -58,8 +58,7 @@ def choose_classes(found: Sequence[str], display_path: str, *, default_classes: 
             f"Name two of them, such as --classes {found[0]},{found[1]}: the others are then skipped; images "
             "without labels belong into test/",
         )
-    first, second = found
-    return first, second
+    return found[0], found[1]
 
 
 def class_key(name: str) -> str:

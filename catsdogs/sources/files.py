@@ -118,15 +118,12 @@ def raise_if_system_error(error: BaseException, display_path: str) -> None:
         A disk, a connection or the memory is at fault.
     """
     if isinstance(error, MemoryError):
-        raise CatsDogsError(
-            f"there is not enough memory to read {display_path}",
-            "What is done is kept: make some free, or take that image away, and run the same command again",
-        ) from error
-    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
-        raise CatsDogsError(
-            f"{display_path} cannot be read ({error.strerror})",
-            "What is done is kept: see to the disk or the connection, and run the same command again",
-        ) from error
+        message, hint = f"there is not enough memory to read {display_path}", "make some free, or take that image away"
+    elif isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+        message, hint = f"{display_path} cannot be read ({error.strerror})", "see to the disk or the connection"
+    else:
+        return
+    raise CatsDogsError(message, f"What is done is kept: {hint}, and run the same command again") from error
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -7,7 +7,6 @@ import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import PurePosixPath
 
 from ..errors import CatsDogsError, printable
@@ -25,6 +24,9 @@ SPLITS = {
 """Names of folders and zips that say which split lies in them: Kaggle's of 2013 and 2016, those of the 2017
 project, and those of the copies of the data set that are about. A validation split is the test split of a
 source that has no other; beside one it belongs to no split."""
+
+Parts = tuple[str, ...]
+"""A file's path below the source, folder by folder."""
 
 MAX_NAME = 255
 """A file's name may have this many characters, as on every file system; a zip can hold longer ones."""
@@ -99,11 +101,7 @@ def is_skipped(parts: Sequence[str]) -> bool:
 
 
 def read_layout(
-    paths: Sequence[tuple[str, ...]],
-    display_path: str,
-    *,
-    classes: Classes | None = None,
-    default_classes: Classes | None = None,
+    paths: Sequence[Parts], display_path: str, *, classes: Classes | None = None, default_classes: Classes | None = None
 ) -> Layout:
     """Decide the classes, and split, label and id of each image.
 
@@ -128,7 +126,7 @@ def read_layout(
         No image, two with one id, labels that are neither of the classes, or more than two class folders where nothing
         says which two are meant.
     """
-    from natsort import natsorted
+    from natsort import natsort_keygen
 
     images = [position for position, parts in enumerate(paths) if not is_skipped(parts)]
     if not images:
@@ -149,25 +147,25 @@ def read_layout(
     images = [p for p in images if labels[p][0] >= 0 or others.isdisjoint(map(class_key, paths[p][:-1]))]
     entries: list[ImageEntry] = []
     for split in (None, "train", "test"):
-        members = {p: paths[p] for p in images if splits[p] == split}
+        members = {p: (paths[p], *labels[p]) for p in images if splits[p] == split}
         if not members or (split is None and "train" in split_names):
             continue
-        in_split = _read_split(members, split, labels, classes, display_path)
+        in_split = _read_split(members, split, classes, display_path)
         # Class folders beside test/ are what there is to train on; pictures without labels there are nothing.
         beside = split is None and not split_names <= {None}
         entries += [entry for entry in in_split if entry.split == "train" or not beside]
-    # Else the walk's order would decide between cat.2 and cat.02, whose natural keys are equal, and say which of three
-    # images of one id are named.
-    entries.sort(key=lambda entry: (entry.id, paths[entry.position]))
-    ordered = [natsorted((e for e in entries if e.split == split), key=attrgetter("id")) for split in ("train", "test")]
-    for first, second in (pair for members in ordered for pair in itertools.pairwise(members)):
-        if first.id == second.id:
+    # The natural keys of cat.2 and cat.02 are equal: without more the walk's order would decide between them, and say
+    # which of three images of one id are named.
+    natural = natsort_keygen()
+    entries.sort(key=lambda entry: (entry.split == "test", natural(entry.id), entry.id, paths[entry.position]))
+    for first, second in itertools.pairwise(entries):
+        if (first.split, first.id) == (second.split, second.id):
             both = " and ".join(sorted("/".join((display_path, *paths[entry.position])) for entry in (first, second)))
             raise CatsDogsError(f"two images have the id {first.id}: {both}", "Rename or remove one of them")
-    return Layout(classes, list(itertools.chain(*ordered)), len(paths) - len(entries))
+    return Layout(classes, entries, len(paths) - len(entries))
 
 
-def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+def _find_classes(paths: Sequence[Parts]) -> tuple[str, ...]:
     """Return what the class folders are named that these images lie in, in natural order; nothing without any.
 
     They are the first folders in which the images' paths differ, those of the split and around it aside.
@@ -187,36 +185,27 @@ def _find_classes(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _read_split(
-    paths: dict[int, tuple[str, ...]],
-    split: str | None,
-    labels: dict[int, tuple[int, bool]],
-    classes: Classes,
-    display_path: str,
+    members: dict[int, tuple[Parts, int, bool]], split: str | None, classes: Classes, display_path: str
 ) -> list[ImageEntry]:
-    unknown = [p for p in paths if labels[p][0] < 0]
-    by_folder = any(labels[p][1] for p in paths)
-    some_known = len(unknown) < len(paths)
+    """Return the images of a split, of path, label, and whether a folder says it; of None where nothing says which."""
+    unknown = [parts for parts, label, _ in members.values() if label < 0]
+    by_folder = any(said_by_folder for _, _, said_by_folder in members.values())
     # A test split's files may be named anything, "cat.jpg" too, without being labelled.
-    must_be_known = split == "train" or by_folder or (split is None and some_known)
-    if unknown and (must_be_known or (split is None and _look_like_classes(paths.values()))):
-        names = sorted({"/".join(paths[p]) for p in unknown})
+    must_be_known = split == "train" or by_folder or (split is None and len(unknown) < len(members))
+    if unknown and (must_be_known or (split is None and _look_like_classes(unknown))):
+        names = sorted({"/".join(parts) for parts in unknown})
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         first, second = classes
         raise CatsDogsError(
-            f"{len(unknown):,} of {len(paths):,} images in {display_path} are labelled neither {first} nor {second}: "
+            f"{len(unknown):,} of {len(members):,} images in {display_path} are labelled neither {first} nor {second}: "
             f"{', '.join(names[:3])}{more}",
             f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg; images "
             "without labels belong into test/; other classes are named by run DATA --classes A,B",
         )
-    labelled = not unknown
+    split = split or ("test" if unknown else "train")
     return [
-        ImageEntry(
-            position=p,
-            split=split or ("train" if labelled else "test"),
-            id=_id_of(paths[p], classes[labels[p][0]] if labels[p][1] else None),
-            label=labels[p][0] if labelled else -1,
-        )
-        for p in paths
+        ImageEntry(position, split, _id_of(parts, classes[label] if of_folder else None), -1 if unknown else label)
+        for position, (parts, label, of_folder) in members.items()
     ]
 
 
@@ -225,12 +214,12 @@ def _split_of(name: str) -> str | None:
     return _SPLIT_NAMES.get(name.lower().replace("_", "-").replace(" ", "-"))
 
 
-def _depth_of_split(parts: tuple[str, ...]) -> int:
+def _depth_of_split(parts: Parts) -> int:
     """Return how many folders lead into that of the split; 0 without one."""
     return next((depth for depth, folder in enumerate(parts[:-1], 1) if _split_of(folder)), 0)
 
 
-def _label_of(parts: tuple[str, ...], keys: Mapping[str, int]) -> tuple[int, bool]:
+def _label_of(parts: Parts, keys: Mapping[str, int]) -> tuple[int, bool]:
     """Return the label, and whether it is a folder that says it rather than the file's name.
 
     The nearest folder within that of the split comes first, then the name, and last a folder around the split's.
@@ -245,7 +234,7 @@ def _label_of(parts: tuple[str, ...], keys: Mapping[str, int]) -> tuple[int, boo
     return around[-1], True
 
 
-def _look_like_classes(paths: Collection[tuple[str, ...]]) -> bool:
+def _look_like_classes(paths: Collection[Parts]) -> bool:
     """Whether unknown names still look like two classes: ants/ and bees/, or bird.1.jpg and fish.2.jpg."""
     if all(len(parts) > 1 for parts in paths):
         return len({parts[:-1] for parts in paths}) > 1
@@ -253,13 +242,12 @@ def _look_like_classes(paths: Collection[tuple[str, ...]]) -> bool:
     return all(named) and len({match[1].lower() for match in named if match}) > 1
 
 
-def _id_of(parts: tuple[str, ...], folder: str | None) -> str:
+def _id_of(parts: Parts, folder: str | None) -> str:
     """Return an image's id; `folder` is the class that its folder says."""
     stem = PurePosixPath(parts[-1]).stem
     if len(stem) > MAX_NAME:
         raise CatsDogsError(
-            f"an image's name has {len(stem):,} characters: {stem[:40]}...",
-            f"Give it one of at most {MAX_NAME}",
+            f"an image's name has {len(stem):,} characters: {stem[:40]}...", f"Give it one of at most {MAX_NAME}"
         )
     if folder and not stem.lower().startswith(f"{folder.lower()}."):
         stem = f"{folder}.{stem}"

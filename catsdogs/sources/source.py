@@ -2,7 +2,6 @@
 
 import itertools
 import stat
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +66,7 @@ class Source:
     ) -> None:
         self.path, self._given = user_path(path), str(path)
         with ExitStack() as open_zips:
-            files = list(self._list_files(open_zips))
+            files = self._list_files(open_zips)
             paths = [file.parts for file in files]
             layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
             self._open_zips = open_zips.pop_all()
@@ -91,11 +90,8 @@ class Source:
         CatsDogsError
             None has; `note` says more of the classes.
         """
-        images = [
-            image
-            for split in self.splits.values()
-            for image in zip(split.ids, split.labels.tolist(), split.files, strict=True)
-        ]
+        splits = self.splits.values()
+        images = [image for of in splits for image in zip(of.ids, of.labels.tolist(), of.files, strict=True)]
         labelled = [image for image in images if image[1] >= 0]
         if not labelled:
             first, second = self.classes
@@ -106,28 +102,23 @@ class Source:
         ids, labels, files = zip(*labelled, strict=True)
         return Split(ids, np.array(labels, np.int8), files), len(images) - len(labelled)
 
-    def _list_files(self, open_zips: ExitStack) -> Iterator[ImageFile]:
+    def _list_files(self, open_zips: ExitStack) -> list[ImageFile]:
         try:
             mode = self.path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CatsDogsError(f"there is no {self.path}", "Give the path of a folder or a zip of images") from error
         except OSError as error:
             raise read_error(self.path, error) from error
+        zip_path = self.path
         if stat.S_ISDIR(mode):
-            yield from self._list_folder(open_zips)
+            files = list(walk_folder(self.path, open_zips))
+            zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
+            if len(zips) != 1 or not all(is_skipped(file.parts) for file in files):
+                return files
+            # A folder into which Kaggle's download went and nothing else.
+            zip_path = self.path / zips[0]
         elif is_image(self.path.name):
             raise CatsDogsError(
                 f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs predict"
             )
-        else:
-            yield from walk_zip(open_zip(self.path), str(self.path), (), open_zips)
-
-    def _list_folder(self, open_zips: ExitStack) -> Iterator[ImageFile]:
-        files = list(walk_folder(self.path, open_zips))
-        zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
-        if len(zips) == 1 and all(is_skipped(file.parts) for file in files):
-            # A folder into which Kaggle's download went and nothing else.
-            path = self.path / zips[0]
-            yield from walk_zip(open_zip(path), str(path), (), open_zips)
-        else:
-            yield from files
+        return list(walk_zip(open_zip(zip_path), str(zip_path), (), open_zips))

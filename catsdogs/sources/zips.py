@@ -114,26 +114,27 @@ def walk_zip(
 
 def _open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
     """Open a zip by its table, the central directory, which stands at its end (APPNOTE.TXT, 4.3.12)."""
-    beginning = b""
+    cut_short = False
     try:
         file.seek(0)
-        beginning = file.read(len(_HEADER))
+        cut_short = file.read(len(_HEADER)) == _HEADER
         archive = zipfile.ZipFile(file)
         before = min(_bytes_before(file, archive), _MAX_BEFORE)
         file.seek(0)
         # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one, and takes
         # all that lies before it for bytes that somebody has put before a zip.
-        if _HEADER in file.read(before):
-            archive.close()
-            raise _cut_short(display_path)
+        if _HEADER not in file.read(before):
+            return archive
+        archive.close()
+        cut_short = True
+        raise zipfile.BadZipFile("its end is that of a zip within")
     except _ZIP_ERRORS as error:
         raise_if_system_error(error, display_path)
-        if beginning == _HEADER:
-            raise _cut_short(display_path) from error
-        raise CatsDogsError(
-            f"{display_path} is not a zip ({error})", "Download it again, or give a folder of images"
-        ) from error
-    return archive
+        finding, hint = f"is not a zip ({error})", "Download it again, or give a folder of images"
+        if cut_short:
+            finding = "is cut short or damaged: there is no valid central directory at its end"
+            hint = "Download it again"
+        raise CatsDogsError(f"{display_path} {finding}", hint) from error
 
 
 def _bytes_before(file: BinaryIO, archive: zipfile.ZipFile) -> int:
@@ -144,12 +145,6 @@ def _bytes_before(file: BinaryIO, archive: zipfile.ZipFile) -> int:
     if offset == _IN_ZIP64:
         return min((member.header_offset for member in archive.infolist()), default=0)
     return int(archive.start_dir) - int(offset)
-
-
-def _cut_short(display_path: str) -> CatsDogsError:
-    return CatsDogsError(
-        f"{display_path} is cut short or damaged: there is no valid central directory at its end", "Download it again"
-    )
 
 
 def _name_of(member: zipfile.ZipInfo) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catsdogs.backbone import choose_weights
-from catsdogs.backbone.weights import ImageNetWeights, RandomWeights
+from catsdogs.backbone import Weights, choose_weights
 from catsdogs.errors import CatsDogsError
 from catsdogs.storage import record
 
@@ -23,14 +22,14 @@ class TestChoosing:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         source = tmp_path / "source.json"
-        assert choose_weights(None, source) == ImageNetWeights()
+        assert choose_weights(None, source) == Weights("imagenet")
         record(source, weights="random:1")
-        assert choose_weights(None, source) == RandomWeights("random:1")
-        assert choose_weights(None) == ImageNetWeights()
+        assert choose_weights(None, source) == Weights("random:1")
+        assert choose_weights(None) == Weights("imagenet")
         monkeypatch.setenv("CATSDOGS_WEIGHTS", "random:2")
-        assert choose_weights(None, source) == RandomWeights("random:2")
-        assert choose_weights("random:3", source) == RandomWeights("random:3")
-        assert choose_weights("imagenet", source) == ImageNetWeights()
+        assert choose_weights(None, source) == Weights("random:2")
+        assert choose_weights("random:3", source) == Weights("random:3")
+        assert choose_weights("imagenet", source) == Weights("imagenet")
 
     @pytest.mark.parametrize(
         ("text", "name"), [("random", "random:0"), ("random:", "random:0"), ("random:07", "random:7")]
