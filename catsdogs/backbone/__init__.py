@@ -11,22 +11,3 @@ from .precisions import FLOAT32, INT8
 from .quantized import Int8Similarity, Quantized, check_installed, quantize
 from .resnet50 import N_FEATURES
 from .weights import Weights, choose_weights
-
-__all__ = [
-    "AUTO",
-    "ENGINES",
-    "FLOAT32",
-    "INT8",
-    "N_FEATURES",
-    "Backbone",
-    "Int8Similarity",
-    "Quantized",
-    "Weights",
-    "check_installed",
-    "choose_engine",
-    "choose_weights",
-    "fetch_imagenet",
-    "load",
-    "probe_image",
-    "quantize",
-]

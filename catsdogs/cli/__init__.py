@@ -2,5 +2,3 @@
 
 from .app import app
 from .program import main
-
-__all__ = ["app", "main"]

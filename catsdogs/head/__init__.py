@@ -10,22 +10,3 @@ from .files import TRAIN_HINT, Head, check_compatible, damaged_files, load, save
 from .fitting import FittedHead, fit
 from .metadata import METHOD, BackboneIdentity, HeadMetadata
 from .validation import CrossValidation, HyperParameters, TrainingSet, cross_validate
-
-__all__ = [
-    "METHOD",
-    "TRAIN_HINT",
-    "BackboneIdentity",
-    "Classifier",
-    "CrossValidation",
-    "FittedHead",
-    "Head",
-    "HeadMetadata",
-    "HyperParameters",
-    "TrainingSet",
-    "check_compatible",
-    "cross_validate",
-    "damaged_files",
-    "fit",
-    "load",
-    "save",
-]

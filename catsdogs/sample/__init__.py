@@ -2,5 +2,3 @@
 
 from .archive import OUTER, write_sample
 from .drawing import draw
-
-__all__ = ["OUTER", "draw", "write_sample"]
