@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import CatsDogsError
 from .paths import user_path
-from .progress import Progress
+from .progress import Progress, tell
 
 FEATURES, RESULTS = "features", "results"
 """The two locks: of the cache, which `extract` and imports write, and of what `train`, `submit`, `report` and `export`
@@ -72,12 +72,7 @@ def lock(artifacts: str | Path = "artifacts", *, progress: Progress | None = Non
     >>> with catsdogs.lock("artifacts"):  # doctest: +SKIP
     ...     catsdogs.run("photographs")
     """
-
-    def wait(holder: str) -> None:
-        if progress:
-            progress(f"waiting for {holder}", 0, 0)
-
-    with _acquire(user_path(artifacts), BOTH, wait=wait):
+    with _acquire(user_path(artifacts), BOTH, wait=lambda holder: tell(progress, f"waiting for {holder}", 0, 0)):
         yield
 
 

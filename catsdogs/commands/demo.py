@@ -11,7 +11,7 @@ from ..backbone import fetch_imagenet
 from ..backbone.weights import WEIGHTS_VARIABLE
 from ..errors import CatsDogsError
 from ..locks import BOTH
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..sample import OUTER, write_sample
 from ..storage import NOTE_HINT, read_json
 from .result import Result
@@ -79,8 +79,7 @@ def demo(
                 weights, imagenet_error = "random", error.message
         # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
         prune = read_json(opened.source, NOTE_HINT).get("train") == str(data.resolve())
-        if progress:
-            progress("drawing pictures", 0, 0)
+        tell(progress, "drawing pictures", 0, 0)
         labels = write_sample(data, seed=seed)
         done = run(data, artifacts=opened, weights=weights, prune=prune, progress=progress)
         probabilities = np.loadtxt(opened.submission, delimiter=",", skiprows=1, usecols=1)

@@ -29,7 +29,7 @@ from ..inference.loading import load_image
 from ..inference.timing import StageTimer
 from ..locks import RESULTS, write_lock
 from ..paths import user_path
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import read_json, to_csv, to_json, write_atomic
@@ -242,5 +242,4 @@ def _in_threads(
 
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="prepare") as threads:
         for done, _ in enumerate(threads.map(function, originals), 1):
-            if progress:
-                progress(step, done, len(originals))
+            tell(progress, step, done, len(originals))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..artifacts import Artifacts
 from ..locks import RESULTS
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..reporting.findings import gather
 from ..reporting.galleries import choose_galleries, choose_pairs
 from ..reporting.page import write_page
@@ -19,8 +19,6 @@ from ..reporting.plots import draw_plots
 from ..reporting.thumbnails import cut_thumbnails
 from ..storage import write_atomic
 from .result import Result
-
-__all__ = ["Report", "report"]
 
 _MAX_TOTAL_BYTES = 4_000_000
 """Bytes that all pictures may take together: the page, of which they are by far the most, is to be below 5 MB."""
@@ -81,9 +79,9 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         There is no head, it is not of the features as they are now, something is damaged, or another process is
         writing there. The report that was there stays.
     """
-    start, tell = time.perf_counter(), progress or (lambda step, done, total: None)
+    start = time.perf_counter()
     with Artifacts.open(artifacts, RESULTS) as opened:
-        tell("reading the artifacts", 0, 0)
+        tell(progress, "reading the artifacts", 0, 0)
         findings = gather(opened)
         galleries, pairs = choose_galleries(findings), choose_pairs(findings)
         images = [image for gallery in galleries.values() for image in gallery.images]
@@ -91,7 +89,7 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         most = min(_MAX_PICTURE_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
         keys = dict.fromkeys(image.key for image in images)
         thumbnails = cut_thumbnails(findings, keys, most=most, progress=progress)
-        tell("drawing plots", 0, 0)
+        tell(progress, "drawing plots", 0, 0)
         page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
         write_atomic(opened.report, page)
         seconds = time.perf_counter() - start

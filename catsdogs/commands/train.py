@@ -24,7 +24,7 @@ from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
 from ..locks import RESULTS
 from ..paths import user_path
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, to_json
 from .result import Result
@@ -111,8 +111,7 @@ def train(
         training_set = _training_set(features, rows, groups, excluded)
         held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
         found = head.cross_validate(training_set, progress=progress)
-        if progress:
-            progress("fitting the head", 0, 0)
+        tell(progress, "fitting the head", 0, 0)
         fitted = head.fit(training_set, found)
         test = opened.cache.load("test") if opened.cache.labelled("test") else None  # as in the layout of 2017
         metrics = _metrics(training_set, found, fitted)

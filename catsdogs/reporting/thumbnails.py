@@ -14,7 +14,7 @@ from ..cache import digest
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.memory import reserve_memory
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..sources import ImageFile, Source, unreadable_reason
 from .findings import Findings, Key
 
@@ -94,8 +94,7 @@ def cut_thumbnails(
         futures = {key: threads.submit(_cut, files[key], findings.digests[key], most) for key in wanted if key in files}
         for done, key in enumerate(wanted, 1):
             pictures[key] = futures[key].result() if key in futures else absent
-            if progress:
-                progress("cutting thumbnails", done, len(wanted))
+            tell(progress, "cutting thumbnails", done, len(wanted))
     return Thumbnails(pictures, tuple(problems))
 
 
