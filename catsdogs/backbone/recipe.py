@@ -16,7 +16,7 @@ def keras_recipe(weights: Weights, folder: Path, size: int) -> float | None:
     rate : float or None
         Images a second up to the last batch, the tracing of the graph left out: `predict` may come back many seconds
         later, as long as tf.data's autotuning sleeps. None where Keras has another backend than TensorFlow, or
-        cannot read one of the images.
+        cannot read one of the images; those whose names do not end as TensorFlow's formats do are left out.
     """
     if keras().backend.backend() != "tensorflow":
         return None
@@ -36,5 +36,5 @@ def keras_recipe(weights: Weights, folder: Path, size: int) -> float | None:
         start = time.perf_counter()
         features = model.predict(batches, verbose=0, callbacks=[clock])
         return round(len(features) / (ends[-1] - start), 1)
-    except tf.errors.InvalidArgumentError:
+    except (ValueError, tf.errors.InvalidArgumentError):  # none is of a format that TensorFlow reads, or one is not
         return None

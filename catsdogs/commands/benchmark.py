@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,22 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
-from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Backbone, choose_engine, choose_weights, load
+from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Weights, choose_engine, choose_weights, load
 from ..backbone.hardware import processor_name
 from ..backbone.recipe import keras_recipe
-from ..cache import CacheWriter, Features, digest, read_network
+from ..cache import digest, read_network
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import DEFAULT_VIEW
 from ..inference.loading import decoding_threads
 from ..inference.plan import ComputeOptions
-from ..locks import FEATURES
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..sources import Source
 from .extract import Extraction, extract
 from .result import Result
-
-_RECIPE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Benchmark(Result):
-    """What `benchmark` measured, in images a second; stages alone have all cores to themselves.
+    """What `benchmark` measured, in images a second; reading and decoding have all cores to themselves.
 
     Parameters
     ----------
@@ -66,8 +63,10 @@ class Benchmark(Result):
     weights, processor : str
     cores : int
     read, decode, write : float
+        Writing by its one thread, while the first engine computes.
     recipe : float or None
-        Keras' own recipe, files to features; None where it cannot read them, or there is no TensorFlow.
+        Keras' own recipe, files to features, of those that it takes; None where it takes none, cannot read one, or
+        Keras is set to another backend than TensorFlow.
     engines : list of Rates
     """
 
@@ -117,20 +116,19 @@ def benchmark(
     if images < 1:
         raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
     resolved = choose_weights(weights, Artifacts(artifacts).source)
-    report = progress or (lambda step, done, total: None)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")
-        report("reading and decoding", 0, 0)
+        tell(progress, "reading and decoding", 0, 0)
         with Source(data) as source:
-            names = _copy_sample(source, folder, images)
-        contents, read = _measure(threads, _read, [folder / name for name in names], len(names))
-        pixels, decoded = _measure(threads, decode, contents, len(names))
-        rates: list[Rates] = []
-        written = 0.0
+            paths = _copy_sample(source, folder, images)
+        contents, reading = _measure(threads, _read, paths)
+        pixels, decoding = _measure(threads, decode, contents)
+        rates: dict[tuple[str, str], Rates] = {}
+        writing: list[float] = []
         for engine, precision in _engines():
-            if (engine, precision) in [(known.engine, known.precision) for known in rates]:
+            if (engine, precision) in rates:
                 continue  # it was measured before, as the processor or the network does not take fewer bits
-            report(f"{engine} in {precision}", 0, 0)
+            tell(progress, f"{engine} in {precision}", 0, 0)
             made = Artifacts(Path(scratch, f"{engine}-{precision}"))
             options = ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision)
             try:
@@ -139,28 +137,19 @@ def benchmark(
                 if precision != INT8:
                     raise
                 continue  # it is too far from float32 for these weights
-            cached = made.cache.load("test")
-            # What computed the features that are there: of int8 its very network.
-            by = cached.provenance
-            network = read_network(made.features, by.network) if by.network else None
-            backbone = load(resolved, (DEFAULT_VIEW.size,), engine=by.engine, precision=by.precision, network=network)
-            compute = _compute(backbone, np.stack(pixels))
-            written = written or _write(Path(scratch, "written"), cached)
-            rates.append(
-                Rates(engine, done.precision, backbone.device, compute, done.rate, _waiting_shares(done, backbone))
-            )
-        report("Keras' recipe", 0, 0)
-        readable_by_keras = find_spec("tensorflow") and all(name.endswith(_RECIPE_SUFFIXES) for name in names)
+            rates[engine, done.precision] = _rates(made, done, resolved, np.stack(pixels))
+            writing.append(done.stages["write"])
+        tell(progress, "Keras' recipe", 0, 0)
         return Benchmark(
-            images=len(names),
+            images=len(paths),
             weights=resolved.name,
             processor=processor_name(),
             cores=os.cpu_count() or 1,
-            read=read,
-            decode=decoded,
-            write=written,
-            recipe=keras_recipe(resolved, folder, DEFAULT_VIEW.size) if readable_by_keras else None,
-            engines=rates,
+            read=round(len(paths) / reading, 1),
+            decode=round(len(paths) / decoding, 1),
+            write=round(len(paths) / writing[0], 1),
+            recipe=keras_recipe(resolved, folder, DEFAULT_VIEW.size),
+            engines=list(rates.values()),
         )
 
 
@@ -177,35 +166,30 @@ def _engines() -> Iterator[tuple[str, str]]:
             yield name, INT8
 
 
-def _copy_sample(source: Source, folder: Path, images: int) -> list[str]:
-    """Copy readable images, evenly spread, into a folder of their own; return their names there."""
+def _copy_sample(source: Source, folder: Path, images: int) -> list[Path]:
+    """Copy readable images, evenly spread, into a folder of their own; return their paths there."""
     files = [file for split in source.splits.values() for file in split.files]
     folder.mkdir()
-    names: list[str] = []
+    paths: list[Path] = []
     for place in np.unique(np.linspace(0, len(files) - 1, images).astype(int)):
         try:
             content = files[place].read()
             decode(content)
         except (OSError, UnreadableImageError):
             continue
-        names.append(f"{len(names):06}{Path(files[place].parts[-1]).suffix.lower()}")
-        (folder / names[-1]).write_bytes(content)
-    if not names:
+        paths.append(folder / f"{len(paths):06}{Path(files[place].parts[-1]).suffix.lower()}")
+        paths[-1].write_bytes(content)
+    if not paths:
         raise CatsDogsError(f"none of the images in {source.path} is readable", "Give readable images")
-    return names
+    return paths
 
 
 def _measure(
-    threads: Executor, function: Callable[[Any], Any], items: Sequence[Any], images: int
+    threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]
 ) -> tuple[list[Any], float]:
-    """Call a function with each item; return what it does, and how many images a second that is."""
+    """Call a function with each item; return what it returns, and how many seconds all take."""
     start = time.perf_counter()
-    results = list(threads.map(function, items))
-    return results, _rate(images, start)
-
-
-def _rate(images: int, start: float) -> float:
-    return round(images / (time.perf_counter() - start), 1)
+    return list(threads.map(function, items)), time.perf_counter() - start
 
 
 def _read(path: Path) -> bytes:
@@ -214,34 +198,19 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _compute(backbone: Backbone, pixels: NDArray[np.uint8]) -> float:
-    """Compute in as many threads as extracting does; the first batch is not timed."""
+def _rates(made: Artifacts, done: Extraction, weights: Weights, pixels: NDArray[np.uint8]) -> Rates:
+    """Return how fast features were made, and how fast the same backbone is on pixels in memory."""
+    by = made.cache.load("test").provenance
+    network = read_network(made.features, by.network) if by.network else None
+    backbone = load(weights, (DEFAULT_VIEW.size,), engine=by.engine, precision=by.precision, network=network)
     batches = np.split(pixels, range(backbone.batch, len(pixels), backbone.batch))
-    backbone.features(batches[0])
+    backbone.features(batches[0])  # the first one takes longer
     with ThreadPoolExecutor(backbone.streams) as threads:
-        return _measure(threads, backbone.features, batches, len(pixels))[1]
-
-
-def _write(root: Path, cached: Features) -> float:
-    """Write the rows of a cache once more, synced to the disk."""
-    wanted = {"test": (cached.ids.tolist(), cached.labels)}
-    start = time.perf_counter()
-    with (
-        Artifacts.open(root, FEATURES) as artifacts,
-        CacheWriter(artifacts.features, cached.provenance, cached.views, wanted) as cache,
-    ):
-        for position, (identity, features) in enumerate(zip(cached.digests, cached.features, strict=True)):
-            cache.put(position, identity, {DEFAULT_VIEW.name: features})
-    return _rate(len(cached.ids), start)
-
-
-def _waiting_shares(done: Extraction, backbone: Backbone) -> dict[str, float]:
-    if not done.rate:
-        return {}
-    seconds = done.computed / done.rate
-    busy = {
-        "decode": (done.stages["read"] + done.stages["decode"]) / decoding_threads(),
-        "compute": done.stages["compute"] / backbone.streams,
-        "write": done.stages["write"],
-    }
-    return {stage: round(max(0.0, 1 - of_stage / seconds), 3) for stage, of_stage in busy.items()}
+        _, computing = _measure(threads, backbone.features, batches)
+    waited = {}
+    if done.rate:
+        for stage, workers in {"decode": decoding_threads(), "compute": backbone.streams, "write": 1}.items():
+            busy = done.stages[stage] + (done.stages["read"] if stage == "decode" else 0)
+            waited[stage] = round(max(0.0, 1 - busy / workers * done.rate / done.computed), 3)
+    compute = round(len(pixels) / computing, 1)
+    return Rates(by.engine, by.precision, backbone.device, compute, done.rate, waited)
