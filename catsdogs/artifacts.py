@@ -22,6 +22,26 @@ class Artifacts:
     root : Path
     cache : Cache
         The features as they were when they were first asked for.
+    features : Path
+        Folder of the cache: ids, labels, digests and features of each split, and pairs of duplicates.
+    head, head_metadata : Path
+        Coefficients of the head, which this program reads, and what made it.
+    estimator : Path
+        The head as a scikit-learn estimator, for people's own code; written, never read.
+    metrics : Path
+        Log loss, accuracy and how they came about.
+    predictions : Path
+        Out-of-fold prediction of every training image.
+    suspects : Path
+        Training images whose label is probably wrong.
+    submission : Path
+        What Kaggle takes.
+    report : Path
+        What people look at, with pictures.
+    source : Path
+        Where the images and the weights are.
+    timings : Path
+        How long each step took.
 
     Raises
     ------
@@ -34,6 +54,17 @@ class Artifacts:
         if self.root.exists() and not self.root.is_dir():
             raise CatsDogsError(f"{self.root} is not a folder", "Give --artifacts the folder where results go")
         self.cache = Cache(features_folder(self.root))
+        self.features = self.cache.folder
+        self.head = self.root / "head.npz"
+        self.head_metadata = self.root / "head.json"
+        self.estimator = self.root / "head.joblib"
+        self.metrics = self.root / "metrics.json"
+        self.predictions = self.root / "predictions.csv"
+        self.suspects = self.root / "suspects.csv"
+        self.submission = self.root / "submission.csv"
+        self.report = self.root / "report.html"
+        self.source = self.root / "source.json"
+        self.timings = self.root / "timings.json"
 
     @classmethod
     @contextmanager
@@ -60,65 +91,6 @@ class Artifacts:
         needed = FEATURES in locks or artifacts.features.exists()
         with write_lock(artifacts.root, *locks) if needed else nullcontext():
             yield artifacts
-
-    @property
-    def features(self) -> Path:
-        """Folder of the cache: ids, labels, digests and features of each split, and pairs of duplicates."""
-        return self.cache.folder
-
-    @property
-    def head(self) -> Path:
-        """Coefficients of the head, which this program reads."""
-        return self.root / "head.npz"
-
-    @property
-    def head_metadata(self) -> Path:
-        """What made the head."""
-        return self.root / "head.json"
-
-    @property
-    def estimator(self) -> Path:
-        """The head as a scikit-learn estimator, for people's own code; written, never read."""
-        return self.root / "head.joblib"
-
-    @property
-    def metrics(self) -> Path:
-        """Log loss, accuracy and how they came about."""
-        return self.root / "metrics.json"
-
-    @property
-    def predictions(self) -> Path:
-        """Out-of-fold prediction of every training image."""
-        return self.root / "predictions.csv"
-
-    @property
-    def suspects(self) -> Path:
-        """Training images whose label is probably wrong."""
-        return self.root / "suspects.csv"
-
-    @property
-    def submission(self) -> Path:
-        """What Kaggle takes."""
-        return self.root / "submission.csv"
-
-    def exported(self, format: str) -> Path:
-        """Backbone and head as one network, in a format that other programs read: "keras" or "onnx"."""
-        return self.root / f"catsdogs.{format}"
-
-    @property
-    def report(self) -> Path:
-        """What people look at, with pictures."""
-        return self.root / "report.html"
-
-    @property
-    def source(self) -> Path:
-        """Where the images and the weights are."""
-        return self.root / "source.json"
-
-    @property
-    def timings(self) -> Path:
-        """How long each step took."""
-        return self.root / "timings.json"
 
 
 ArtifactsFolder = str | Path | Artifacts

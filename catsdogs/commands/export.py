@@ -158,7 +158,7 @@ def export(
 def _output_path(format: str, out: str | Path | None, artifacts: Artifacts) -> Path:
     if format not in FORMATS:
         raise CatsDogsError(f"there is no format {format} of a network", f"Give {' or '.join(FORMATS)}")
-    path = artifacts.exported(format) if out is None else user_path(out)
+    path = artifacts.root / f"catsdogs.{format}" if out is None else user_path(out)
     if path.suffix != f".{format}":
         raise CatsDogsError(
             f"{path} does not end with .{format}, by which programs know such a file", f"Give --out FILE.{format}"
