@@ -3,10 +3,7 @@
 Pooch does it: a temporary file, the hash checked, a rename.
 """
 
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import CatsDogsError
@@ -64,8 +61,8 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
             finding = f"{path} is not the file that Keras publishes"
         elif path.exists():
             raise OSError(f"{path} is no file")
-        with _muted(pooch.get_logger()):  # it would write to standard error
-            pooch.retrieve(url, f"md5:{IMAGENET_MD5}", fname=path.name, path=path.parent, downloader=download)
+        pooch.get_logger().setLevel("WARNING")  # what it would write to standard error besides, progress says
+        pooch.retrieve(url, f"md5:{IMAGENET_MD5}", fname=path.name, path=path.parent, downloader=download)
     except (OSError, ValueError) as error:
         raise CatsDogsError(
             f"{finding}, and could not be downloaded from {url} ({_reason(error)})",
@@ -101,13 +98,3 @@ def _reason(error: BaseException) -> str:
         error = error.__context__
     text = getattr(error, "strerror", None) or (f"{error}" if isinstance(error, OSError | ValueError) else f"{error!r}")
     return " ".join(text.split()).partition(". ")[0].partition(" for url: ")[0].rstrip(".")
-
-
-@contextmanager
-def _muted(logger: logging.Logger) -> Iterator[None]:
-    nothing = logging.Filter("nothing")  # it lets through what a logger of this name says
-    logger.addFilter(nothing)
-    try:
-        yield
-    finally:
-        logger.removeFilter(nothing)
