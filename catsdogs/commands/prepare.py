@@ -146,14 +146,14 @@ def prepare(
         originals = [_Original(*of) for of in zip(images.files, images.ids, images.labels.tolist(), strict=True)]
         _in_threads("reading pictures", _find_digest, originals, progress)
         there = [original for original in originals if not original.reason]
-        arranged = arrange(
+        names, renumbered = arrange(
             [original.id for original in there],
             np.array([original.label for original in there], np.int8),
             np.array([original.digest for original in there], np.uint8).reshape(-1, 16),
             classes=source.classes,
             seed=seed,
         )
-        for original, name in zip(there, arranged.names, strict=True):
+        for original, name in zip(there, names, strict=True):
             original.name = name
         # The same where the same images, wherever they lie, are to be in the same places.
         places = hashlib.sha256(to_json([(original.name, original.digest.tobytes().hex()) for original in there]))
@@ -173,7 +173,7 @@ def prepare(
         seed=seed,
         images={"train": folders[TRAINING], "test": folders[TESTING]},
         written=sum(original.new for original in originals),
-        renumbered=arranged.renumbered,
+        renumbered=renumbered,
         unreadable={original.file.display_path: original.reason for original in originals if original.reason},
         unlabelled=unlabelled,
         skipped=source.skipped,

@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,25 +24,9 @@ _LAST_NUMBER = re.compile(r"(?<![0-9])([0-9]{1,18})[^0-9]*$")
 """Longer ones are codes rather than numbers."""
 
 
-@dataclass(frozen=True)
-class Arrangement:
-    """Where pictures belong.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Each picture's path: ``cats-dogs-training/cat/17.png``. No two are the same.
-    renumbered : int
-        Pictures whose number is not that of their original's name: it has none, or another has the same.
-    """
-
-    names: tuple[str, ...]
-    renumbered: int
-
-
 def arrange(
     ids: Sequence[str], labels: NDArray[np.int8], digests: NDArray[np.uint8], *, classes: Classes, seed: int
-) -> Arrangement:
+) -> tuple[list[str], int]:
     """Draw which pictures are to be tested on, 15 % of each class, and number them.
 
     A picture's number is the last one in its original's id. What has none, or one that an image of its class before it
@@ -59,6 +42,13 @@ def arrange(
         Images of equal digests are on one side, so that none is tested on that was trained on.
     classes : pair of str
     seed : int
+
+    Returns
+    -------
+    names : list of str
+        Each picture's path: ``cats-dogs-training/cat/17.png``. No two are the same.
+    renumbered : int
+        Pictures whose number is not that of their original's name: it has none, or another has the same.
     """
     held = draw_holdout(group_keys(digests), labels, SHARE, seed=seed)
     numbers: dict[int, int] = {}
@@ -73,8 +63,8 @@ def arrange(
         free = itertools.count(1 + max(first_of, default=0))
         numbers |= {row: own[row] if row in own else next(free) for row in members}
         renumbered += len(members) - len(own)
-    names = (
+    names = [
         f"{TESTING if tested else TRAINING}/{classes[label]}/{numbers[row]}.png"
         for row, (tested, label) in enumerate(zip(held.tolist(), labels.tolist(), strict=True))
-    )
-    return Arrangement(tuple(names), renumbered)
+    ]
+    return names, renumbered
