@@ -108,7 +108,13 @@ def train(
         duplicates = load_duplicates(opened.cache, near=near_duplicates, progress=progress)
         groups = group_keys(features.digests[rows], group_images(opened.cache, features, duplicates)[rows])
         excluded = _excluded(exclude, ids, labels, features.classes)
-        training_set = _training_set(features, rows, groups, excluded)
+        training_set = TrainingSet(
+            features=features.features if rows.all() else features.features[rows],  # a copy takes as much memory again
+            labels=labels,
+            folds=draw_folds(groups, labels, seed=SEED),
+            order=draw_order(features.digests[rows], seed=SEED),
+            train_mask=~excluded,
+        )
         held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
         found = head.cross_validate(training_set, progress=progress)
         tell(progress, "fitting the head", 0, 0)
@@ -140,19 +146,6 @@ def train(
         record_timing(opened.timings, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, on %d images: log loss %.4f", found.best_params, len(labels), metrics["log_loss"])
     return Training(metrics, len(suspects), seconds)
-
-
-def _training_set(
-    features: Features, rows: NDArray[np.bool_], groups: NDArray[np.void], excluded: NDArray[np.bool_]
-) -> TrainingSet:
-    labels = features.labels[rows]
-    return TrainingSet(
-        features=features.features if rows.all() else features.features[rows],  # a copy takes as much memory again
-        labels=labels,
-        folds=draw_folds(groups, labels, seed=SEED),
-        order=draw_order(features.digests[rows], seed=SEED),
-        train_mask=~excluded,
-    )
 
 
 def _held_out(training_set: TrainingSet, groups: NDArray[np.void], share: float, classes: Classes) -> NDArray[np.bool_]:
