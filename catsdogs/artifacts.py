@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from .cache import Cache, features_folder
+from .cache import Cache, Manifest, features_folder
 from .errors import CatsDogsError
 from .locks import FEATURES, write_lock
 from .paths import user_path
@@ -91,6 +91,18 @@ class Artifacts:
         needed = FEATURES in locks or artifacts.features.exists()
         with write_lock(artifacts.root, *locks) if needed else nullcontext():
             yield artifacts
+
+    def manifest(self) -> Manifest:
+        """Return what the cache says of itself.
+
+        Raises
+        ------
+        CatsDogsError
+            There is no cache, or it is damaged.
+        """
+        if manifest := self.cache.manifest:
+            return manifest
+        raise CatsDogsError(f"there are no artifacts in {self.root}", "Run catsdogs run DATA, or catsdogs demo")
 
 
 ArtifactsFolder = str | Path | Artifacts

@@ -8,7 +8,6 @@ from typing import Any
 from .. import head
 from ..artifacts import Artifacts
 from ..cache import Manifest, describe_array, differences, read_duplicates
-from ..errors import CatsDogsError
 from ..head.staleness import check_head, submission_staleness
 from ..images import identity
 from ..storage import NOTE_HINT, read_json
@@ -91,9 +90,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         There is nothing, or what is there is damaged.
     """
     opened = Artifacts(artifacts)
-    manifest = opened.cache.manifest
-    if manifest is None:
-        raise CatsDogsError(f"there are no artifacts in {opened.root}", "Run catsdogs run DATA, or catsdogs demo")
+    manifest = opened.manifest()
     there = opened.head_metadata.exists()
     trained, stale = check_head(opened) if there else (None, None)
     made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}

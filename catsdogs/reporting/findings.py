@@ -110,10 +110,7 @@ def gather(artifacts: Artifacts) -> Findings:
     CatsDogsError
         There are no features or no head, the head is stale, or something is damaged.
     """
-    manifest = artifacts.cache.manifest
-    if manifest is None:
-        raise CatsDogsError(f"there are no artifacts in {artifacts.root}", "Run catsdogs run DATA, or catsdogs demo")
-    trained = head.load(artifacts)
+    manifest, trained = artifacts.manifest(), head.load(artifacts)
     loaded = {split: artifacts.cache.load(split) for split in manifest.splits}
     if stale := head_staleness(artifacts, trained):
         raise CatsDogsError(stale, head.TRAIN_HINT)
