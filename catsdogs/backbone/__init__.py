@@ -4,7 +4,7 @@
 has a module of its own, and has only to compute batches of one shape.
 """
 
-from .backbone import Backbone, load, probe_image
+from .backbone import Backbone, probe_image
 from .engines import AUTO, ENGINES, choose_engine
 from .imagenet import fetch_imagenet
 from .precisions import FLOAT32, INT8

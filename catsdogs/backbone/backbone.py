@@ -40,7 +40,7 @@ class Backbone:
     network : Quantized, optional
         What `quantize` made of the same weights.
     progress : callable, optional
-        Told how far a download is.
+        Told what the wait is for, and how far a download is.
 
     Attributes
     ----------
@@ -79,6 +79,7 @@ class Backbone:
         self._engine_class = choose_engine(engine, precision)
         if (precision == INT8) != (network is not None):
             raise ValueError(f"a quantized network is what computes in {INT8}, and in nothing else")
+        tell(progress, "loading the backbone", 0, 0)
         self.model, self.sha256 = networks.build(weights, sizes[0], progress=progress)
         self.network = network
         self.int8_similarity: Int8Similarity | None = None
@@ -101,6 +102,8 @@ class Backbone:
             self.precision = FLOAT32
             self._build_and_check(weights, references)
         self.streams = self._compiled[sizes[0]][1].streams
+        facts = weights.name, self.engine, self.precision, self.device, self.sha256
+        _log.info("%s by %s in %s on the %s: %s", *facts)
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute features; several threads may ask for them.
@@ -188,23 +191,6 @@ class Backbone:
                     if precision != FLOAT32
                     else "This machine's engine computes wrongly: give another --engine, and please report it",
                 )
-
-
-def load(
-    weights: Weights,
-    sizes: Sequence[int],
-    *,
-    engine: str = AUTO,
-    precision: str = AUTO,
-    network: Quantized | None = None,
-    progress: Progress | None = None,
-) -> Backbone:
-    """Load a backbone, telling `progress` what the wait is for."""
-    tell(progress, "loading the backbone", 0, 0)
-    backbone = Backbone(weights, sizes, engine=engine, precision=precision, network=network, progress=progress)
-    facts = weights.name, backbone.engine, backbone.precision, backbone.device, backbone.sha256
-    _log.info("%s by %s in %s on the %s: %s", *facts)
-    return backbone
 
 
 def probe_image(size: int) -> NDArray[np.uint8]:

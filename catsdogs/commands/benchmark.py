@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
-from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Weights, choose_engine, choose_weights, load
+from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Backbone, Weights, choose_engine, choose_weights
 from ..backbone.hardware import processor_name
 from ..backbone.recipe import keras_recipe
 from ..cache import digest, read_network
@@ -202,7 +202,7 @@ def _rates(made: Artifacts, done: Extraction, weights: Weights, pixels: NDArray[
     """Return how fast features were made, and how fast the same backbone is on pixels in memory."""
     by = made.cache.load("test").provenance
     network = read_network(made.features, by.network) if by.network else None
-    backbone = load(weights, (DEFAULT_VIEW.size,), engine=by.engine, precision=by.precision, network=network)
+    backbone = Backbone(weights, (DEFAULT_VIEW.size,), engine=by.engine, precision=by.precision, network=network)
     batches = np.split(pixels, range(backbone.batch, len(pixels), backbone.batch))
     backbone.features(batches[0])  # the first one takes longer
     with ThreadPoolExecutor(backbone.streams) as threads:

@@ -14,7 +14,6 @@ from ..backbone import (
     Weights,
     check_installed,
     choose_engine,
-    load,
     quantize,
 )
 from ..errors import CatsDogsError
@@ -66,7 +65,7 @@ def load_int8(
     """
     if network is None:
         check_installed()
-    exact = load(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FLOAT32, progress=progress)
+    exact = Backbone(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FLOAT32, progress=progress)
     if progress:
         progress("comparing" if network else "quantizing the backbone", 0, 0)
     # One draw, of which the first pictures are for the one and the last for the other: where there are few, both.
@@ -76,7 +75,7 @@ def load_int8(
     expected = {size: exact.features(of_size[-COMPARISON_IMAGES:]) for size, of_size in pictures.items()}
     network = network or quantize(exact.model, pictures[sizes[0]][:CALIBRATION_IMAGES])
     del exact  # two at a time take memory
-    backbone = load(weights, sizes, precision=INT8, network=network, progress=progress)
+    backbone = Backbone(weights, sizes, precision=INT8, network=network, progress=progress)
     found = [_cosines(backbone.features(pictures[size][-COMPARISON_IMAGES:]), expected[size]) for size in sizes]
     least, mean = float(np.min(found)), float(np.mean(found))
     if not mean >= MIN_COSINE:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import head
 from ..artifacts import Artifacts
-from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights, load
+from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights
 from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network
 from ..errors import CatsDogsError
 from ..images import identity
@@ -93,7 +93,7 @@ class Plan:
         if self.needs_images:
             loaded = load_int8(self.weights, sizes, files, engine=self.engine, network=self.network, progress=progress)
         else:
-            loaded = load(self.weights, sizes, engine=self.engine, precision=self.precision, progress=progress)
+            loaded = Backbone(self.weights, sizes, engine=self.engine, precision=self.precision, progress=progress)
         if self.weights.fingerprint() != self.fingerprint:
             raise CatsDogsError(f"{self.weights.name} has changed while it was loaded", "Run the same command again")
         if self.provenance and loaded.sha256 != self.provenance.sha256:
@@ -185,7 +185,7 @@ def load_head_backbone(
         sha256 = metadata.backbone.network
         network = read_network(artifacts.features, sha256) if sha256 else None
         # By whatever engine there is: within the precision's tolerance they agree.
-        loaded = load(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
+        loaded = Backbone(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
         hint = "Give the --weights that the head was trained with"
         provenance = replace(provenance_of(chosen, chosen.fingerprint(), loaded), pixels=metadata.pixels)
         head.check_compatible(trained, provenance, metadata.views, hint)

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 import catsdogs
-from catsdogs.backbone import Backbone, Weights, choose_weights, conversion, load, network, probe_image, quantize
+from catsdogs.backbone import Backbone, Weights, choose_weights, conversion, network, probe_image, quantize
 from catsdogs.backbone.frameworks import keras
 from catsdogs.backbone.resnet50 import draw_kernels
 from catsdogs.errors import CatsDogsError
@@ -77,12 +77,12 @@ def files(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module", params=["tensorflow", "openvino"])
 def resnet50(request: pytest.FixtureRequest, files: dict[str, Path]) -> Backbone:
-    return load(of(files["bare.h5"]), (SIZE,), engine=request.param, precision="float32")
+    return Backbone(of(files["bare.h5"]), (SIZE,), engine=request.param, precision="float32")
 
 
 @pytest.fixture(scope="module")
 def random_resnet50() -> Backbone:
-    return load(choose_weights("random"), (SIZE,), precision="float32")
+    return Backbone(choose_weights("random"), (SIZE,), precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +191,13 @@ class TestFeatures:
         self, tmp_path: Path, drawn: Pixels, make: Callable[..., Path]
     ) -> None:
         maps, pooled = make(tmp_path / "maps.keras", pooled=False), make(tmp_path / "pooled.keras")
-        averaged, expected = (load(of(path), (SIZE,)).features(drawn) for path in (maps, pooled))
+        averaged, expected = (Backbone(of(path), (SIZE,)).features(drawn) for path in (maps, pooled))
         assert averaged.shape == (8, 2048)
         assert averaged.dtype == np.float32
         np.testing.assert_array_equal(averaged, expected)
 
     def test_a_model_of_mixed_precision_gives_float32(self, tmp_path: Path, make: Callable[..., Path]) -> None:
-        features = load(of(make(tmp_path / "mixed.keras", dtype="mixed_bfloat16")), (SIZE,)).features(
+        features = Backbone(of(make(tmp_path / "mixed.keras", dtype="mixed_bfloat16")), (SIZE,)).features(
             probe_image(SIZE)[np.newaxis]
         )
         assert features.dtype == np.float32
@@ -209,7 +209,7 @@ class TestFeatures:
         for module in (network, conversion):
             monkeypatch.setattr(module, "MEANS_BGR", swapped)
         with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
-            load(of(keras_backbone), (SIZE,))
+            Backbone(of(keras_backbone), (SIZE,))
 
 
 class TestIdentity:
@@ -230,8 +230,8 @@ class TestIdentity:
     @pytest.mark.slow
     def test_it_is_the_same_in_another_process(self, keras_backbone: Path, random_resnet50: Backbone) -> None:
         program = (
-            "import sys; from catsdogs.backbone import choose_weights, load, network\n"
-            "print(load(choose_weights(sys.argv[1]), [224]).sha256)\n"
+            "import sys; from catsdogs.backbone import Backbone, choose_weights, network\n"
+            "print(Backbone(choose_weights(sys.argv[1]), [224]).sha256)\n"
             "print(network.build(choose_weights('random'), 224)[1])"
         )
         keras().layers.Conv2D(1, 1)  # from here on, Keras counts its names otherwise than in the other process
@@ -386,7 +386,7 @@ class TestProcess:
     ) -> None:
         written = 0
         with ThreadPoolExecutor() as threads:
-            loading = threads.submit(load, of(keras_backbone), (64,), engine="tensorflow")
+            loading = threads.submit(Backbone, of(keras_backbone), (64,), engine="tensorflow")
             while not loading.done():
                 written += os.write(2, b"mine\n")
                 time.sleep(0.001)
@@ -397,7 +397,7 @@ class TestProcess:
         self, keras_backbone: Path, drawn: Pixels, capfd: pytest.CaptureFixture[str]
     ) -> None:
         pytest.importorskip("nncf")
-        model, stdout, written = load(of(keras_backbone), (SIZE,)).model, sys.stdout, ""
+        model, stdout, written = Backbone(of(keras_backbone), (SIZE,)).model, sys.stdout, ""
         with ThreadPoolExecutor() as threads:
             quantizing = threads.submit(quantize, model, drawn)
             while not quantizing.done():

@@ -15,8 +15,8 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions, load_features
+from catsdogs.backbone import Backbone, choose_weights, engines, network, probe_image, tensorflow
 from catsdogs.backbone import backbone as backbone_module
-from catsdogs.backbone import choose_weights, engines, load, network, probe_image, tensorflow
 from catsdogs.backbone.folding import fold
 from catsdogs.backbone.frameworks import keras
 from catsdogs.backbone.hardware import cpu_computes
@@ -104,7 +104,9 @@ def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_
     maps = layers.BatchNormalization(dtype=saved_in)(layers.Conv2D(2048, 7, strides=7, dtype=saved_in)(ops.relu(maps)))
     keras().Model(inputs, layers.GlobalAveragePooling2D()(maps)).save(tmp_path / "operations.keras")
     for precision in ("float32", "auto"):
-        backbone = load(choose_weights(str(tmp_path / "operations.keras")), (64,), engine=engine, precision=precision)
+        backbone = Backbone(
+            choose_weights(str(tmp_path / "operations.keras")), (64,), engine=engine, precision=precision
+        )
         pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
         plain = reference_features(backbone.model, pixels)
         apart = np.linalg.norm(backbone.features(pixels) - plain, axis=1) / np.linalg.norm(plain, axis=1)
@@ -124,9 +126,9 @@ def test_a_row_is_near_keras_own_and_the_same_whatever_is_beside_it(engine, prec
     if precision == "bfloat16" and not cpu_computes("bfloat16"):
         pytest.skip("this processor does not compute bfloat16")
     weights = choose_weights(str(keras_backbone))
-    backbone = load(weights, (224, 288), engine=engine, precision=precision)
+    backbone = Backbone(weights, (224, 288), engine=engine, precision=precision)
     assert (backbone.engine, backbone.precision) == (engine, precision)
-    plain = load(weights, (224, 288), engine="tensorflow", precision="float32")
+    plain = Backbone(weights, (224, 288), engine="tensorflow", precision="float32")
     for size in (224, 288):
         pixels = np.random.default_rng(0).integers(0, 256, (backbone.batch + 3, size, size, 3), np.uint8)
         pixels[[0, -1]] = probe_image(size)
@@ -162,9 +164,9 @@ def fine(tmp_path_factory):
 
 
 def test_a_network_that_16_bits_do_not_suit_is_computed_in_32(fine):
-    assert load(fine, (224,), engine="tensorflow").precision == "float32"
+    assert Backbone(fine, (224,), engine="tensorflow").precision == "float32"
     with pytest.raises(CatsDogsError, match=r"not Keras' own.*Give --precision float32"):
-        load(fine, (224,), engine="tensorflow", precision="bfloat16")
+        Backbone(fine, (224,), engine="tensorflow", precision="bfloat16")
 
 
 def test_falling_back_to_32_bits_repeats_no_work(fine, monkeypatch):
@@ -185,7 +187,7 @@ def test_falling_back_to_32_bits_repeats_no_work(fine, monkeypatch):
 
     monkeypatch.setattr(engines, "_engine_class", lambda name: Counting)
     monkeypatch.setattr(network, "reference_features", counted)
-    load(fine, (224, 160), engine="tensorflow")
+    Backbone(fine, (224, 160), engine="tensorflow")
     assert references == [224, 160]
     assert built == [(224, "bfloat16"), (224, "float32"), (160, "float32")]
 
@@ -222,10 +224,10 @@ def test_too_little_memory_halves_the_batch_and_warns_once(keras_backbone, monke
             self._graph = graph_or_nothing
 
     monkeypatch.setattr(engines, "_engine_class", lambda name: Small)
-    backbone = load(choose_weights(str(keras_backbone)), (224,), engine="tensorflow", precision="float32")
+    backbone = Backbone(choose_weights(str(keras_backbone)), (224,), engine="tensorflow", precision="float32")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 224, 224, 3), np.uint8)
     monkeypatch.undo()
-    expected = load(choose_weights(str(keras_backbone)), (224,), engine="tensorflow", precision="float32")
+    expected = Backbone(choose_weights(str(keras_backbone)), (224,), engine="tensorflow", precision="float32")
     np.testing.assert_allclose(backbone.features(pixels), expected.features(pixels), rtol=1e-5)
     assert backbone.batch_reduced
     assert not expected.batch_reduced
@@ -262,7 +264,7 @@ def test_threads_never_see_one_batch_s_size_with_another_s_engine(keras_backbone
         return slowly
 
     monkeypatch.setattr(engines, "_engine_class", lambda name: Shrinking)
-    backbone = load(choose_weights(str(keras_backbone)), (64,), engine="tensorflow")
+    backbone = Backbone(choose_weights(str(keras_backbone)), (64,), engine="tensorflow")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     expected = reference_features(backbone.model, pixels)
     Shrinking.room = 4
@@ -288,7 +290,7 @@ def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(keras_back
 
     monkeypatch.setattr(tensorflow.TensorFlowEngine, "__call__", nothing)
     with pytest.raises(CatsDogsError, match="has not the memory for one image of 224 x 224"):
-        load(choose_weights(str(keras_backbone)), (224,), engine="tensorflow")
+        Backbone(choose_weights(str(keras_backbone)), (224,), engine="tensorflow")
 
 
 def test_ctrl_c_during_openvino_s_conversion_is_no_fault_of_the_weights(keras_backbone, monkeypatch):
@@ -299,7 +301,7 @@ def test_ctrl_c_during_openvino_s_conversion_is_no_fault_of_the_weights(keras_ba
 
     monkeypatch.setattr(iterating.GraphIteratorTFGraph, "is_end", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        load(choose_weights(str(keras_backbone)), (224,), engine="openvino")
+        Backbone(choose_weights(str(keras_backbone)), (224,), engine="openvino")
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from ctypes.util import find_library
 
 import pytest
 
-from catsdogs.backbone import choose_weights, gpu, load
+from catsdogs.backbone import Backbone, choose_weights, gpu
 from catsdogs.backbone.tensorflow import TensorFlowEngine
 
 
@@ -117,5 +117,5 @@ def test_loading_says_it_unless_the_processor_was_asked_for(engine, count, machi
     _, devices = machine
     (devices / "nvidia0").touch()
     for _ in range(2):
-        load(choose_weights(str(keras_backbone)), (64,), engine=engine)
+        Backbone(choose_weights(str(keras_backbone)), (64,), engine=engine)
     assert len(warnings_of(caplog)) == count

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from catsdogs import CatsDogsError
-from catsdogs.backbone import choose_weights, load
+from catsdogs.backbone import Backbone, choose_weights
 from catsdogs.backbone.frameworks import keras
 from catsdogs.images.decoding import SIZE
 
@@ -51,7 +51,7 @@ def call_of(module, name, *arguments):
 
 def refusal(path):
     with pytest.raises(CatsDogsError) as error:
-        load(choose_weights(str(path)), (SIZE,))
+        Backbone(choose_weights(str(path)), (SIZE,))
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
 

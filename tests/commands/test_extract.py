@@ -266,14 +266,14 @@ def test_with_fail_fast_the_first_unreadable_image_ends_it_and_rows_stay(folder,
 
 
 def test_weights_that_change_while_they_load_are_refused(folder, tmp_path, monkeypatch):
-    weights, load = write_backbone(tmp_path / "w.keras", seed=1), plan.load
+    weights, load = write_backbone(tmp_path / "w.keras", seed=1), plan.Backbone
 
     def load_slowly(*arguments, **named):
         loaded = load(*arguments, **named)
         write_backbone(weights, seed=2)
         return loaded
 
-    monkeypatch.setattr(plan, "load", load_slowly)
+    monkeypatch.setattr(plan, "Backbone", load_slowly)
     with pytest.raises(CatsDogsError, match=r"w\.keras has changed while it was loaded\. Run the same"):
         catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=str(weights))
     assert not (tmp_path / "artifacts").exists()

@@ -12,7 +12,7 @@ import pytest
 import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions, load_features
 from catsdogs.artifacts import Artifacts
-from catsdogs.backbone import choose_weights, load, quantize
+from catsdogs.backbone import Backbone, choose_weights, quantize
 from catsdogs.backbone.frameworks import keras
 from catsdogs.cli.summaries import extraction_lines
 from catsdogs.head import load as load_head
@@ -68,8 +68,8 @@ def network_in(artifacts):
 def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
     weights = choose_weights(str(keras_backbone))
     pixels = {size: np.stack([np.asarray(draw(seed, (size, size))) for seed in range(19)]) for size in (224, 288)}
-    exact = load(weights, (224, 288), engine="openvino", precision="float32")
-    backbone = load(weights, (224, 288), precision="int8", network=quantize(exact.model, pixels[224][:8]))
+    exact = Backbone(weights, (224, 288), engine="openvino", precision="float32")
+    backbone = Backbone(weights, (224, 288), precision="int8", network=quantize(exact.model, pixels[224][:8]))
     for of_size in pixels.values():
         features, backwards = backbone.features(of_size), backbone.features(of_size[::-1])[::-1]
         alone = np.concatenate([backbone.features(picture[np.newaxis]) for picture in of_size])
