@@ -60,7 +60,7 @@ class TestChoosing:
             ("ImageNet", "names no weights"),
             ("weights.pt", "names no weights"),
             ("nowhere.h5", "there is no weights file nowhere.h5"),
-            ("a" * 300 + ".h5", "cannot be reached"),
+            ("a" * 300 + ".h5", "there is no weights file"),
             (".", "names no weights"),
         ],
     )
