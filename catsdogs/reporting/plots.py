@@ -37,7 +37,6 @@ _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be found, read out and copied
     "text.parse_math": False,  # a class may be called $
     "font.size": 11.5,
-    "legend.fontsize": 11,
     "legend.frameon": False,
     **dict.fromkeys(("axes.grid", "axes.axisbelow", "figure.constrained_layout.use"), True),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
@@ -45,10 +44,7 @@ _STYLE = {
     **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
     "grid.color": LINE,
     **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
-    "axes.linewidth": 0.8,
-    "grid.linewidth": 0.7,
     "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
 }
 
 # Without a handler, Python would print what Matplotlib logs, such as that it keeps its list of fonts elsewhere.
