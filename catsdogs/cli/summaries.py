@@ -35,8 +35,7 @@ def run_lines(done: catsdogs.Run, artifacts: Path) -> Iterator[Line]:
     else:
         yield "submission", "none: there are no test images without labels"
     yield from wrote(paths.metrics, paths.predictions, *([paths.submission] if done.submission else []))
-    yield "next", next_after_submission(done.submission, artifacts)
-    yield "", command("report", artifacts)
+    yield from block("next", (next_after_submission(done.submission, artifacts), command("report", artifacts)))
 
 
 def extraction_lines(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Line]:
@@ -101,9 +100,7 @@ def training_lines(done: catsdogs.Training, artifacts: Path) -> Iterator[Line]:
     yield "suspects", f"{done.suspects:,} training images whose label may be wrong, in {paths.suspects}"
     yield "", f"trained in {done.seconds:.1f} s"
     yield from wrote(paths.metrics, paths.predictions)
-    yield "next", command("submit", artifacts)
-    yield "", command("report", artifacts)
-    yield "", command("predict IMAGE...", artifacts)
+    yield from block("next", (command(name, artifacts) for name in ("submit", "report", "predict IMAGE...")))
 
 
 def metrics_lines(metrics: dict[str, Any]) -> Iterator[Line]:
