@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import catsdogs
-from catsdogs.backbone import backbone
+from catsdogs.inference import plan
 
 
 class Instant:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     given = parser.parse_args()
     if given.instant:
-        backbone.Backbone = Instant  # type: ignore[assignment, misc]
+        plan.Backbone = Instant  # type: ignore[assignment, misc]
     for _ in range(given.runs):
         folder = Path(tempfile.mkdtemp())
         start, processor = time.perf_counter(), time.process_time()

@@ -13,7 +13,6 @@ def test_the_steps_are_logged_and_no_handler_is_installed(tmp_path, draw, encode
         catsdogs.run(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
     said = [record.name for record in caplog.records]
     assert [name for name in said if name.startswith("catsdogs")] == [
-        "catsdogs.backbone.backbone",
         "catsdogs.commands.extract",
         "catsdogs.commands.train",
         "catsdogs.commands.submit",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -201,6 +202,17 @@ class TestFeatures:
             probe_image(SIZE)[np.newaxis]
         )
         assert features.dtype == np.float32
+
+    def test_that_it_loads_is_told_and_what_has_been_loaded_is_logged(
+        self, keras_backbone: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        told: list[tuple[str, int, int]] = []
+        with caplog.at_level(logging.INFO, "catsdogs"):
+            loaded = Backbone(of(keras_backbone), (SIZE,), progress=lambda *heard: told.append(heard))
+        assert told == [("loading the backbone", 0, 0)]
+        assert caplog.messages == [
+            f"tiny.keras by {loaded.engine} in {loaded.precision} on the {loaded.device}: {loaded.sha256}"
+        ]
 
     def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
         self, keras_backbone: Path, monkeypatch: pytest.MonkeyPatch
