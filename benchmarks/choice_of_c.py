@@ -55,7 +55,7 @@ def _choose(artifacts: Path) -> dict[str, object]:
     found = cross_validate(training_set)
     seconds = time.perf_counter() - start
     loss = log_loss(training_set.labels, found.logits)
-    choice = {"transform": found.best_params.transform, "C": found.best_params.C}
+    choice = {"transform": found.transform, "C": found.C}
     return {"rows": len(keys), "seconds": round(seconds, 2), "log_loss": round(loss, 5), **choice}
 
 

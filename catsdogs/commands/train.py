@@ -144,7 +144,7 @@ def train(
         head.save(opened, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(opened.timings, "train", images=len(labels), seconds=round(seconds, 3))
-    _log.info("head, %s, on %d images: log loss %.4f", found.best_params, len(labels), metrics["log_loss"])
+    _log.info("head, %s, C %g, on %d images: log loss %.4f", found.transform, found.C, len(labels), metrics["log_loss"])
     return Training(metrics, len(suspects), seconds)
 
 
@@ -164,8 +164,8 @@ def _metrics(training_set: TrainingSet, found: head.CrossValidation, fitted: hea
         "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
         "images": len(labels),
         "excluded": int(np.sum(~training_set.train_mask)),
-        "transform": found.best_params.transform,
-        "C": found.best_params.C,
+        "transform": found.transform,
+        "C": found.C,
         "gradient": fitted.gradient_norm,
         "paths": _paths(found.paths),
         "trials": _paths(found.trials),

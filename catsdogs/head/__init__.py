@@ -9,4 +9,4 @@ from .designs import Classifier
 from .files import TRAIN_HINT, Head, check_compatible, damaged_files, load, save
 from .fitting import FittedHead, fit
 from .metadata import METHOD, BackboneIdentity, HeadMetadata
-from .validation import CrossValidation, HyperParameters, TrainingSet, cross_validate
+from .validation import CrossValidation, TrainingSet, cross_validate

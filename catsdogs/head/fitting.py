@@ -54,7 +54,7 @@ def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
     """
     from sklearn.pipeline import Pipeline
 
-    transform, c, design = found.best_params.transform, found.best_params.C, found.design
+    transform, c, design = found.transform, found.C, found.design
     steps = _average_steps(transform, training_set.features.shape[1] // N_FEATURES)
     kernel, matrix, penalty = design.kernel, design.matrix, design.penalty
     of_folds = found.solution.coefficients

@@ -64,30 +64,16 @@ class TrainingSet:
         return TrainingSet(self.features[kept], self.labels[kept], self.folds[kept], order, self.train_mask[kept])
 
 
-@dataclass(frozen=True)
-class HyperParameters:
-    """What cross-validation chooses.
-
-    Parameters
-    ----------
-    transform : str
-        What becomes of the features first, as `designs` has it.
-    C : float
-        Inverse of the strength of the regularisation, as scikit-learn has it.
-    """
-
-    transform: str
-    C: float
-
-
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
     """The paths over C, and where they are lowest.
 
     Parameters
     ----------
-    best_params : HyperParameters
-        The transform and the C of the lowest log loss.
+    transform : str
+        What becomes of the features first, as `designs` has it: that of the lowest log loss.
+    C : float
+        Inverse of the strength of the regularisation, as scikit-learn has it: that of the lowest log loss.
     paths : dict of str to tuple of (float, float)
         By transform: C, and the out-of-fold log loss with it, in ascending order of C.
     trials : dict of str to tuple of (float, float)
@@ -100,7 +86,8 @@ class CrossValidation:
         Of the folds, one a column.
     """
 
-    best_params: HyperParameters
+    transform: str
+    C: float
     paths: dict[str, tuple[tuple[float, float], ...]]
     trials: dict[str, tuple[tuple[float, float], ...]]
     logits: NDArray[np.float64]
@@ -149,7 +136,7 @@ def cross_validate(
         best = min(paths, key=lambda transform: paths[transform].lowest)
         c, solution, logits = paths[best].chosen()
     tried, on_few = ({name: path.tried for name, path in of.items()} for of in (paths, trials))
-    return CrossValidation(HyperParameters(best, c), tried, on_few, logits, paths[best].design, solution)
+    return CrossValidation(best, c, tried, on_few, logits, paths[best].design, solution)
 
 
 class _Path:

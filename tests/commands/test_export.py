@@ -21,7 +21,6 @@ from catsdogs import CatsDogsError, ComputeOptions, head
 from catsdogs.artifacts import Artifacts
 from catsdogs.cli.summaries import export_lines
 from catsdogs.exporting import network
-from catsdogs.head import HyperParameters
 from catsdogs.head import validation as of_validation
 from catsdogs.storage import record
 
@@ -93,7 +92,7 @@ def copy_with_head(features, where, transform, monkeypatch):
         path = of_validation._Path(training_set, transform)
         path._fit(round(4 * np.log10(10)))
         c, solution, logits = path.chosen()
-        return head.CrossValidation(HyperParameters(transform, c), {}, {}, logits, path.design, solution)
+        return head.CrossValidation(transform, c, {}, {}, logits, path.design, solution)
 
     shutil.copytree(features, where)
     monkeypatch.setattr(head, "cross_validate", choose)

@@ -11,7 +11,7 @@ from support.head import METADATA
 from catsdogs import head
 from catsdogs.artifacts import Artifacts
 from catsdogs.cache import group_keys
-from catsdogs.head import HyperParameters, TrainingSet
+from catsdogs.head import TrainingSet
 from catsdogs.head import validation as of_validation
 from catsdogs.head.folds import draw_folds, draw_order
 from catsdogs.head.logits import to_probabilities
@@ -56,7 +56,7 @@ def with_choice(training_set, transform, c):
     path = of_validation._Path(training_set, transform)
     path._fit(round(4 * np.log10(c)))
     c, solution, logits = path.chosen()
-    return head.CrossValidation(HyperParameters(transform, c), {}, {}, logits, path.design, solution)
+    return head.CrossValidation(transform, c, {}, {}, logits, path.design, solution)
 
 
 def probabilities(found):
@@ -80,7 +80,7 @@ def test_the_choice_is_the_lowest_of_all_paths_and_at_no_edge(found):
     losses = {name: dict(path) for name, path in found.paths.items()}
     assert set(losses) == set(TRANSFORMS)
     lowest = min((loss, name, c) for name, path in losses.items() for c, loss in path.items())
-    assert lowest[1:] == (found.best_params.transform, found.best_params.C)
+    assert lowest[1:] == (found.transform, found.C)
     for path in losses.values():
         assert list(path) == sorted(path)
         best = min(path, key=path.__getitem__)
@@ -98,7 +98,7 @@ def test_c_is_chosen_by_finite_losses_however_far_out_a_wrong_label_is():
     losses = dict(path)
     assert np.isfinite(list(losses.values())).all()
     assert (training_set.labels[0], found.logits[0] > 37) == (0, True)
-    assert found.best_params == head.HyperParameters(transform, min(losses, key=losses.__getitem__))
+    assert (found.transform, found.C) == (transform, min(losses, key=losses.__getitem__))
 
 
 def test_where_features_tell_nothing_regularisation_becomes_stronger():
@@ -123,7 +123,7 @@ def test_out_of_fold_probabilities_are_of_heads_that_did_not_see_the_image(train
         held = training_set.folds == fold
         rest = training_set.subset(~held)
         # What the kernel's width is taken from is all that a fold's head knows of the others.
-        alone = head.fit(rest, with_choice(rest, transform, found.best_params.C)).classifier
+        alone = head.fit(rest, with_choice(rest, transform, found.C)).classifier
         assert np.allclose(probabilities(found)[held], alone.probabilities(training_set.features[held]), atol=2e-3)
 
 
@@ -160,7 +160,7 @@ def test_the_order_of_the_rows_does_not_matter(training_set, found):
             training_set.train_mask,
         )
     )
-    assert other.best_params == found.best_params
+    assert (other.transform, other.C) == (found.transform, found.C)
     assert np.allclose(probabilities(other)[place], probabilities(found), atol=1e-5)
     losses = [log_loss(training_set.labels, logits) for logits in (other.logits[place], found.logits)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
@@ -168,7 +168,7 @@ def test_the_order_of_the_rows_does_not_matter(training_set, found):
 
 def test_the_scale_of_the_features_changes_c_and_nothing_else(training_set, found):
     scaled = head.cross_validate(replace(training_set, features=training_set.features * np.float32(100)))
-    assert scaled.best_params.transform == found.best_params.transform
+    assert scaled.transform == found.transform
     assert np.allclose(probabilities(scaled), probabilities(found), atol=1e-3)
 
 
@@ -203,7 +203,7 @@ def test_with_many_images_a_linear_transform_far_ahead_on_few_is_tried_on_all(mo
     labels = ((features[:, :50] - 1) @ generator.normal(size=50) > 0).astype(np.int8)
     found = head.cross_validate(make_many(monkeypatch, features, labels, 20))
     assert set(found.trials) == {"rbf", "sqrt"}
-    assert found.best_params.transform in ("identity", "sqrt")
+    assert found.transform in ("identity", "sqrt")
 
 
 def test_with_many_images_a_linear_transform_that_is_not_ahead_on_few_is_left(monkeypatch):
