@@ -56,25 +56,6 @@ class ImageEntry:
     label: int
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The classes and images of a source.
-
-    Parameters
-    ----------
-    classes : pair of str
-    images : list of ImageEntry
-        The training images, then those for testing, each split in natural order (cat.2 before cat.10).
-    skipped : int
-        How many paths are no images, lie beside the folders of the splits, or in folders of classes that are neither
-        of the two.
-    """
-
-    classes: Classes
-    images: list[ImageEntry]
-    skipped: int
-
-
 def is_image(name: str) -> bool:
     """Whether a file of this name is taken for an image."""
     return name.lower().endswith(SUFFIXES)
@@ -102,7 +83,7 @@ def is_skipped(parts: Sequence[str]) -> bool:
 
 def read_layout(
     paths: Sequence[Parts], display_path: str, *, classes: Classes | None = None, default_classes: Classes | None = None
-) -> Layout:
+) -> tuple[Classes, list[ImageEntry], int]:
     """Decide the classes, and split, label and id of each image.
 
     Parameters
@@ -118,7 +99,12 @@ def read_layout(
 
     Returns
     -------
-    Layout
+    classes : pair of str
+    images : list of ImageEntry
+        The training images, then those for testing, each split in natural order (cat.2 before cat.10).
+    skipped : int
+        How many paths are no images, lie beside the folders of the splits, or in folders of classes that are neither
+        of the two.
 
     Raises
     ------
@@ -162,7 +148,7 @@ def read_layout(
         if (first.split, first.id) == (second.split, second.id):
             both = " and ".join(sorted("/".join((display_path, *paths[entry.position])) for entry in (first, second)))
             raise CatsDogsError(f"two images have the id {first.id}: {both}", "Rename or remove one of them")
-    return Layout(classes, entries, len(paths) - len(entries))
+    return classes, entries, len(paths) - len(entries)
 
 
 def _find_classes(paths: Sequence[Parts]) -> tuple[str, ...]:

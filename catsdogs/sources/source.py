@@ -68,11 +68,12 @@ class Source:
         with ExitStack() as open_zips:
             files = self._list_files(open_zips)
             paths = [file.parts for file in files]
-            layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
+            self.classes, images, self.skipped = read_layout(
+                paths, self._given, classes=classes, default_classes=default_classes
+            )
             self._open_zips = open_zips.pop_all()
-        self.classes, self.skipped = layout.classes, layout.skipped
         self.splits: dict[str, Split] = {}
-        for split, members in itertools.groupby(layout.images, lambda entry: entry.split):
+        for split, members in itertools.groupby(images, lambda entry: entry.split):
             ids, labels, positions = zip(*((of.id, of.label, of.position) for of in members), strict=True)
             self.splits[split] = Split(ids, np.array(labels, np.int8), tuple(files[place] for place in positions))
 

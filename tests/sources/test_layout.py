@@ -11,8 +11,8 @@ from catsdogs.sources.layout import SUFFIXES, read_layout
 
 def placed(*paths, **options):
     """Return {path: (split, id, label)} and how many were passed over."""
-    found = read_layout([tuple(path.split("/")) for path in paths], "the source", **options)
-    return {paths[p.position]: (p.split, p.id, p.label) for p in found.images}, found.skipped
+    _, images, skipped = read_layout([tuple(path.split("/")) for path in paths], "the source", **options)
+    return {paths[p.position]: (p.split, p.id, p.label) for p in images}, skipped
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_inner_folders_come_before_names_and_names_before_outer_folders(path, la
 
 
 def classes_of(*paths, **options):
-    return read_layout([tuple(path.split("/")) for path in paths], "the source", **options).classes
+    return read_layout([tuple(path.split("/")) for path in paths], "the source", **options)[0]
 
 
 @pytest.mark.parametrize(
