@@ -80,7 +80,8 @@ class Findings:
     manifest : Manifest
     metadata : HeadMetadata
     metrics, timings, source : dict
-        The contents of metrics.json, timings.json and source.json.
+        The contents of metrics.json, timings.json and source.json, of which that is empty where the features were
+        computed elsewhere: then nobody knows where the images are.
     """
 
     classes: Classes
@@ -95,11 +96,6 @@ class Findings:
     metrics: dict[str, Any]
     timings: dict[str, Any]
     source: dict[str, Any]
-
-    @property
-    def imported(self) -> bool:
-        """Whether the features were computed elsewhere, so that nobody knows where the images are."""
-        return not self.source
 
 
 def gather(artifacts: Artifacts) -> Findings:

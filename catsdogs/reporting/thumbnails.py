@@ -90,7 +90,7 @@ def cut_thumbnails(
     pictures: dict[Key, Thumbnail] = {}
     with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as threads:
         files = dict(_find(findings, {split for split, _ in wanted}, sources, problems))
-        absent = Thumbnail(reason="its place is not known" if findings.imported else "it is not there any more")
+        absent = Thumbnail(reason="it is not there any more" if findings.source else "its place is not known")
         futures = {key: threads.submit(_cut, files[key], findings.digests[key], most) for key in wanted if key in files}
         for done, key in enumerate(wanted, 1):
             pictures[key] = futures[key].result() if key in futures else absent

@@ -46,7 +46,7 @@ class _Place:
     """What cut_thumbnails asks of findings: where images are, and what they were."""
 
     def __init__(self, features, source):
-        self.classes, self.source, self.imported = features.classes, source, False
+        self.classes, self.source = features.classes, source
         self.digests = {
             ("train", name): row.tobytes() for name, row in zip(features.ids.tolist(), features.digests, strict=True)
         }
