@@ -24,7 +24,7 @@ class Instant:
 
     engine, device, precision, streams, batch, batch_reduced, network = "instant", "cpu", "float32", 2, 8, False, None
     versions: dict[str, str] = {}  # noqa: RUF012
-    sha256 = "0" * 64
+    sha256, int8_similarity = "0" * 64, None
 
     def __init__(self, *arguments: object, **options: object) -> None:
         pass
