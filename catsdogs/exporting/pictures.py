@@ -1,7 +1,6 @@
 """Sample images to check an exported network on."""
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -9,9 +8,10 @@ from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
 from ..errors import CatsDogsError
+from ..images.decoding import resize
 from ..inference.loading import sample_images
 from ..sample import draw
-from ..sources import ImageFile, Source, image_from_stream
+from ..sources import Source
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json
 
@@ -47,12 +47,5 @@ def check_images(
                 pictures = sample_images(files, sizes, count=COUNT)
                 if pictures[sizes[0]].size:
                     return pictures, noted[split]
-    return sample_images(list(_drawn()), sizes, count=COUNT), None
-
-
-def _drawn() -> Iterator[ImageFile]:
-    for seed in range(COUNT):
-        file = io.BytesIO()
-        draw(seed % 2, np.random.default_rng(seed)).save(file, "PNG")
-        file.seek(0)
-        yield image_from_stream(file, "-")
+    drawn = [draw(seed % 2, np.random.default_rng(seed)) for seed in range(COUNT)]
+    return {size: np.stack([resize(image, (size, size)) for image in drawn]) for size in sizes}, None
