@@ -59,8 +59,6 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
     try:
         if path.is_file():
             finding = f"{path} is not the file that Keras publishes"
-        elif path.exists():
-            raise OSError(f"{path} is no file")
         pooch.get_logger().setLevel("WARNING")  # what it would write to standard error besides, progress says
         pooch.retrieve(url, f"md5:{IMAGENET_MD5}", fname=path.name, path=path.parent, downloader=download)
     except (OSError, ValueError) as error:
