@@ -4,6 +4,7 @@ Pooch does it: a temporary file, the hash checked, a rename.
 """
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import CatsDogsError
@@ -54,7 +55,9 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
 
     def download(*where: object) -> None:
         Path(str(where[1])).chmod(0o644)  # temporary files are 0600, and others may read Keras' cache
-        pooch.HTTPDownloader(_Bar(progress), _BLOCK, timeout=timeout)(*where)
+        with ExitStack() as answers:  # pooch closes none that ends in an error
+            hooks = {"response": lambda answer, **_: answers.enter_context(answer)}
+            pooch.HTTPDownloader(_Bar(progress), _BLOCK, timeout=timeout, hooks=hooks)(*where)
 
     try:
         if path.is_file():

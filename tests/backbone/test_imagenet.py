@@ -168,8 +168,6 @@ def there(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.parent.glob("*")}
 
 
-# Pooch leaves it to the garbage collector to close an answer that ends in an error.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestDownloading:
     @pytest.mark.parametrize("behaviour", ["good", "lengthless", "redirect"])
     def test_the_file_ends_in_keras_cache_and_nothing_beside_it(
