@@ -4,11 +4,13 @@ import faulthandler
 import io
 import logging
 import os
+import signal
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Never
 
 from ..errors import CatsDogsError
 from .app import app
@@ -19,6 +21,10 @@ _MAX_BYTES = 1 << 16
 
 _EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C (128 + SIGINT)."""
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM has come."""
 
 
 @contextmanager
@@ -59,7 +65,11 @@ def diverted_stderr() -> Iterator[None]:
 
 @diverted_stderr()
 def main() -> None:
-    """Start the program; what a user can mend becomes one line on standard error and exit code 1."""
+    """Start the program; what a user can mend becomes one line on standard error and exit code 1.
+
+    SIGTERM unwinds the program as Ctrl-C does, so that rows that wait for their shard are written, and then ends it.
+    """
+    signal.signal(signal.SIGTERM, _raise_terminated)
     if sys.stdout is None:  # closed
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -73,11 +83,18 @@ def main() -> None:
         _fail(CatsDogsError(what, "Mend that, and run the same command again"))
     except MemoryError:
         _fail(CatsDogsError("there is not enough memory", "What is done is kept: make some free, and run it again"))
+    except _TerminatedError:
+        os.kill(os.getpid(), signal.SIGTERM)
     except (SystemExit, KeyboardInterrupt) as ended:  # the latter before Typer has begun
         if getattr(ended, "code", _EXIT_INTERRUPTED) != _EXIT_INTERRUPTED:
             raise
         print("interrupted: nothing that was done is lost", file=sys.stderr)
         sys.exit(_EXIT_INTERRUPTED)
+
+
+def _raise_terminated(number: int, frame: object) -> Never:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # another one ends it at once
+    raise _TerminatedError
 
 
 def _fail(error: CatsDogsError) -> None:
