@@ -102,7 +102,8 @@ class Artifacts:
         """
         if manifest := self.cache.manifest:
             return manifest
-        raise CatsDogsError(f"there are no artifacts in {self.root}", "Run catsdogs run DATA, or catsdogs demo")
+        yet = f" yet; {rows:,} rows wait in shards" if (rows := self.cache.shard_rows) else ""
+        raise CatsDogsError(f"there are no artifacts in {self.root}{yet}", "Run catsdogs run DATA, or catsdogs demo")
 
 
 ArtifactsFolder = str | Path | Artifacts

@@ -20,6 +20,10 @@ BOTH = (RESULTS, FEATURES)
 for a moment."""
 
 
+class LockedError(CatsDogsError):
+    """Another process holds a lock."""
+
+
 @contextmanager
 def write_lock(folder: Path, *names: str, alternative: str = "another --artifacts DIR") -> Iterator[None]:
     """Hold a folder for writing; only one process at a time can, and it may hold it more than once.
@@ -34,8 +38,10 @@ def write_lock(folder: Path, *names: str, alternative: str = "another --artifact
 
     Raises
     ------
+    LockedError
+        Another process holds it; one that died holds nothing.
     CatsDogsError
-        Another process holds it, or it cannot be written, now or later. A process that died holds nothing.
+        It cannot be written, now or later.
     """
     with _acquire(folder, names, alternative=alternative):
         try:
@@ -156,8 +162,8 @@ def _note(folder: Path, name: str) -> Path:
     return folder / f".{name}.holder"
 
 
-def _held_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> CatsDogsError:
-    return CatsDogsError(
+def _held_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> LockedError:
+    return LockedError(
         f"{folder} is being written by another run, {_holder(folder, name)}",
         f"Wait until it has ended, or have that done with --wait, or give {alternative}",
     )

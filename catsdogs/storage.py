@@ -18,7 +18,7 @@ from .errors import CatsDogsError, escape, printable
 NOTE_HINT = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
 """What to do about a damaged source.json or timings.json."""
 
-_FORMULA = re.compile(r'((?:^|;)[\s"\u200c\u200d]*)([=+\-@\uff1d\uff0b\uff0d\uff20])(?=.)')
+_FORMULA = re.compile(r'((?:^(?=..)|;)[\s"\u200c\u200d]*)([=+\-@\uff1d\uff0b\uff0d\uff20])', re.DOTALL)
 """What begins a formula of a spreadsheet (CWE-1236), full width where it is East Asia's, behind what is skipped there:
 at the start of a cell, and after a semicolon, which separates cells where the comma is a decimal point."""
 
@@ -27,33 +27,37 @@ _Kind = TypeVar("_Kind")
 _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
-def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
+def write_atomic(path: Path, content: bytes, *, sync: bool = True, beside: str = "") -> None:
     """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there.
 
-    What is not synced may be cut short after a power cut.
+    What is not synced may be cut short after a power cut. Processes that hold no lock name the file `beside`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
+    new = path.with_name(beside or f"{path.name}.new")
     try:
-        if sync:
-            write_synced(beside, content)
-        else:
-            beside.write_bytes(content)
-        beside.replace(path)
+        write_file(new, content, sync=sync)
+        new.replace(path)
     except OSError:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
         raise
     if sync:
         sync_folder(path.parent)
 
 
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file in place, so that it outlasts a power cut."""
+def write_if_changed(path: Path, content: bytes, *, beside: str = "") -> None:
+    """Put `content` at `path` as `write_atomic` does, unless it is there."""
+    if read_if_there(path) != content:
+        write_atomic(path, content, beside=beside)
+
+
+def write_file(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file in place; synced it outlasts a power cut."""
     with path.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_if_there(path: Path) -> bytes | None:
@@ -61,6 +65,19 @@ def read_if_there(path: Path) -> bytes | None:
     with suppress(OSError):
         return path.read_bytes()
     return None
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return all files below a folder, sorted; what another process takes away meanwhile is left out."""
+    return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+
+
+def make_folder(folder: Path, root: Path) -> None:
+    """Make a folder below `root` that outlasts a power cut, also where a killed run has made it and not synced it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while folder != root:
+        folder = folder.parent
+        sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

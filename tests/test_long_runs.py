@@ -3,17 +3,16 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.pictures import bomb
-from support.program import IN_PROCESS, ROOT, process
+from support.program import IN_PROCESS, process, start
 
 import catsdogs
 from catsdogs import load_features
@@ -176,6 +175,11 @@ def test_what_vanishes_or_changes_meanwhile_is_a_reason_or_what_it_is_now(
     )
 
 
+def readable_rows(artifacts):
+    """Return how many rows of images that decode lie in shards."""
+    return sum(int(np.sum(np.load(path)["reason"] == b"")) for path in artifacts.glob("features/shards/*/*.npy"))
+
+
 @pytest.mark.slow
 def test_after_forty_kills_the_cache_is_that_of_an_undisturbed_run(tmp_path, draw, encode, write_folder, tiny_backbone):
     images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 1201)}
@@ -183,40 +187,38 @@ def test_after_forty_kills_the_cache_is_that_of_an_undisturbed_run(tmp_path, dra
     data = write_folder(tmp_path / "data", images)
     catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
     expected, draws = tree(tmp_path / "fresh/features"), random.Random(0)
-    kills, computed, whole, artifacts = 0, 0, 0, tmp_path / "0"
-    start = time.monotonic()
-    arguments = ["extract", data, "--weights", tiny_backbone, "--artifacts"]
+    kills, states, whole, kept, artifacts = 0, Counter(), 0, 0, tmp_path / "0"
+    arguments, begun = ["extract", data, "--weights", tiny_backbone, "--artifacts"], time.monotonic()
     assert process(*arguments, tmp_path / "timed", program=("-c", IN_PROCESS)).returncode == 0
-    usual = time.monotonic() - start
+    usual = time.monotonic() - begun
     while kills < 40:
         kind, begun = draws.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]), time.monotonic()
-        run = subprocess.Popen(
-            [sys.executable, "-c", IN_PROCESS, *map(str, arguments), artifacts],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        # Half of the kills wait for the first row: what comes before it takes most of the time and writes nothing.
-        if draws.random() < 0.5:
-            while run.poll() is None and not (artifacts / "features/manifest.json").exists():
-                time.sleep(0.002)
-            time.sleep(draws.uniform(0, usual / 3))
-        else:
-            time.sleep(draws.uniform(0, usual))
-        if run.poll() == 0:  # the machine had other work while the first was timed
-            usual = min(usual, time.monotonic() - begun)
-        run.send_signal(kind)
-        ended = run.wait(60)
-        kills += ended != 0
-        if ended == 0 or kills % 4 == 0:
+        often = draws.choice(["", "from catsdogs.cache import shards; shards.SHARD_SECONDS = 0.02"])
+        # Some kills come whenever, others when there is a shard, or when the arrays are written.
+        moments = [("*.lock", usual), ("features/shards/*/*.npy", 0.3), ("features/*/*.new", 0.05)]
+        awaited, longest = draws.choice(moments)
+        with start(*arguments, artifacts, before=often) as run:
+            while run.poll() is None and not any(artifacts.glob(awaited)):
+                time.sleep(0.001)
+            time.sleep(draws.uniform(0, longest))
+            if run.poll() == 0:  # the machine had other work while the first was timed
+                usual = min(usual, time.monotonic() - begun)
+            run.send_signal(kind)
+            run.communicate(timeout=60)
+        kills += run.returncode != 0
+        committed, rows = (artifacts / "features/manifest.json").exists(), readable_rows(artifacts)
+        assert committed or rows >= kept
+        kept = rows
+        states["committed" if committed else "assembling" if any(artifacts.glob("features/*/*.new")) else rows > 0] += 1
+        if run.returncode == 0 or kills % 4 == 0:
             done = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
-            computed += done.computed
+            assert done.computed == (0 if committed else 1200 - rows)
             assert tree(artifacts / "features") == expected, kills
-            whole += 1
+            whole, kept = whole + 1, 0
             artifacts = tmp_path / str(whole)
+    print(f"{kills} kills, what they left: {states}")
     assert whole >= 10
+    assert min(states["committed"], states[True]) > 0
 
 
 @LINUX

@@ -50,6 +50,7 @@ def test_the_example_that_reads_the_artifacts_says_what_it_finds(ran, monkeypatc
     exec(LOOK, {})
     said = capsys.readouterr().out
     assert re.search(r"^cat\.\d+ is the cat that looks most like a dog$", said, re.MULTILINE)
+    assert re.search(r"^(cat|dog)\.\d+ is the least sharp$", said, re.MULTILINE)
     assert "LogisticRegression" in said
 
 

@@ -7,6 +7,7 @@ holds the SHA-256 of `duplicates.npy` and of itself: what does not agree is look
 import hashlib
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
 from ..errors import CatsDogsError
-from ..locks import FEATURES, write_lock
+from ..locks import FEATURES, LockedError, write_lock
 from ..progress import Progress
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
-from . import rows
 from .groups import connected_groups
 from .neighbours import Matrix, find_pairs
 from .reading import Cache, Features
+from .rows import Rows
 
 ARRAY, METADATA = "duplicates.npy", "duplicates.json"
 """The files in the cache's folder."""
@@ -80,14 +81,13 @@ def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | Non
     kept = read_duplicates(cache)
     if kept and kept.near >= near:
         return kept
-    with write_lock(cache.folder.parent, FEATURES):
-        of = cache.digests()
-        loaded = [cache.load(split) for split in of] if near else []
-        images = [*map(_readable, loaded)] if near else [_listed(cache, split) for split in of]
-        stacked = _StackedFeatures(loaded) if near else None
-        found = Duplicates(_find([*of], images, stacked, progress), near)
-        file = io.BytesIO()
-        np.save(file, found.pairs, allow_pickle=False)
+    of = cache.digests()
+    loaded = [cache.load(split) for split in of] if near else []
+    images = [*map(_readable, loaded if near else [cache.list(split) for split in of])]
+    found = Duplicates(_find([*of], images, _StackedFeatures(loaded) if near else None, progress), near)
+    file = io.BytesIO()
+    np.save(file, found.pairs, allow_pickle=False)
+    with suppress(LockedError), write_lock(cache.folder.parent, FEATURES):  # who is writing now looks for them as well
         write_atomic(cache.folder / ARRAY, file.getvalue())
         write_atomic(cache.folder / METADATA, to_sealed_json(_metadata(file.getvalue(), near, of)))
     return found
@@ -143,17 +143,8 @@ _Images = tuple[NDArray[Any], ...]
 """The readable images of a split: ids, labels, and digests of shape (n, 16)."""
 
 
-def _readable(features: Features) -> _Images:
-    return tuple(of[features.readable] for of in (features.ids, features.labels, features.digests))
-
-
-def _listed(cache: Cache, split: str) -> _Images:
-    """Return what `_readable` does, without reading the features."""
-    stored = rows.read(cache.folder / split, cache.splits[split], ())
-    if stored.damaged:
-        return _readable(cache.load(split))  # which says what to do about it
-    readable = ~np.isin(stored.ids, [*stored.reasons])
-    return tuple(of[readable] for of in (stored.ids, stored.labels, stored.digests))
+def _readable(split: Features | Rows) -> _Images:
+    return tuple(of[split.readable] for of in (split.ids, split.labels, split.digests))
 
 
 class _StackedFeatures:

@@ -1,18 +1,21 @@
 """Read and write the cache's manifest: what made the features, and what is complete."""
 
+import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from ..backbone import Int8Similarity
+from ..backbone import Int8Similarity, Quantized
 from ..errors import CatsDogsError
+from ..images.facts import FACTS_COLUMN
 from ..sources.classes import CLASSES, Classes
-from ..storage import read_json, sync_folder, to_sealed_json, unseal, write_atomic
+from ..storage import list_files, read_sealed, sync_folder, to_json, to_sealed_json, write_atomic
 
-FORMAT = 1
+FORMAT = 2
 """Version of the cache's format. Raise it when the program before would misread what is written now."""
 
 SPLITS = ("train", "test")
@@ -28,10 +31,15 @@ IMPORTED = "imported"
 UNKNOWN = "unknown"
 """What their `pixels` say."""
 
-_BACKBONE_FIELDS, _PROVENANCE_FIELDS = ("sha256", "fingerprint"), ("pixels", "precision", "engine", "versions")
-"""What of a `Provenance` the file holds under its own name, in "backbone" and beside it."""
+_REMEDY = (
+    "Restore it from a copy, or remove it and run catsdogs extract with all images and the same options: it computes "
+    "nothing again that is whole"
+)
 
-_REMEDY = "Restore it from a copy, or remove the folder it is in and run catsdogs extract"
+_OTHER_VERSION = "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract"
+
+
+_NETWORK_REMEDY = "Restore both from a copy, or run catsdogs extract with the same images and --precision int8"
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Provenance:
     @property
     def key(self) -> list[str]:
         """What a row's value depends on besides its image and its view."""
-        return [self.sha256, self.pixels, self.precision, *filter(None, [self.network])]
+        return [self.sha256, self.pixels, self.precision, self.engine, self.network]
 
 
 def differences(pixels: str, others: str) -> str:
@@ -78,29 +86,32 @@ def differences(pixels: str, others: str) -> str:
     return ", ".join(part for part in pixels.split(", ") if part not in others.split(", "))
 
 
+def describe(provenance: Provenance, views: Sequence[str], other: Provenance) -> str:
+    """Say what made features; of the pixels, only what another says otherwise of its own."""
+    precision = " ".join(filter(None, [provenance.precision, provenance.network[:8]]))
+    pixels = differences(provenance.pixels, other.pixels)
+    made_by = [provenance.sha256[:8], precision, provenance.engine, f"view {', '.join(views)}", pixels]
+    return f"{provenance.weights_name} ({', '.join(filter(None, made_by))})"
+
+
 @dataclass(frozen=True)
 class SplitEntry:
     """What the manifest says of one split.
 
     Parameters
     ----------
-    images, labelled : int
-        How many there are, and how many of them have a label.
-    complete : bool
-        Whether all of them were computed, or found unreadable, and compared with their files.
-    done : dict of str to int
-        Rows that are there, by view.
-    unreadable : int
+    images, labelled, unreadable : int
+        How many there are, how many of them have a label, and how many cannot be read.
+    views : tuple of str
+        Those in which it has rows.
     sha256 : dict of str to str
-        Of the files that stay as they are: all small ones, or, while the split is being filled, those of the ids and
-        the labels.
+        Of its small files: all but the features themselves, each row of which has a checksum.
     """
 
     images: int
     labelled: int
-    complete: bool
-    done: dict[str, int]
     unreadable: int
+    views: tuple[_View, ...]
     sha256: dict[str, str]
 
 
@@ -112,34 +123,53 @@ class Manifest:
     ----------
     provenance : Provenance
     views : tuple of str
-        Names of the views, each of them a file in every split.
+        Names of the views.
     splits : dict of str to SplitEntry
         By split.
+    classes : pair of str
+        What the labels 0 and 1 are called.
+    int8_similarity : Int8Similarity or None
+        None where nothing is quantized.
     renames : tuple of str
         Files whose ``.new`` takes their place by this manifest.
     removals : tuple of str
         Files that go by this manifest.
-    classes : pair of str
-        What the labels 0 and 1 are called.
-    int8_similarity : Int8Similarity or None
-        None where nothing is quantized, and while rows are being written.
     """
 
     provenance: Provenance
     views: tuple[_View, ...]
     splits: dict[_Split, SplitEntry]
-    renames: tuple[_Name, ...] = ()
-    removals: tuple[_Name, ...] = ()
     classes: Classes = CLASSES
     int8_similarity: Int8Similarity | None = None
+    renames: tuple[_Name, ...] = ()
+    removals: tuple[_Name, ...] = ()
 
     @property
     def has_labels(self) -> bool:
         """Whether any image has one: only then do the classes mean something."""
         return any(entry.labelled for entry in self.splits.values())
 
+    def missing_views(self, split: str) -> list[str]:
+        """Return the views in which a split has no rows: they were added by a run that was not given it."""
+        return [view for view in self.views if view not in self.splits[split].views]
 
-def read(folder: Path) -> Manifest | None:
+    def files(self) -> set[str]:
+        """Return the names of the files that it speaks of, with their folders'."""
+        of_splits = {f"{split}/{name}" for split, entry in self.splits.items() for name in entry.sha256}
+        views = {f"{split}/{view}.npy" for split, entry in self.splits.items() for view in entry.views}
+        return of_splits | views | set(network_files(self.provenance.network))
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of what made them and of all that they hold but the facts, of splits with all views."""
+        found = {}
+        for split, entry in self.splits.items():
+            if not self.missing_views(split):
+                of_rows = {name: of for name, of in entry.sha256.items() if name.partition(".")[0] != FACTS_COLUMN}
+                found[split] = hashlib.sha256(to_json([self.provenance.key, self.views, of_rows])).hexdigest()
+        return found
+
+
+def read(folder: Path, name: str = "manifest.json") -> Manifest | None:
     """Return the manifest, or None where there is none; nothing is written, whatever it has still to carry out.
 
     Raises
@@ -147,23 +177,7 @@ def read(folder: Path) -> Manifest | None:
     CatsDogsError
         It is damaged, or of another format.
     """
-    path = folder / "manifest.json"
-    content = read_json(path, _REMEDY)
-    if not content and not path.exists():
-        return None
-    if "splits" not in content:  # a whole file, perhaps, in this one's place
-        raise CatsDogsError(f"{path} is damaged: it is no manifest", _REMEDY)
-    if "format" in content and content["format"] != FORMAT:
-        raise CatsDogsError(
-            f"{path} is of format {content['format']}, and this version reads format {FORMAT}",
-            "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract",
-        )
-    if not unseal(content):
-        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", _REMEDY)
-    try:
-        return _from_content(content)
-    except (msgspec.ValidationError, KeyError, TypeError, UnicodeEncodeError) as error:
-        raise CatsDogsError(f"{path} is damaged: {error}", _REMEDY) from error
+    return read_sealed(folder / name, Manifest, FORMAT, _REMEDY, other_version=_OTHER_VERSION)
 
 
 def roll_forward(folder: Path) -> Manifest | None:
@@ -173,15 +187,18 @@ def roll_forward(folder: Path) -> Manifest | None:
     """
     manifest = read(folder)
     if manifest and (manifest.renames or manifest.removals):
-        manifest = _carry_out(folder, manifest)
-    for split in SPLITS:
-        for stray in [*(folder / split).glob("*.npy.new"), *(folder / split).glob("*.csv.new")]:
-            stray.unlink()
-    kept = network_files(manifest.provenance.network) if manifest else ()
-    for stray in set(folder.glob("int8.*")) - {folder / name for name in kept}:
-        stray.unlink()
-    (folder / "manifest.json.new").unlink(missing_ok=True)
+        manifest = write(folder, manifest)
+    remove_uncommitted(folder, manifest)
     return manifest
+
+
+def remove_uncommitted(folder: Path, manifest: Manifest | None) -> None:
+    """Remove what was written beside the files of a cache and is not in its manifest."""
+    kept = {folder / name for name in network_files(manifest.provenance.network)} if manifest else set()
+    beside = [f"{split}/*.{kind}.new" for split in SPLITS for kind in ("npy", "csv")]
+    for pattern in (*beside, "manifest.json.new", "int8.*"):
+        for stray in set(folder.glob(pattern)) - kept:
+            stray.unlink()
 
 
 def network_files(sha256: str) -> tuple[str, ...]:
@@ -189,46 +206,37 @@ def network_files(sha256: str) -> tuple[str, ...]:
     return tuple(f"int8.{sha256[:16]}.{suffix}" for suffix in ("xml", "bin")) if sha256 else ()
 
 
-def write(folder: Path, manifest: Manifest) -> None:
-    """Commit a manifest, then carry out what it says and take that off it."""
+def network_content(network: Quantized | None) -> dict[str, bytes]:
+    """Return the content of a network's files, whose names hold its SHA-256, so that they take no other's place."""
+    return dict(zip(network_files(network.sha256), (network.graph, network.weights), strict=True)) if network else {}
+
+
+def read_network(folder: Path, sha256: str) -> Quantized:
+    """Read the network with that SHA-256, which lies beside the features or, while they are computed, beside shards.
+
+    Raises
+    ------
+    CatsDogsError
+        It is missing, or damaged.
+    """
+    names = network_files(sha256)
+    found = [path.parent for path in list_files(folder / "shards") if path.name == names[0]]
+    here = folder if (folder / names[0]).exists() or not found else found[0]
+    graph, weights = (here / name for name in names)
+    try:
+        network = Quantized(graph.read_bytes(), weights.read_bytes())
+    except OSError as error:
+        raise CatsDogsError(f"{error.filename} cannot be read ({error.strerror})", _NETWORK_REMEDY) from error
+    if network.sha256 != sha256:
+        raise CatsDogsError(f"{graph} or its {weights.suffix} is not the network that it was", _NETWORK_REMEDY)
+    return network
+
+
+def write(folder: Path, manifest: Manifest) -> Manifest:
+    """Commit a manifest, carry out what it says, and take that off it; return what is left."""
     write_atomic(folder / "manifest.json", to_bytes(manifest))
-    if manifest.renames or manifest.removals:
-        _carry_out(folder, manifest)
-
-
-def to_bytes(manifest: Manifest) -> bytes:
-    """Return the content of `manifest.json`, its own SHA-256 last."""
-    content = asdict(manifest)
-    made = content["provenance"]
-    int8 = (
-        {"int8": {"network": made["network"], "compared": content["int8_similarity"] or {}}} if made["network"] else {}
-    )
-    # Format 1 has "form" and "compared" for what is called `weights_name` and `int8_similarity` here.
-    return to_sealed_json(
-        {
-            "format": FORMAT,
-            "classes": content["classes"],
-            "backbone": {"form": made["weights_name"]} | {name: made[name] for name in _BACKBONE_FIELDS},
-            **{name: made[name] for name in _PROVENANCE_FIELDS},
-            **int8,
-            "views": content["views"],
-            "splits": {split: content["splits"][split] for split in SPLITS if split in content["splits"]},
-            "renames": content["renames"],
-            "removals": content["removals"],
-        }
-    )
-
-
-def _from_content(content: dict[str, Any]) -> Manifest:
-    backbone, int8 = content["backbone"], content.get("int8", {"network": "", "compared": {}})
-    made = {name: content[name] for name in _PROVENANCE_FIELDS} | {name: backbone[name] for name in _BACKBONE_FIELDS}
-    made |= {"weights_name": backbone["form"], "network": int8["network"]}
-    rest = {name: content[name] for name in ("views", "splits", "renames", "removals")}
-    rest |= {"classes": content.get("classes", CLASSES), "int8_similarity": int8["compared"] or None}
-    return msgspec.convert({"provenance": made, **rest}, Manifest)
-
-
-def _carry_out(folder: Path, manifest: Manifest) -> Manifest:
+    if not manifest.renames and not manifest.removals:
+        return manifest
     for name in manifest.renames:
         with suppress(FileNotFoundError):  # done already, by the run that was killed
             (folder / f"{name}.new").replace(folder / name)
@@ -240,6 +248,9 @@ def _carry_out(folder: Path, manifest: Manifest) -> Manifest:
         if split not in manifest.splits:
             with suppress(OSError):  # something of the user's own lies in it
                 (folder / split).rmdir()
-    done = replace(manifest, renames=(), removals=())
-    write(folder, done)
-    return done
+    return write(folder, replace(manifest, renames=(), removals=()))
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """Return the content of `manifest.json`, its own SHA-256 last."""
+    return to_sealed_json({"format": FORMAT, **asdict(manifest)})

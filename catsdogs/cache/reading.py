@@ -1,26 +1,25 @@
 """Load the features of one split, every row checked."""
 
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbone import N_FEATURES
 from ..errors import CatsDogsError
-from ..locks import FEATURES, require_unlocked
 from ..paths import user_path
 from ..sources.classes import Classes
-from ..storage import to_json
 from . import manifest as manifests
-from . import rows
-from .manifest import IMPORTED, Manifest, Provenance, SplitEntry
+from . import rows, shards
+from .manifest import Manifest, Provenance, SplitEntry
 
-_MEND = "Run catsdogs extract with the same images: it computes again what is damaged, and only that"
-_GO_ON = "Run catsdogs extract with the same images: it goes on where it stopped"
-_AGAIN = "Run the same command again"
-_IMPORT = "Import the same features again: it mends what is missing or damaged"
+_MEND = "Run catsdogs extract with the same images, or import the same features again: only that is made anew"
+
+_ATTEMPTS = 10
+"""How often a cache is read that another run replaces meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +36,16 @@ class Features:
     readable : ndarray of shape (n,), bool
     features : ndarray of shape (n, views * 2048), float32
         The views side by side; NaN where the image is unreadable.
+    facts : structured ndarray of shape (n,), float64
+        Width, height, bytes, brightness, contrast and sharpness of each image, as `images.facts` has them; NaN where
+        that is not known.
     unreadable : dict of str to str
         Why an image is unreadable, by id.
     views : tuple of str
     provenance : Provenance
         What made them.
     digest : str
-        SHA-256 of what made them and of all that the split holds; changes when anything of that does.
+        SHA-256 of what made them and of all that the split holds but the facts; changes when anything of that does.
     classes : pair of str
         What the labels 0 and 1 are called.
     """
@@ -53,6 +55,7 @@ class Features:
     digests: NDArray[np.uint8]
     readable: NDArray[np.bool_]
     features: NDArray[np.float32]
+    facts: NDArray[Any]
     unreadable: dict[str, str]
     views: tuple[str, ...]
     provenance: Provenance
@@ -83,21 +86,30 @@ class Cache:
         """What the manifest says of each split; nothing where there is no cache."""
         return self.manifest.splits if self.manifest else {}
 
+    @property
+    def shard_rows(self) -> int:
+        """How many rows wait in shards, of a run that has not ended, or not well."""
+        return shards.count_rows(self.folder)
+
     def reload(self) -> None:
         """Forget what was read: the cache has been written since."""
         self.__dict__.pop("manifest", None)
         self._loaded = {}
 
     def digests(self) -> dict[str, str]:
-        """Return the `Features.digest` of each complete split, without reading the features."""
-        if self.manifest is None:
-            return {}
-        return {split: _digest(self.manifest, entry) for split, entry in self.splits.items() if entry.complete}
+        """Return the `Features.digest` of each split that has all views, without reading the features."""
+        return self.manifest.digests() if self.manifest else {}
 
     def labelled(self, split: str) -> bool | None:
         """Whether all images of a split have labels; None where there is no such split."""
         entry = self.splits.get(split)
         return None if entry is None else entry.labelled == entry.images
+
+    def list(self, split: str) -> Features | rows.Rows:
+        """Return a split without its features; where it is damaged, loading them says what to do about it."""
+        entry, provenance = self.splits[split], cast(Manifest, self.manifest).provenance
+        listed = rows.read_split((self.folder / split).joinpath, entry.images, (), entry.sha256, provenance)
+        return self.load(split) if listed.damaged else listed
 
     def load(self, split: str = "train") -> Features:
         """Load one split, every row checked against its checksum.
@@ -105,21 +117,23 @@ class Cache:
         Raises
         ------
         CatsDogsError
-            There is no such split, it is not complete, something in it is damaged (`DamagedError`), or the cache has
+            There is no such split, it lacks a view, something in it is damaged (`DamagedError`), or the cache has
             changed since another split was loaded.
         """
-        if split not in self._loaded:
+        attempt = 0
+        while split not in self._loaded:
             try:
                 self._loaded[split] = _load(self.folder, self.manifest, split)
             except DamagedError:
-                # Not damaged, if it is another run that has changed it since the manifest was read.
-                require_unlocked(self.folder.parent, FEATURES)
-                if manifests.read(self.folder) == self.manifest:
+                # Not damaged, if another run has replaced it since the manifest was read, or has put it back as well.
+                before, self.manifest = self.manifest, manifests.read(self.folder)
+                attempt += 1
+                pending = self.manifest and self.manifest.renames
+                if attempt == _ATTEMPTS or (attempt > 1 and self.manifest == before and not pending):
                     raise
-                if self._loaded:  # what is read now would not belong to that
-                    raise CatsDogsError(f"{self.folder} has changed while it was read", _AGAIN) from None
-                self.reload()
-                return self.load(split)
+                if any(of.digest != self.digests().get(name) for name, of in self._loaded.items()):
+                    changed = f"{self.folder} has changed while it was read"
+                    raise CatsDogsError(changed, "Run the same command again") from None
         return self._loaded[split]
 
 
@@ -145,7 +159,7 @@ def load_features(artifacts: str | Path = "artifacts", split: str = "train") -> 
     Raises
     ------
     CatsDogsError
-        There is no such split, it is not complete, or something in it is damaged (`DamagedError`).
+        There is no such split, it lacks a view, or something in it is damaged (`DamagedError`).
     """
     return Cache(features_folder(artifacts)).load(split)
 
@@ -155,43 +169,39 @@ class DamagedError(CatsDogsError):
 
 
 def _load(folder: Path, manifest: Manifest | None, split: str) -> Features:
-    imported = manifest is not None and manifest.provenance.engine == IMPORTED
     if manifest is None or split not in manifest.splits:
-        raise CatsDogsError(
-            f"there are no {split} features in {folder}",
-            f'Call import_features(..., split="{split}") first' if imported else "Run catsdogs extract DATA first",
-        )
-    entry = manifest.splits[split]
-    if not entry.complete:
-        raise CatsDogsError(f"the {split} features in {folder} are not complete", _IMPORT if imported else _GO_ON)
-    mend = _IMPORT if imported else _MEND
-    stored = rows.read(folder / split, entry, manifest.views)
+        waiting = f" yet; {count:,} rows wait in shards" if (count := shards.count_rows(folder)) else ""
+        raise CatsDogsError(f"there are no {split} features in {folder}{waiting}", "Run catsdogs extract DATA first")
+    if missing := manifest.missing_views(split):
+        what = f"the {split} features in {folder} lack view {', '.join(missing)}"
+        raise CatsDogsError(what, f"Run catsdogs extract with the {split} images: it computes that, and only that")
+    entry, views = manifest.splits[split], manifest.views
+
+    def where(name: str) -> Path:
+        """Return where a file lies: what a run that was killed has committed may still be beside it."""
+        path = folder / split / name
+        beside = path.with_name(f"{name}.new")
+        return beside if f"{split}/{name}" in manifest.renames and beside.exists() else path
+
+    features = np.empty((entry.images, N_FEATURES * len(views)), np.float32)
+    stored = rows.read_split(where, entry.images, views, entry.sha256, manifest.provenance, into=features)
     if stored.damaged:
-        raise DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", mend)
-    # What is checked is what is handed out, whatever becomes of the files meanwhile.
-    arrays = list(stored.features.values())
-    features = np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
-    of_views = np.split(features, len(manifest.views), axis=1)
-    status = rows.check(replace(stored, features=dict(zip(manifest.views, of_views, strict=True))), manifest.provenance)
-    if damaged := int(np.sum(status == rows.UNSEEN)):
-        raise DamagedError(
-            f"{damaged:,} of {len(status):,} rows in {folder / split} are damaged, the first of them "
-            f"{stored.ids[status.argmin()]}: they do not match their checksums",
-            mend,
-        )
+        raise DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", _MEND)
+    valid = np.all([stored.valid[view] for view in views], axis=0)
+    if not valid.all():
+        what = f"{np.sum(~valid):,} of {entry.images:,} rows in {folder / split} are damaged"
+        first = f"the first of them {stored.ids[valid.argmin()]}: they do not match their checksums"
+        raise DamagedError(f"{what}, {first}", _MEND)
     return Features(
         ids=stored.ids,
         labels=stored.labels,
         digests=stored.digests,
-        readable=status == rows.READABLE,
+        readable=stored.readable,
         features=features,
-        unreadable={name: stored.reasons[name] for name in stored.ids[status == rows.UNREADABLE].tolist()},
-        views=manifest.views,
+        facts=stored.facts,
+        unreadable=stored.unreadable,
+        views=views,
         provenance=manifest.provenance,
-        digest=_digest(manifest, entry),
+        digest=manifest.digests()[split],
         classes=manifest.classes,
     )
-
-
-def _digest(manifest: Manifest, entry: SplitEntry) -> str:
-    return hashlib.sha256(to_json([manifest.provenance.key, manifest.views, entry.sha256])).hexdigest()

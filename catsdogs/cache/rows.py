@@ -1,68 +1,169 @@
-"""Read the rows of one split, and check each against its checksum."""
+"""The rows of a cache: what one image's bytes give in one view, and the checksum that vouches for it.
+
+What is true of an image whatever the view (its facts) is kept as a view is, in a column of its own.
+"""
 
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from ..storage import read_if_there
+from ..images.facts import FACTS, FACTS_COLUMN
+from ..storage import read_if_there, to_csv
 from . import npy
-from .manifest import Provenance, SplitEntry
+from .manifest import Provenance
 
-UNSEEN, READABLE, UNREADABLE = 0, 1, 2
+READABLE, UNREADABLE = 1, 2
 """What `status.npy` says of a row."""
 
 REASONS = "unreadable.csv"
 """The file of a split that is no array: why images are unreadable."""
 
+FEATURE_ROW = np.dtype((np.float32, (N_FEATURES,)))
+"""A row of a view."""
+
+NO_DIGEST = bytes(16)
+"""Digest of a file whose bytes could not be read."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of one split as they lay on the disk.
+    """Rows that lie together: those of a split, or those of a shard, which have neither ids nor labels.
 
     Parameters
     ----------
     ids : ndarray of shape (n,), str
     labels : ndarray of shape (n,), int8
     digests : ndarray of shape (n, 16), uint8
-    features : dict of str to ndarray of shape (n, 2048), float32
-        By view.
+    reasons : list of str, length n
+        Why an image is unreadable, or "".
+    facts : ndarray of shape (n,), FACTS
     sums : dict of str to ndarray of shape (n,), uint64
-        By view.
-    reasons : dict of str to str
-        Why an image is unreadable, by id; empty where the manifest does not vouch for the file.
+        The rows' checksums, by view, and those of the facts.
+    valid : dict of str to ndarray of shape (n,), bool
+        By view, and of the facts: where the checksum is right.
+    files : dict of str to (Path, dtype)
+        By view where its rows lie, and what a row of that file is: the view's, or a record that has it as a field.
     damaged : list of str
-        Files that are not what they should be; of arrays, what is left of them stands in the others' places.
+        Names of the split's files that are missing, or not what they should be.
     """
 
     ids: NDArray[np.str_]
     labels: NDArray[np.int8]
     digests: NDArray[np.uint8]
-    features: dict[str, NDArray[np.float32]]
+    reasons: list[str]
+    facts: NDArray[Any]
     sums: dict[str, NDArray[np.uint64]]
-    reasons: dict[str, str]
-    damaged: list[str]
+    valid: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    files: Mapping[str, tuple[Path, np.dtype[Any]]] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """Which images could be read, of shape (n,), bool."""
+        return np.array([not reason for reason in self.reasons], bool)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Why images are unreadable, by id."""
+        return {name: reason for name, reason in zip(self.ids.tolist(), self.reasons, strict=True) if reason}
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the content of each small file of the split."""
+        status = np.where(self.readable, READABLE, UNREADABLE).astype(np.uint8)
+        arrays: dict[str, NDArray[Any]] = {"ids": self.ids, "labels": self.labels, "status": status}
+        arrays |= {"digests": self.digests, FACTS_COLUMN: self.facts}
+        arrays |= {f"{column}.sums": sums for column, sums in self.sums.items()}
+        content = {f"{name}.npy": npy.to_bytes(array) for name, array in arrays.items()}
+        return content | {REASONS: to_csv(("id", "reason"), self.unreadable.items())}
+
+    def read(self, view: str, first: int, count: int) -> NDArray[np.float32]:
+        """Return rows that follow each other, of shape (count, 2048), float32, as they are now."""
+        path, dtype = self.files[view]
+        block = npy.read_rows(path, first, count, dtype)
+        return block[view] if dtype.names else block
+
+    def check(self, provenance: Provenance, column: str, at: slice, block: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which of some rows match their checksums."""
+        sums = row_sums(provenance, column, self.digests[at], self.reasons[at], block)
+        return np.asarray(sums == self.sums[column][at])
 
 
-def files(views: Sequence[str]) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
-    """Return the shape of a row and the dtype of each array file of a split."""
-    small: dict[str, tuple[tuple[int, ...], DTypeLike]] = {
-        "ids.npy": ((), np.str_),
-        "labels.npy": ((), np.int8),
-        "status.npy": ((), np.uint8),
-        "digests.npy": ((16,), np.uint8),
-    }
-    for view in views:
-        small |= {f"{view}.npy": ((N_FEATURES,), np.float32), f"{view}.sums.npy": ((), np.uint64)}
-    return small
+def read_split(
+    where: Callable[[str], Path],
+    n: int,
+    views: Sequence[str],
+    sha256: Mapping[str, str],
+    provenance: Provenance,
+    *,
+    into: NDArray[np.float32] | None = None,
+) -> Rows:
+    """Read a split, each small file held against its SHA-256 and each row against its checksum.
+
+    Parameters
+    ----------
+    where : callable
+        Returns the path of one of the split's files by its name.
+    n : int
+        How many images it has.
+    views : sequence of str
+    sha256 : dict of str to str
+        By file. Those that it does not name are damaged.
+    provenance : Provenance
+    into : ndarray of shape (n, views * 2048), float32, optional
+        Where the features go; without it they are looked through, `npy.BLOCK` rows at a time.
+
+    Returns
+    -------
+    rows : Rows
+        What is left of damaged files is in it, as the rows' checksums tell what of that is right; nothing of damaged
+        ids and reasons.
+    """
+    columns = (*views, FACTS_COLUMN)
+    width = npy.count_rows(where("ids.npy"), np.dtype("<U1")) // max(1, n)
+    kinds = {"ids": np.dtype(f"<U{max(1, width)}"), "labels": np.dtype(np.int8), "status": np.dtype(np.uint8)}
+    kinds |= {"digests": np.dtype((np.uint8, (16,))), FACTS_COLUMN: FACTS}
+    kinds |= {f"{column}.sums": np.dtype(np.uint64) for column in columns}
+    arrays: dict[str, NDArray[Any]] = {}
+    damaged = [f"{view}.npy" for view in views if not npy.is_intact(where(f"{view}.npy"), n, FEATURE_ROW)]
+    for name, dtype in kinds.items():
+        # What is checked is what was read: another run may put another file in its place.
+        content = read_if_there(where(f"{name}.npy")) or b""
+        arrays[name] = npy.from_bytes(content, n, dtype)
+        damaged += [] if _sha256(content) == sha256.get(f"{name}.npy") else [f"{name}.npy"]
+    content = read_if_there(where(REASONS)) or b""
+    damaged += [] if _sha256(content) == sha256.get(REASONS) else [REASONS]
+    if "ids.npy" in damaged:  # what is left of it need not even be text
+        arrays["ids"] = np.zeros(n, np.str_)
+    whole = not {"ids.npy", REASONS} & {*damaged}
+    reasons = dict(csv.reader(io.StringIO(content.decode(), newline=""))) if whole else {}
+    rows = Rows(
+        ids=arrays["ids"],
+        labels=arrays["labels"],
+        digests=arrays["digests"],
+        reasons=[reasons.get(name, "") for name in arrays["ids"].tolist()],
+        facts=arrays[FACTS_COLUMN],
+        sums={column: arrays[f"{column}.sums"] for column in columns},
+        valid={column: np.zeros(n, bool) for column in columns},
+        files={view: (where(f"{view}.npy"), FEATURE_ROW) for view in views},
+        damaged=damaged,
+    )
+    rows.valid[FACTS_COLUMN][:] = rows.check(provenance, FACTS_COLUMN, slice(n), rows.facts)
+    for number, view in enumerate(views):
+        for at in npy.blocks(n):
+            block = rows.read(view, at.start, at.stop - at.start)
+            rows.valid[view][at] = rows.check(provenance, view, at, block)
+            if into is not None:  # what is checked is what is handed out, whatever becomes of the files meanwhile
+                into[at, number * N_FEATURES : (number + 1) * N_FEATURES] = block
+    return rows
 
 
 def digest(data: bytes) -> NDArray[np.uint8]:
@@ -70,90 +171,22 @@ def digest(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
 
 
-def read(folder: Path, entry: SplitEntry, views: Sequence[str], *, ids: NDArray[np.str_] | None = None) -> Rows:
-    """Read the rows of a split, held against its entry in the manifest.
-
-    Parameters
-    ----------
-    folder : Path
-        The split's.
-    entry : SplitEntry
-        What the manifest says of it.
-    views : sequence of str
-    ids : ndarray of shape (m,), str, optional
-        Tried where ids.npy is damaged, if they are as many: the rows' checksums tell whether they are the right ones.
-    """
-    n, vouched = entry.images, entry.sha256
-    arrays: dict[str, NDArray[Any]] = {}
-    damaged: list[str] = []
-    for name, (row_shape, dtype) in files(views).items():
-        try:
-            arrays[name] = npy.read(folder / name, (n, *row_shape), dtype)
-        except (OSError, ValueError):
-            arrays[name] = npy.read_damaged(folder / name, (n, *row_shape), dtype)
-            damaged.append(name)
-        else:
-            # Of what was read, not of the file once more: another run may have put another in its place.
-            if name in vouched and hashlib.sha256(npy.to_bytes(arrays[name])).hexdigest() != vouched[name]:
-                damaged.append(name)
-    reasons: dict[str, str] = {}
-    if REASONS in vouched:
-        content = read_if_there(folder / REASONS)
-        if content is not None and hashlib.sha256(content).hexdigest() == vouched[REASONS]:
-            reasons = {row["id"]: row["reason"] for row in csv.DictReader(io.StringIO(content.decode(), newline=""))}
-        else:
-            damaged.append(REASONS)
-    if "ids.npy" in damaged:  # what is left of it need not even be text
-        arrays["ids.npy"] = ids if ids is not None and len(ids) == n else np.zeros(n, np.str_)
-    return Rows(
-        ids=arrays["ids.npy"],
-        labels=arrays["labels.npy"],
-        digests=arrays["digests.npy"],
-        features={view: arrays[f"{view}.npy"] for view in views},
-        sums={view: arrays[f"{view}.sums.npy"] for view in views},
-        reasons=reasons,
-        damaged=damaged,
-    )
-
-
-def check(rows: Rows, provenance: Provenance) -> NDArray[np.uint8]:
-    """Return what each row is found to be, of shape (n,), uint8: what `status.npy` should say.
-
-    A row that does not match its checksum in every view is UNSEEN, and so is an unreadable image without a reason:
-    the checksum does not cover that. An unreadable image's features are NaN, so nothing else need tell it.
-    """
-    return status_of(rows, valid(rows, provenance))
-
-
-def valid(rows: Rows, provenance: Provenance) -> dict[str, NDArray[np.bool_]]:
-    """Return by view which rows, of shape (n,), match their checksums and, where they are NaN, have a reason."""
-    ids = rows.ids.tolist()
-    found = {}
-    for view, features in rows.features.items():
-        wanted = np.fromiter(sums(provenance, view, ids, rows.digests, features), np.uint64, len(ids))
-        found[view] = wanted == rows.sums[view]
-        for row in np.flatnonzero(np.isnan(features[:, 0])):
-            found[view][row] &= ids[row] in rows.reasons
-    return found
-
-
-def status_of(rows: Rows, valid: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
-    """Return the same as `check`, where `valid` is known."""
-    nan = np.any([np.isnan(features[:, 0]) for features in rows.features.values()], axis=0)
-    return np.where(np.all(list(valid.values()), axis=0), np.where(nan, UNREADABLE, READABLE), UNSEEN).astype(np.uint8)
-
-
-def sums(
+def row_sums(
     provenance: Provenance,
-    view: str,
-    ids: Iterable[str],
-    digests: Iterable[NDArray[np.uint8]],
-    features: Iterable[NDArray[np.float32]],
-) -> Iterator[int]:
-    """Yield the BLAKE2b-64 of each row: provenance, view, id, digest and the features' bytes."""
-    start = hashlib.blake2b(json.dumps([*provenance.key, view]).encode(), digest_size=8)
-    for name, image, row in zip(ids, digests, features, strict=True):
+    column: str,
+    digests: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    reasons: Sequence[str],
+    rows: NDArray[Any],
+) -> NDArray[np.uint64]:
+    """Return the BLAKE2b-64 of each row: provenance, view, digest, the reason if there is one, and the row's bytes."""
+    start = hashlib.blake2b(json.dumps([*provenance.key, column]).encode(), digest_size=8)
+    sums = []
+    for image, reason, row in zip(digests, reasons, rows, strict=True):
         state = start.copy()
-        state.update(name.encode() + b"\0" + image.tobytes())
-        state.update(np.ascontiguousarray(row, np.float32).data)
-        yield int.from_bytes(state.digest(), "little")
+        state.update(image.tobytes() + reason.encode() + b"\0" + row.tobytes())
+        sums.append(state.digest())
+    return np.frombuffer(b"".join(sums), "<u8")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

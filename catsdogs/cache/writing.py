@@ -1,51 +1,53 @@
-"""Fill a cache with rows as they are computed, and reuse those that are valid."""
+"""Add rows to a cache as they are computed, and commit them together.
+
+What is computed goes to shards; the cache stays as it was until `CacheWriter.assemble` replaces it.
+"""
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import N_FEATURES, Int8Similarity
-from ..errors import CatsDogsError, printable
+from ..backbone import N_FEATURES, Int8Similarity, Quantized
+from ..errors import CatsDogsError
+from ..images.facts import FACTS_COLUMN
 from ..sources.classes import CLASSES, Classes
-from ..storage import sync_folder
+from ..storage import write_if_changed
 from . import manifest as manifests
-from . import rows
-from .manifest import IMPORTED, Manifest, Provenance, SplitEntry, differences
-from .split import SplitWriter
-
-_ELSEWHERE = "another artifacts folder to keep both"
+from . import npy, shards
+from .assembling import Copies, SplitAssembly
+from .manifest import IMPORTED, SPLITS, Manifest, Provenance, SplitEntry, describe, network_content
+from .rows import FEATURE_ROW, Rows, read_split
 
 
 @dataclass(frozen=True, eq=False)
 class KnownRows:
-    """Which rows of some images are there already.
+    """What there are rows of already.
 
     Parameters
     ----------
-    digests : ndarray of shape (n, 16), uint8
-        Of the bytes that each image had when its row was computed.
-    valid : dict of str to ndarray of shape (n,), bool
-        By view, where there is a row that matches its checksum.
+    columns : tuple of str
+        The views that are wanted, and the facts.
+    missing : dict of bytes to tuple of str
+        By the digest of an image's bytes, which of the columns it lacks. An image that is not there lacks all.
+    reasons : dict of bytes to str
+        Why images are unreadable, by digest.
     """
 
-    digests: NDArray[np.uint8]
-    valid: dict[str, NDArray[np.bool_]]
-
-    def missing_views(self, position: int, digest: NDArray[np.uint8]) -> list[str]:
-        """Return the views in which the image at a position has no row that was computed from these bytes."""
-        same = np.array_equal(self.digests[position], digest)
-        return [view for view, valid in self.valid.items() if not (same and valid[position])]
+    columns: tuple[str, ...]
+    missing: dict[bytes, tuple[str, ...]]
+    reasons: dict[bytes, str]
 
 
 class CacheWriter:
-    """A cache being filled; nothing is written before the first row, or `close` where something else is to do.
+    """A cache to which rows are added; a context manager, which keeps on every way out what was added.
 
-    Its folder must be held for writing (`locks.write_lock`). Images are told apart by their positions: they count
-    through all splits of `wanted`, in its order.
+    Its folder must be held for writing (`locks.write_lock`). Nothing of the cache changes before `assemble`.
 
     Parameters
     ----------
@@ -57,19 +59,24 @@ class CacheWriter:
     wanted : dict of str to (ids, labels)
         The splits to fill, ids in natural order. Other splits of the cache stay as they are.
     prune : bool
-        Whether rows may be dropped that `wanted` has not, or that something else made, or with labels of other classes.
+        Whether rows of something else, views, splits and most of the images may go.
     classes : pair of str, optional
         What the labels 0 and 1 are called; by default as in what is there, or cat and dog.
+    network : Quantized, optional
+        The quantized network that computes the features.
 
     Attributes
     ----------
     int8_similarity : Int8Similarity or None
-        What the manifest says of how near to float32 the features are; None once something is written.
+        How near the quantized network is to float32, where that is known.
+    differing : int
+        Rows of which there were copies that are not the same, within what the precision lets them; after `assemble`.
 
     Raises
     ------
     CatsDogsError
-        Rows would be dropped and `prune` is not set, there is not room enough, or the manifest is damaged.
+        Rows of something else, views or splits would go and `prune` is not set, there is not room enough, or the
+        manifest is damaged.
     """
 
     def __init__(
@@ -81,196 +88,206 @@ class CacheWriter:
         *,
         prune: bool = False,
         classes: Classes | None = None,
+        network: Quantized | None = None,
     ) -> None:
-        self._folder, self._views, self._provenance = folder, views, provenance
-        self._entries: dict[str, SplitEntry] = {}
-        self._replaced: Manifest | None = None
-        before = manifests.roll_forward(folder)
-        self._classes = classes or (before.classes if before else CLASSES)
+        self._folder, self._views, self._wanted, self._prune = folder, views, wanted, prune
+        self._network, self._provenance = network, provenance
+        self._before = manifests.roll_forward(folder)
+        self._classes = classes or (self._before.classes if self._before else CLASSES)
+        self._kept: dict[str, SplitEntry] = {}
+        self.differing = 0
         self.int8_similarity: Int8Similarity | None = None
-        if before:
-            self._take_over(before, wanted, prune=prune)
-        self.splits = {
-            split: SplitWriter(folder / split, ids, labels, self._provenance, views)
-            for split, (ids, labels) in wanted.items()
-        }
-        for split, writer in self.splits.items():
-            if split in self._entries:
-                writer.reuse_rows(self._entries[split])
-        dropped = {split: writer.dropped for split, writer in self.splits.items() if writer.dropped}
-        if dropped and not prune:
-            counts = " and ".join(f"{count:,} of the {split} split" for split, count in dropped.items())
-            raise CatsDogsError(
-                f"{folder} holds images that are not among those given and would be dropped: {counts}",
-                f"Give those too, or {'' if provenance.engine == IMPORTED else '--prune, or '}{_ELSEWHERE}",
-            )
+        if self._before:
+            self._take_over(self._before)
+        self._shards = shards.ShardWriter(folder, self._provenance, network)
+        for beside in shards.read_provenances(folder):
+            if beside.provenance.key == provenance.key:
+                self.int8_similarity = beside.int8_similarity or self.int8_similarity
+        self._stored = {split: self._read_stored(split) for split in SPLITS if (folder / split).exists()}
+        self._copies, _ = self._find_copies()
         self._check_disk_space()
-        self._begun = False
-
-    def _take_over(self, before: Manifest, wanted: Collection[str], *, prune: bool) -> None:
-        """Take over what the cache has of the same provenance, views and classes; the rest goes, if it may."""
-        old, new = before.provenance, self._provenance
-        same_provenance = old.key == new.key and old.engine == new.engine
-        same_rows = same_provenance and set(before.views) <= set(self._views)
-        same_labels = before.classes == self._classes or not before.has_labels
-        if not prune and not (same_rows and same_labels):
-            if same_rows:
-                made, now = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
-            else:
-                now, made = _describe(new, self._views, old), f"made by {_describe(old, before.views, new)}"
-            raise CatsDogsError(
-                f"{self._folder} holds {sum(entry.images for entry in before.splits.values()):,} rows {made}; "
-                f"{now} would replace them",
-                f"Give {'' if new.engine == IMPORTED else '--prune to replace them, or '}{_ELSEWHERE}",
-            )
-        if same_rows:
-            # What it says of versions stays what made the first row.
-            self._provenance, self.int8_similarity = old, before.int8_similarity
-            # Labels that stay as they are would be taken for those of the other classes.
-            kept = [name for name, of in before.splits.items() if same_labels or name in wanted or not of.labelled]
-            self._entries = {name: before.splits[name] for name in kept}
-            if added := {view: 0 for view in self._views if view not in before.views}:
-                # The splits that are not given now have the new views still to come.
-                for name in set(kept) - set(wanted):
-                    entry = self._entries[name]
-                    self._entries[name] = replace(entry, complete=False, done=entry.done | added)
-        gone = {name: of for name, of in before.splits.items() if name not in self._entries}
-        if gone or before.classes != self._classes:
-            self._replaced = replace(before, splits=gone)
 
     def __enter__(self) -> "CacheWriter":
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            if error is None:
-                self.close()
-            elif self._begun:
-                # Rows may be there that nobody has compared with their images: only a run that ends well completes.
-                entries = {split: writer.finish() for split, writer in self.splits.items()}
-                self._commit({split: replace(entry, complete=False) for split, entry in entries.items()})
-        finally:
-            for writer in self.splits.values():
-                writer.close()
-
-    @property
-    def unreadable(self) -> dict[str, dict[str, str]]:
-        """Why images are unreadable, by split and id."""
-        return {split: dict(writer.reasons) for split, writer in self.splits.items()}
+    def __exit__(self, *raised: object) -> None:
+        self._flush()
 
     def known(self) -> KnownRows:
-        """Return which rows are there, as they were when the cache was opened or are now."""
-        splits = self.splits.values()
-        return KnownRows(
-            digests=np.concatenate([writer.digests for writer in splits]),
-            valid={view: np.concatenate([writer.valid[view] for writer in splits]) for view in self._views},
-        )
+        """Return which rows are there, as they were when the cache was opened."""
+        reasons = {digest: reason for digest in self._copies.places if (reason := self._copies.find(digest)[1])}
+        missing = {digest: self._copies.missing(digest) for digest in self._copies.places}
+        return KnownRows((*self._views, FACTS_COLUMN), missing, reasons)
 
-    def reason(self, position: int) -> str | None:
-        """Why an image is unreadable, or None where it is not known to be."""
-        writer, row = self._find(position)
-        return writer.reasons.get(str(writer.ids[row]))
-
-    def put(self, position: int, digest: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]]) -> None:
-        """Write the row of a readable image, in those views that are given.
+    def check_losses(self, digest_all: Callable[[], NDArray[np.uint8]]) -> None:
+        """Refuse to drop half of the images of a split, or all of a class, where that is not asked for.
 
         Parameters
         ----------
-        position : int
-        digest : ndarray of shape (16,), uint8
-            Of the image's bytes; where they have changed, all views must be given.
-        features : dict of str to ndarray of shape (2048,), float32
-            By view.
+        digest_all : callable
+            Returns the digests of all images that are wanted, of shape (n, 16), uint8: what has another id now is not
+            dropped. Called only where so many ids are gone.
 
         Raises
         ------
         CatsDogsError
-            They are not finite: NaN stands for images that cannot be read.
+            They are not among those that are wanted.
         """
-        writer, row = self._find(position)
-        if not all(np.isfinite(of_view).all() for of_view in features.values()):
-            raise CatsDogsError(
-                f"the features of {writer.ids[row]} are not finite", "Try other --weights: these overflow on it"
-            )
-        self._begin()
-        writer.write(row, digest, features, rows.READABLE)
-
-    def put_unreadable(self, position: int, digest: NDArray[np.uint8], reason: str) -> None:
-        """Write the row of an image that cannot be read: NaN, and the reason."""
-        (writer, row), reason = self._find(position), printable(reason)
-        name = str(writer.ids[row])
-        there = np.array_equal(writer.digests[row], digest) and all(of_view[row] for of_view in writer.valid.values())
-        if there and writer.reasons.get(name) == reason:
+        if self._prune or not self._find_losses(set()):
             return
-        self._begin()
-        writer.reasons[name] = reason
-        nothing = np.full(N_FEATURES, np.nan, np.float32)
-        writer.write(row, digest, dict.fromkeys(self._views, nothing), rows.UNREADABLE)
+        if lost := self._find_losses({digest.tobytes() for digest in digest_all()}):
+            raise CatsDogsError(f"{self._folder} would lose {lost}", self._remedy)
 
-    def _find(self, position: int) -> tuple[SplitWriter, int]:
-        for writer in self.splits.values():
-            if position < len(writer.ids):
-                return writer, position
-            position -= len(writer.ids)
-        raise IndexError("there are no so many images")
+    def _find_losses(self, digests: Collection[bytes]) -> str:
+        lost = []
+        for split in [split for split in self._wanted if split in self._kept]:
+            (ids, labels), stored = self._wanted[split], self._stored[split]
+            there = np.any(list(stored.valid.values()), axis=0)  # what is damaged as a whole is lost already
+            moved = np.array([digest.tobytes() in digests for digest in stored.digests], bool)
+            gone = there & ~np.isin(stored.ids, ids) & ~moved
+            if gone.any() and 2 * gone.sum() >= there.sum():
+                lost.append(f"{gone.sum():,} of the {there.sum():,} {split} images")
+            known = self._before.classes if self._before and "labels.npy" not in stored.damaged else ()
+            for label, name in enumerate(known):
+                of_class = there & (stored.labels == label)
+                if of_class.any() and (gone[of_class].all() or not np.any(labels == label)):
+                    lost.append(f"all {of_class.sum():,} {split} images of class {name}")
+        return " and ".join(lost)
 
-    def sync(self) -> None:
-        """Make every row written so far outlast a power cut."""
-        for writer in self.splits.values():
-            writer.sync()
+    def add(
+        self,
+        digest: NDArray[np.uint8],
+        features: Mapping[str, NDArray[np.float32]],
+        facts: np.void | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Add what an image's bytes give; it is on the disk within seconds, and in the cache after `assemble`.
 
-    def close(self) -> None:
-        """End the writing: what is complete is marked so, what is not can be gone on with."""
-        settled = all(writer.is_settled(self._entries.get(split)) for split, writer in self.splits.items())
-        if self._replaced or not settled:
-            self._begin()
-        if self._begun:
-            self._commit({split: writer.finish() for split, writer in self.splits.items()})
+        Parameters
+        ----------
+        digest : ndarray of shape (16,), uint8
+            Of the bytes.
+        features : dict of str to ndarray of shape (2048,), float32
+            By view, finite.
+        facts : record of FACTS, optional
+        reason : str, optional
+            Why there are no features, of a file that cannot be decoded.
+        """
+        if reason is not None:
+            features = dict.fromkeys(self._views, np.full(N_FEATURES, np.nan, np.float32))
+        self._shards.add(digest, features, facts, shards.canonical_reason(reason or ""))
+
+    def assemble(self, digests: NDArray[np.uint8], unreadable: Mapping[int, str] = {}) -> dict[str, dict[str, str]]:
+        """Put the rows of all wanted images into the arrays, and commit them together.
+
+        Parameters
+        ----------
+        digests : ndarray of shape (n, 16), uint8
+            Of the images of all wanted splits, one after the other; zeros where a file could not be read.
+        unreadable : dict of int to str
+            Why such files could not be read, by position.
+
+        Returns
+        -------
+        unreadable : dict of str to dict
+            Why images are unreadable, by split and id.
+
+        Raises
+        ------
+        CatsDogsError
+            Copies of a row differ by more than the precision lets them.
+        """
+        self._flush()
+        copies, read = self._find_copies()
+        assemblies: dict[str, SplitAssembly] = {}
+        reasons = [shards.canonical_reason(unreadable.get(position, "")) for position in range(len(digests))]
+        first = 0
+        for split, wanted in self._wanted.items():
+            here = slice(first, first := first + len(wanted[0]))
+            assemblies[split] = SplitAssembly(self._folder / split, copies, wanted, digests[here], reasons[here])
+        self.differing = sum(assembly.differing for assembly in assemblies.values())
+        self._commit(assemblies)
+        if self._prune:
+            there = shards.find_shards(self._folder / "shards")
+            read += [path for path in there if path.parent != self._shards.folder]
+        shards.remove_shards(read, self._shards.folder)
+        return {split: assembly.rows.unreadable for split, assembly in assemblies.items()}
+
+    def _commit(self, assemblies: Mapping[str, SplitAssembly]) -> None:
+        entries = self._kept | {split: assembly.entry() for split, assembly in assemblies.items()}
+        manifest = Manifest(
+            provenance=self._provenance,
+            views=self._views,
+            splits={split: entries[split] for split in SPLITS if split in entries},
+            classes=self._classes,
+            int8_similarity=self.int8_similarity,
+        )
+        try:
+            renames = tuple(chain(*(of.write(self._stored.get(split)) for split, of in assemblies.items())))
+        except BaseException:
+            with suppress(OSError):  # it must not hide the error
+                manifests.remove_uncommitted(self._folder, self._before)
+            raise
+        removals = tuple(sorted(self._before.files() - manifest.files())) if self._before else ()
+        for name, content in network_content(self._network).items():
+            write_if_changed(self._folder / name, content)
+        if renames or manifest != self._before:
+            manifests.write(self._folder, replace(manifest, renames=renames, removals=removals))
+
+    def _flush(self) -> None:
+        self._shards.int8_similarity = self.int8_similarity
+        self._shards.flush()
+
+    def _take_over(self, before: Manifest) -> None:
+        """Take over what the cache has of the same provenance, views and classes; the rest goes, if it may."""
+        old, new = before.provenance, self._provenance
+        if old.key == new.key:
+            # What it says of versions stays what made the first row.
+            self._provenance, self.int8_similarity = old, before.int8_similarity
+            # Labels that stay as they are would be taken for those of the other classes.
+            same = before.classes == self._classes
+            self._kept = {
+                name: of for name, of in before.splits.items() if same or name in self._wanted or not of.labelled
+            }
+        gone = sum(entry.images for name, entry in before.splits.items() if name not in self._kept)
+        what, now = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
+        if old.key != new.key or not set(before.views) <= set(self._views):
+            gone = sum(entry.images for entry in before.splits.values())
+            what, now = f"made by {describe(old, before.views, new)}", describe(new, self._views, old)
+        if gone and not self._prune:
+            what = f"{self._folder} holds {gone:,} rows {what}; {now} would replace them"
+            raise CatsDogsError(what, self._remedy)
+
+    @property
+    def _remedy(self) -> str:
+        prune = "" if self._provenance.engine == IMPORTED else "--prune to replace what is there, or "
+        return f"Check what was given, or give {prune}another artifacts folder to keep both"
+
+    def _read_stored(self, split: str) -> Rows:
+        """Read a split that is there; without a manifest, as many rows as there is room for in its files."""
+        folder, entry = self._folder / split, self._before and self._before.splits.get(split)
+        n = entry.images if entry else npy.count_rows(folder / "digests.npy", np.dtype((np.uint8, (16,))))
+        views, sha256 = (entry.views, entry.sha256) if entry else (self._views, {})
+        return read_split(folder.joinpath, n, views, sha256, self._provenance)
+
+    def _find_copies(self) -> tuple[Copies, list[Path]]:
+        """Find the rows that there are now, in the arrays first; return the shards that were read as well."""
+        copies, paths = Copies(self._provenance, self._views), shards.find_shards(self._shards.folder)
+        for stored in self._stored.values():
+            copies.add(stored)
+        for path in paths:
+            copies.add(shards.read_shard(path, self._provenance))
+        return copies, paths
 
     def _check_disk_space(self) -> None:
         there = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
-        needed, free = sum(writer.bytes_needed() for writer in self.splits.values()), shutil.disk_usage(there).free
+        wanted = sum(len(ids) for ids, _ in self._wanted.values())
+        listed = [getattr(self._stored.get(split), "ids", ()) for split in self._wanted]
+        same = all(np.array_equal(there, ids) for there, (ids, _) in zip(listed, self._wanted.values(), strict=True))
+        missing = max(0, wanted - len(self._copies.places))
+        # Rows lie in shards first. Beside the features there are ids, digests, checksums and facts.
+        rows = missing + (0 if same and not missing else wanted)
+        needed, free = int(1.05 * rows * FEATURE_ROW.itemsize * len(self._views)), shutil.disk_usage(there).free
         if needed > free:
-            raise CatsDogsError(
-                f"the features need {needed:,} bytes more, and where {self._folder} lies {free:,} are free",
-                "Make room, or give --artifacts DIR on another disk",
-            )
-
-    def _begin(self) -> None:
-        """Bring the files into the shape that the rows need; from here the manifest says "not complete"."""
-        if self._begun:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(self._folder.parent)
-        renames = tuple(name for writer in self.splits.values() if writer.changed for name in writer.write_new())
-        removals = self._removals(self._replaced) if self._replaced else ()
-        self.int8_similarity = None
-        self._commit({split: writer.entry_in_progress() for split, writer in self.splits.items()}, renames, removals)
-        self._replaced = None
-        for writer in self.splits.values():
-            writer.open()
-        self._begun = True
-
-    def _removals(self, before: Manifest) -> tuple[str, ...]:
-        """Return the files that the manifest no longer speaks of, and only those that it spoke of."""
-        spoken_of = {f"{split}/{name}" for split in before.splits for name in (*rows.files(before.views), rows.REASONS)}
-        spoken_of |= set(manifests.network_files(before.provenance.network))
-        kept = {f"{split}/{name}" for split in self.splits for name in rows.files(self._views)}
-        return tuple(sorted(spoken_of - kept - set(manifests.network_files(self._provenance.network))))
-
-    def _commit(
-        self, entries: Mapping[str, SplitEntry], renames: tuple[str, ...] = (), removals: tuple[str, ...] = ()
-    ) -> None:
-        self._entries |= entries
-        manifest = Manifest(
-            self._provenance, self._views, self._entries, renames, removals, self._classes, self.int8_similarity
-        )
-        manifests.write(self._folder, manifest)
-
-
-def _describe(provenance: Provenance, views: Sequence[str], other: Provenance) -> str:
-    """Say what made features; of the pixels, only what another says otherwise of its own."""
-    precision = " ".join(filter(None, [provenance.precision, provenance.network[:8]]))
-    pixels = differences(provenance.pixels, other.pixels)
-    made_by = [provenance.sha256[:8], precision, provenance.engine, f"view {', '.join(views)}", pixels]
-    return f"{provenance.weights_name} ({', '.join(filter(None, made_by))})"
+            what = f"the features need {needed:,} bytes more, and where {self._folder} lies {free:,} are free"
+            raise CatsDogsError(what, "Make room, or give --artifacts DIR on another disk")

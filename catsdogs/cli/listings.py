@@ -23,8 +23,9 @@ def info_lines(info: catsdogs.Info) -> Iterator[Line]:
     provenance = features.provenance
     yield "artifacts", str(info.artifacts)
     for split, entry in features.splits.items():
-        state = f"{entry.unreadable:,} unreadable" if entry.complete else "NOT complete"
-        yield split, f"{entry.images:,} images, {state}, view {', '.join(features.views)}"
+        yield split, f"{entry.images:,} images, {entry.unreadable:,} unreadable, view {', '.join(entry.views)}"
+    if info.shards:
+        yield "shards", f"{info.shards:,} rows of a run that has not ended, or not well"
     yield "classes", " and ".join(features.classes)
     if info.duplicates:
         yield "duplicates", duplicates_line(info.duplicates)
@@ -45,6 +46,8 @@ def info_lines(info: catsdogs.Info) -> Iterator[Line]:
     yield from block("source", (f"{what}: {path}" for what, path in info.source.items()))
     yield "files", f"{len(info.files):,}, {sum(info.files.values()) / 1e6:,.1f} MB"
     for name, size in info.files.items():
+        if name.startswith("features/shards/"):
+            continue  # there may be hundreds, and what counts is how many rows they hold
         array = info.arrays.get(name)
         shape = f"{tuple(array['shape'])} {array['dtype']}" if array else ""
         yield "", f"{size:>13,}  {name:<30} {shape}".rstrip()

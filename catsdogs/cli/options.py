@@ -38,7 +38,7 @@ Classes = Annotated[
     _features(metavar="A,B", help="Classes; probabilities are of B. Default: DATA's two class folders, or cat,dog."),
 ]
 Clip = Annotated[float | None, Option(help="Clip probabilities to [CLIP, 1 - CLIP]. Default: what the head says.")]
-Prune = Annotated[bool, _features("--prune", help="Drop cached rows that DATA or the weights no longer make.")]
+Prune = Annotated[bool, _features("--prune", help="Drop rows of other weights, views or half of the images.")]
 Exclude = Annotated[Path | None, _training(metavar="CSV", help="Do not train on these ids, such as suspects.csv.")]
 Holdout = Annotated[
     float | None, _training(metavar="SHARE", help="Also train without this share and score it, such as 0.15.")

@@ -26,7 +26,7 @@ from ..images.views import parse_views
 from ..inference.plan import load_head_backbone
 from ..locks import RESULTS
 from ..paths import user_path
-from ..progress import Progress, tell
+from ..progress import Progress
 from ..sources.classes import Classes
 from ..storage import write_atomic
 from .result import Result
@@ -112,7 +112,7 @@ def export(
         There is no head, it belongs to other weights, a package is missing, or what was made computes something else
         than we do: then nothing is written.
     """
-    start = time.perf_counter()
+    start, report = time.perf_counter(), progress or (lambda step, done, total: None)
     with Artifacts.open(artifacts, *([RESULTS] if out is None else [])) as opened:
         path = _output_path(format, out, opened)
         if format == "onnx":
@@ -121,11 +121,11 @@ def export(
         views = parse_views(trained.metadata.views)
         names = input_names(views)
         backbone = load_head_backbone(trained, opened, weights, progress=progress)()
-        tell(progress, "reading pictures to check it on", 0, 0)
+        report("reading pictures to check it on", 0, 0)
         pictures, source = check_images(opened, trained.metadata.classes, list(names))
-        tell(progress, f"writing {path.name}", 0, 0)
+        report(f"writing {path.name}", 0, 0)
         content = FORMATS[format].to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
-        tell(progress, f"checking {path.name}", 0, 0)
+        report(f"checking {path.name}", 0, 0)
         computed = FORMATS[format].compute(content, {name: pictures[size] for size, name in names.items()})
         pixels = [np.ascontiguousarray(view.of(pictures)) for view in views]
         probabilities = trained.classifier.probabilities

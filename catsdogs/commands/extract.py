@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,22 +10,24 @@ from functools import cache, partial
 from pathlib import Path
 from threading import Event
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Backbone, Int8Similarity, choose_weights
-from ..cache import CacheWriter, DamagedError, Manifest, load_duplicates, write_network
+from ..cache import CacheWriter, DamagedError, KnownRows, Manifest, load_duplicates
 from ..errors import CatsDogsError
 from ..inference.batches import Row, compute_rows
+from ..inference.loading import load_images
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.timing import StageTimer
 from ..locks import FEATURES
 from ..paths import user_path
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import record, record_timing
 from .result import Result
-
-_SYNC_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class Extraction(Result):
     unreadable : dict of str to dict
         Why images are unreadable, by split and id.
     computed : int
-        Images whose features were computed; the others were in the cache, or are unreadable.
+        Images whose features were computed; the others were in the cache, are copies, or are unreadable.
     skipped : int
         Files of the source that are no images, or lie outside of both splits.
     duplicates : dict of str to int
@@ -111,7 +113,8 @@ def extract(
         default what the two class folders of the training images are named, in natural order; where there are none,
         what the artifacts were made with, or cat and dog. With more than two class folders the others are skipped.
     prune : bool
-        Drop rows of images that are not in `data` any more, of other classes, or features that other weights made.
+        Drop features that other weights, engines or precisions made, views that are not asked for, and rows of images
+        that are not in `data` any more where those are half of a split or a whole class, as with a wrong path.
     fail_fast : bool
         End at the first image that cannot be read, with an error that says why.
     near_duplicates : bool
@@ -127,7 +130,8 @@ def extract(
     ------
     CatsDogsError
         The data, the weights or the engine cannot be used, rows would be dropped and `prune` is not set, there is not
-        room enough for the features, or, where `fail_fast` is set, an image cannot be read. What is done stays.
+        room enough for the features, or, where `fail_fast` is set, an image cannot be read. What was computed is kept
+        for the next run; the cache stays as it was until all is there.
     """
     start, timer = time.perf_counter(), StageTimer()
     with Artifacts.open(artifacts, FEATURES) as opened:
@@ -139,20 +143,28 @@ def extract(
             provenance = plan.provenance or provenance_of(chosen, plan.fingerprint, backbone())
             wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
             views = tuple(view.name for view in plan.views)
-            with CacheWriter(opened.features, provenance, views, wanted, prune=prune, classes=source.classes) as writer:
-                if plan.provenance is None and (network := backbone().network):
-                    write_network(opened.features, network)
-                record(opened.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
-                with compute_rows(files, plan.views, backbone, known=writer.known(), timer=timer) as rows:
-                    stored = _store(rows, writer, files, fail_fast=fail_fast, timer=timer, progress=progress)
-                if provenance.network and (stored or not writer.int8_similarity):
+            network = plan.network if plan.provenance else backbone().network
+            with CacheWriter(
+                opened.features, provenance, views, wanted, prune=prune, classes=source.classes, network=network
+            ) as writer:
+                writer.check_losses(lambda: _digest_all(files, timer))
+                known = writer.known()
+                if manifest is None:  # who goes on with this run need not say again with which weights
+                    record(opened.source, weights=chosen.spec)
+                with compute_rows(files, plan.views, backbone, known=known, timer=timer) as rows:
+                    stored = _store(rows, writer, known, files, backbone, timer, progress, fail_fast=fail_fast)
+                digests, unread, added = stored
+                if provenance.network and not writer.int8_similarity:
                     writer.int8_similarity = backbone().int8_similarity
+                with timer.time("write"):
+                    unreadable = writer.assemble(digests, unread)
+            record(opened.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
         opened.cache.reload()
-        used = backbone() if stored else None
+        used = backbone() if added else None
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
-            unreadable=writer.unreadable,
-            computed=len(stored),
+            unreadable=unreadable,
+            computed=len(added),
             skipped=source.skipped,
             duplicates=_find_duplicates(opened, near=near_duplicates, progress=progress),
             classes=source.classes,
@@ -161,13 +173,13 @@ def extract(
             precision=provenance.precision,
             batch_reduced=used is not None and used.batch_reduced,
             seconds=time.perf_counter() - start,
-            rate=_rate(stored, used.batch * used.streams) if used else None,
+            rate=_rate(added, used.batch * used.streams) if used else None,
             stages=timer.seconds,
             int8_similarity=writer.int8_similarity,
         )
         if used:
             record_timing(opened.timings, "extract", **_timing(done), device=used.device)
-    _log.info("%d of %d images computed in %.1f s", done.computed, len(files), done.seconds)
+    _log.info("%d images computed in %.1f s; %d differing copies", done.computed, done.seconds, writer.differing)
     return done
 
 
@@ -191,8 +203,7 @@ def _start_loading(plan: Plan, data: str | Path, progress: Progress | None) -> I
     def report(step: str, done: int, total: int) -> None:
         if leaving.is_set():
             raise CancelledError
-        if progress:
-            progress(step, done, total)
+        tell(progress, step, done, total)
 
     with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
         needed = plan.provenance is None and not plan.needs_images and user_path(data).exists()
@@ -202,36 +213,47 @@ def _start_loading(plan: Plan, data: str | Path, progress: Progress | None) -> I
             leaving.set()
 
 
+def _digest_all(files: Sequence[ImageFile], timer: StageTimer) -> NDArray[np.uint8]:
+    """Read all files, and return the digests of their bytes, of shape (n, 16), uint8."""
+    with load_images(files, (), timer=timer) as images:
+        return np.array([image.digest for image in images])
+
+
 def _store(
     rows: Iterable[Row],
     writer: CacheWriter,
+    known: KnownRows,
     files: Sequence[ImageFile],
-    *,
-    fail_fast: bool,
+    backbone: Callable[[], Backbone],
     timer: StageTimer,
     progress: Progress | None,
-) -> list[float]:
-    """Store what the cache lacks; return the moment at which each computed row was stored, in seconds."""
-    stored: list[float] = []
-    synced = time.perf_counter()
+    *,
+    fail_fast: bool,
+) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
+    """Add what the cache lacks; return all digests, why files could not be read, and when each row was added."""
+    digests = np.zeros((len(files), 16), np.uint8)
+    unreadable: dict[int, str] = {}
+    moments: list[float] = []
     for done, row in enumerate(rows, 1):
-        if fail_fast and not row.features and (reason := row.reason or writer.reason(row.position)):
-            raise CatsDogsError(
-                f"{files[row.position].display_path} is unreadable: {reason}",
-                "Mend it, take it away, or leave out --fail-fast; what is done is kept",
-            )
+        path = files[row.position].display_path
+        reason = row.reason or known.reasons.get(row.digest.tobytes())
+        if fail_fast and not row.features and reason:
+            hint = "Mend it, take it away, or leave out --fail-fast; what is done is kept"
+            raise CatsDogsError(f"{path} is unreadable: {reason}", hint)
+        if not all(np.isfinite(of_view).all() for of_view in row.features.values()):
+            raise CatsDogsError(f"the features of {path} are not finite", "Try other --weights: these overflow on it")
+        digests[row.position] = row.digest
         with timer.time("write"):
-            if row.reason is not None:
-                writer.put_unreadable(row.position, row.digest, row.reason)
-            elif row.features:
-                writer.put(row.position, row.digest, {view.name: of_view for view, of_view in row.features.items()})
-                stored.append(time.perf_counter())
-            if time.perf_counter() - synced > _SYNC_SECONDS:
-                writer.sync()
-                synced = time.perf_counter()
-        if progress:
-            progress("computing features", done, len(files))
-    return stored
+            if row.reason is not None and not row.digest.any():
+                unreadable[row.position] = row.reason
+            elif row.reason is not None or row.features or row.facts is not None:
+                features = {view.name: of_view for view, of_view in row.features.items()}
+                if features:
+                    writer.int8_similarity = backbone().int8_similarity
+                    moments.append(time.perf_counter())
+                writer.add(row.digest, features, row.facts, row.reason)
+        tell(progress, "computing features", done, len(files))
+    return digests, unreadable, moments
 
 
 def _find_duplicates(artifacts: Artifacts, *, near: bool, progress: Progress | None) -> dict[str, int]:

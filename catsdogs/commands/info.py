@@ -1,16 +1,19 @@
 """Describe an artifacts folder: what is in it, what made it, and what is stale."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import head
 from ..artifacts import Artifacts
-from ..cache import Manifest, describe_array, differences, read_duplicates
+from ..cache import Manifest, differences, read_duplicates
 from ..head.staleness import check_head, submission_staleness
 from ..images import identity
-from ..storage import NOTE_HINT, read_json
+from ..storage import NOTE_HINT, list_files, read_json
 from .result import Result
 
 
@@ -41,6 +44,8 @@ class Info(Result):
     artifacts : Path
         The folder.
     features : Manifest
+    shards : int
+        Rows of a run that has not ended, or has not ended well: the next `extract` goes on with them.
     duplicates : dict of str to int
         Pairs of images that are the same or nearly so, as `cache.Duplicates.counts` has them; empty where they must be
         looked for yet.
@@ -62,6 +67,7 @@ class Info(Result):
 
     artifacts: Path
     features: Manifest
+    shards: int
     duplicates: dict[str, int]
     head: dict[str, Any]
     metrics: dict[str, Any]
@@ -95,18 +101,21 @@ def info(artifacts: str | Path = "artifacts") -> Info:
     trained, stale = check_head(opened) if there else (None, None)
     made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}
     duplicates = read_duplicates(opened.cache)
-    files = sorted(path for path in opened.root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    names = {str(path.relative_to(opened.root)): path for path in files}
+    sizes: dict[str, int] = {}
+    for path in [path for path in list_files(opened.root) if path.is_file() and not path.name.startswith(".")]:
+        with suppress(FileNotFoundError):  # another run has just taken it away
+            sizes[str(path.relative_to(opened.root))] = path.stat().st_size
     return Info(
         artifacts=opened.root,
         features=manifest,
+        shards=opened.cache.shard_rows,
         duplicates=duplicates.counts() if duplicates else {},
         head=made,
         metrics={} if stale else read_json(opened.metrics, head.TRAIN_HINT),
         source=read_json(opened.source, NOTE_HINT),
         timings=read_json(opened.timings, NOTE_HINT),
-        files={name: path.stat().st_size for name, path in names.items()},
-        arrays={name: array for name, path in names.items() if (array := describe_array(path))},
+        files=sizes,
+        arrays={name: array for name in sizes if (array := _describe_array(opened.root / name))},
         stale=tuple(_find_stale(opened, manifest, trained, stale)),
     )
 
@@ -123,10 +132,10 @@ def _find_stale(
         yield Stale("features", f"of images {other}", _command(artifacts, "extract", whole, "--prune"))
         why = why or "it is of those features"
     else:
-        for split, entry in manifest.splits.items():
-            if not entry.complete:
+        for split in manifest.splits:
+            if missing := manifest.missing_views(split):
                 again = _command(artifacts, "extract", data[split])
-                yield Stale(f"features/{split}", "not all of its images are computed", again)
+                yield Stale(f"features/{split}", f"view {', '.join(missing)} is not computed", again)
     if "train" not in manifest.splits:
         return
     if why or trained is None:
@@ -137,6 +146,15 @@ def _find_stale(
         invalid = "it is of a head that is not valid" if why or trained is None else None
         if reason := invalid or submission_staleness(artifacts, trained):
             yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
+
+
+def _describe_array(path: Path) -> dict[str, Any] | None:
+    """Return shape and dtype as a file's header has them; None where it is no header."""
+    with suppress(OSError, ValueError, TypeError, SyntaxError), path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return {"shape": [*shape], "dtype": "record" if dtype.names else str(dtype)}
+    return None
 
 
 def _command(artifacts: Artifacts, *arguments: str) -> list[str]:

@@ -93,7 +93,7 @@ def train(
     Raises
     ------
     CatsDogsError
-        The cache is missing, incomplete or damaged, there are too few images of a class, or an option is not as above.
+        The cache is missing, lacks a view or is damaged, a class has too few images, or an option is not as above.
     """
     if unknown := set(studies) - set(STUDIES):
         raise CatsDogsError(f"there is no study {min(unknown)!a}", f"Give {' or '.join(STUDIES)}")

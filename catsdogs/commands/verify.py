@@ -10,7 +10,7 @@ from ..cache import duplicates, read_duplicates, read_network
 from ..errors import CatsDogsError
 from ..head import TRAIN_HINT
 from ..head.staleness import check_head, submission_staleness
-from ..locks import BOTH, require_unlocked
+from ..locks import RESULTS, require_unlocked
 from ..storage import NOTE_HINT, read_json
 from .result import Result
 
@@ -57,7 +57,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
         There is nothing to verify, or another process is writing it.
     """
     opened = Artifacts(artifacts)
-    require_unlocked(opened.root, *BOTH)
+    require_unlocked(opened.root, RESULTS)
     images: dict[str, int] = {}
     problems: list[CatsDogsError] = []
 
@@ -86,7 +86,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
             hint = TRAIN_HINT if trainable else "Run catsdogs extract with the training images, and then catsdogs train"
             problems.append(CatsDogsError(stale, hint))
             trained, head = None, False
-    complete = manifest is not None and all(entry.complete for entry in manifest.splits.values())
+    complete = manifest is not None and not any(map(manifest.missing_views, manifest.splits))
     if complete and read_duplicates(opened.cache) is None:
         path = opened.features / duplicates.ARRAY
         hint = "Run catsdogs train, or catsdogs extract with the same images: both look for duplicates anew"

@@ -67,7 +67,7 @@ def decode_with_facts(
     data: bytes, sizes: Collection[int], *, reserved: int = 0
 ) -> tuple[dict[int, NDArray[np.uint8]], np.void]:
     """Return what `decode_resized` does, and what `facts.measure` finds; it raises as that does."""
-    with _decoded(data, max(sizes), reserved) as image:
+    with _decoded(data, max(sizes, default=0), reserved) as image:
         return _to_squares(image, sizes), measure(image, len(data))
 
 

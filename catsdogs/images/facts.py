@@ -9,6 +9,9 @@ from PIL import Image
 FACTS = np.dtype([(name, "<f8") for name in ("width", "height", "bytes", "brightness", "contrast", "sharpness")])
 """What is known of an image besides its features; NaN where it is not."""
 
+FACTS_COLUMN = "facts"
+"""What they are called where the views of an image have their names."""
+
 _LONGER_SIDE = 224
 """Pixels at most of what the sharpness is measured on: what ResNet50 was trained on sees no finer, and it is cheap."""
 

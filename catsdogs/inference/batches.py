@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..backbone import N_FEATURES, Backbone
 from ..cache import KnownRows
 from ..images.views import View
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..sources import ImageFile
 from .loading import LoadedImage, load_images
 from .timing import StageTimer
@@ -24,7 +24,7 @@ from .timing import StageTimer
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What became of one file. Neither features nor reason: its row is known already.
+    """What became of one file. Neither features nor reason: the row of these bytes is known already, or another file's.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ class Row:
         Of the file's bytes; zeros where it could not be read.
     features : dict of View to ndarray of shape (2048,), float32
         Of the views that were missing.
+    facts : record of `images.facts.FACTS` or None
+        Where they were missing.
     reason : str or None
         Why there are no features.
     """
@@ -41,6 +43,7 @@ class Row:
     position: int
     digest: NDArray[np.uint8]
     features: dict[View, NDArray[np.float32]] = field(default_factory=dict)
+    facts: np.void | None = None
     reason: str | None = None
 
 
@@ -113,11 +116,9 @@ def compute_all(
     with compute_rows(files, views, backbone, timer=StageTimer()) as computed:
         for row in computed:
             rows.append(row)
-            for place, view in enumerate(views):
-                if row.features:
-                    features[row.position, place] = row.features[view]
-            if progress:
-                progress(step, len(rows), len(files))
+            for view, of_view in row.features.items():
+                features[row.position, views.index(view)] = of_view
+            tell(progress, step, len(rows), len(files))
     rows.sort(key=lambda row: row.position)
     return rows, features.reshape(len(files), len(views) * N_FEATURES)
 
@@ -132,7 +133,7 @@ def _compute_batches(
     with ExitStack() as stack:
         for image in images:
             if not image.pixels:
-                yield Row(image.position, image.digest, reason=image.reason)
+                yield Row(image.position, image.digest, facts=image.facts, reason=image.reason)
                 continue
             if threads is None:
                 threads = ThreadPoolExecutor(backbone().streams, thread_name_prefix="compute")
@@ -151,7 +152,7 @@ def _compute_batches(
 
 def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[Row]:
     """Compute each view of those images of a batch that lack it."""
-    rows = [Row(image.position, image.digest) for image in batch]
+    rows = [Row(image.position, image.digest, facts=image.facts) for image in batch]
     with timer.time("compute"):
         for view in {view for image in batch for view in image.pixels}:
             missing = [(row, image) for row, image in zip(rows, batch, strict=True) if view in image.pixels]

@@ -17,7 +17,7 @@ from ..backbone import (
     quantize,
 )
 from ..errors import CatsDogsError
-from ..progress import Progress
+from ..progress import Progress, tell
 from ..sources import ImageFile
 from .loading import sample_images
 
@@ -66,8 +66,7 @@ def load_int8(
     if network is None:
         check_installed()
     exact = Backbone(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FLOAT32, progress=progress)
-    if progress:
-        progress("comparing" if network else "quantizing the backbone", 0, 0)
+    tell(progress, "comparing" if network else "quantizing the backbone", 0, 0)
     # One draw, of which the first pictures are for the one and the last for the other: where there are few, both.
     pictures = sample_images(files, sizes, count=CALIBRATION_IMAGES + COMPARISON_IMAGES)
     if not len(pictures[sizes[0]]):

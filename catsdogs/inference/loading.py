@@ -1,10 +1,10 @@
 """Read, digest and decode image files, in threads that keep some way ahead."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from threading import Event
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import KnownRows, digest
-from ..images.decoding import UnreadableImageError, decode_resized
+from ..images.decoding import UnreadableImageError, decode_resized, decode_with_facts
+from ..images.facts import FACTS_COLUMN
 from ..images.memory import reserve_memory
 from ..images.views import View, sizes_of
 from ..sources import ImageFile, raise_if_system_error, unreadable_reason
@@ -40,13 +41,16 @@ class LoadedImage:
         Of the file's bytes; zeros where it could not be read.
     pixels : dict of View to ndarray of shape (size, size, 3), uint8
         Of each view that is to be computed; empty where there is none, or the image is unreadable.
+    facts : record of `images.facts.FACTS` or None
+        Where they are wanted and not known.
     reason : str or None
         Why the image is unreadable.
     """
 
     position: int
     digest: NDArray[np.uint8]
-    pixels: dict[View, NDArray[np.uint8]]
+    pixels: dict[View, NDArray[np.uint8]] = field(default_factory=dict)
+    facts: np.void | None = None
     reason: str | None = None
 
 
@@ -68,7 +72,8 @@ def load_images(
     files : sequence of ImageFile
     views : sequence of View
     known : KnownRows, optional
-        Rows that are there already, by the files' positions: what is known of the same bytes is not decoded again.
+        Rows that are there already: what is known of the same bytes is not decoded again, and what several files
+        have in common is decoded once.
     timer : StageTimer
         Told how long reading and decoding took.
 
@@ -79,9 +84,10 @@ def load_images(
         there is to read would fare no better, and good rows are not to be taken for bad ones.
     """
     closing = Event()
+    seen = None if known is None else set[bytes]()
 
     def load(positions: Sequence[int]) -> list[LoadedImage]:
-        return [load_image(files, position, views, known, timer) for position in positions if not closing.is_set()]
+        return [load_image(files, at, views, known, timer, seen=seen) for at in positions if not closing.is_set()]
 
     count = decoding_threads()
     threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
@@ -101,30 +107,42 @@ def load_images(
 
 
 def load_image(
-    files: Sequence[ImageFile], position: int, views: Sequence[View], known: KnownRows | None, timer: StageTimer
+    files: Sequence[ImageFile],
+    position: int,
+    views: Sequence[View],
+    known: KnownRows | None,
+    timer: StageTimer,
+    *,
+    seen: set[bytes] | None = None,
 ) -> LoadedImage:
-    """Read and digest a file, and decode it once for all the views that are not known."""
+    """Read and digest a file, and decode it once for all that is not known, nor `seen` before."""
     with reserve_memory(files[position].size()) as reserved:
         try:
             with timer.time("read"):
                 data = files[position].read()
                 identity = digest(data)
         except OSError as error:
-            return LoadedImage(position, np.zeros(16, np.uint8), {}, unreadable_reason(error))
-        if known:
-            missing = known.missing_views(position, identity)
-            views = [view for view in views if view.name in missing]
-        if not views:
-            return LoadedImage(position, identity, {})
+            return LoadedImage(position, np.zeros(16, np.uint8), reason=unreadable_reason(error))
+        missing: Collection[str] = [view.name for view in views]
+        if known is not None and seen is not None:
+            key = identity.tobytes()
+            missing = () if key in seen else known.missing.get(key, known.columns)
+            seen.add(key)
+        if not missing:
+            return LoadedImage(position, identity)
+        views, facts = [view for view in views if view.name in missing], None
         try:
             with timer.time("decode"):
-                resized = decode_resized(data, sizes_of(views), reserved=reserved)
+                if FACTS_COLUMN in missing:
+                    resized, facts = decode_with_facts(data, sizes_of(views), reserved=reserved)
+                else:
+                    resized = decode_resized(data, sizes_of(views), reserved=reserved)
         except UnreadableImageError as error:
-            return LoadedImage(position, identity, {}, str(error))
+            return LoadedImage(position, identity, reason=str(error))
         except MemoryError as error:
             raise_if_system_error(error, files[position].display_path)
             raise
-    return LoadedImage(position, identity, {view: view.of(resized) for view in views})
+    return LoadedImage(position, identity, {view: view.of(resized) for view in views}, facts)
 
 
 def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: int) -> dict[int, NDArray[np.uint8]]:
@@ -147,6 +165,6 @@ def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: in
 
 def chunk_positions(files: int, threads: int, views: Sequence[View]) -> list[range]:
     """Return the positions that a thread sees to at a time: fewer where there are few, or where each takes much."""
-    pixels = sum(3 * size**2 for size in sizes_of(views))
+    pixels = max(1, sum(3 * size**2 for size in sizes_of(views)))
     together = max(1, min(CHUNK_SIZE, files // threads, MAX_CHUNK_BYTES // pixels))
     return [range(start, min(start + together, files)) for start in range(0, files, together)]

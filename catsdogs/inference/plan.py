@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import head
 from ..artifacts import Artifacts
 from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights
-from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network
+from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network, read_provenances
 from ..errors import CatsDogsError
 from ..images import identity
 from ..images.views import DEFAULT_VIEW, View, parse_views, sizes_of
@@ -122,7 +122,7 @@ def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, comput
         The views cannot be computed, or the weights' file cannot be read.
     """
     fingerprint = weights.fingerprint()
-    made = _made_as_asked(manifest, fingerprint, compute)
+    made = _made_as_asked(folder, manifest, fingerprint, compute)
     # Of other pixels, only how they were computed still counts.
     known = made if made and made.pixels == identity.pixels() else None
     network = None
@@ -146,7 +146,7 @@ def provenance_of(weights: Weights, fingerprint: str, backbone: Backbone) -> Pro
         pixels=identity.pixels(),
         precision=backbone.precision,
         engine=backbone.engine,
-        versions=backbone.versions,
+        versions=backbone.versions | identity.codec_versions(),
         network=backbone.network.sha256 if backbone.network else "",
     )
 
@@ -194,16 +194,22 @@ def load_head_backbone(
     return backbone
 
 
-def _made_as_asked(manifest: Manifest | None, fingerprint: str, compute: ComputeOptions) -> Provenance | None:
+def _made_as_asked(
+    folder: Path, manifest: Manifest | None, fingerprint: str, compute: ComputeOptions
+) -> Provenance | None:
     """Return what made the cache that is there, if that is the network, engine and precision that are asked for.
 
-    Nothing need be loaded to know it.
+    Else what made the shards of a run that has not ended, if they are of one kind. Nothing need be loaded to know it.
     """
-    if manifest is None or manifest.provenance.fingerprint != fingerprint:
-        return None
-    made = manifest.provenance
-    as_asked = compute.engine in (AUTO, made.engine) and compute.precision in (AUTO, made.precision)
-    return made if as_asked else None
+
+    def as_asked(made: Provenance) -> bool:
+        engine, precision = compute.engine in (AUTO, made.engine), compute.precision in (AUTO, made.precision)
+        return made.fingerprint == fingerprint and engine and precision
+
+    if manifest and as_asked(manifest.provenance):
+        return manifest.provenance
+    found = [beside.provenance for beside in read_provenances(folder) if as_asked(beside.provenance)]
+    return found[0] if len(found) == 1 else None
 
 
 def _views(manifest: Manifest | None, compute: ComputeOptions) -> tuple[View, ...]:

@@ -107,7 +107,7 @@ def gather(artifacts: Artifacts) -> Findings:
         There are no features or no head, the head is stale, or something is damaged.
     """
     manifest, trained = artifacts.manifest(), head.load(artifacts)
-    loaded = {split: artifacts.cache.load(split) for split in manifest.splits}
+    loaded = {split: artifacts.cache.load(split) for split in artifacts.cache.digests()}
     if stale := head_staleness(artifacts, trained):
         raise CatsDogsError(stale, head.TRAIN_HINT)
     test = None

@@ -5,67 +5,173 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from support.cache import IMAGES, PROVENANCE, fill, flip, folder_in_memory, restore, tree
+from support.cache import (
+    EVERY,
+    IMAGES,
+    PROVENANCE,
+    TRAIN,
+    VIEWS,
+    fill,
+    flip,
+    folder_in_memory,
+    fresh,
+    in_order,
+    restore,
+    seen,
+    seen_in,
+    shards_of,
+    tree,
+)
 
-from catsdogs.cache import load_features
+from catsdogs.cache import load_features, npy, shards
 from catsdogs.errors import CatsDogsError
+from catsdogs.images.facts import FACTS, FACTS_COLUMN
 
-ARRAYS = ("ids", "labels", "status", "digests", "224", "224.sums", "224m", "224m.sums")
-FILES = [f"{split}/{name}" for split in IMAGES for name in (*(f"{name}.npy" for name in ARRAYS), "unreadable.csv")]
-COMPUTES_NONE = ("ids.npy", "labels.npy", "status.npy")
+MORE = {"train": TRAIN | {"cat.3": b"!waits", "dog.20": b"waits", "dog.21": b"waits too"}, "test": IMAGES["test"]}
+WAITING = [b"!waits", b"waits", b"waits too"]
+"""What a run was at that was killed, and what of that waits in a shard."""
+
+COLUMNS = (*VIEWS, FACTS_COLUMN)
 
 
-def readable(places):
-    return [(split, name) for split, name in places if not IMAGES[split][name].startswith(b"!")]
-
-
-@given(st.sampled_from([*FILES, "manifest.json"]), st.floats(0, 1, exclude_max=True), st.integers(0, 7))
-@example("train/224.npy", 0.0, 0)
-@settings(max_examples=2 * settings.default.max_examples)
-def test_any_flipped_bit_is_noticed_and_costs_one_row_at_most(whole, name, where, bit):
-    split = name.partition("/")[0] if "/" in name else "train"
+@pytest.fixture(scope="module")
+def killed(whole):
+    """Return {path: bytes} of a cache beside which three rows wait in shards."""
     with folder_in_memory() as root:
         restore(root, whole)
-        path = root / "features" / name
-        flip(path, int(where * len(whole[name])), bit)
-        with pytest.raises(CatsDogsError, match=f"features/{split if '/' in name else 'manifest'}.*catsdogs extract"):
-            load_features(root, split)
-        if name == "manifest.json":
-            with pytest.raises(CatsDogsError, match="catsdogs extract"):
-                fill(root)
-            return
-        computed = fill(root)
-        if path.name in COMPUTES_NONE:
-            assert computed == []
-        assert len(readable(computed)) <= 1
-        assert tree(root) == whole
+        assert [*fill(root, MORE, stop=3)] == WAITING
+        folder = root / "features"
+        content = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        assert len(shards_of(root)) == 1
+        return content
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("size", [None, 0, 100, 0.6, 1.5])
-def test_a_file_that_is_missing_or_of_another_length_is_noticed_and_mended(whole, name, size):
-    with folder_in_memory() as root:
-        restore(root, whole)
-        path = root / "features" / name
-        if size is None:
+def damage(path, random):
+    """Flip a bit, cut, put zeros in place of a block, or remove; return which bytes are not what they were."""
+    content = path.read_bytes()
+    first = int(random.integers(len(content)))
+    match random.choice(["flip", "cut", "zeros", "remove"], p=[0.4, 0.25, 0.25, 0.1]):
+        case "flip":
+            flip(path, first, int(random.integers(8)))
+        case "cut":
+            os.truncate(path, first)
+        case "zeros":
+            block = content[first : first + 4096]
+            path.write_bytes(content[:first] + bytes(len(block)) + content[first + len(block) :])
+        case "remove":
             path.unlink()
-        else:
-            length = size if isinstance(size, int) else int(size * len(whole[name]))
-            os.truncate(path, length)
-        with pytest.raises(CatsDogsError, match=r"damaged.*catsdogs extract"):
-            load_features(root, path.parent.name)
-        computed = fill(root)
-        assert {split for split, _ in computed} <= {path.parent.name}
-        if path.name in COMPUTES_NONE or size == 1.5:
-            assert readable(computed) == []
-        assert tree(root) == whole
+            return np.ones(len(content), bool)
+    left = np.frombuffer(path.read_bytes().ljust(len(content), b"\0"), np.uint8)
+    # What is cut off is missed even where it was zero.
+    return (left != np.frombuffer(content, np.uint8)) | (np.arange(len(content)) >= path.stat().st_size)
+
+
+def cost(name, changed, contents):
+    """Return what must be computed again where those bytes of a file changed: by content, which columns.
+
+    Of what is no image that is not said: to find that out again costs nothing.
+    """
+    column = Path(name).stem.removesuffix(".sums")
+    kinds = {"digests": (np.uint8, (16,)), FACTS_COLUMN: FACTS, **dict.fromkeys(VIEWS, (np.float32, (2048,)))}
+    if name.startswith("shards/") and name.endswith(".npy"):
+        dtype, contents = shards._dtype(VIEWS), WAITING
+    elif column in kinds:
+        dtype = np.dtype(np.uint64 if ".sums" in name else kinds[column])
+    else:
+        return {}
+    costs, start = {}, npy.header_size(dtype)
+    for at in np.flatnonzero(changed[start:]).tolist():
+        row, offset = divmod(at, dtype.itemsize)
+        for field, (of_field, first, *_) in (dtype.fields or {}).items() if dtype.names and dtype != FACTS else ():
+            if first <= offset < first + of_field.itemsize:
+                column = field.removesuffix(".sum")
+        costs.setdefault(contents[row], set()).update([column] if column in COLUMNS else COLUMNS)
+    return {content: columns for content, columns in costs.items() if not content.startswith(b"!")}
+
+
+def computed_again(root):
+    return {content: {*columns} for content, columns in fill(root, MORE).items() if not content.startswith(b"!")}
+
+
+@pytest.mark.parametrize("kind", ["arrays", "small files", "shards", "manifest"])
+def test_any_damage_is_noticed_and_costs_what_was_damaged(whole, killed, kind):
+    old, new = seen_in(whole), fresh(MORE)
+    kinds = {name: "shards" if "shards" in name else "manifest" for name in killed if "train" not in name}
+    kinds |= {f"{split}/{view}.npy": "arrays" for split in IMAGES for view in VIEWS}
+    names = sorted(name for name in killed if kinds.get(name, "small files") == kind)
+    with folder_in_memory() as root:
+        for seed in range(75 // EVERY):
+            random = np.random.default_rng([len(kind), seed])
+            restore(root, killed)
+            name = names[seed % len(names)]
+            changed = damage(root / "features" / name, random)
+            if not changed.any():
+                continue
+            split = name.partition("/")[0]
+            if split in IMAGES:
+                with pytest.raises(CatsDogsError, match=f"features/{split}.*catsdogs extract") as noticed:
+                    load_features(root, split)
+                assert len(str(noticed.value).splitlines()) == 1
+            elif kind == "manifest":
+                refuse_manifest(root)
+            else:
+                assert seen(root) == old
+            contents = in_order({split: MORE.get(split, {})}) if split == "test" else in_order({"train": TRAIN})
+            assert computed_again(root) == cost(name, changed, contents), (name, seed)
+            assert tree(root) == new, (name, seed)
+
+
+def refuse_manifest(root):
+    """Have readers and writers refuse a damaged manifest in one line; then do what that says."""
+    path = root / "features" / "manifest.json"
+    if path.exists():
+        for attempt in (load_features, fill):
+            with pytest.raises(CatsDogsError, match=r"manifest\.json is .*catsdogs extract") as refused:
+                attempt(root)
+            assert len(str(refused.value).splitlines()) == 1
+        path.unlink()
+    with pytest.raises(
+        CatsDogsError, match=r"no train features in .* yet; 3 rows wait in shards. Run catsdogs extract"
+    ):
+        load_features(root)
+
+
+def test_several_damages_at_once_are_mended_without_an_option(killed):
+    new = fresh(MORE)
+    with folder_in_memory() as root:
+        for seed in range(100 // EVERY):
+            random = np.random.default_rng(seed)
+            restore(root, killed)
+            for name in random.choice(sorted({*killed} - {"manifest.json"}), 3, replace=False):
+                damage(root / "features" / name, random)
+            fill(root, MORE)
+            assert tree(root) == new, seed
+
+
+MISHAPS = {
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "one byte longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "first bit": lambda path: flip(path, 0),
+    "last bit": lambda path: flip(path, -1),
+}
+
+
+@pytest.mark.parametrize("mishap", MISHAPS)
+def test_each_file_is_noticed_that_is_missing_longer_or_wrong_at_an_end(whole, mishap):
+    with folder_in_memory() as root:
+        for name in sorted(name for name in whole if name.startswith("train/")):
+            restore(root, whole)
+            MISHAPS[mishap](root / "features" / name)
+            with pytest.raises(CatsDogsError, match=r"features/train.*damaged.*catsdogs extract"):
+                load_features(root)
+            fill(root)
+            assert tree(root) == whole, name
 
 
 def test_of_a_file_that_was_cut_only_the_rows_behind_the_cut_are_computed(cache, whole):
     os.truncate(cache / "features" / "train" / "224.npy", 128 + 2048 * 4 * 2 + 7)
-    assert fill(cache) == [("train", "cat.10"), ("train", "dog.3")]
+    assert fill(cache) == {b"b": ("224",), b"c": ("224",)}
     assert tree(cache) == whole
 
 
@@ -93,7 +199,7 @@ def test_damage_to_imported_features_is_mended_by_importing(tmp_path):
     fill(tmp_path, provenance=replace(PROVENANCE, engine="imported"))
     flip(tmp_path / "features" / "train" / "224.npy", -1)
     with pytest.raises(
-        CatsDogsError, match=r"dog\.3: they do not match their checksums\. Import the same features again"
+        CatsDogsError, match=r"dog\.3: they do not match their checksums\. .* or import the same features again"
     ):
         load_features(tmp_path)
 

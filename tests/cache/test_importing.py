@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.cache import folder_in_memory, tree
+from support.cache import flip, folder_in_memory, tree
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
@@ -129,6 +129,29 @@ def test_changed_features_and_labels_replace_those_that_were_there(tmp_path):
     assert tree(tmp_path / "changed") == tree(tmp_path / "at once")
 
 
+def test_other_ids_and_labels_for_the_same_features_need_no_option(tmp_path):
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path / "changed")
+    for root in (tmp_path / "changed", tmp_path / "at once"):
+        import_features(["a", "b", "c"], [1, 0, 1], VIEWS, artifacts=root)
+    assert tree(tmp_path / "changed") == tree(tmp_path / "at once")
+
+
+@pytest.mark.parametrize("name", ["224.npy", "224.sums.npy", "digests.npy", "ids.npy", "labels.npy", "facts.npy"])
+def test_importing_the_same_again_mends_what_was_damaged(tmp_path, name):
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    whole = tree(tmp_path)
+    flip(tmp_path / "features/train" / name, -1)
+    with pytest.raises(CatsDogsError, match="or import the same features again"):
+        load_features(tmp_path)
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    assert tree(tmp_path) == whole
+
+
+def test_what_is_imported_goes_to_no_shard(tmp_path):
+    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    assert not (tmp_path / "features/shards").exists()
+
+
 def test_images_of_the_same_features_have_the_same_digest(tmp_path):
     import_features(IDS, LABELS, {"224": FEATURES[[0, 1, 0]]}, artifacts=tmp_path)
     digests = load_features(tmp_path).digests
@@ -211,7 +234,10 @@ def test_what_is_refused_is_one_line_and_nothing_is_written(tmp_path, given, mes
     [
         ({"backbone": "another"}, r"holds 3 rows made by imported .* another .* would replace them"),
         ({"views": {"224": FEATURES}}, r"view 224, 224m\); imported .*view 224\) would replace them"),
-        ({"ids": ["cat.10", "dog.1", "cat.3"]}, "would be dropped: 1 of the train split"),
+        (
+            {"ids": IDS[:1], "labels": [0], "views": {view: array[:1] for view, array in VIEWS.items()}},
+            "would lose 2 of the 3 train images and all 1 train images of class dog",
+        ),
     ],
 )
 def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, message):

@@ -2,9 +2,10 @@ import hashlib
 import json
 
 import pytest
-from support.cache import fill, tree
+from support.cache import VIEWS, fill, fresh, tree
 
-from catsdogs.cache import load_features, read_manifest
+from catsdogs.cache import load_features
+from catsdogs.cache.manifest import read as read_manifest
 from catsdogs.errors import CatsDogsError
 from catsdogs.storage import to_sealed_json
 
@@ -17,31 +18,36 @@ def test_the_manifest_says_what_made_the_features_and_vouches_for_files(cache):
     assert claimed == hashlib.sha256(text.encode()).hexdigest()
     small = [path for path in (folder / "train").iterdir() if path.name not in ("224.npy", "224m.npy")]
     assert content == {
-        "format": 1,
-        "classes": ["cat", "dog"],
-        "backbone": {"form": "tiny.keras", "sha256": "ab" * 32, "fingerprint": "file:1"},
-        "pixels": "squashed",
-        "precision": "float32",
-        "engine": "none",
-        "versions": {"numpy": "2"},
+        "format": 2,
+        "provenance": {
+            "weights_name": "tiny.keras",
+            "sha256": "ab" * 32,
+            "fingerprint": "file:1",
+            "pixels": "squashed",
+            "precision": "float32",
+            "engine": "none",
+            "versions": {"numpy": "2"},
+            "network": "",
+        },
         "views": ["224", "224m"],
         "splits": {
             "train": {
                 "images": 4,
                 "labelled": 4,
-                "complete": True,
-                "done": {"224": 4, "224m": 4},
                 "unreadable": 1,
+                "views": ["224", "224m"],
                 "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in small},
             },
             "test": content["splits"]["test"],
         },
+        "classes": ["cat", "dog"],
+        "int8_similarity": None,
         "renames": [],
         "removals": [],
     }
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[" * 100_000, b"\xff", b'{"format": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[" * 100_000, b"\xff", b'{"format": 2}'])
 def test_a_manifest_that_is_none_stops_reader_and_writer(cache, content):
     (cache / "features" / "manifest.json").write_bytes(content)
     before = tree(cache)
@@ -59,7 +65,8 @@ def test_a_manifest_that_is_none_stops_reader_and_writer(cache, content):
         ("views", ["../precious"], "views"),
         ("splits", {"..": {}}, "splits"),
         ("splits", {"train": {"images": "4"}}, "images"),
-        ("backbone", 5, "int"),
+        ("provenance", 5, "int"),
+        ("splits", {"train": None}, "null"),
         ("classes", ["cat"], "classes"),
         ("views", "\ud800", "surrogates"),
     ],
@@ -76,17 +83,73 @@ def test_sealed_content_of_other_types_or_paths_that_lead_out_is_refused(cache, 
     assert precious.read_bytes() == b"mine"
 
 
-def test_a_newer_format_is_refused(cache):
+@pytest.mark.parametrize(("one", "other"), [('"images": 4', '"images": 5'), ("tiny.keras", "tidy.keras"), ("ab", "aa")])
+def test_a_manifest_of_which_a_letter_is_another_is_refused(cache, one, other):
     path = cache / "features" / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    path.write_text(path.read_text().replace(one, other, 1))
     for attempt in (load_features, fill):
-        with pytest.raises(CatsDogsError, match=r"is of format 2, and this version reads format 1.*Use the version"):
+        with pytest.raises(
+            CatsDogsError, match=r"manifest\.json is damaged: it does not match its own SHA-256\. Restore"
+        ):
             attempt(cache)
 
 
-def test_without_a_manifest_there_are_no_features(cache, whole):
-    (cache / "features" / "manifest.json").unlink()
+@pytest.mark.parametrize("number", [1, 3])
+def test_another_format_is_refused_in_one_line(cache, number):
+    path = cache / "features" / "manifest.json"
+    path.write_text(path.read_text().replace('"format": 2', f'"format": {number}'))
+    before = tree(cache)
+    for attempt in (load_features, fill):
+        with pytest.raises(CatsDogsError, match=rf"format {number}, and this version reads format 2.*Use") as refused:
+            attempt(cache)
+        assert len(str(refused.value).splitlines()) == 1
+    assert tree(cache) == before
+
+
+FORMAT_1 = """{
+  "format": 1,
+  "classes": ["cat", "dog"],
+  "backbone": {"form": "tiny.keras", "sha256": "abab", "fingerprint": "file:1"},
+  "pixels": "squashed",
+  "precision": "float32",
+  "engine": "none",
+  "versions": {"numpy": "2"},
+  "views": ["224"],
+  "splits": {"train": {"images": 3, "labelled": 3, "complete": true, "done": {"224": 3}, "unreadable": 0, "sha256": {}}
+  },
+  "renames": [],
+  "removals": [],
+  "sha256": "e6ff698606b36f0a2e8744cfcb954a4e0c0c2b90380273a623f8474ab7a9745b"
+}
+"""
+
+
+def test_a_manifest_as_format_1_was_is_refused_for_its_format(cache):
+    (cache / "features" / "manifest.json").write_text(FORMAT_1)
+    for attempt in (load_features, fill):
+        with pytest.raises(
+            CatsDogsError, match=r"is of format 1, and .* remove the folder it is in and run catsdogs ex"
+        ):
+            attempt(cache)
+
+
+@pytest.mark.parametrize("views", [VIEWS, ("224",)])
+def test_without_a_manifest_nothing_is_read_and_nothing_computed_again(tmp_path, views):
+    fill(tmp_path, views=views)
+    (tmp_path / "features" / "manifest.json").unlink()
     with pytest.raises(CatsDogsError, match=r"there are no train features in .*catsdogs extract"):
-        load_features(cache)
-    assert len(fill(cache)) == 6
+        load_features(tmp_path)
+    # What is unreadable is tried again: nothing vouches for the reasons.
+    assert all(image.startswith(b"!") for image in fill(tmp_path, views=views))
+    assert tree(tmp_path) == fresh(views=views)
+
+
+def test_what_only_a_killed_run_had_written_goes_with_the_next(cache, whole):
+    folder = cache / "features"
+    strays = ["manifest.json.new", "train/224.npy.new", "test/unreadable.csv.new", "int8.0123456789abcdef.xml"]
+    for name in strays:
+        (folder / name).write_bytes(b"half")
+    assert load_features(cache)
+    assert tree(cache).keys() == {*whole, *strays}
+    assert fill(cache) == {}
     assert tree(cache) == whole

@@ -1,10 +1,7 @@
 import hashlib
 
 import numpy as np
-import pytest
-from support.cache import TRAIN, features_of
-
-from catsdogs.cache import describe_array
+from support.cache import TRAIN, facts_of, features_of
 
 
 def test_every_file_opens_with_numpy_alone(cache):
@@ -19,11 +16,15 @@ def test_every_file_opens_with_numpy_alone(cache):
         "224.sums.npy": ((4,), "<u8"),
         "224m.npy": ((4, 2048), "<f4"),
         "224m.sums.npy": ((4,), "<u8"),
+        "facts.npy": ((4,), "|V48"),
+        "facts.sums.npy": ((4,), "<u8"),
     }
     assert found["ids.npy"].tolist() == list(TRAIN)
     assert found["labels.npy"].tolist() == [0, 0, 0, 1]
     assert found["status.npy"].tolist() == [1, 2, 1, 1]
     assert found["digests.npy"][0].tobytes() == hashlib.blake2b(b"a", digest_size=16).digest()
+    assert found["facts.npy"][3] == facts_of(b"c")
+    assert found["facts.npy"].dtype.names == ("width", "height", "bytes", "brightness", "contrast", "sharpness")
     np.testing.assert_array_equal(found["224m.npy"][3], features_of(b"c")[1])
     assert np.isnan(found["224.npy"][1]).all()
     assert (train / "unreadable.csv").read_text() == "id,reason\ncat.2,broken\n"
@@ -35,12 +36,3 @@ def test_the_files_are_those_that_numpy_would_save(cache):
         again = cache / "again.npy"
         np.save(again, np.load(path))
         assert again.read_bytes() == path.read_bytes(), path
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '<q9', 'fortran_order': False"]
-)
-def test_a_header_that_is_damaged_is_no_shape(tmp_path, content):
-    (tmp_path / "x.npy").write_bytes(content)
-    assert describe_array(tmp_path / "x.npy") is None
-    assert describe_array(tmp_path / "nothing.npy") is None

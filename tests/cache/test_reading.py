@@ -1,24 +1,46 @@
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.cache import EVERY, IMAGES, PROVENANCE, TRAIN, VIEWS, features_of, fill, labels_of, tree
+from support.cache import (
+    CHANGED,
+    EVERY,
+    IMAGES,
+    OTHER,
+    PROVENANCE,
+    TRAIN,
+    VIEWS,
+    abandon,
+    add,
+    assemble,
+    facts_of,
+    features_of,
+    fill,
+    fresh,
+    in_order,
+    labels_of,
+    open_writer,
+    seen,
+    seen_in,
+    tree,
+)
+from support.faults import killed_before
 
-from catsdogs.cache import Cache, digest, load_features, read_manifest, rows
-from catsdogs.cache.manifest import to_bytes
+from catsdogs.cache import Cache, digest, load_features, rows
+from catsdogs.cache.manifest import roll_forward
 from catsdogs.errors import CatsDogsError
+from catsdogs.images.facts import FACTS
 from catsdogs.locks import FEATURES, write_lock
 
 GOLDEN = Path(__file__).parent / "golden_cache"
 TESTS = Path(__file__).parents[1]
 
 
-def test_a_cache_of_format_1_is_read_as_it_was_written():
+def test_a_cache_of_format_2_is_read_as_it_was_written():
     found = load_features(GOLDEN)
     assert found.ids.tolist() == ["cat.1", "cat.2", "dog.3"]
     assert found.labels.tolist() == [0, 0, 1]
@@ -28,11 +50,12 @@ def test_a_cache_of_format_1_is_read_as_it_was_written():
     np.testing.assert_array_equal(
         found.features[0, :3], [0.07216209173202515, 0.027552366256713867, 0.01993352174758911]
     )
+    assert found.facts[2].tolist() == (40.0, 30.0, 1002.0, 127.5, 30.25, 12.125)
     assert found.provenance == PROVENANCE
-    assert found.digest == "ec329133f967afa0e0a17a9ce6ac0122a236df8a797e749d9614564d1cc4e840"
+    assert found.digest == "4aa14b1e73b98f575c9c7b0f4a7fd6d9e453eafa1239f4f117dc4ef23cdecfbc"
 
 
-def test_what_is_loaded_is_what_was_put(cache):
+def test_what_is_loaded_is_what_was_added(cache):
     found = load_features(cache)
     assert (found.ids.tolist(), found.labels.tolist()) == (list(TRAIN), [0, 0, 0, 1])
     assert (found.views, found.provenance) == (VIEWS, PROVENANCE)
@@ -43,8 +66,10 @@ def test_what_is_loaded_is_what_was_put(cache):
         assert found.digests[row].tobytes() == digest(content).tobytes()
         expected = np.full(4096, np.nan) if content.startswith(b"!") else features_of(content).ravel()
         np.testing.assert_array_equal(found.features[row], expected)
+        facts = np.full((), np.nan, FACTS)[()] if content.startswith(b"!") else facts_of(content)
+        assert found.facts[row].tobytes() == facts.tobytes()
     assert load_features(cache, "test").unreadable == {"dog.20": "odd, too"}
-    assert [Cache(cache / "features").labelled(split) for split in ("train", "test", "other")] == [True, True, None]
+    assert [Cache(cache / "features").labelled(split) for split in ("train", "test", "other")] == [True, False, None]
 
 
 def test_the_digest_of_features_tells_any_that_a_head_would_notice(tmp_path):
@@ -54,90 +79,134 @@ def test_the_digest_of_features_tells_any_that_a_head_would_notice(tmp_path):
             ({"train": TRAIN}, {}),
             ({"train": TRAIN | {"dog.3": b"x"}}, {}),
             ({"train": TRAIN | {"dog.20": b"x"}}, {}),
-            ({"train": TRAIN}, {"labels": lambda ids: 1 - labels_of(ids)}),
+            ({"train": TRAIN}, {"labels": lambda split, ids: 1 - labels_of(split, ids)}),
             ({"train": TRAIN}, {"views": ("224",)}),
-            ({"train": TRAIN}, {"provenance": replace(PROVENANCE, sha256="cd" * 32)}),
+            ({"train": TRAIN}, {"provenance": OTHER}),
+            ({"train": TRAIN}, {"provenance": replace(PROVENANCE, network="ef" * 32)}),
         ]
     ):
         fill(tmp_path / str(number), images, **options)
         digests.add(load_features(tmp_path / str(number)).digest)
-    assert len(digests) == 6
+    assert len(digests) == 7
 
 
-def test_an_incomplete_cache_is_refused(tmp_path):
+def test_the_digest_of_features_is_the_same_whatever_the_facts(tmp_path, cache):
+    with open_writer(tmp_path / "other") as writer:
+        for content in in_order(IMAGES):
+            add(writer, content, VIEWS)
+        assemble(writer)
+    with_facts, without = Cache(cache / "features"), Cache(tmp_path / "other/features")
+    assert with_facts.load("train").facts.tobytes() != without.load("train").facts.tobytes()
+    assert with_facts.digests() == without.digests()
+
+
+def test_rows_that_wait_are_no_features_yet(tmp_path):
     fill(tmp_path, stop=3)
-    with pytest.raises(CatsDogsError, match=r"train features in .* are not complete. Run catsdogs extract"):
+    with pytest.raises(
+        CatsDogsError, match=r"no train features in .* yet; 3 rows wait in shards\. Run catsdogs extract"
+    ):
         load_features(tmp_path)
 
 
-def test_an_error_while_images_are_compared_leaves_the_cache_incomplete(cache):
-    changed = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.3": b"y"}}
-    fill(cache, changed, stop=1)
-    with pytest.raises(CatsDogsError, match="not complete"):
-        load_features(cache)
+def test_a_reader_reads_what_is_committed_and_leaves_the_rest_to_a_writer(cache):
+    new = fresh(CHANGED)
+    with killed_before("replace", "224.npy.new"):
+        fill(cache, CHANGED, prune=True)
+    left = tree(cache)
+    assert "train/224.npy.new" in left
+    with write_lock(cache, FEATURES):
+        assert seen(cache) == seen_in(new)
+    assert tree(cache) == left
+    assert fill(cache, CHANGED) == {}
+    assert tree(cache) == new
 
 
-def test_a_reader_leaves_to_a_writer_what_a_killed_one_has_not_carried_out(cache, whole):
-    beside = cache / "features" / "train" / "labels.npy.new"
-    (cache / "features" / "train" / "labels.npy").rename(beside)
-    committed = replace(read_manifest(cache / "features"), renames=("train/labels.npy",))
-    (cache / "features" / "manifest.json").write_bytes(to_bytes(committed))
-    held = write_lock(cache, FEATURES)
-    with ThreadPoolExecutor(1) as other:
-        other.submit(held.__enter__).result()
-        with pytest.raises(CatsDogsError, match="being written by another run"):
-            load_features(cache)
-        other.submit(held.__exit__, None, None, None).result()
-    with pytest.raises(CatsDogsError, match=r"labels\.npy is missing or damaged\. Run catsdogs extract"):
-        load_features(cache)
-    assert beside.exists()
-    assert fill(cache) == []
-    assert tree(cache) == whole
+def test_a_reader_while_another_run_fills_sees_the_cache_as_it_was(cache):
+    old = seen(cache)
+    abandon(cache, CHANGED, 2, prune=True)
+    assert seen(cache) == old
+    with killed_before("replace", "manifest.json.new"):
+        fill(cache, CHANGED, prune=True)
+    assert seen(cache) == old
 
 
-def test_who_reads_while_another_writes_gets_old_or_new_features_or_is_told(tmp_path):
-    other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
-    states = {}
-    for number, images in enumerate((IMAGES, other)):
-        fill(tmp_path / str(number), images)
-        states[load_features(tmp_path / str(number)).digest] = load_features(tmp_path / str(number)).features.tobytes()
+def test_who_reads_while_another_writes_gets_the_old_features_or_the_new(tmp_path):
+    states = {load_features(filled(tmp_path / str(n), images)).digest for n, images in enumerate((IMAGES, CHANGED))}
+    pairs = [seen_in(fresh(images)) for images in (IMAGES, CHANGED)]
     root, read, told = tmp_path / "shared", set(), set()
     code = f"import pathlib; from support import cache; cache.write_again_and_again(pathlib.Path({str(root)!r}))"
     with subprocess.Popen([sys.executable, "-c", code], cwd=TESTS, stdout=subprocess.PIPE) as writer:
         writer.stdout.readline()
         start = time.monotonic()
-        while (time.monotonic() < start + 3 / EVERY or read != set(states)) and time.monotonic() < start + 30:
+        while (time.monotonic() < start + 3 / EVERY or read != states) and time.monotonic() < start + 30:
+            read.add(load_features(root).digest)
             try:
-                found = load_features(root)
-            except CatsDogsError as error:
+                assert seen(root) in pairs
+            except CatsDogsError as error:  # the second split is of another state than the first
                 told.add(str(error))
-            else:
-                assert states[found.digest] == found.features.tobytes()
-                read.add(found.digest)
         writer.kill()
-    assert read == set(states)
-    assert all("not complete" in line or "is being written" in line for line in told), told
+    assert read == states
+    assert all("has changed while it was read. Run the same command again" in line for line in told), told
+
+
+def filled(root, images):
+    fill(root, images)
+    return root
 
 
 def test_a_cache_that_changes_while_it_is_read_is_read_again(cache, monkeypatch):
     images = IMAGES | {"train": TRAIN | {"cat.1": b"x"}}
-    read, between = rows.read, iter([images])
+    read, between = rows.read_split, iter([images])
 
-    def read_late(*arguments, **named):
+    def read_late(where, *arguments, **named):
         for new in between:
             fill(cache, new)
-        return read(*arguments, **named)
+        return read(where, *arguments, **named)
 
-    monkeypatch.setattr(rows, "read", read_late)
+    monkeypatch.setattr(rows, "read_split", read_late)
     found = load_features(cache)
     monkeypatch.undo()
     assert found.digest == load_features(cache).digest
     assert found.digests[0].tobytes() == digest(b"x").tobytes()
 
 
+def test_a_cache_that_changes_to_and_fro_while_it_is_read_is_not_damaged(cache, monkeypatch):
+    read, between = rows.read_split, iter([CHANGED])
+
+    def read_between(where, *arguments, **named):
+        for other in between:
+            fill(cache, other, prune=True)
+            found = read(where, *arguments, **named)
+            fill(cache, prune=True)
+            return found
+        return read(where, *arguments, **named)
+
+    expected = seen(cache)
+    monkeypatch.setattr(rows, "read_split", read_between)
+    assert seen(cache) == expected
+
+
+def test_splits_stay_together_while_a_writer_carries_out_what_was_committed(cache, monkeypatch):
+    with killed_before("replace", "224.npy.new"):
+        fill(cache, CHANGED, prune=True)
+    opened, read = Cache(cache / "features"), rows.read_split
+    opened.load("train")
+
+    def read_late(where, *arguments, **named):
+        def found(name):
+            path = where(name)
+            roll_forward(cache / "features")
+            return path
+
+        return read(found, *arguments, **named)
+
+    monkeypatch.setattr(rows, "read_split", read_late)
+    assert opened.load("test").digests[0].tobytes() == digest(b"c").tobytes()
+
+
 def test_splits_of_two_states_are_never_loaded_together(cache):
     opened = Cache(cache / "features")
     opened.load("train")
-    fill(cache, IMAGES | {"test": {**IMAGES["test"], "cat.1": b"x"}})
+    fill(cache, {"train": TRAIN | {"cat.1": b"y"}, "test": IMAGES["test"] | {"cat.1": b"x"}})
     with pytest.raises(CatsDogsError, match=r"has changed while it was read\. Run the same command again"):
         opened.load("test")

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from support.cache import PROVENANCE, VIEWS
 
-from catsdogs.cache import Provenance, rows
+from catsdogs.cache import rows
+from catsdogs.images.facts import FACTS
 
 
-def test_a_row_s_checksum_covers_origin_view_id_digest_and_features(cache):
+@pytest.mark.parametrize("column", [*VIEWS, "facts"])
+@pytest.mark.parametrize(("row", "reason"), [(2, b""), (1, b"broken")])
+def test_a_row_s_checksum_covers_what_made_it_digest_reason_and_content(cache, column, row, reason):
     train = cache / "features" / "train"
-    for view in VIEWS:
-        covered = json.dumps([PROVENANCE.sha256, PROVENANCE.pixels, PROVENANCE.precision, view]).encode() + b"cat.10\0"
-        covered += np.load(train / "digests.npy")[2].tobytes() + np.load(train / f"{view}.npy")[2].tobytes()
-        expected = int.from_bytes(hashlib.blake2b(covered, digest_size=8).digest(), "little")
-        assert np.load(train / f"{view}.sums.npy")[2] == expected
+    made_by = [PROVENANCE.sha256, PROVENANCE.pixels, PROVENANCE.precision, PROVENANCE.engine, PROVENANCE.network]
+    covered = json.dumps([*made_by, column]).encode() + np.load(train / "digests.npy")[row].tobytes() + reason + b"\0"
+    covered += np.load(train / f"{column}.npy")[row].tobytes()
+    expected = int.from_bytes(hashlib.blake2b(covered, digest_size=8).digest(), "little")
+    assert np.load(train / f"{column}.sums.npy")[row] == expected
 
 
 @pytest.mark.slow
@@ -23,14 +26,12 @@ def test_checking_25_000_rows_takes_half_a_second():
     n = 25_000
     features = np.zeros((n, 2048), np.float32)
     features[:, 0] = np.arange(n)
-    provenance = Provenance("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none")
-    ids = np.array([f"cat.{row}" for row in range(n)])
-    digests = np.zeros((n, 16), np.uint8)
-    sums = np.fromiter(rows.sums(provenance, "224", ids.tolist(), digests, features), np.uint64, n)
-    stored = rows.Rows(ids, np.zeros(n, np.int8), digests, {"224": features}, {"224": sums}, {}, [])
+    digests, reasons, facts = np.zeros((n, 16), np.uint8), n * [""], np.zeros(n, FACTS)
+    sums = np.fromiter(rows.row_sums(PROVENANCE, "224", digests, reasons, features), np.uint64, n)
+    table = rows.Rows(np.array(n * ["cat.1"]), np.zeros(n, np.int8), digests, reasons, facts, {"224": sums})
     taken = []
     for _ in range(5):
         start = time.thread_time()
-        assert rows.check(stored, provenance).all()
+        assert table.check(PROVENANCE, "224", slice(0, n), features).all()
         taken.append(time.thread_time() - start)
     assert min(taken) < 0.5  # processor time, so that a busy machine fails no test

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from support.cache import (
     IDS,
     IMAGES,
+    MOVED,
+    OTHER,
     PROVENANCE,
     TRAIN,
     VIEWS,
@@ -18,24 +20,29 @@ from support.cache import (
     fill,
     folder_in_memory,
     fresh,
+    in_order,
+    labels_of,
+    many,
     open_writer,
+    seen,
     times,
     tree,
 )
 
-from catsdogs.cache import Cache, CacheWriter, digest, load_features
+from catsdogs.cache import Cache, CacheWriter, load_features
 from catsdogs.errors import CatsDogsError
 
 GOLDEN = Path(__file__).parent / "golden_cache"
 
 
-def test_the_same_rows_are_written_as_format_1_was(tmp_path):
+def test_the_same_rows_are_written_as_format_2_was(tmp_path):
     golden = load_features(GOLDEN)
     wanted = {"train": (golden.ids.tolist(), golden.labels)}
     with CacheWriter(tmp_path / "features", golden.provenance, golden.views, wanted) as writer:
         for row in (0, 2):
-            writer.put(row, golden.digests[row], {"224": golden.features[row]})
-        writer.put_unreadable(1, golden.digests[1], "broken, and “odd”")
+            writer.add(golden.digests[row], {"224": golden.features[row]}, golden.facts[row])
+        writer.add(golden.digests[1], {}, reason="broken, and “odd”")
+        writer.assemble(golden.digests)
     assert tree(tmp_path) == tree(GOLDEN)
 
 
@@ -47,58 +54,110 @@ def test_nothing_is_written_before_the_first_row(tmp_path):
 
 def test_a_second_run_writes_nothing(cache):
     before = times(cache)
-    assert fill(cache) == []
+    assert fill(cache) == {}
     assert times(cache) == before
 
 
 def test_added_images_compute_only_themselves(cache):
     images = IMAGES | {"train": TRAIN | {"dog.20": b"new"}}
-    assert fill(cache, images) == [("train", "dog.20")]
+    assert fill(cache, images) == {b"new": (*VIEWS, "facts")}
     assert tree(cache) == fresh(images)
 
 
 def test_an_image_of_changed_bytes_computes_one(cache):
     images = IMAGES | {"train": TRAIN | {"cat.10": b"other"}}
-    assert fill(cache, images) == [("train", "cat.10")]
+    assert [*fill(cache, images)] == [b"other"]
     assert tree(cache) == fresh(images)
 
 
 def test_an_unreadable_image_becomes_readable_and_a_readable_one_unreadable(cache):
     images = IMAGES | {"train": TRAIN | {"cat.2": b"mended", "dog.3": b"!gone"}}
-    assert fill(cache, images) == [("train", "cat.2"), ("train", "dog.3")]
+    assert [*fill(cache, images)] == [b"mended", b"!gone"]
     assert load_features(cache).unreadable == {"dog.3": "gone"}
     assert tree(cache) == fresh(images)
 
 
-def test_another_reason_for_the_same_bytes_is_kept(cache):
-    with open_writer(cache) as writer:
-        writer.put_unreadable(1, digest(TRAIN["cat.2"]), "another\nreason")
-    assert load_features(cache).unreadable == {"cat.2": r"another\x0areason"}
-
-
 def test_changed_labels_compute_nothing(cache):
-    def others(ids):
-        return np.full(len(ids), -1, np.int8)
+    def others(split, ids):
+        return 1 - labels_of(split, ids) if split == "train" else labels_of(split, ids)
 
-    assert fill(cache, labels=others) == []
-    assert load_features(cache).labels.tolist() == [-1, -1, -1, -1]
-    assert [Cache(cache / "features").labelled(split) for split in ("train", "test")] == [False, False]
+    assert fill(cache, labels=others) == {}
+    assert load_features(cache).labels.tolist() == [1, 1, 1, 0]
+    assert [Cache(cache / "features").labelled(split) for split in ("train", "test")] == [True, False]
     assert tree(cache) == fresh(labels=others)
 
 
-def test_rows_are_dropped_only_when_that_is_asked_for(cache, whole):
-    images = IMAGES | {"train": {"cat.1": b"a", "dog.3": b"c"}}
-    with pytest.raises(CatsDogsError, match=r"would be dropped: 2 of the train split.*--prune"):
+RENAMED = {"train": {f"{name}0": content for name, content in TRAIN.items()}, "test": IMAGES["test"]}
+ELSEWHERE = {
+    "moved to the other class": IMAGES | {"train": {"dog.1": b"a", "cat.2": b"!broken", "cat.10": b"b", "dog.3": b"c"}},
+    "moved to other splits and classes": MOVED,
+    "renamed": RENAMED,
+    "given twice": IMAGES | {"train": TRAIN | {"dog.20": b"a", "cat.3": b"!broken"}},
+}
+
+
+@pytest.mark.parametrize("how", ELSEWHERE)
+def test_images_that_are_elsewhere_now_compute_nothing_and_need_no_option(cache, how):
+    assert fill(cache, ELSEWHERE[how]) == {}
+    assert tree(cache) == fresh(ELSEWHERE[how])
+
+
+def test_equal_bytes_in_two_splits_share_a_row_and_are_computed_once(tmp_path):
+    assert [*fill(tmp_path, {"train": {"cat.1": b"a", "dog.3": b"a"}, "test": {"cat.1": b"a"}})] == [b"a"]
+    train, test = (load_features(tmp_path, split) for split in ("train", "test"))
+    assert train.labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(train.features, np.repeat(test.features, 2, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("train", "lost"),
+    [
+        ({"cat.1": b"a", "dog.3": b"c"}, "2 of the 4 train images"),
+        ({"cat.1": b"a", "cat.2": b"!broken", "cat.10": b"b"}, "all 1 train images of class dog"),
+        ({"cat.1": b"a", "cat.2": b"!broken", "cat.10": b"b", "cat.11": b"c"}, "all 1 train images of class dog"),
+        ({"cat.3": b"x", "cat.4": b"y", "dog.3": b"c"}, "3 of the 4 train images and all 3 train images of class cat"),
+    ],
+)
+def test_half_of_a_split_or_a_class_goes_only_when_that_is_asked_for(cache, train, lost):
+    before, images = times(cache), IMAGES | {"train": train}
+    with pytest.raises(CatsDogsError, match=rf"would lose {lost}\. Check .*--prune") as refused:
         fill(cache, images)
-    assert tree(cache) == whole
-    assert fill(cache, images, prune=True) == []
+    assert len(str(refused.value).splitlines()) == 1
+    assert times(cache) == before
+    assert not {*fill(cache, images, prune=True)} & {*TRAIN.values()}
     assert tree(cache) == fresh(images)
+
+
+def test_labels_of_other_classes_are_not_kept_for_those_of_now(cache):
+    wanted, before = {"test": (["1"], np.array([0], np.int8))}, times(cache)
+    with pytest.raises(CatsDogsError, match=r"with the labels cat and dog.*ants and bees"):
+        CacheWriter(cache / "features", PROVENANCE, VIEWS, wanted, classes=("ants", "bees"))
+    assert times(cache) == before
+
+
+def test_a_few_images_may_go_without_an_option(cache):
+    images = IMAGES | {"train": {name: content for name, content in TRAIN.items() if name != "cat.1"}}
+    assert fill(cache, images) == {}
+    assert tree(cache) == fresh(images)
+    assert [*fill(cache)] == [b"a"]  # its row has gone with it
+
+
+def test_files_that_cannot_be_read_share_nothing_and_are_tried_each_time(cache):
+    images = IMAGES | {"train": TRAIN | {"cat.3": b"?denied", "dog.20": b"?gone\n"}}
+    for _ in range(2):
+        assert fill(cache, images) == {}
+        found = load_features(cache)
+        assert found.unreadable == {"cat.2": "broken", "cat.3": "denied", "dog.20": r"gone\x0a"}
+        assert not found.digests[[2, 5]].any()
+        assert bytes(16) not in open_writer(cache, images).known().missing
+        assert tree(cache) == fresh(images)
+    assert [*fill(cache, IMAGES | {"train": TRAIN | {"cat.3": b"back"}})] == [b"back"]
 
 
 def test_a_split_is_added_later_and_the_other_stays(tmp_path, whole):
     fill(tmp_path, {"train": TRAIN})
     assert [Cache(tmp_path / "features").labelled(split) for split in ("train", "test")] == [True, None]
-    assert {split for split, _ in fill(tmp_path, {"test": IMAGES["test"]})} == {"test"}
+    assert [*fill(tmp_path, {"test": IMAGES["test"]})] == in_order({"test": IMAGES["test"]})
     assert tree(tmp_path) == whole
 
 
@@ -112,13 +171,18 @@ def test_a_split_is_added_later_and_the_other_stays(tmp_path, whole):
     ],
 )
 def test_what_something_else_made_is_kept_until_its_replacement_is_asked_for(cache, whole, other):
+    before = times(cache)
     with pytest.raises(CatsDogsError, match=r"holds 6 rows made by tiny.keras .*--prune"):
-        fill(cache, **other)
-    assert tree(cache) == whole
+        open_writer(cache, **other)
+    assert times(cache) == before
     images = {"train": TRAIN}
-    assert len(fill(cache, images, prune=True, **other)) == 4
-    assert tree(cache) == fresh(images, **other)
-    assert not (cache / "features" / "test").exists()
+    assert {*fill(cache, images, prune=True, **other)} == ({*TRAIN.values()} if "provenance" in other else set())
+    expected = fresh(images, **other)
+    if "views" in other:  # a split of the same provenance stays as it is
+        expected |= {name: content for name, content in whole.items() if name.startswith("test/")}
+        expected["manifest.json"] = tree(cache)["manifest.json"]
+        assert load_features(cache, "test").views == ("224",)
+    assert tree(cache) == expected
 
 
 def test_pixels_that_differ_are_told_by_what_differs(cache):
@@ -131,32 +195,28 @@ def test_pixels_that_differ_are_told_by_what_differs(cache):
 
 def test_what_belongs_to_the_user_outlasts_a_replacement(cache):
     (cache / "features" / "test" / "mine.npy").write_bytes(b"mine")
-    fill(cache, {"train": TRAIN}, prune=True, views=("224",))
+    fill(cache, {"train": TRAIN}, prune=True, provenance=OTHER)
     assert {name for name in tree(cache) if name.startswith("test")} == {"test/mine.npy"}
 
 
 def test_the_same_weights_by_another_name_are_the_same_cache(cache, whole):
-    assert (
-        fill(
-            cache,
-            provenance=replace(PROVENANCE, weights_name="copy.keras", fingerprint="file:2", versions={"numpy": "3"}),
-        )
-        == []
-    )
+    copy = replace(PROVENANCE, weights_name="copy.keras", fingerprint="file:2", versions={"numpy": "3"})
+    assert fill(cache, provenance=copy) == {}
     assert tree(cache) == whole
 
 
-def test_features_that_are_not_finite_are_no_row(tmp_path):
-    with open_writer(tmp_path) as writer, pytest.raises(CatsDogsError, match=r"cat.1 are not finite"):
-        writer.put(0, digest(b"a"), dict.fromkeys(VIEWS, np.full(2048, np.nan, np.float32)))
-
-
-@given(st.permutations([(split, name) for split in IMAGES for name in IMAGES[split]]))
-def test_the_order_of_puts_leaves_no_trace(order):
+@given(st.permutations(in_order(IMAGES)))
+def test_the_order_in_which_rows_are_added_leaves_no_trace(order):
     assert fresh(order=lambda _: order) == fresh()
 
 
-OF_SPLIT = st.dictionaries(st.sampled_from(IDS), st.sampled_from([b"a", b"b", b"!broken", b"!odd"]), min_size=1)
+def test_a_cache_is_what_it_was_until_it_is_assembled(cache):
+    old, images = seen(cache), IMAGES | {"train": TRAIN | many(3)["train"]}
+    assert len(fill(cache, images, stop=2)) == 2
+    assert seen(cache) == old
+
+
+OF_SPLIT = st.dictionaries(st.sampled_from(IDS), st.sampled_from([b"a", b"b", b"!broken", b"!odd", b"?no"]), min_size=1)
 SOME = st.dictionaries(st.sampled_from(["train", "test"]), OF_SPLIT, min_size=1)
 BOTH = st.fixed_dictionaries({"train": OF_SPLIT, "test": OF_SPLIT})
 
@@ -165,21 +225,19 @@ BOTH = st.fixed_dictionaries({"train": OF_SPLIT, "test": OF_SPLIT})
 @example([(IMAGES, "kill", 6)], IMAGES)
 @example([(IMAGES, "end", 0), (IMAGES | {"train": TRAIN | {"cat.1": b"x"}}, "kill", 1)], IMAGES)
 def test_any_runs_end_in_the_bytes_of_a_fresh_cache_and_compute_no_row_twice(runs, last):
-    kept = {"train": {}, "test": {}}  # the rows that the next run must find
+    assembled, waiting = {}, set()  # the rows that the next run must find
     with folder_in_memory() as root:
-        for images, end, puts in [*runs, (last, "end", 0)]:
+        for images, end, rows in [*runs, (last, "end", 0)]:
             if end == "kill":
-                put = abandon(root, images, puts, prune=True)
+                computed = abandon(root, images, rows, prune=True)
             else:
-                put = fill(root, images, prune=True, stop=puts if end == "error" else None)
-                end = "error" if end == "error" and len(put) == puts else "end"  # it may end before it errs
-            for split, of_split in images.items():
-                now = {name: content for name, content in kept[split].items() if name in of_split}
-                assert not [name for name in now if now[name] == of_split[name] and (split, name) in put]
-                if end == "end":
-                    kept[split] = of_split
-                elif put:
-                    now |= {name: of_split[name] for other, name in put if other == split}
-                    # Why an image is unreadable is written when a run ends.
-                    kept[split] = {n: c for n, c in now.items() if end == "error" or not c.startswith(b"!")}
+                computed = fill(root, images, prune=True, stop=rows if end == "error" else None)
+                end = "error" if end == "error" and len(computed) == rows else "end"  # it may end before it errs
+            assert not {*computed} & (
+                {content for of in assembled.values() for content in in_order({"": of})} | waiting
+            )
+            waiting |= {*computed}
+            if end == "end":
+                assembled |= images
+                waiting = set()
         assert tree(root) == fresh(last)

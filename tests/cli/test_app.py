@@ -271,7 +271,8 @@ def test_verify_is_one_line_and_its_exit_code(features, tmp_path):
     done = command("verify", "--artifacts", folder)
     assert (done.returncode, done.stderr) == (1, "")
     assert re.fullmatch(
-        r"not well +\S+224\.npy is missing or damaged\. Import the same features again.*\n", done.stdout
+        r"not well +\S+224\.npy is missing or damaged\. Run catsdogs extract with the same images, or import.*\n",
+        done.stdout,
     )
 
 

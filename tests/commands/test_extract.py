@@ -1,8 +1,5 @@
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -11,7 +8,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from support.backbone import write_backbone
-from support.program import IN_PROCESS, ROOT
+from support.program import start
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
@@ -138,12 +135,22 @@ def test_an_unreadable_image_is_a_row_with_a_reason_until_it_changes(folder, ext
 def test_rows_are_not_dropped_unless_pruning_was_asked_for(folder, extract, tmp_path):
     extract(folder)
     (folder / "train/dog.1.jpg").unlink()
+    extract(folder)  # of one of six nobody need ask
+    assert load_features(tmp_path / "artifacts").ids.tolist() == ["cat.1", "cat.2", "cat.10", "dog.2", "dog.10"]
     before = tree(tmp_path / "artifacts")
-    with pytest.raises(CatsDogsError, match=r"would be dropped: 1 of the train split.*--prune"):
+    for name in ("dog.2", "dog.10"):
+        (folder / f"train/{name}.jpg").unlink()
+    (folder / "test/1.jpg").unlink()
+    with pytest.raises(CatsDogsError, match=r"would lose all 2 train images of class dog\. Check .*--prune"):
+        extract(folder)
+    for number in (2, 3):
+        (folder / f"test/{number}.jpg").unlink()
+    lost = r"lose all 2 train images of class dog and 3 of the 6 test images\."
+    with pytest.raises(CatsDogsError, match=lost):
         extract(folder)
     assert tree(tmp_path / "artifacts") == before
-    extract(folder, prune=True)
-    assert "dog.1" not in load_features(tmp_path / "artifacts").ids
+    assert extract(folder, prune=True).computed == 0
+    assert load_features(tmp_path / "artifacts").ids.tolist() == ["cat.1", "cat.2", "cat.10"]
 
 
 def test_a_zip_that_is_cut_short_is_one_line_and_changes_no_row(tmp_path, pictures, zipped, extract):
@@ -187,6 +194,32 @@ def test_the_weights_of_the_last_run_are_used_where_nobody_says_otherwise(folder
     assert (again.computed, again.backbone) == (0, "tiny.keras")
 
 
+def test_a_first_run_that_was_interrupted_is_gone_on_with_by_its_weights(folder, extract, tmp_path):
+    def interrupt(step, done, total):
+        if step == "computing features" and done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(folder, progress=interrupt)
+    done = catsdogs.extract(folder, artifacts=tmp_path / "artifacts")
+    assert (done.backbone, done.computed) == ("tiny.keras", 4)
+
+
+def test_weights_that_are_to_replace_the_cache_are_noted_when_they_have(folder, extract, tmp_path):
+    def interrupt(step, done, total):
+        if step == "computing features" and done == 8:
+            raise KeyboardInterrupt
+
+    extract(folder)
+    other = str(write_backbone(tmp_path / "other.keras", seed=1))
+    replacing = {"artifacts": tmp_path / "artifacts", "weights": other, "prune": True}
+    with pytest.raises(KeyboardInterrupt):
+        catsdogs.extract(folder, **replacing, progress=interrupt)
+    assert catsdogs.extract(folder, artifacts=tmp_path / "artifacts").backbone == "tiny.keras"
+    assert catsdogs.extract(folder, **replacing).computed == 4
+    assert catsdogs.extract(folder, artifacts=tmp_path / "artifacts").backbone == "other.keras"
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
@@ -226,17 +259,9 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
 ):
     images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 301)}
     data, artifacts = write_folder(tmp_path / "many", images), tmp_path / "artifacts"
-    command = ["extract", str(data), "--artifacts", str(artifacts), "--weights", str(tiny_backbone)]
-    with subprocess.Popen(
-        [sys.executable, "-c", IN_PROCESS, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
-        # Where the tests run in the background, Ctrl-C is ignored, and children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        while process.poll() is None and not (artifacts / "features/manifest.json").exists():
+    arguments = ["extract", data, "--artifacts", artifacts, "--weights", tiny_backbone]
+    with start(*arguments, before="from catsdogs.cache import shards; shards.SHARD_SECONDS = 0.05") as process:
+        while process.poll() is None and not any(artifacts.glob("features/shards/*/*.npy")):
             time.sleep(0.002)
         process.send_signal(kind)
         _, said = process.communicate(timeout=60)
@@ -244,7 +269,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
     if kind == signal.SIGINT:
         assert said == "interrupted: nothing that was done is lost\n"
     again = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
-    assert 0 < again.computed <= 300
+    assert 0 <= again.computed < 300
     catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
     assert tree(artifacts / "features") == tree(tmp_path / "fresh/features")
 
@@ -256,11 +281,12 @@ def test_with_fail_fast_the_first_unreadable_image_ends_it_and_rows_stay(folder,
         extract(folder, fail_fast=True)
     assert not (tmp_path / "artifacts/features").exists()
     assert extract(folder).computed == 11
+    assert not (tmp_path / "artifacts/features/shards").exists()
     with pytest.raises(CatsDogsError, match=claim):  # also where it is known already
         extract(folder, fail_fast=True)
     with pytest.raises(CatsDogsError, match=claim):
         catsdogs.run(folder, artifacts=tmp_path / "artifacts", fail_fast=True)
-    (folder / "train/dog.1.jpg").write_bytes((folder / "train/dog.2.jpg").read_bytes())
+    (folder / "train/dog.1.jpg").write_bytes((folder / "train/dog.2.jpg").read_bytes() + b"another")
     assert extract(folder, fail_fast=True).computed == 1  # mended
 
 

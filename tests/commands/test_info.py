@@ -1,5 +1,6 @@
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -43,6 +44,27 @@ def refresh():
         assert done.exit_code == 0, (one, done.output, done.exception)
 
 
+def test_shards_that_come_and_go_meanwhile_end_nothing(here):
+    """As another process writes and removes them."""
+    shards, ended = here / "artifacts/features/shards", threading.Event()
+
+    def write_and_remove():
+        while not ended.is_set():
+            for number in range(30):
+                (shards / str(number)).mkdir(parents=True)
+                (shards / str(number) / f"{number:032}.224.npy").write_bytes(bytes(9000))
+            shutil.rmtree(shards)
+
+    other = threading.Thread(target=write_and_remove)
+    other.start()
+    try:
+        for _ in range(30):
+            assert catsdogs.info().features
+    finally:
+        ended.set()
+        other.join()
+
+
 def test_of_what_was_just_made_nothing_is_stale(here):
     assert stale() == []
     assert list(info_lines(catsdogs.info()))[-1] == ("stale", "nothing")
@@ -60,7 +82,10 @@ def test_a_stopped_run_is_named_with_what_hangs_on_it_and_can_be_finished(here, 
         draw(number).save(here / f"data/train/cat.{number}.jpg")
     with pytest.raises(StoppedError):
         catsdogs.extract(here / "data", progress=stop)
-    assert [what for what, _ in stale()] == ["features/train", "features/test", "head.json", "submission.csv"]
+    assert stale() == []
+    views = catsdogs.ComputeOptions(views=["224", "224m"])
+    catsdogs.extract(here / "data/train", compute=views)
+    assert [what for what, _ in stale()] == ["features/test", "head.json", "submission.csv"]
     said = [text for name, text in info_lines(catsdogs.info())][-3:]
     assert said == [f"catsdogs extract {here}/data", "catsdogs train", "catsdogs submit --clip 0.01"]
     refresh()

@@ -258,12 +258,12 @@ def test_info_says_what_made_the_artifacts_and_whether_the_head_is_stale(data, a
     assert catsdogs.submit(artifacts).stale
 
 
-def test_info_names_a_cache_that_is_not_complete_and_a_file_that_changed(data, artifacts, run, draw, encode):
+def test_info_counts_the_rows_of_a_stopped_run_and_names_a_changed_file(data, artifacts, run, draw, encode):
     class StoppedError(Exception):
         pass
 
     def stop(step, done, total):
-        if step == "computing features" and done == 24:
+        if step == "computing features" and done == total:
             raise StoppedError
 
     for number in range(100, 150):
@@ -271,10 +271,10 @@ def test_info_names_a_cache_that_is_not_complete_and_a_file_that_changed(data, a
     with pytest.raises(StoppedError):
         run(data, progress=stop)
     found = catsdogs.info(artifacts)
-    assert not found.features.splits["train"].complete
-    assert found.head["stale"]
-    assert any("NOT complete" in text for _, text in info_lines(found))
-    run(data)
+    assert found.shards == 40  # ten have the bytes of other images
+    assert found.head["stale"] is None  # it is of the cache as it was
+    assert ("shards", "40 rows of a run that has not ended, or not well") in info_lines(found)
+    assert run(data).extraction.computed == 0
     assert catsdogs.info(artifacts).head["stale"] is None
     (artifacts / "metrics.json").write_text("{}")
     assert any("NOT valid: metrics.json" in text for _, text in info_lines(catsdogs.info(artifacts)))

@@ -1,7 +1,6 @@
 """Views of an image: each a file, one decode for all, and one that is added later is all that is computed."""
 
 import io
-import json
 
 import numpy as np
 import pytest
@@ -59,13 +58,16 @@ def test_each_view_is_what_the_first_would_be_of_an_image_so_changed(folder, ext
 
 def test_only_an_added_view_is_computed_and_the_bytes_are_the_same(folder, extract, tmp_path, monkeypatch):
     decoded = []
-    decode = loading.decode_resized
 
-    def noted(data, sizes, *, reserved=0):
-        decoded.append(sorted(sizes))
-        return decode(data, sizes, reserved=reserved)
+    def note(decode):
+        def noted(data, sizes, *, reserved=0):
+            decoded.append(sorted(sizes))
+            return decode(data, sizes, reserved=reserved)
 
-    monkeypatch.setattr(loading, "decode_resized", noted)
+        return noted
+
+    for name in ("decode_resized", "decode_with_facts"):
+        monkeypatch.setattr(loading, name, note(getattr(loading, name)))
     (folder / "train/dog.1.jpg").write_bytes(b"this is no image")
     extract(folder)
     assert decoded == [[224]] * 12
@@ -88,32 +90,32 @@ def test_views_are_not_dropped_unless_pruning_was_asked_for(folder, extract, tmp
 def test_a_run_that_broke_off_while_a_view_was_added_keeps_what_it_had(folder, extract, tmp_path, monkeypatch):
     extract(folder)
     before = load_features(tmp_path / "artifacts").features
-    write = catsdogs.cache.split.SplitWriter.write
-    written = []
+    add = catsdogs.cache.CacheWriter.add
+    added = []
 
-    def breaks_off(self, row, *rest):
-        if len(written) == 3:
+    def breaks_off(self, digest, *rest):
+        if len(added) == 3:
             raise KeyboardInterrupt
-        written.append(row)
-        write(self, row, *rest)
+        added.append(digest)
+        add(self, digest, *rest)
 
-    monkeypatch.setattr(catsdogs.cache.split.SplitWriter, "write", breaks_off)
+    monkeypatch.setattr(catsdogs.cache.CacheWriter, "add", breaks_off)
     with pytest.raises(KeyboardInterrupt):
         extract(folder, "224", "288")
     monkeypatch.undo()
-    done = json.loads((tmp_path / "artifacts/features/manifest.json").read_text())["splits"]["train"]["done"]
-    assert done == {"224": 6, "288": 3}
-    assert extract(folder).computed == 9
+    assert np.array_equal(load_features(tmp_path / "artifacts").features, before)
+    assert catsdogs.info(tmp_path / "artifacts").shards == 3
+    assert extract(folder, "224", "288").computed == 9
     assert np.array_equal(load_features(tmp_path / "artifacts").features[:, :2048], before)
 
 
-def test_the_split_that_is_not_given_is_not_complete_without_the_new_view(tmp_path, pictures, zipped, extract):
+def test_the_split_that_is_not_given_lacks_the_new_view_until_it_is(tmp_path, pictures, zipped, extract):
     for split in ("train", "test"):
         members = {name: data for name, data in pictures.items() if name.startswith(split + "/")}
         (tmp_path / f"{split}.zip").write_bytes(zipped(members))
         extract(tmp_path / f"{split}.zip")
     extract(tmp_path / "train.zip", "224", "288")
-    with pytest.raises(CatsDogsError, match=r"the test features in .* are not complete"):
+    with pytest.raises(CatsDogsError, match=r"the test features in .* lack view 288\. Run"):
         load_features(tmp_path / "artifacts", "test")
     assert extract(tmp_path / "test.zip").computed == 6
     assert load_features(tmp_path / "artifacts", "test").features.shape == (6, 4096)

@@ -22,8 +22,7 @@ def files(tmp_path, draw, encode, write_folder):
 
 def known_rows(files, views=("224",)):
     """Return the rows of these files as known in all views."""
-    digests = np.reshape([digest(file.read()) for file in files], (-1, 16)).astype(np.uint8)
-    return KnownRows(digests, {view: np.ones(len(files), bool) for view in views})
+    return KnownRows((*views, "facts"), {digest(file.read()).tobytes(): () for file in files}, {})
 
 
 def known(files):
@@ -98,12 +97,14 @@ def test_rows_come_in_order_whatever_their_number(files):
 
 def test_only_views_that_are_not_known_of_the_same_bytes_are_computed(files, tiny_backbone):
     views, rows = [View(224), View(224, mirrored=True)], known_rows(files[:4], ["224", "224m"])
-    rows.valid["224m"][1] = False
-    rows.digests[2] += 1
+    keys = [*rows.missing]
+    rows.missing[keys[1]] = ("224m",)
+    del rows.missing[keys[2]]
+    rows.missing[keys[3]] = ("facts",)
     backbone = NumpyBackbone(choose_weights(str(tiny_backbone)), [224])
     with batches.compute_rows(files[:4], views, lambda: backbone, known=rows, timer=StageTimer()) as computed:
-        found = {row.position: {view.name for view in row.features} for row in computed}
-    assert found == {0: set(), 1: {"224m"}, 2: {"224", "224m"}, 3: set()}
+        found = {row.position: ({view.name for view in row.features}, row.facts is not None) for row in computed}
+    assert found == {0: (set(), False), 1: ({"224m"}, False), 2: ({"224", "224m"}, True), 3: (set(), True)}
 
 
 @pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])

@@ -105,28 +105,31 @@ def test_folders_zips_and_flat_files_of_classes_give_the_same_bytes(
     assert all(each == trees[0] for each in trees)
 
 
-def test_a_cache_of_other_classes_is_replaced_only_with_prune(tmp_path, insects, write_folder, finished, run, extract):
+def test_classes_are_named_as_now_and_labels_of_others_go_only_with_prune(
+    tmp_path, insects, write_folder, finished, run, extract
+):
     data, artifacts = finished[0], tmp_path / "artifacts"
     shutil.copytree(finished[1], artifacts)
-    before = tree(artifacts)
-    refused = r"holds 23 rows with the labels ants and bees; {} would replace them\. Give --prune"
-    with pytest.raises(CatsDogsError, match=refused.format("bees and ants")):
-        extract(data, classes="bees,ants")
     hornets = {f"hornets/{n}.jpg": content for n, content in enumerate(insects.values()) if n < 10}
     wasps = {f"wasps/{n}.jpg": content for n, content in enumerate(insects.values()) if 10 <= n < 20}
     others = write_folder(tmp_path / "others", hornets | wasps)
-    with pytest.raises(CatsDogsError, match=refused.format("hornets and wasps")):
-        extract(others)
-    assert tree(artifacts) == before
     labels = load_features(artifacts).labels
-    done = run(data, classes="bees,ants", prune=True)
+    done = run(data, classes="bees,ants")
     assert (done.extraction.computed, done.trained) == (0, True)  # the rows are of the same images
     assert np.array_equal(load_features(artifacts).labels, 1 - labels)
     assert load_features(artifacts).classes == ("bees", "ants")
     assert extract(data).classes == ("bees", "ants")
-    assert run(others, prune=True).metrics["classes"] == ["hornets", "wasps"]
+    assert run(others).metrics["classes"] == ["hornets", "wasps"]
     # What has no labels is of no classes, and stays.
     assert load_features(artifacts, "test").ids.tolist() == ["1", "2", "3"]
+    before = tree(artifacts)
+    labelled = write_folder(tmp_path / "labelled", {f"test/{name}": of for name, of in (hornets | wasps).items()})
+    with pytest.raises(
+        CatsDogsError,
+        match=r"holds 20 rows with the labels hornets and wasps; bees and ants would replace them\.",
+    ):
+        extract(labelled, classes="bees,ants")
+    assert tree(artifacts) == before
 
 
 def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(
@@ -170,7 +173,7 @@ def test_imported_features_have_the_classes_that_were_given(tmp_path):
     assert load_features(tmp_path).classes == load_features(tmp_path, "test").classes == ("ants", "bees")
     assert catsdogs.train(tmp_path).metrics["classes"] == ["ants", "bees"]
     with pytest.raises(CatsDogsError, match="with the labels ants and bees; cat and dog would replace them"):
-        import_features(ids, labels, {"224": features}, artifacts=tmp_path, classes=CLASSES)
+        import_features(ids, labels, {"224": features}, artifacts=tmp_path, split="test", classes=CLASSES)
 
 
 def test_a_class_with_too_few_images_is_named(tmp_path):

@@ -8,25 +8,33 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+from natsort import natsorted
 
-from catsdogs.cache import CacheWriter, Provenance, digest, load_features, read_manifest, rows
-from catsdogs.errors import CatsDogsError
+from catsdogs.cache import Cache, CacheWriter, Provenance, digest, shards
+from catsdogs.images.facts import FACTS
 from catsdogs.locks import FEATURES, write_lock
 
+from .faults import intercepting
+
 PROVENANCE = Provenance("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "none", {"numpy": "2"})
+OTHER = Provenance("other.keras", "cd" * 32, "file:2", "squashed", "float32", "none", {"numpy": "2"})
 VIEWS = ("224", "224m")
 IDS = ("cat.1", "cat.2", "cat.10", "dog.3", "dog.20")
 """In natural order."""
 
 TRAIN = {"cat.1": b"a", "cat.2": b"!broken", "cat.10": b"b", "dog.3": b"c"}
 IMAGES = {"train": TRAIN, "test": {"cat.1": b"d", "dog.20": b"!odd, too"}}
-"""By split and id, what lies in an image's file; behind a "!", why it is unreadable."""
+"""By split and id, what lies in an image's file; behind "!" why it is no image, behind "?" why it has no bytes."""
 
+CHANGED = {"train": {"cat.1": b"x", "cat.10": b"b", "dog.20": b"!y", "dog.3": b"c"}, "test": {"cat.1": b"c"}}
+MOVED = {"train": {"cat.1": b"c", "dog.3": b"a", "cat.10": b"d"}, "test": {"cat.1": b"!broken", "dog.20": b"b"}}
+"""Of what is in `IMAGES`, but for one that is no image."""
 
-EVERY = 1 if os.environ.get("CI") else 7
-"""Of the calls that a fault, a kill or a power cut may hit, each in CI, and otherwise each seventh from some offset on.
+EVERY = 1 if os.environ.get("CI") else 11
+"""Of the calls that a fault, a kill or a power cut may hit, each in CI, otherwise each eleventh from some offset on.
 
 The offsets differ from scenario to scenario, so that calls of every kind are hit."""
 
@@ -40,57 +48,108 @@ def features_of(content, views=VIEWS):
     return np.stack([np.random.default_rng(seed).random(2048, np.float32) for seed in seeds])
 
 
-def labels_of(ids):
-    return np.array([name.startswith("dog") for name in ids], np.int8)
+def facts_of(content):
+    return np.void(tuple(np.random.default_rng([*content]).random(len(FACTS))), FACTS)
+
+
+def labels_of(split, ids):
+    return np.array([name.startswith("dog") if split == "train" else -1 for name in ids], np.int8)
+
+
+def in_order(images):
+    """Return the content of each image, as the splits' ids are ordered."""
+    return [of_split[name] for of_split in images.values() for name in natsorted(of_split)]
 
 
 def open_writer(root, images=IMAGES, *, labels=labels_of, provenance=PROVENANCE, views=VIEWS, prune=False):
-    ids = {split: sorted(of_split, key=IDS.index) for split, of_split in images.items()}
-    wanted = {split: (names, labels(names)) for split, names in ids.items()}
+    ids = {split: natsorted(of_split) for split, of_split in images.items()}
+    wanted = {split: (names, labels(split, names)) for split, names in ids.items()}
     return CacheWriter(root / "features", provenance, views, wanted, prune=prune)
 
 
-def put_missing(writer, images=IMAGES, *, views=VIEWS, order=lambda rows: rows):
-    """Do what a run does; yield (split, id) after each row that was not there."""
-    places, known = [(split, name) for split in images for name in sorted(images[split], key=IDS.index)], writer.known()
-    for split, name in order(places):
-        position, content = places.index((split, name)), images[split][name]
-        missing = known.missing_views(position, digest(content))
-        if not missing:
-            continue
-        if content.startswith(b"!"):
-            writer.put_unreadable(position, digest(content), content[1:].decode())
-        else:
-            features = dict(zip(views, features_of(content, views), strict=True))
-            writer.put(position, digest(content), {view: features[view] for view in missing})
-        yield split, name
+def add(writer, content, columns=(*VIEWS, "facts")):
+    if content.startswith(b"!"):
+        writer.add(digest(content), {}, reason=content[1:].decode())
+    else:
+        views = tuple(column for column in columns if column != "facts")
+        features = dict(zip(views, features_of(content, views), strict=True)) if views else {}
+        writer.add(digest(content), features, facts_of(content) if "facts" in columns else None)
 
 
-def fill(root, images=IMAGES, *, stop=None, order=lambda rows: rows, views=VIEWS, **options):
-    """Fill a cache, up to an error after `stop` rows; return what was not there yet."""
-    put = []
-    with suppress(StopError), open_writer(root, images, views=views, **options) as writer:
-        for place in put_missing(writer, images, views=views, order=order):
-            put.append(place)
-            if len(put) == stop:
+def add_missing(writer, images=IMAGES, *, order=lambda contents: contents):
+    """Do what a run does; yield each content after its row was added, and what that lacked."""
+    known = writer.known()
+    for content in order([content for content in dict.fromkeys(in_order(images)) if not content.startswith(b"?")]):
+        missing = known.missing.get(digest(content).tobytes(), known.columns)
+        if missing:
+            add(writer, content, missing)
+            yield content, missing
+
+
+def digests_of(images):
+    digests = [bytes(16) if content.startswith(b"?") else digest(content).tobytes() for content in in_order(images)]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+
+
+def assemble(writer, images=IMAGES):
+    contents = enumerate(in_order(images))
+    return writer.assemble(
+        digests_of(images), {at: content[1:].decode() for at, content in contents if content.startswith(b"?")}
+    )
+
+
+def fill(root, images=IMAGES, *, stop=None, order=lambda contents: contents, added=lambda content: None, **options):
+    """Fill a cache, up to an error after `stop` rows; return what was computed, and the columns of each."""
+    computed = {}
+    with suppress(StopError), open_writer(root, images, **options) as writer:
+        writer.check_losses(lambda: digests_of(images))
+        for content, missing in add_missing(writer, images, order=order):
+            computed[content] = missing
+            added(content)
+            if len(computed) == stop:
                 raise StopError
-    return put
+        assemble(writer, images)
+    return computed
 
 
-def abandon(root, images, puts, **options):
-    """Leave a cache as a kill leaves it after `puts` rows: what was written is there, and nothing is closed well."""
-    writer = open_writer(root, images, **options)
-    put = list(itertools.islice(put_missing(writer, images), puts))
-    for split in writer.splits.values():
-        for file in split._open.values():  # the system closes a dead process's files
-            file.close()
-    return put
+def one_row_a_shard():
+    """Have each row in a shard of its own as soon as it is added."""
+    return mock.patch.object(shards, "SHARD_SECONDS", 0)
+
+
+def abandon(root, images, rows, **options):
+    """Leave a cache as a kill leaves it when so many rows are in shards; return what these are of."""
+    with one_row_a_shard():
+        writer = open_writer(root, images, **options)
+        return [content for content, _ in itertools.islice(add_missing(writer, images), rows)]
 
 
 def tree(root):
-    """Return {path: bytes} of a cache."""
+    """Return {path: bytes} of a cache, without shards."""
     folder = root / "features"
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and folder / "shards" not in path.parents
+    }
+
+
+def shards_of(root):
+    return sorted((root / "features" / "shards").glob("*/*.npy"))
+
+
+def seen(root):
+    """Return what a reader finds: digest, features and facts of each split; anything damaged is an error."""
+    cache = Cache(root / "features")
+    loaded = {split: cache.load(split) for split in cache.splits}
+    return {split: (of.digest, of.features.tobytes(), of.facts.tobytes()) for split, of in loaded.items()}
+
+
+def seen_in(content):
+    """Return what a reader finds in a cache of these files."""
+    with folder_in_memory() as root:
+        restore(root, content)
+        return seen(root)
 
 
 def restore(root, content):
@@ -116,6 +175,7 @@ def folder_in_memory():
 def fresh(images=IMAGES, **options):
     with folder_in_memory() as root:
         fill(root, images, **options)
+        assert not (root / "features" / "shards").exists()
         return tree(root)
 
 
@@ -125,104 +185,88 @@ def flip(path, position, bit=0):
     path.write_bytes(content)
 
 
-def load_part(root, split):
-    """Return {id: features, or why there are none} of the valid rows, whether the split is complete or not."""
-    folder = root / "features"
-    manifest = read_manifest(folder)
-    if manifest is None or split not in manifest.splits:
-        return {}
-    stored = rows.read(folder / split, manifest.splits[split], manifest.views)
-    if stored.damaged:
-        raise CatsDogsError(f"{stored.damaged[0]} is damaged", "")
-    status = rows.check(stored, manifest.provenance)
-    features = np.concatenate(list(stored.features.values()), axis=1)
-    found = zip(stored.ids.tolist(), status.tolist(), features, strict=True)
-    return {name: (stored.reasons[name] if of == rows.UNREADABLE else row) for name, of, row in found if of}
+WAITING = shards.SHARD_SECONDS
+"""How long a row may wait for its shard as a rule: for longer than any of these runs takes."""
+
+KILLS = (
+    ({}, IMAGES, {}),
+    (IMAGES, IMAGES | {"train": TRAIN | {"cat.1": b"x"}}, {}),
+    (IMAGES, MOVED, {"prune": True}),
+    (IMAGES, CHANGED, {"prune": True}),
+    (IMAGES, {"train": CHANGED["train"]}, {"prune": True, "views": ("224",)}),
+    (IMAGES, CHANGED, {"prune": True, "provenance": OTHER}),
+    ({}, IMAGES, {}, WAITING),
+    (IMAGES, CHANGED, {"prune": True}, WAITING),
+)
+"""What is there, what comes, how, and how long a row waits for its shard if at all."""
 
 
 def kill_at_every_step(root):
     """Kill a run at its system calls (see `EVERY`), one at a time, writes half done, and let another go on."""
-    changed = {"train": {"cat.1": b"x", "cat.10": b"b", "dog.20": b"!y"}}
-    scenarios = [
-        ({}, IMAGES, {}),
-        (IMAGES, IMAGES | {"train": TRAIN | {"cat.1": b"x"}}, {}),
-        (IMAGES, IMAGES | changed, {"prune": True}),
-        (IMAGES, changed, {"prune": True, "views": ("224",)}),
-    ]
-    for number, (before, images, options) in enumerate(scenarios):
-        expected = fresh(images, **options)
+    for number, (before, images, options, *waiting) in enumerate(KILLS):
+        if before:
+            fill(root / "undisturbed", before)
+        fill(root / "undisturbed", images, **options)
+        expected = tree(root / "undisturbed")
+        states = [seen_in(before and fresh(before)), seen_in(expected)]
+        shutil.rmtree(root / "undisturbed")
         for step in itertools.count(1 + number % EVERY, EVERY):
             folder = root / f"{number}.{step}"
             if before:
                 fill(folder, before)
             child = os.fork()
             if not child:
-                fill_until_killed(folder, images, step, **options)
+                fill_until_killed(folder, images, step, *waiting, **options)
                 os._exit(0)
             ended = not os.waitpid(child, 0)[1]
-            written = (folder / "log").read_text().split()
-            with suppress(CatsDogsError):  # not complete, or nothing there; and it must not be in the writer's way
-                load_features(folder)
-            put = [name for split, name in fill(folder, images, **options) if split == "train"]
-            unreadable = {name for name, content in images["train"].items() if content.startswith(b"!")}
-            assert not ({*put} & {*written}) - unreadable, (number, step)
-            if "views" not in options:
-                same = {
-                    name for name, content in before.get("train", {}).items() if images["train"].get(name) == content
-                }
-                assert not ({*put} & same) - unreadable, (number, step)
+            left = tree(folder)
+            assert seen(folder) in states, (number, step)
+            assert tree(folder) == left, (number, step)
+            computed = fill(folder, images, **options)
+            kept = [] if "provenance" in options else in_order(before)
+            if not waiting:
+                kept += [bytes.fromhex(line) for line in (folder / "log").read_text().split()]
+            assert not {*computed} & {*kept}, (number, step)
             assert tree(folder) == expected, (number, step)
+            assert not shards_of(folder), (number, step)
             if ended:
                 print("killed at", step - 1)
                 break
 
 
-def fill_until_killed(folder, images, step, **options):
+def fill_until_killed(folder, images, step, seconds=0, **options):
     steps = iter(range(1, step))
 
-    def breakable(call):
-        def broken(*arguments, **named):
-            if next(steps, None) is None:
-                if call is pwrite:
-                    call(arguments[0], arguments[1][: len(arguments[1]) // 2], arguments[2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **named)
+    def kill(name, call, arguments):
+        if arguments[0] != log.fileno() and next(steps, None) is None:
+            if name == "write":
+                call(arguments[0], arguments[1][: len(arguments[1]) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        return broken
-
-    pwrite = os.pwrite
     folder.mkdir(exist_ok=True)
-    with (folder / "log").open("w", buffering=1) as log:
-        for name in ("pwrite", "fsync", "replace", "unlink", "rmdir"):
-            setattr(os, name, breakable(getattr(os, name)))
-        with open_writer(folder, images, **options) as writer:
-            for split, name in put_missing(writer, images, views=options.get("views", VIEWS)):
-                if split == "train":
-                    log.write(f"{name}\n")
+    patience = mock.patch.object(shards, "SHARD_SECONDS", seconds)
+    with (folder / "log").open("w", buffering=1) as log, patience, intercepting(kill):
+        fill(folder, images, added=lambda content: log.write(f"{content.hex()}\n"), **options)
 
 
-def many(count=200):
-    return {"train": {f"cat.{number}": b"%d" % number for number in range(count)}}
+def many(count=300):
+    return {"train": {f"{('cat', 'dog')[n % 2]}.{n}": b"%d" % n for n in range(count)}}
 
 
 def fill_slowly(root):
-    """Say after each row how many were written."""
-    ids = list(many()["train"])
-    with write_lock(root, FEATURES):
-        writer = CacheWriter(root / "features", PROVENANCE, ("224",), {"train": (ids, labels_of(ids))})
-        known = writer.known()
-        for row, content in enumerate(many()["train"].values()):
-            if known.missing_views(row, digest(content)):
-                writer.put(row, digest(content), {"224": features_of(content, ("224",))[0]})
-                print(row, flush=True)
-                time.sleep(0.002)
-        writer.close()
+    """Say after each row which it was."""
+
+    def added(content):
+        print(content.decode(), flush=True)
+        time.sleep(0.002)
+
+    with write_lock(root, FEATURES), one_row_a_shard():
+        fill(root, many(), added=added)
 
 
 def write_again_and_again(root):
     """Fill a cache with two sets of images in turn, for as long as nobody ends it."""
-    other = IMAGES | {"train": TRAIN | {"cat.1": b"x", "dog.20": b"y"}}
-    for images in itertools.cycle([IMAGES, other]):
+    for images in itertools.cycle([IMAGES, CHANGED]):
         with write_lock(root, FEATURES):
             fill(root, images, prune=True)
         print("filled", flush=True)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,51 @@ def process(*arguments, program=("-m", "catsdogs"), stdin=None, **environment):
         env=os.environ | {"PYTHONPATH": str(ROOT / "tests")} | environment,
         check=False,
     )
+
+
+STOPS = """
+import os, signal
+from catsdogs.cache import shards
+shards.SHARD_ROWS, add, added = 10, shards.ShardWriter.add, []
+def add_and_stop(writer, *row):
+    add(writer, *row)
+    added.append(row)
+    if len(added) == 15:
+        os.kill(os.getpid(), signal.SIGSTOP)
+shards.ShardWriter.add = add_and_stop
+"""
+"""Has an extraction of one view stop for the first time when ten rows are in a shard and five more wait for theirs."""
+
+
+def start(*arguments, before=""):
+    """Start a command in a process of its own, in which `before` is run first; for `with`."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{before}\n{IN_PROCESS}", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+        # Where the tests run in the background, Ctrl-C is ignored, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@contextlib.contextmanager
+def stopped(*arguments):
+    """Start an extraction, give it when it has stopped as `STOPS` says, and kill it in the end."""
+    with start(*arguments, before=STOPS) as run:
+        try:
+            _, status = os.waitpid(run.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), run.communicate()
+            yield run
+        finally:
+            run.kill()
+
+
+def end(run, kind):
+    """End a process that has stopped by a signal; return its exit code, and what it said."""
+    run.send_signal(kind)
+    run.send_signal(signal.SIGCONT)
+    out, err = run.communicate(timeout=60)
+    return run.returncode, out + err

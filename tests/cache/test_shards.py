@@ -1,0 +1,209 @@
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from support.cache import (
+    IMAGES,
+    OTHER,
+    PROVENANCE,
+    TRAIN,
+    VIEWS,
+    abandon,
+    add,
+    add_missing,
+    assemble,
+    facts_of,
+    features_of,
+    fill,
+    fresh,
+    in_order,
+    one_row_a_shard,
+    open_writer,
+    shards_of,
+    tree,
+)
+from support.faults import intercepting
+
+from catsdogs.backbone import Int8Similarity
+from catsdogs.cache import digest, load_features, read_provenances, shards
+from catsdogs.storage import to_sealed_json
+
+
+def test_a_shard_opens_with_numpy_alone_and_is_named_by_its_hash(tmp_path):
+    fill(tmp_path, stop=3)
+    (path,) = shards_of(tmp_path)
+    records = np.load(path, allow_pickle=False)
+    assert path.name == f"{hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()}.224.224m.npy"
+    assert records["digest"].tobytes() == b"".join(digest(content).tobytes() for content in (b"a", b"!broken", b"b"))
+    assert records["reason"].tolist() == [b"", b"broken", b""]
+    assert records["facts"][2] == facts_of(b"b")
+    np.testing.assert_array_equal(records["224m"][0], features_of(b"a")[1])
+    covered = (
+        json.dumps([*PROVENANCE.key, "224m"]).encode() + digest(b"a").tobytes() + b"\0" + features_of(b"a")[1].tobytes()
+    )
+    assert records["224m.sum"][0] == int.from_bytes(hashlib.blake2b(covered, digest_size=8).digest(), "little")
+
+
+def test_what_made_the_rows_is_beside_them_before_the_first_of_them(tmp_path):
+    published = []
+
+    def note(write):
+        def noted(path, *content, **named):
+            published.append(path.name)
+            write(path, *content, **named)
+
+        return noted
+
+    with (
+        mock.patch.object(shards, "write_if_changed", note(shards.write_if_changed)),
+        mock.patch.object(shards, "write_atomic", note(shards.write_atomic)),
+    ):
+        fill(tmp_path, stop=1)
+    assert published[0] == "provenance.json"
+    assert [beside.provenance for beside in read_provenances(tmp_path / "features")] == [PROVENANCE]
+    assert shards.count_rows(tmp_path / "features") == 1
+
+
+def test_rows_wait_until_they_are_many_or_one_is_old(tmp_path):
+    with open_writer(tmp_path) as writer, mock.patch.object(shards, "SHARD_ROWS", 4):
+        rows = add_missing(writer)
+        next(rows)
+        assert shards_of(tmp_path) == []
+        next(rows)  # of two views each
+        assert len(shards_of(tmp_path)) == 1
+        next(rows)
+        with mock.patch.object(time, "monotonic", lambda now=time.monotonic: now() + shards.SHARD_SECONDS):
+            next(rows)
+        assert [len(np.load(path)) for path in shards_of(tmp_path)] == [2, 2]
+        next(rows)
+    assert shards.count_rows(tmp_path / "features") == 5
+
+
+def test_the_same_rows_written_by_two_processes_are_one_file(tmp_path):
+    writers = [open_writer(tmp_path), open_writer(tmp_path)]
+    for writer in writers:
+        with writer:
+            add(writer, b"a")
+    assert len(shards_of(tmp_path)) == 1
+
+
+def test_no_two_processes_write_to_the_same_file(tmp_path):
+    written = []
+
+    def note(name, _, arguments):
+        written.extend([Path(arguments[0]).name] if name == "replace" else [])
+
+    for root in (tmp_path / "one", tmp_path / "other"):
+        with intercepting(note):
+            fill(root, stop=1)
+    assert len(written) == len({*written}) == 4
+
+
+def test_a_folder_of_shards_that_another_process_removes_is_made_again(tmp_path):
+    """Whoever assembles removes it when it is empty; at the worst just before a shard is put into it."""
+    writer, kept = open_writer(tmp_path), shards.write_atomic
+    add(writer, b"a")
+
+    def removed_first(path, *content, **named):
+        if path.parent.exists() and calls:
+            shutil.rmtree(calls.pop())
+            raise FileNotFoundError(path)
+        kept(path, *content, **named)
+
+    calls = [tmp_path / "features/shards"]
+    with mock.patch.object(shards, "write_atomic", removed_first), writer:
+        pass
+    assert (calls, shards.count_rows(tmp_path / "features")) == ([], 1)
+    assert [beside.provenance for beside in read_provenances(tmp_path / "features")] == [PROVENANCE]
+
+
+def test_a_damaged_shard_that_is_computed_again_is_read_again(tmp_path):
+    """It has the same rows, and so the same name."""
+    images = {"train": {"cat.1": b"a", "cat.2": b"!broken", "dog.3": b"c"}}
+    fill(tmp_path, images, stop=3)
+    (path,) = shards_of(tmp_path)
+    os.truncate(path, 1000)
+    assert len(fill(tmp_path, images)) == 3
+    assert tree(tmp_path) == fresh(images)
+
+
+def test_rows_of_another_provenance_in_a_shard_are_none_of_ours(tmp_path):
+    """As where a folder was renamed."""
+    other = tmp_path / "other"
+    abandon(other, IMAGES, 6, provenance=OTHER)
+    abandon(tmp_path, IMAGES, 1)
+    (ours,) = shards_of(tmp_path)
+    for path in shards_of(other):
+        path.rename(ours.with_name(path.name))
+    assert len(fill(tmp_path)) == 5
+    assert tree(tmp_path) == fresh()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", to_sealed_json({"provenance": 5}), b"\xff"])
+def test_a_damaged_provenance_beside_shards_costs_nothing(tmp_path, content):
+    done = abandon(tmp_path, IMAGES, 4)
+    path = shards_of(tmp_path)[0].with_name("provenance.json")
+    path.unlink() if content is None else path.write_bytes(content)
+    assert read_provenances(tmp_path / "features") == []
+    assert {*fill(tmp_path)} == {*in_order(IMAGES)} - {*done}
+    assert tree(tmp_path) == fresh()
+
+
+def test_how_near_int8_was_is_kept_beside_the_rows_that_wait(tmp_path):
+    similarity = Int8Similarity(64, 0.99, 0.98)
+    with open_writer(tmp_path) as writer:
+        writer.int8_similarity = similarity
+        add(writer, b"a")
+    assert open_writer(tmp_path).int8_similarity == similarity
+
+
+def test_what_a_killed_process_never_completed_goes_when_it_is_old(tmp_path):
+    abandon(tmp_path, IMAGES, 1)
+    folder = shards_of(tmp_path)[0].parent
+    old, young = folder / ".1.new", folder / ".2.new"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, times=(0, time.time() - 2 * 3600))
+    fill(tmp_path)
+    assert [path.name for path in folder.iterdir()] == [young.name]  # another process may be at it
+    young.unlink()
+    abandon(tmp_path, IMAGES | {"train": TRAIN | {"dog.20": b"new"}}, 1)
+    fill(tmp_path, IMAGES | {"train": TRAIN | {"dog.20": b"new"}})
+    assert not folder.parent.exists()
+
+
+def test_a_reason_of_any_length_is_kept_as_far_as_there_is_room(tmp_path):
+    reason = "“odd”\n" + 100 * "ü"
+    images = {"train": {"cat.1": b"!" + reason.encode(), "cat.2": b"a"}}
+    fill(tmp_path, images)
+    kept = load_features(tmp_path).unreadable["cat.1"]
+    assert kept == "“odd”\\x0a" + 93 * "ü"
+    assert len(kept.encode()) == 199
+    assert fill(tmp_path, images) == {}
+
+
+def test_facts_that_are_missing_are_asked_for_and_nothing_else(tmp_path):
+    with open_writer(tmp_path) as writer, one_row_a_shard():
+        for content in in_order(IMAGES):
+            add(writer, content, VIEWS)
+    assert fill(tmp_path) == {content: ("facts",) for content in in_order(IMAGES) if not content.startswith(b"!")}
+    assert tree(tmp_path) == fresh()
+
+
+def test_rows_without_facts_can_be_assembled(tmp_path):
+    with open_writer(tmp_path) as writer:
+        for content in in_order(IMAGES):
+            add(writer, content, VIEWS)
+        assemble(writer)
+    assert np.isnan(load_features(tmp_path).facts["width"]).all()
+
+
+def test_the_folder_of_shards_is_named_by_what_made_them():
+    key = hashlib.sha256(json.dumps(PROVENANCE.key).encode()).hexdigest()[:16]
+    assert shards.shards_folder(Path("features"), PROVENANCE) == Path("features", "shards", key)
