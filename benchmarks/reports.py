@@ -39,12 +39,15 @@ def main() -> None:
     photographs = {name: itertools.cycle(sorted(given.photographs.rglob(f"{name}.*.jpg"))) for name in CLASSES}
     provenance = Provenance("imported", "0" * 64, "imported", "unknown", "float32", "imported")
     wanted = {"train": (ids, np.asarray(labels, np.int8))}
+    digests = []
     with CacheWriter(artifacts.features, provenance, (VIEW,), wanted) as cache:
         for position, (name, label) in enumerate(zip(ids, labels, strict=True)):
             photograph = next(photographs[CLASSES[label]])
             content = photograph.read_bytes() + f"\n{name}".encode()
             (data / f"{name}.jpg").write_bytes(content)
-            cache.put(position, digest(content), {VIEW: np.asarray(views[VIEW][position], np.float32)})
+            digests.append(digest(content))
+            cache.add(digests[-1], {VIEW: np.asarray(views[VIEW][position], np.float32)})
+        cache.assemble(np.array(digests))
         record(artifacts.source, train=str(data.resolve()))
     catsdogs.train(artifacts.root)
 
