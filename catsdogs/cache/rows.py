@@ -128,23 +128,21 @@ def read_split(
         ids and reasons.
     """
     columns = (*views, FACTS_COLUMN)
-    width = npy.count_rows(where("ids.npy"), np.dtype("<U1")) // max(1, n)
-    kinds = {"ids": np.dtype(f"<U{max(1, width)}"), "labels": np.dtype(np.int8), "status": np.dtype(np.uint8)}
+    kinds: dict[str, np.dtype[Any]] = {"labels": np.dtype(np.int8), "status": np.dtype(np.uint8)}
     kinds |= {"digests": np.dtype((np.uint8, (16,))), FACTS_COLUMN: FACTS}
     kinds |= {f"{column}.sums": np.dtype(np.uint64) for column in columns}
-    arrays: dict[str, NDArray[Any]] = {}
+    names = ["ids.npy", *(f"{name}.npy" for name in kinds), REASONS]
     damaged = [f"{view}.npy" for view in views if not npy.is_intact(where(f"{view}.npy"), n, FEATURE_ROW)]
-    for name, dtype in kinds.items():
-        # What is checked is what was read: another run may put another file in its place.
-        content = read_if_there(where(f"{name}.npy")) or b""
-        arrays[name] = npy.from_bytes(content, n, dtype)
-        damaged += [] if _sha256(content) == sha256.get(f"{name}.npy") else [f"{name}.npy"]
-    content = read_if_there(where(REASONS)) or b""
-    damaged += [] if _sha256(content) == sha256.get(REASONS) else [REASONS]
+    # What is checked is what was read, the width of the ids too: another run may put another file in its place.
+    content = {name: read_if_there(where(name)) or b"" for name in names}
+    damaged += [name for name in names if hashlib.sha256(content[name]).hexdigest() != sha256.get(name)]
+    width = (len(content["ids.npy"]) - npy.header_size(np.dtype("<U1"))) // max(1, 4 * n)
+    kinds["ids"] = np.dtype(f"<U{max(1, width)}")
+    arrays = {name: npy.from_bytes(content[f"{name}.npy"], n, dtype) for name, dtype in kinds.items()}
     if "ids.npy" in damaged:  # what is left of it need not even be text
         arrays["ids"] = np.zeros(n, np.str_)
     whole = not {"ids.npy", REASONS} & {*damaged}
-    reasons = dict(csv.reader(io.StringIO(content.decode(), newline=""))) if whole else {}
+    reasons = dict(csv.reader(io.StringIO(content[REASONS].decode(), newline=""))) if whole else {}
     rows = Rows(
         ids=arrays["ids"],
         labels=arrays["labels"],
@@ -186,7 +184,3 @@ def row_sums(
         state.update(image.tobytes() + reason.encode() + b"\0" + row.tobytes())
         sums.append(state.digest())
     return np.frombuffer(b"".join(sums), "<u8")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -186,11 +186,9 @@ def test_a_cache_that_changes_to_and_fro_while_it_is_read_is_not_damaged(cache, 
     assert seen(cache) == expected
 
 
-def test_splits_stay_together_while_a_writer_carries_out_what_was_committed(cache, monkeypatch):
-    with killed_before("replace", "224.npy.new"):
-        fill(cache, CHANGED, prune=True)
-    opened, read = Cache(cache / "features"), rows.read_split
-    opened.load("train")
+def rename_once_found(cache, monkeypatch):
+    """Have a writer carry out what was committed as soon as a reader knows where a file lies."""
+    read = rows.read_split
 
     def read_late(where, *arguments, **named):
         def found(name):
@@ -201,7 +199,25 @@ def test_splits_stay_together_while_a_writer_carries_out_what_was_committed(cach
         return read(found, *arguments, **named)
 
     monkeypatch.setattr(rows, "read_split", read_late)
+
+
+def test_splits_stay_together_while_a_writer_carries_out_what_was_committed(cache, monkeypatch):
+    with killed_before("replace", "224.npy.new"):
+        fill(cache, CHANGED, prune=True)
+    opened = Cache(cache / "features")
+    opened.load("train")
+    rename_once_found(cache, monkeypatch)
     assert opened.load("test").digests[0].tobytes() == digest(b"c").tobytes()
+
+
+def test_ids_are_whole_where_a_writer_renames_their_file_as_it_is_opened(cache, monkeypatch):
+    images = {"train": {"cat.1": b"x", "cat.1000": b"b", "dog.3": b"c"}}
+    with killed_before("replace", "ids.npy.new"):
+        fill(cache, images)
+    opened = Cache(cache / "features")
+    assert opened.manifest.renames
+    rename_once_found(cache, monkeypatch)
+    assert opened.load("train").ids.tolist() == [*images["train"]]
 
 
 def test_splits_of_two_states_are_never_loaded_together(cache):
