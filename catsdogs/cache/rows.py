@@ -142,7 +142,7 @@ def read_split(
     if "ids.npy" in damaged:  # what is left of it need not even be text
         arrays["ids"] = np.zeros(n, np.str_)
     whole = not {"ids.npy", REASONS} & {*damaged}
-    reasons = dict(csv.reader(io.StringIO(content[REASONS].decode(), newline=""))) if whole else {}
+    reasons = dict([*csv.reader(io.StringIO(content[REASONS].decode(), newline=""))][1:]) if whole else {}
     rows = Rows(
         ids=arrays["ids"],
         labels=arrays["labels"],

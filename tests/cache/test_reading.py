@@ -72,6 +72,14 @@ def test_what_is_loaded_is_what_was_added(cache):
     assert [Cache(cache / "features").labelled(split) for split in ("train", "test", "other")] == [True, False, None]
 
 
+def test_an_image_may_be_called_as_a_column_of_a_table(tmp_path):
+    images = {"test": {"id": b"a", "reason": b"!broken"}}
+    fill(tmp_path, images)
+    found = load_features(tmp_path, "test")
+    assert (found.ids.tolist(), found.unreadable) == (["id", "reason"], {"reason": "broken"})
+    assert fill(tmp_path, images) == {}
+
+
 def test_the_digest_of_features_tells_any_that_a_head_would_notice(tmp_path):
     digests = set()
     for number, (images, options) in enumerate(
