@@ -78,7 +78,7 @@ class ShardWriter:
     def add(
         self, digest: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]], facts: np.void | None, reason: str
     ) -> None:
-        """Take over what an image's bytes give; records that wait are written after a while.
+        """Take over what an image's bytes give; it waits until `flush`, which is `due` after a while.
 
         Facts that are not there have a checksum of zero, which is wrong.
         """
@@ -89,9 +89,12 @@ class ShardWriter:
             (record[f"{column}.sum"],) = row_sums(self._provenance, column, [digest], [reason], record[column])
         self._since = self._since if self._waiting else time.monotonic()
         self._waiting.setdefault(tuple(features), []).append(record)
+
+    @property
+    def due(self) -> bool:
+        """Whether as many rows wait as are kept, or the oldest has waited for as long as it may."""
         rows = sum(max(1, len(views)) * len(records) for views, records in self._waiting.items())
-        if rows >= SHARD_ROWS or time.monotonic() - self._since >= SHARD_SECONDS:
-            self.flush()
+        return rows >= SHARD_ROWS or (rows > 0 and time.monotonic() - self._since >= SHARD_SECONDS)
 
     def flush(self) -> None:
         """Write what waits, so that it outlasts a power cut."""

@@ -176,6 +176,12 @@ class CacheWriter:
         if reason is not None:
             features = dict.fromkeys(self._views, np.full(N_FEATURES, np.nan, np.float32))
         self._shards.add(digest, features, facts, shards.canonical_reason(reason or ""))
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Write what waits if it has waited long enough, as where no image that comes need be added."""
+        if self._shards.due:
+            self._flush()
 
     def assemble(self, digests: NDArray[np.uint8], unreadable: Mapping[int, str] = {}) -> dict[str, dict[str, str]]:
         """Put the rows of all wanted images into the arrays, and commit them together.

@@ -243,6 +243,7 @@ def _store(
         if not all(np.isfinite(of_view).all() for of_view in row.features.values()):
             raise CatsDogsError(f"the features of {path} are not finite", "Try other --weights: these overflow on it")
         digests[row.position] = row.digest
+        writer.flush_if_due()
         with timer.time("write"):
             if row.reason is not None and not row.digest.any():
                 unreadable[row.position] = row.reason

@@ -85,6 +85,16 @@ def test_rows_wait_until_they_are_many_or_one_is_old(tmp_path):
     assert shards.count_rows(tmp_path / "features") == 5
 
 
+def test_a_row_does_not_wait_for_the_next_that_is_added(tmp_path):
+    with open_writer(tmp_path) as writer:
+        add(writer, b"a")
+        writer.flush_if_due()
+        assert shards_of(tmp_path) == []
+        with one_row_a_shard():
+            writer.flush_if_due()
+        assert len(shards_of(tmp_path)) == 1
+
+
 def test_the_same_rows_written_by_two_processes_are_one_file(tmp_path):
     writers = [open_writer(tmp_path), open_writer(tmp_path)]
     for writer in writers:
@@ -159,7 +169,9 @@ def test_how_near_int8_was_is_kept_beside_the_rows_that_wait(tmp_path):
     similarity = Int8Similarity(64, 0.99, 0.98)
     with open_writer(tmp_path) as writer:
         writer.int8_similarity = similarity
-        add(writer, b"a")
+        with one_row_a_shard():
+            add(writer, b"a")
+        assert open_writer(tmp_path).int8_similarity == similarity
     assert open_writer(tmp_path).int8_similarity == similarity
 
 
