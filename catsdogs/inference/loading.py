@@ -84,10 +84,10 @@ def load_images(
         there is to read would fare no better, and good rows are not to be taken for bad ones.
     """
     closing = Event()
-    seen = None if known is None else set[bytes]()
+    first = None if known is None else dict[bytes, int]()
 
     def load(positions: Sequence[int]) -> list[LoadedImage]:
-        return [load_image(files, at, views, known, timer, seen=seen) for at in positions if not closing.is_set()]
+        return [load_image(files, at, views, known, timer, first=first) for at in positions if not closing.is_set()]
 
     count = decoding_threads()
     threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
@@ -113,9 +113,9 @@ def load_image(
     known: KnownRows | None,
     timer: StageTimer,
     *,
-    seen: set[bytes] | None = None,
+    first: dict[bytes, int] | None = None,
 ) -> LoadedImage:
-    """Read and digest a file, and decode it once for all that is not known, nor `seen` before."""
+    """Read and digest a file, and decode it for what is not known, where it is the `first` of its bytes, by digest."""
     with reserve_memory(files[position].size()) as reserved:
         try:
             with timer.time("read"):
@@ -124,10 +124,10 @@ def load_image(
         except OSError as error:
             return LoadedImage(position, np.zeros(16, np.uint8), reason=unreadable_reason(error))
         missing: Collection[str] = [view.name for view in views]
-        if known is not None and seen is not None:
+        if known is not None and first is not None:
             key = identity.tobytes()
-            missing = () if key in seen else known.missing.get(key, known.columns)
-            seen.add(key)
+            # Atomic, as other threads may have the same bytes.
+            missing = () if first.setdefault(key, position) != position else known.missing.get(key, known.columns)
         if not missing:
             return LoadedImage(position, identity)
         views, facts = [view for view in views if view.name in missing], None

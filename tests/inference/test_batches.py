@@ -1,4 +1,5 @@
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -93,6 +94,18 @@ def test_rows_come_in_order_whatever_their_number(files):
         with known(files[:count]) as computed:
             positions = [row.position for row in computed]
         np.testing.assert_array_equal(positions, np.arange(count))
+
+
+def test_equal_files_that_are_read_at_the_same_time_are_decoded_once(files, monkeypatch):
+    class Slow(dict):
+        def get(self, key, default=None):
+            time.sleep(0.05)
+            return default
+
+    monkeypatch.setattr(loading, "decoding_threads", lambda: 4)
+    rows = KnownRows(("224", "facts"), Slow(), {})
+    with loading.load_images(4 * [files[0]], [View()], known=rows, timer=StageTimer()) as images:
+        assert sum(bool(image.pixels) for image in images) == 1
 
 
 def test_only_views_that_are_not_known_of_the_same_bytes_are_computed(files, tiny_backbone):
