@@ -286,14 +286,15 @@ class CacheWriter:
         return copies, paths
 
     def _check_disk_space(self) -> None:
-        there = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
-        wanted = sum(len(ids) for ids, _ in self._wanted.values())
-        listed = [getattr(self._stored.get(split), "ids", ()) for split in self._wanted]
-        same = all(np.array_equal(there, ids) for there, (ids, _) in zip(listed, self._wanted.values(), strict=True))
-        missing = max(0, wanted - len(self._copies.places))
+        disk = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
+        stored, wanted = self._stored, sum(len(ids) for ids, _ in self._wanted.values())
+        listed = {split: of.ids for split, of in stored.items()}
+        same = all(np.array_equal(listed.get(split, ()), ids) for split, (ids, _) in self._wanted.items())
+        parts = [stored[split] for split in stored.keys() & self._wanted] + self._copies.parts[len(stored) :]
+        there = [sum(part.valid[view].sum() for part in parts if view in part.valid) for view in self._views]
         # Rows lie in shards first. Beside the features there are ids, digests, checksums and facts.
-        rows = missing + (0 if same and not missing else wanted)
-        needed, free = int(1.05 * rows * FEATURE_ROW.itemsize * len(self._views)), shutil.disk_usage(there).free
+        rows = sum(0 if same and count >= wanted else max(0, wanted - count) + wanted for count in there)
+        needed, free = int(1.05 * rows * FEATURE_ROW.itemsize), shutil.disk_usage(disk).free
         if needed > free:
             what = f"the features need {needed:,} bytes more, and where {self._folder} lies {free:,} are free"
             raise CatsDogsError(what, "Make room, or give --artifacts DIR on another disk")

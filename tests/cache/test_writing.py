@@ -1,7 +1,9 @@
 import re
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -87,6 +89,7 @@ def test_changed_labels_compute_nothing(cache):
     assert tree(cache) == fresh(labels=others)
 
 
+GIVEN_TWICE = {"train": TRAIN | {"dog.20": b"a", "cat.3": b"!broken", "cat.4": b"?gone"}}
 RENAMED = {"train": {f"{name}0": content for name, content in TRAIN.items()}, "test": IMAGES["test"]}
 ELSEWHERE = {
     "moved to the other class": IMAGES | {"train": {"dog.1": b"a", "cat.2": b"!broken", "cat.10": b"b", "dog.3": b"c"}},
@@ -152,6 +155,28 @@ def test_files_that_cannot_be_read_share_nothing_and_are_tried_each_time(cache):
         assert bytes(16) not in open_writer(cache, images).known().missing
         assert tree(cache) == fresh(images)
     assert [*fill(cache, IMAGES | {"train": TRAIN | {"cat.3": b"back"}})] == [b"back"]
+
+
+@pytest.mark.parametrize(
+    ("there", "images", "views", "rows"),
+    [
+        ({}, IMAGES, VIEWS, 24),
+        (IMAGES, IMAGES, VIEWS, 0),
+        (GIVEN_TWICE, GIVEN_TWICE, VIEWS, 0),
+        (IMAGES, IMAGES | {"train": TRAIN | {"cat.3": b"new"}}, VIEWS, 2 * (1 + 7)),
+        (IMAGES, IMAGES, (*VIEWS, "288"), 2 * 6),
+        ({"train": TRAIN}, {"test": {f"{n}": b"new %d" % n for n in range(4)}}, VIEWS, 2 * 2 * 4),
+    ],
+)
+def test_room_is_looked_for_for_shards_and_arrays_of_what_is_missing(tmp_path, there, images, views, rows):
+    if there:
+        fill(tmp_path, there)
+    usage, needed = shutil.disk_usage(tmp_path), int(1.05 * 8192 * rows)
+    with mock.patch.object(shutil, "disk_usage", return_value=usage._replace(free=needed)):
+        open_writer(tmp_path, images, views=views)
+    too_full = mock.patch.object(shutil, "disk_usage", return_value=usage._replace(free=needed - 1))
+    with too_full, pytest.raises(CatsDogsError, match=f"need {needed:,} bytes more"):
+        open_writer(tmp_path, images, views=views)
 
 
 def test_a_split_is_added_later_and_the_other_stays(tmp_path, whole):
