@@ -49,10 +49,9 @@ def write_lock(folder: Path, *names: str, alternative: str = "another --artifact
         except OSError as error:
             if not Path(str(error.filename or folder)).is_relative_to(folder):
                 raise  # it is of a file elsewhere, such as one that is read
-            raise CatsDogsError(
-                f"{folder} cannot be written ({error.strerror or error})",
-                "What is done is kept: make room or mend that, and run the same command again",
-            ) from error
+            what = f"{folder} cannot be written ({error.strerror or error})"
+            hint = "What is done is kept: make room or mend that, and run the same command again"
+            raise CatsDogsError(what, hint) from error
 
 
 @contextmanager
@@ -82,24 +81,23 @@ def lock(artifacts: str | Path = "artifacts", *, progress: Progress | None = Non
         yield
 
 
-def require_unlocked(folder: Path, *names: str) -> None:
+def require_unlocked(folder: Path, name: str) -> None:
     """Refuse to judge what another process is just writing; nothing is written.
 
     Raises
     ------
     CatsDogsError
-        Another process holds one of these locks.
+        Another process holds this lock.
     """
     from filelock import FileLock
 
-    for name in names:
-        path = _path(folder, name)
-        if path.exists() and not FileLock(path, is_singleton=True).is_locked:
-            with path.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise _held_error(folder, name) from error
+    path = _path(folder, name)
+    if path.exists() and not FileLock(path, is_singleton=True).is_locked:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise _held_error(folder, name) from error
 
 
 @contextmanager

@@ -45,7 +45,8 @@ def test_only_one_process_writes_and_a_dead_one_holds_nothing(tmp_path, holder):
                 attempt()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    require_unlocked(tmp_path, *BOTH)
+    for name in BOTH:
+        require_unlocked(tmp_path, name)
     with write_lock(tmp_path, RESULTS):
         pass
 

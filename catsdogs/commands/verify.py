@@ -3,18 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..artifacts import Artifacts
-from ..cache import duplicates, read_duplicates, read_network
+from ..cache import Manifest, duplicates, read_duplicates, read_network
 from ..errors import CatsDogsError
 from ..head import TRAIN_HINT
 from ..head.staleness import check_head, submission_staleness
 from ..locks import RESULTS, require_unlocked
 from ..storage import NOTE_HINT, read_json
 from .result import Result
-
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -61,14 +59,14 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     images: dict[str, int] = {}
     problems: list[CatsDogsError] = []
 
-    def check(read: Callable[..., _Read], *arguments: Any) -> _Read | None:
+    def check(read: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return read(*arguments)
         except CatsDogsError as error:
             problems.append(error)
             return None
 
-    manifest = check(lambda: opened.cache.manifest)
+    manifest: Manifest | None = check(lambda: opened.cache.manifest)
     if manifest is None and not problems:
         raise CatsDogsError(f"there are no features in {opened.root}", "Run catsdogs extract DATA first")
     for split in manifest.splits if manifest else ():
