@@ -12,6 +12,6 @@ from .groups import group_keys
 from .importing import import_features
 from .manifest import UNKNOWN, Manifest, Provenance, differences, read_network
 from .reading import Cache, DamagedError, Features, features_folder, load_features
-from .rows import digest
+from .rows import KnownRows, digest
 from .shards import read_provenances
-from .writing import CacheWriter, KnownRows
+from .writing import CacheWriter

@@ -97,6 +97,25 @@ class Rows:
         return np.asarray(sums == self.sums[column][at])
 
 
+@dataclass(frozen=True, eq=False)
+class KnownRows:
+    """What there are rows of already.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        The views that are wanted, and the facts.
+    missing : dict of bytes to tuple of str
+        By the digest of an image's bytes, which of the columns it lacks. An image that is not there lacks all.
+    reasons : dict of bytes to str
+        Why images are unreadable, by digest.
+    """
+
+    columns: tuple[str, ...]
+    missing: dict[bytes, tuple[str, ...]]
+    reasons: dict[bytes, str]
+
+
 def read_split(
     where: Callable[[str], Path],
     n: int,

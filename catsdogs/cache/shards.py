@@ -111,11 +111,11 @@ class ShardWriter:
         about = Manifest(self._provenance, (), {}, int8_similarity=self.int8_similarity)
         files = network_content(self._network) | {"provenance.json": manifests.to_bytes(about)}
         for name, content in files.items():
-            write_if_changed(self.folder / name, content, beside=_unique())
+            write_if_changed(self.folder / name, content, beside=f".{uuid.uuid4().hex}.new")
         for views in [*self._waiting]:
             shard = npy.to_bytes(np.concatenate(self._waiting[views]))
             name = ".".join([hashlib.blake2b(shard, digest_size=16).hexdigest(), *views, "npy"])
-            write_atomic(self.folder / name, shard, beside=_unique())
+            write_atomic(self.folder / name, shard, beside=f".{uuid.uuid4().hex}.new")
             del self._waiting[views]
 
 
@@ -173,11 +173,6 @@ def remove_shards(paths: Collection[Path], emptied: Path) -> None:
             with suppress(OSError):  # something else lies in them
                 folder.rmdir()
                 folder.parent.rmdir()
-
-
-def _unique() -> str:
-    """Return a name for a file that is being written, which no other process has."""
-    return f".{uuid.uuid4().hex}.new"
 
 
 def _views(path: Path) -> tuple[str, ...]:

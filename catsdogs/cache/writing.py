@@ -6,7 +6,7 @@ What is computed goes to shards; the cache stays as it was until `CacheWriter.as
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -22,26 +22,7 @@ from . import manifest as manifests
 from . import npy, shards
 from .assembling import Copies, SplitAssembly
 from .manifest import IMPORTED, SPLITS, Manifest, Provenance, SplitEntry, describe, network_content
-from .rows import FEATURE_ROW, Rows, read_split
-
-
-@dataclass(frozen=True, eq=False)
-class KnownRows:
-    """What there are rows of already.
-
-    Parameters
-    ----------
-    columns : tuple of str
-        The views that are wanted, and the facts.
-    missing : dict of bytes to tuple of str
-        By the digest of an image's bytes, which of the columns it lacks. An image that is not there lacks all.
-    reasons : dict of bytes to str
-        Why images are unreadable, by digest.
-    """
-
-    columns: tuple[str, ...]
-    missing: dict[bytes, tuple[str, ...]]
-    reasons: dict[bytes, str]
+from .rows import FEATURE_ROW, KnownRows, Rows, read_split
 
 
 class CacheWriter:
@@ -213,11 +194,20 @@ class CacheWriter:
             assemblies[split] = SplitAssembly(self._folder / split, copies, wanted, digests[here], reasons[here])
         self.differing = sum(assembly.differing for assembly in assemblies.values())
         self._commit(assemblies)
-        if self._prune:
-            there = shards.find_shards(self._folder / "shards")
-            read += [path for path in there if path.parent != self._shards.folder]
-        shards.remove_shards(read, self._shards.folder)
+        now = {digest.tobytes() for digest in digests}
+        used = [
+            path for path, of in zip(read, copies.parts[len(self._stored) :], strict=True) if self._is_used(of, now)
+        ]
+        others = shards.find_shards(self._folder / "shards") if self._prune else []
+        used += [path for path in others if path.parent != self._shards.folder]
+        shards.remove_shards(used, self._shards.folder)
         return {split: assembly.rows.unreadable for split, assembly in assemblies.items()}
+
+    def _is_used(self, shard: Rows, digests: Collection[bytes]) -> bool:
+        """Whether nothing in a shard waits any more: no view, and no image of a split that was not given."""
+        rows = shard.digests[np.any(list(shard.valid.values()), axis=0)]
+        everything = len(self._wanted) == len(SPLITS) or all(digest.tobytes() in digests for digest in rows)
+        return self._prune or (everything and set(shard.files) <= set(self._views))
 
     def _commit(self, assemblies: Mapping[str, SplitAssembly]) -> None:
         entries = self._kept | {split: assembly.entry() for split, assembly in assemblies.items()}
@@ -276,14 +266,13 @@ class CacheWriter:
         views, sha256 = (entry.views, entry.sha256) if entry else (self._views, {})
         return read_split(folder.joinpath, n, views, sha256, self._provenance)
 
-    def _find_copies(self) -> tuple[Copies, list[Path]]:
+    def _find_copies(self) -> tuple[Copies, dict[Path, Rows]]:
         """Find the rows that there are now, in the arrays first; return the shards that were read as well."""
-        copies, paths = Copies(self._provenance, self._views), shards.find_shards(self._shards.folder)
-        for stored in self._stored.values():
-            copies.add(stored)
-        for path in paths:
-            copies.add(shards.read_shard(path, self._provenance))
-        return copies, paths
+        copies = Copies(self._provenance, self._views)
+        read = {path: shards.read_shard(path, self._provenance) for path in shards.find_shards(self._shards.folder)}
+        for rows in (*self._stored.values(), *read.values()):
+            copies.add(rows)
+        return copies, read
 
     def _check_disk_space(self) -> None:
         disk = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())

@@ -219,3 +219,29 @@ def test_rows_without_facts_can_be_assembled(tmp_path):
 def test_the_folder_of_shards_is_named_by_what_made_them():
     key = hashlib.sha256(json.dumps(PROVENANCE.key).encode()).hexdigest()[:16]
     assert shards.shards_folder(Path("features"), PROVENANCE) == Path("features", "shards", key)
+
+
+def test_shards_wait_for_the_split_that_is_not_given_now(tmp_path):
+    train, test = {"train": TRAIN}, {"test": IMAGES["test"]}
+    computed = abandon(tmp_path, train, 3)
+    fill(tmp_path, test)
+    assert shards.count_rows(tmp_path / "features") == 3
+    assert not {*fill(tmp_path, train)} & {*computed}
+    assert tree(tmp_path) == fresh()
+    assert not (tmp_path / "features/shards").exists()
+
+
+def test_shards_wait_for_the_view_that_is_not_given_now(tmp_path):
+    fill(tmp_path, views=("224",))
+    computed = abandon(tmp_path, IMAGES, 3)
+    fill(tmp_path, views=("224",))
+    assert not {*fill(tmp_path)} & {*computed}
+    assert tree(tmp_path) == fresh()
+    assert not (tmp_path / "features/shards").exists()
+
+
+def test_shards_of_images_that_are_gone_go_where_both_splits_are_given(tmp_path):
+    abandon(tmp_path, IMAGES | {"train": TRAIN | {"cat.3": b"gone"}}, 7)
+    fill(tmp_path)
+    assert tree(tmp_path) == fresh()
+    assert not (tmp_path / "features/shards").exists()
