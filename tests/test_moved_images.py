@@ -159,6 +159,16 @@ def test_what_would_be_lost_is_refused_in_a_line_before_anything_is_done(
     assert len(labels_of(artifacts)) + len(labels_of(artifacts, "test")) == len(left(images))
 
 
+@pytest.mark.parametrize("splits", [["train"], ["train", "test"]])
+def test_the_folder_of_a_split_that_was_removed_is_made_again(splits, images, artifacts, made, write_folder, tmp_path):
+    for split in splits:
+        shutil.rmtree(artifacts / "features" / split)
+    done = catsdogs.extract(write_folder(tmp_path / "data", images), artifacts=artifacts)
+    assert done.computed == len([path for path in images if path.startswith(tuple(splits))])
+    kept = [{name: content for name, (content, _) in tree(root / "features").items()} for root in (artifacts, made)]
+    assert kept[0] == kept[1]
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_wrong_path_computes_nothing_and_changes_nothing(split, artifacts, write_folder, encode, draw, tmp_path):
     """The file names may even be the same, but for the numbers."""

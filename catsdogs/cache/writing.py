@@ -121,7 +121,7 @@ class CacheWriter:
 
     def _find_losses(self, digests: Collection[bytes]) -> str:
         lost = []
-        for split in [split for split in self._wanted if split in self._kept]:
+        for split in [split for split in self._stored if split in self._kept and split in self._wanted]:
             (ids, labels), stored = self._wanted[split], self._stored[split]
             there = np.any(list(stored.valid.values()), axis=0)  # what is damaged as a whole is lost already
             moved = np.array([digest.tobytes() in digests for digest in stored.digests], bool)
