@@ -26,8 +26,8 @@ from . import npy
 from .manifest import Manifest, Provenance, network_content
 from .rows import FEATURE_ROW, Rows, row_sums
 
-_NAME = re.compile(r"[0-9a-f]{32}(\.[0-9a-z]{1,32})*\.npy")
-"""What shards are called: the hash of their content, and the views."""
+_NAME = re.compile(r"[0-9a-f]{32}(?!.*(\.\w+)(?=\.).*\1\.|.*\.(?:digest|facts|reason)\.)(\.[0-9a-z]{1,32})*\.npy")
+"""What shards are called: the hash of their content, and the views, each once and none like another field."""
 
 SHARD_SECONDS, SHARD_ROWS = 5.0, 4096
 """How old the oldest row may become before it is in a shard, and how many rows of all views are kept until then."""
@@ -121,7 +121,7 @@ class ShardWriter:
 
 def find_shards(folder: Path) -> list[Path]:
     """Return the shards below a folder, and nothing else that lies there."""
-    return [path for path in list_files(folder) if _NAME.fullmatch(path.name)]
+    return [path for path in list_files(folder) if _NAME.fullmatch(path.name) and path.is_file()]
 
 
 def read_shard(path: Path, provenance: Provenance) -> Rows:

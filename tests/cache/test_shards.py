@@ -143,6 +143,33 @@ def test_a_damaged_shard_that_is_computed_again_is_read_again(tmp_path):
     assert tree(tmp_path) == fresh(images)
 
 
+NO_SHARDS = [".facts", ".digest", ".reason", ".224.reason.288", ".224.224", ".224.288.224", ".224.", "..", ".224M"]
+
+
+@pytest.mark.parametrize("views", NO_SHARDS)
+def test_what_is_not_called_as_a_shard_is_left_alone(tmp_path, views):
+    abandon(tmp_path, IMAGES, 2)
+    stray = shards_of(tmp_path)[0].with_name(f"{'0' * 32}{views}.npy")
+    stray.write_bytes(bytes(100_000))
+    assert shards.count_rows(tmp_path / "features") == 2
+    assert len(fill(tmp_path)) == 4
+    assert stray.read_bytes() == bytes(100_000)
+
+
+@pytest.mark.parametrize("views", ["", ".224", ".224.224m", ".22.224", ".npy", ".2.24.4", ".factsheet.reasons"])
+def test_a_shard_is_found_whatever_its_views_are_called(tmp_path, views):
+    path = tmp_path / f"{'0' * 32}{views}.npy"
+    path.touch()
+    assert shards.find_shards(tmp_path) == [path]
+
+
+def test_a_pipe_that_is_called_as_a_shard_ends_and_stops_nothing(tmp_path):
+    abandon(tmp_path, IMAGES, 2)
+    os.mkfifo(shards_of(tmp_path)[0].with_name(f"{'0' * 32}.224.npy"))
+    assert len(fill(tmp_path)) == 4
+    assert tree(tmp_path) == fresh()
+
+
 def test_rows_of_another_provenance_in_a_shard_are_none_of_ours(tmp_path):
     """As where a folder was renamed."""
     other = tmp_path / "other"
