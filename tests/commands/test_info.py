@@ -119,6 +119,13 @@ def test_what_is_missing_or_changed_is_named_and_its_command_mends_it(here, dama
     assert (folder / "submission.csv").read_bytes() == before
 
 
+@pytest.mark.parametrize("text", [b"{'descr': (", b"{'descr': '<U0'}", b"(" * 90, bytes(90), b"{'descr': [('a',"])
+def test_a_damaged_header_ends_nothing_and_describes_nothing(here, text):
+    path = here / "artifacts/features/test/status.npy"
+    path.write_bytes(path.read_bytes()[:10] + text.ljust(118) + bytes(3))
+    assert "features/test/status.npy" not in catsdogs.info().arrays
+
+
 def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
     (here / "without.csv").write_text("id\ncat.0\n")
     catsdogs.train(exclude="without.csv")
