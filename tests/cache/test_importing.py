@@ -76,6 +76,13 @@ def test_what_means_the_same_is_taken_alike(tmp_path, ids, labels, features):
     assert tree(tmp_path / "one") == tree(tmp_path / "other")
 
 
+def test_as_many_views_as_the_names_of_shards_take_are_imported(tmp_path):
+    views = {letter * 27: FEATURES for letter in "abcdef"} | {"x" * 31: FEATURES}
+    assert sum(len(view) + 1 for view in views) == 200
+    import_features(IDS, LABELS, views, artifacts=tmp_path)
+    assert load_features(tmp_path).features.shape == (len(IDS), 7 * 2048)
+
+
 def test_float64_is_rounded_to_float32(tmp_path):
     features = np.random.default_rng(0).random((3, 2048))
     import_features(IDS, LABELS, {"224": features}, artifacts=tmp_path)
@@ -214,6 +221,7 @@ def test_images_of_the_same_features_have_the_same_digest(tmp_path):
         ({"views": {"²": FEATURES}}, r"a view is named '\xb2'"),
         ({"views": {"labels": FEATURES}}, "a view is named 'labels'"),
         ({"views": {224: FEATURES}}, "a view is named 224"),
+        ({"views": dict.fromkeys([c * 32 for c in "abcdefg"], FEATURES)}, "the names of 7 views take 231 characters"),
         ({"split": "validation"}, "there is no split 'validation'. Give one of train, test"),
         ({"split": None}, "there is no split None"),
         ({"backbone": ""}, "the backbone is named ''"),
