@@ -130,8 +130,8 @@ def _checked_views(views: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[
     named = f"Name it with at most 32 small letters and digits, such as 224m, and not {', '.join(taken)}"
     hint = f"Give an array of shape ({n}, {N_FEATURES}) and dtype float32"
     arrays = {}
-    together = sum(len(str(view)) + 1 for view in views)  # the views are in the names of shards
-    _require(together <= 200, f"the names of {len(views)} views take {together} characters", "Give fewer or shorter")
+    # They are in the names of shards, which may be of 255 bytes.
+    _require(len(".".join(map(str, views))) <= 200, "the names of the views are too long together", "Give shorter ones")
     for view, features in views.items():
         # Capitals would be other files on one system and the same file on another.
         valid = isinstance(view, str) and re.fullmatch("[0-9a-z]{1,32}", view) and view not in taken

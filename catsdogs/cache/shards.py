@@ -71,9 +71,8 @@ class ShardWriter:
     def __init__(self, cache: Path, provenance: Provenance, network: Quantized | None = None) -> None:
         self.folder, self._root = shards_folder(cache, provenance), cache.parent
         self.int8_similarity: Int8Similarity | None = None
-        self._provenance, self._network = provenance, network
+        self._provenance, self._network, self._since = provenance, network, 0.0
         self._waiting: dict[tuple[str, ...], list[NDArray[Any]]] = {}
-        self._since = 0.0
 
     def add(
         self, digest: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]], facts: np.void | None, reason: str
