@@ -45,7 +45,7 @@ class Info(Result):
         The folder.
     features : Manifest
     shards : int
-        Rows of a run that has not ended, or has not ended well: the next `extract` goes on with them.
+        Rows of a run that has not ended, or not well: an `extract` by the same weights and options goes on with them.
     duplicates : dict of str to int
         Pairs of images that are the same or nearly so, as `cache.Duplicates.counts` has them; empty where they must be
         looked for yet.
