@@ -102,7 +102,7 @@ def _find(
     findings: Findings, splits: Collection[str], sources: ExitStack, problems: list[str]
 ) -> Iterator[tuple[Key, ImageFile]]:
     """Yield every image that is where source.json says, and how to read it; add to `problems` what cannot be opened."""
-    places = {split: findings.source[split] for split in sorted(splits) if split in findings.source}
+    places = {split: str(findings.source[split]) for split in sorted(splits) if split in findings.source}
     for place in dict.fromkeys(places.values()):
         try:
             source = sources.enter_context(Source(place, classes=findings.classes))

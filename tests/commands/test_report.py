@@ -52,6 +52,13 @@ def test_the_terminal_says_what_is_written_and_missing_within_80_columns(tmp_pat
     assert all(len(text) <= 68 for _, text in lines if str(tmp_path) not in text)
 
 
+@pytest.mark.parametrize("place", [{}, [], None, 7])
+def test_a_note_that_names_no_path_costs_the_pictures_alone(copy, place):
+    (copy / "source.json").write_text(json.dumps({"train": place}))
+    done = catsdogs.report(copy)
+    assert (done.pictures, done.problems) == (0, (f"there is no {place}",))
+
+
 def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, data, tmp_path, encode, draw):
     moved = shutil.copytree(data, tmp_path / "moved")
     (copy / "source.json").write_text(json.dumps(dict.fromkeys(("train", "test"), str(moved))))
