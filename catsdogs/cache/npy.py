@@ -74,10 +74,11 @@ def count_rows(path: Path, dtype: np.dtype[Any]) -> int:
 def read_rows(path: Path, first: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return what a file, damaged perhaps, holds where these rows should be, and zeros for the rest.
 
-    It is not mapped into memory: where the disk fails or is full below a map, the system kills the process.
+    It is not mapped into memory: where the disk fails or is full below a map, the system kills the process. A file that
+    the system does not let us read is not taken for a damaged one.
     """
     block = np.zeros(count, dtype)
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError), path.open("rb") as file:
         file.seek(header_size(dtype) + first * dtype.itemsize)
         file.readinto(block.reshape(-1).view(np.uint8).data)
     return block

@@ -156,7 +156,7 @@ def read_split(
     content = {name: read_if_there(where(name)) or b"" for name in names}
     damaged += [name for name in names if hashlib.sha256(content[name]).hexdigest() != sha256.get(name)]
     width = (len(content["ids.npy"]) - npy.header_size(np.dtype("<U1"))) // max(1, 4 * n)
-    kinds["ids"] = np.dtype(f"<U{max(1, width)}")
+    kinds["ids"] = np.dtype(f"<U{min(max(1, width), 1 << 16)}")
     arrays = {name: npy.from_bytes(content[f"{name}.npy"], n, dtype) for name, dtype in kinds.items()}
     if "ids.npy" in damaged:  # what is left of it need not even be text
         arrays["ids"] = np.zeros(n, np.str_)

@@ -156,9 +156,9 @@ def extract(
                 digests, unread, added = stored
                 if provenance.network and not writer.int8_similarity:
                     writer.int8_similarity = backbone().int8_similarity
+                record(opened.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
                 with timer.time("write"):
                     unreadable = writer.assemble(digests, unread)
-            record(opened.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
         opened.cache.reload()
         used = backbone() if added else None
         done = Extraction(

@@ -221,7 +221,7 @@ def test_images_of_the_same_features_have_the_same_digest(tmp_path):
         ({"views": {"²": FEATURES}}, r"a view is named '\xb2'"),
         ({"views": {"labels": FEATURES}}, "a view is named 'labels'"),
         ({"views": {224: FEATURES}}, "a view is named 224"),
-        ({"views": dict.fromkeys([c * 32 for c in "abcdefg"], FEATURES)}, "the names of the views are too long together"),
+        ({"views": dict.fromkeys([c * 32 for c in "abcdefg"], FEATURES)}, "names of the views are too long together"),
         ({"split": "validation"}, "there is no split 'validation'. Give one of train, test"),
         ({"split": None}, "there is no split None"),
         ({"backbone": ""}, "the backbone is named ''"),
