@@ -28,8 +28,7 @@ from scipy.special import expit
 from trial_heads import Bench, Images, Linear, Margins, Rbf, Spec, Split, losses_of
 
 from catsdogs.cache import group_keys
-from catsdogs.cache.groups import connected_groups
-from catsdogs.cache.neighbours import find_pairs
+from catsdogs.cache.neighbours import connected_groups, find_pairs
 from catsdogs.head.designs import LANDMARKS
 from catsdogs.head.folds import FOLDS, draw_folds
 

@@ -19,8 +19,7 @@ from ..errors import CatsDogsError
 from ..locks import FEATURES, LockedError, write_lock
 from ..progress import Progress
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
-from .groups import connected_groups
-from .neighbours import Matrix, find_pairs
+from .neighbours import Matrix, connected_groups, find_pairs
 from .reading import Cache, Features
 from .rows import Rows
 

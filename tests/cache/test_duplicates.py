@@ -9,8 +9,7 @@ from PIL import Image
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
 from catsdogs.cache import Cache, Duplicates, group_images, load_duplicates, neighbours, read_duplicates
-from catsdogs.cache.groups import connected_groups
-from catsdogs.cache.neighbours import _near, find_pairs
+from catsdogs.cache.neighbours import _near, connected_groups, find_pairs
 
 N_FEATURES = 2048
 
