@@ -182,6 +182,39 @@ def test_a_wrong_path_computes_nothing_and_changes_nothing(split, artifacts, wri
     assert set(told) <= {"loading the backbone"}
 
 
+@pytest.fixture
+def linked(images, write_folder, tmp_path):
+    """Return the folder of a drive, and one of links to the pictures there."""
+    drive, data = write_folder(tmp_path / "drive", images), tmp_path / "data"
+    for name in images:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).symlink_to(drive / name)
+    return drive, data
+
+
+def test_pictures_on_a_drive_that_is_not_there_lose_no_row(linked, artifacts, tmp_path):
+    drive, data = linked
+    assert catsdogs.extract(data, artifacts=artifacts).computed == 0
+    before = tree(artifacts / "features")
+    drive.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        CatsDogsError, match=r"would lose 24 of the 24 train images .* files cannot be read\. .*--prune"
+    ):
+        catsdogs.extract(data, artifacts=artifacts)
+    assert tree(artifacts / "features") == before
+    (tmp_path / "elsewhere").rename(drive)
+    assert catsdogs.extract(data, artifacts=artifacts).computed == 0
+
+
+def test_pictures_that_could_never_be_read_are_not_lost(linked, tmp_path, tiny_backbone):
+    drive, data = linked
+    for path in [*drive.glob("train/*.1*.jpg"), *drive.glob("test/*.jpg")]:
+        path.unlink()
+    for _ in range(2):
+        done = catsdogs.extract(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
+        assert {split: len(of_split) for split, of_split in done.unreadable.items()} == {"train": 6, "test": 6}
+
+
 def test_a_few_images_that_are_gone_need_no_option(images, artifacts, write_folder, tmp_path):
     left = {path: data for path, data in images.items() if path not in ("train/cat.0.jpg", "test/1.jpg")}
     assert catsdogs.extract(write_folder(tmp_path / "data", left), artifacts=artifacts).computed == 0

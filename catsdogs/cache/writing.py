@@ -119,13 +119,15 @@ class CacheWriter:
         if lost := self._find_losses({digest.tobytes() for digest in digest_all()}):
             raise CatsDogsError(f"{self._folder} would lose {lost}", self._remedy)
 
-    def _find_losses(self, digests: Collection[bytes]) -> str:
+    def _find_losses(self, digests: Collection[bytes], unread: Collection[tuple[str, str]] = ()) -> str:
+        """Say what would be lost if there were these bytes, and files by split and id that cannot be read; or ""."""
         lost = []
         for split in [split for split in self._stored if split in self._kept and split in self._wanted]:
             (ids, labels), stored = self._wanted[split], self._stored[split]
-            there = np.any(list(stored.valid.values()), axis=0)  # what is damaged as a whole is lost already
+            # What is damaged as a whole is lost already, and so is what could not be read before either.
+            there = np.any(list(stored.valid.values()), axis=0) & (stored.readable | (not unread))
             moved = np.array([digest.tobytes() in digests for digest in stored.digests], bool)
-            gone = there & ~np.isin(stored.ids, ids) & ~moved
+            gone = there & ~np.isin(stored.ids, [name for name in ids if (split, name) not in unread]) & ~moved
             if gone.any() and 2 * gone.sum() >= there.sum():
                 lost.append(f"{gone.sum():,} of the {there.sum():,} {split} images")
             known = self._before.classes if self._before and "labels.npy" not in stored.damaged else ()
@@ -182,9 +184,15 @@ class CacheWriter:
         Raises
         ------
         CatsDogsError
-            Copies of a row differ by more than the precision lets them.
+            Copies of a row differ by more than the precision lets them; or so many files cannot be read that half of a
+            split or a whole class would be lost, as where a drive is not there.
         """
         self._flush()
+        now = {digest.tobytes() for digest in digests}
+        names = [(split, name) for split, (ids, _) in self._wanted.items() for name in ids]
+        unread = {names[position] for position in unreadable}
+        if unread and not self._prune and (lost := self._find_losses(now, unread)):
+            raise CatsDogsError(f"{self._folder} would lose {lost}, as their files cannot be read", self._remedy)
         copies, read = self._find_copies()
         assemblies: dict[str, SplitAssembly] = {}
         reasons = [shards.canonical_reason(unreadable.get(position, "")) for position in range(len(digests))]
@@ -194,7 +202,6 @@ class CacheWriter:
             assemblies[split] = SplitAssembly(self._folder / split, copies, wanted, digests[here], reasons[here])
         self.differing = sum(assembly.differing for assembly in assemblies.values())
         self._commit(assemblies)
-        now = {digest.tobytes() for digest in digests}
         used = [
             path for path, of in zip(read, copies.parts[len(self._stored) :], strict=True) if self._is_used(of, now)
         ]
