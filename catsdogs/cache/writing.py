@@ -202,9 +202,7 @@ class CacheWriter:
             assemblies[split] = SplitAssembly(self._folder / split, copies, wanted, digests[here], reasons[here])
         self.differing = sum(assembly.differing for assembly in assemblies.values())
         self._commit(assemblies)
-        used = [
-            path for path, of in zip(read, copies.parts[len(self._stored) :], strict=True) if self._is_used(of, now)
-        ]
+        used = [path for path, shard in read.items() if self._is_used(shard, now)]
         others = shards.find_shards(self._folder / "shards") if self._prune else []
         used += [path for path in others if path.parent != self._shards.folder]
         shards.remove_shards(used, self._shards.folder)
