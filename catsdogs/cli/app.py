@@ -10,10 +10,9 @@ from typing import Any
 import typer
 
 import catsdogs
-from catsdogs.cli import listings, options, previews, summaries
+from catsdogs.cli import listings, options, summaries
 from catsdogs.cli.console import Line, show
 from catsdogs.cli.options import ARTIFACTS
-from catsdogs.cli.predictions import predictions_csv, show_predictions
 from catsdogs.cli.progress import progress_and_lock, progress_bar
 from catsdogs.errors import CatsDogsError
 
@@ -159,12 +158,16 @@ def predict(
     no_preview: options.NoPreview = False,
 ) -> None:
     """Say of each image what it is, and how sure that is."""
+    # Here, as all other commands would wait for Rich's tables.
+    from catsdogs.cli.predictions import predictions_csv, show_predictions
+    from catsdogs.cli.previews import preview_limit
+
     if as_json and as_csv:
         raise CatsDogsError("--json and --csv cannot both be", "Give one of them")
     if "-" in images and os.isatty(0):
         raise CatsDogsError("- is standard input, and nothing is piped there", "Try catsdogs predict - < cat.jpg")
     inputs = [os.fdopen(0, "rb", closefd=False) if image == "-" else image for image in images]
-    limit = 0 if no_preview or as_json or as_csv else previews.preview_limit()
+    limit = 0 if no_preview or as_json or as_csv else preview_limit()
     with progress_bar() as progress:
         predictions = catsdogs.predict(inputs, artifacts=artifacts, weights=weights, previews=limit, progress=progress)
     if sort:

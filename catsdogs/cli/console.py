@@ -7,9 +7,6 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 from ..errors import CatsDogsError, printable
 
 Line = tuple[str, str]
@@ -26,15 +23,22 @@ def program() -> str:
 
 def show(lines: Iterable[Line]) -> None:
     """Write lines of a bold name and a text to standard output; lines are never broken, for those who pipe them."""
-    console = Console(highlight=False)
-    for name, text in lines:
-        console.print(Text.assemble((f"{name:<12}", "bold"), printable(text)), soft_wrap=True)
+    _print(((f"{name:<12}", "bold"), printable(text)) for name, text in lines)
 
 
 def show_error(error: CatsDogsError) -> None:
     """Write what happened and what to do as one line to standard error."""
-    line = Text.assemble(("error:", "bold red"), " ", str(error))
-    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+    _print([(("error:", "bold red"), " ", str(error))], stderr=True)
+
+
+def _print(lines: Iterable[tuple[str | tuple[str, str], ...]], *, stderr: bool = False) -> None:
+    """Write lines of texts, some of them with a style."""
+    from rich.console import Console  # only now, as the program's start does not wait for it
+    from rich.text import Text
+
+    console = Console(stderr=stderr, highlight=False)
+    for line in lines:
+        console.print(Text.assemble(*line), soft_wrap=True)
 
 
 def command(name: str, artifacts: Path) -> str:

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, Task, TextColumn
-from rich.progress import Progress as Bar
+from typing import TYPE_CHECKING
 
 import catsdogs
 
 from ..progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Task
 
 _MIN_SECONDS, _RATE_WINDOW = 1.0, 10.0
 """Seconds before a rate means something, and over which it is taken: images that are cached already rush past."""
@@ -25,6 +25,10 @@ def progress_bar() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield lambda step, done, total: None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bar
+
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[status]}"))
     console = Console(stderr=True)
     with Bar(*columns, console=console, transient=True, speed_estimate_period=_RATE_WINDOW) as bar:

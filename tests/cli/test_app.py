@@ -113,6 +113,10 @@ def test_help_imports_no_numpy():
     assert not loaded("--help", "--version") & {"numpy", "sklearn", "PIL", "tensorflow"}
 
 
+def test_the_start_of_the_program_imports_no_rich():
+    assert "rich" not in loaded("--version")
+
+
 def test_what_needs_no_images_imports_neither_keras_nor_tensorflow(features):
     commands = [f"{name} --artifacts {features}" for name in ("train", "submit", "report", "info", "verify")]
     assert not loaded(*commands) & {"tensorflow", "keras", "h5py"}
