@@ -35,7 +35,7 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = True, beside: str =
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(beside or f"{path.name}.new")
     try:
-        write_file(new, content, sync=sync)
+        write_file(new, [content], sync=sync)
         new.replace(path)
     except OSError:
         with suppress(OSError):
@@ -51,10 +51,11 @@ def write_if_changed(path: Path, content: bytes, *, beside: str = "") -> None:
         write_atomic(path, content, beside=beside)
 
 
-def write_file(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Write a file in place; synced it outlasts a power cut."""
+def write_file(path: Path, pieces: Iterable[bytes | memoryview], *, sync: bool = True) -> None:
+    """Write a file in place, piece by piece; synced it outlasts a power cut."""
     with path.open("wb") as file:
-        file.write(content)
+        for piece in pieces:
+            file.write(piece)
         if sync:
             file.flush()
             os.fsync(file.fileno())

@@ -153,7 +153,7 @@ class SplitAssembly:
         if small or views:
             make_folder(self._folder, self._folder.parent.parent)
             for name, content in small.items():
-                write_file(self._folder / f"{name}.new", content)
+                write_file(self._folder / f"{name}.new", [content])
             for view in views:
                 path = self._folder / f"{view}.npy.new"
                 npy.write_blocks(path, len(self.rows.ids), FEATURE_ROW, self._blocks(view))

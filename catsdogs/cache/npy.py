@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..storage import write_file
 
 BLOCK = 256
 """Rows that are read or written together: 2 MiB of features."""
@@ -48,12 +51,8 @@ def from_bytes(content: bytes, n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def write_blocks(path: Path, n: int, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]]) -> None:
     """Write `n` rows as they come, in place, so that they outlast a power cut."""
-    with path.open("wb") as file:
-        file.write(header((n, *dtype.shape), dtype.base))
-        for block in blocks:
-            file.write(np.ascontiguousarray(block, dtype.base).data)
-        file.flush()
-        os.fsync(file.fileno())
+    data = (np.ascontiguousarray(block, dtype.base).data for block in blocks)
+    write_file(path, chain([header((n, *dtype.shape), dtype.base)], data))
 
 
 def is_intact(path: Path, n: int, dtype: np.dtype[Any]) -> bool:
