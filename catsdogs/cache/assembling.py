@@ -69,16 +69,16 @@ class Copies:
             return unreadable, self.parts[part].reasons[row]
         return readable, ""
 
-    def missing(self, digest: bytes) -> tuple[str, ...]:
-        """Return what must be computed of an image: views, and its facts.
+    def missing(self, digest: bytes) -> tuple[tuple[str, ...], str]:
+        """Return what must be computed of an image, views and its facts, and why it is unreadable, or "".
 
         One that was unreadable is tried again, in all views, where there is a view in which it has not been tried.
         """
         places, reason = self.find(digest)
         missing = [view for view in self.views if view not in places]
         if reason:
-            return (*self.views, FACTS_COLUMN) if missing else ()
-        return (*missing, FACTS_COLUMN) if FACTS_COLUMN not in places else tuple(missing)
+            return ((*self.views, FACTS_COLUMN) if missing else ()), reason
+        return (*missing, *(() if FACTS_COLUMN in places else (FACTS_COLUMN,))), ""
 
 
 class SplitAssembly:

@@ -14,7 +14,7 @@ from ..paths import user_path
 from ..sources.classes import Classes
 from . import manifest as manifests
 from . import rows, shards
-from .manifest import Manifest, Provenance, SplitEntry
+from .manifest import Manifest, Provenance
 
 _MEND = "Run catsdogs extract with the same images, or import the same features again: only that is made anew"
 
@@ -82,11 +82,6 @@ class Cache:
         return manifests.read(self.folder)
 
     @property
-    def splits(self) -> dict[str, SplitEntry]:
-        """What the manifest says of each split; nothing where there is no cache."""
-        return self.manifest.splits if self.manifest else {}
-
-    @property
     def shard_rows(self) -> int:
         """How many rows wait in shards, of a run that has not ended, or not well."""
         return shards.count_rows(self.folder)
@@ -102,13 +97,14 @@ class Cache:
 
     def labelled(self, split: str) -> bool | None:
         """Whether all images of a split have labels; None where there is no such split."""
-        entry = self.splits.get(split)
+        entry = self.manifest.splits.get(split) if self.manifest else None
         return None if entry is None else entry.labelled == entry.images
 
     def list(self, split: str) -> Features | rows.Rows:
         """Return a split without its features; where it is damaged, loading them says what to do about it."""
-        entry, provenance = self.splits[split], cast(Manifest, self.manifest).provenance
-        listed = rows.read_split((self.folder / split).joinpath, entry.images, (), entry.sha256, provenance)
+        manifest = cast(Manifest, self.manifest)
+        entry, where = manifest.splits[split], (self.folder / split).joinpath
+        listed = rows.read_split(where, entry.images, (), entry.sha256, manifest.provenance)
         return self.load(split) if listed.damaged else listed
 
     def load(self, split: str = "train") -> Features:

@@ -96,9 +96,9 @@ class CacheWriter:
 
     def known(self) -> KnownRows:
         """Return which rows are there, as they were when the cache was opened."""
-        reasons = {digest: reason for digest in self._copies.places if (reason := self._copies.find(digest)[1])}
-        missing = {digest: self._copies.missing(digest) for digest in self._copies.places}
-        return KnownRows((*self._views, FACTS_COLUMN), missing, reasons)
+        found = [(digest, *self._copies.missing(digest)) for digest in self._copies.places]
+        missing = {digest: columns for digest, columns, _ in found}
+        return KnownRows((*self._views, FACTS_COLUMN), missing, {digest: why for digest, _, why in found if why})
 
     def check_losses(self, digest_all: Callable[[], NDArray[np.uint8]]) -> None:
         """Refuse to drop half of the images of a split, or all of a class, where that is not asked for.

@@ -141,7 +141,7 @@ def shards_of(root):
 def seen(root):
     """Return what a reader finds: digest, features and facts of each split; anything damaged is an error."""
     cache = Cache(root / "features")
-    loaded = {split: cache.load(split) for split in cache.splits}
+    loaded = {split: cache.load(split) for split in (cache.manifest.splits if cache.manifest else ())}
     return {split: (of.digest, of.features.tobytes(), of.facts.tobytes()) for split, of in loaded.items()}
 
 
