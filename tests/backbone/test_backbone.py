@@ -203,7 +203,7 @@ class TestFeatures:
         )
         assert features.dtype == np.float32
 
-    def test_that_it_loads_is_told_and_what_has_been_loaded_is_logged(
+    def test_loading_is_reported_and_the_loaded_backbone_is_logged(
         self, keras_backbone: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         told: list[tuple[str, int, int]] = []
@@ -211,7 +211,8 @@ class TestFeatures:
             loaded = Backbone(of(keras_backbone), (SIZE,), progress=lambda *heard: told.append(heard))
         assert told == [("loading the backbone", 0, 0)]
         assert caplog.messages == [
-            f"tiny.keras by {loaded.engine} in {loaded.precision} on the {loaded.device}: {loaded.sha256}"
+            f"loaded the backbone tiny.keras: engine {loaded.engine}, precision {loaded.precision}, "
+            f"device {loaded.device}, SHA-256 {loaded.sha256}"
         ]
 
     def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
@@ -220,7 +221,7 @@ class TestFeatures:
         swapped = network.MEANS_BGR[::-1]
         for module in (network, conversion):
             monkeypatch.setattr(module, "MEANS_BGR", swapped)
-        with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
+        with pytest.raises(CatsDogsError, match=r"features of tiny\.keras differ from those of plain Keras"):
             Backbone(of(keras_backbone), (SIZE,))
 
 
@@ -335,28 +336,36 @@ def _first_is(value: float) -> Callable[[list[Any]], list[Any]]:
 
 
 REFUSALS = {
-    "text": ("text.h5", _text, "is no HDF5 file"),
-    "text in Keras 3's format": ("text.weights.h5", _text, "is no HDF5 file"),
-    "empty": ("empty.h5", _nothing, "is no HDF5 file"),
+    "text": ("text.h5", _text, "is not an HDF5 file"),
+    "text in Keras 3's format": ("text.weights.h5", _text, "is not an HDF5 file"),
+    "empty": ("empty.h5", _nothing, "is not an HDF5 file"),
     "cut short": ("cut.h5", _cut, "truncated"),
     "another architecture": ("other.h5", _mobilenet, "expected 106 layers, found 54"),
     "another architecture in Keras 3's format": ("other.weights.h5", _mobilenet, "objects could not be loaded"),
     "no zip": ("text.keras", _text, "File is not a zip file"),
     "empty model": ("empty.keras", _nothing, "File is not a zip file"),
     "another zip": ("zip.keras", _zip_of_text, "no item named 'config.json'"),
-    "code": ("code.keras", _lambda, "holds code of its own, such as a Lambda layer"),
-    "a class of one's own": ("own.keras", _own_class, "does not load as a Keras model: Could not locate class 'Own'"),
+    "code": ("code.keras", _lambda, "contains custom code, such as a Lambda layer"),
+    "a class of one's own": (
+        "own.keras",
+        _own_class,
+        "cannot be loaded as a Keras model: Could not locate class 'Own'",
+    ),
     "no input": ("unbuilt.keras", _unbuilt, "has no defined inputs"),
-    "other width": ("wide.keras", _made(width=1000), r"does not give 2048 features, but \[None, 1000\]"),
-    "one channel": ("grey.keras", _made(shape=(None, None, None, 1)), "does not take RGB images"),
+    "other width": ("wide.keras", _made(width=1000), r"must have an output of 2048 features, but has \[None, 1000\]"),
+    "one channel": ("grey.keras", _made(shape=(None, None, None, 1)), "must take RGB images"),
     "two inputs": ("two.keras", _made(more_inputs=1), r"float32\[None, None, None, 3\] and float32\[None, 2\]"),
-    "bytes": ("bytes.keras", _made(input_dtype="uint8"), "as floats, but uint8"),
-    "another size": ("96.keras", _made(shape=(None, 96, 96, 3)), r"96, 96, 3\], not any number of images of 224 x 224"),
-    "a number of images": ("eight.keras", _made(shape=(8, 224, 224, 3)), r"takes only \[8, 224, 224, 3\]"),
+    "bytes": ("bytes.keras", _made(input_dtype="uint8"), "as floats, but takes uint8"),
+    "another size": ("96.keras", _made(shape=(None, 96, 96, 3)), r"96, 96, 3\], not batches of 224 x 224 pixels"),
+    "a number of images": (
+        "eight.keras",
+        _made(shape=(8, 224, 224, 3)),
+        r"takes only inputs of shape \[8, 224, 224, 3\]",
+    ),
     "a size within": (
         "within.keras",
         _made(change=lambda t: keras().ops.reshape(t, (-1, 96, 96, 3))),
-        "fails on a picture of 224 x 224",
+        "fails on an image of 224 x 224",
     ),
     "NaN": ("nan.keras", _made(spoil=_first_is(np.nan)), "weights that are NaN or infinite"),
     "infinite": ("inf.keras", _made(spoil=_first_is(-np.inf)), "weights that are NaN or infinite"),
@@ -421,4 +430,4 @@ class TestProcess:
 
     def test_another_backend_of_keras_is_refused_in_one_line(self) -> None:
         ended = run_python("from catsdogs.backbone.frameworks import keras\nkeras()", KERAS_BACKEND="torch")
-        assert "Keras does not load with its torch backend" in ended.stderr.splitlines()[-1]
+        assert "Keras cannot be imported with its torch backend" in ended.stderr.splitlines()[-1]

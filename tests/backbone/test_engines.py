@@ -165,7 +165,7 @@ def fine(tmp_path_factory):
 
 def test_a_network_that_16_bits_do_not_suit_is_computed_in_32(fine):
     assert Backbone(fine, (224,), engine="tensorflow").precision == "float32"
-    with pytest.raises(CatsDogsError, match=r"not Keras' own.*Give --precision float32"):
+    with pytest.raises(CatsDogsError, match=r"differ from those of plain Keras.*Use --precision float32"):
         Backbone(fine, (224,), engine="tensorflow", precision="bfloat16")
 
 
@@ -232,7 +232,7 @@ def test_too_little_memory_halves_the_batch_and_warns_once(keras_backbone, monke
     assert backbone.batch_reduced
     assert not expected.batch_reduced
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "too little memory on the cpu for 32 images at once: fewer from now on"
+        "out of memory on the cpu with a batch of 32 images: the batch size is reduced"
     ]
 
 
@@ -289,7 +289,7 @@ def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(keras_back
         raise MemoryError
 
     monkeypatch.setattr(tensorflow.TensorFlowEngine, "__call__", nothing)
-    with pytest.raises(CatsDogsError, match="has not the memory for one image of 224 x 224"):
+    with pytest.raises(CatsDogsError, match="has too little memory for one image of 224 x 224"):
         Backbone(choose_weights(str(keras_backbone)), (224,), engine="tensorflow")
 
 
@@ -357,8 +357,8 @@ def test_without_tensorflow_another_backend_of_keras_computes_the_same(
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"engine": "onnx"}, "there is no engine onnx. Give --engine auto, tensorflow"),
-        ({"precision": "float8"}, "there is no precision float8. Give --precision auto, float32"),
+        ({"engine": "onnx"}, "there is no engine onnx. Set --engine to one of auto, tensorflow"),
+        ({"precision": "float8"}, "there is no precision float8. Set --precision to one of auto, float32"),
         ({"views": ["225"]}, "'225' is no view"),
         ({"views": ["544"]}, "'544' is no view"),
         ({"views": ["224M"]}, "'224M' is no view"),

@@ -44,7 +44,7 @@ def test_a_variable_that_hides_the_gpu_is_named(value, machine, caplog, monkeypa
     gpu.warn_of_unused_gpu("tensorflow")
     gpu.warn_of_unused_gpu("tensorflow")
     assert warnings_of(caplog) == [
-        f"this machine's NVIDIA GPU is not used: CUDA_VISIBLE_DEVICES={value} hides it. Unset that"
+        f"this machine's NVIDIA GPU is not used: CUDA_VISIBLE_DEVICES={value} hides it. Unset CUDA_VISIBLE_DEVICES"
     ]
 
 
@@ -59,12 +59,12 @@ def test_a_container_that_is_not_given_the_gpu_is_told_so(machine, caplog):
 @pytest.mark.parametrize(
     ("source", "finding"),
     [
-        (None, "its driver does not load (libcuda.so.1: cannot open shared object file"),
+        (None, "its driver cannot be loaded (libcuda.so.1: cannot open shared object file"),
         (
             "int cuInit(int flags) { return 999; }",
-            "its driver does not start (CUDA error 999). See what nvidia-smi says",
+            "its driver does not start (CUDA error 999). Run nvidia-smi for details",
         ),
-        ("int cuInit(int flags) { return 0; }", "JAX does not see it. Install it with CUDA"),
+        ("int cuInit(int flags) { return 0; }", "JAX does not find it. Install JAX with CUDA"),
     ],
 )
 def test_a_driver_that_does_not_work_is_the_reason(source, finding, machine, tmp_path):
@@ -75,7 +75,7 @@ def test_a_driver_that_does_not_work_is_the_reason(source, finding, machine, tmp
 @pytest.mark.slow
 def test_the_library_that_tensorflow_misses_is_named(machine, tmp_path):
     said = said_with_driver("int cuInit(int flags) { return 0; }", "tensorflow", machine, tmp_path)
-    assert "TensorFlow needs a library that does not load (libcudart.so." in said
+    assert "TensorFlow needs a library that cannot be loaded (libcudart.so." in said
     assert said.rstrip().endswith("pip install 'catsdogs[gpu]'")
 
 
@@ -107,7 +107,7 @@ def test_a_tensorflow_without_cuda_is_the_reason(machine, caplog, monkeypatch):
     monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: {"is_cuda_build": False})
     gpu.warn_of_unused_gpu("tensorflow")
     (said,) = warnings_of(caplog)
-    assert said.endswith("TensorFlow is built without CUDA. pip install 'catsdogs[gpu]'")
+    assert said.endswith("TensorFlow is built without CUDA. Run pip install 'catsdogs[gpu]'")
 
 
 @pytest.mark.parametrize(("engine", "count"), [("auto", 1), ("tensorflow", 1), ("openvino", 0)])

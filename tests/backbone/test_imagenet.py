@@ -222,7 +222,7 @@ class TestDownloading:
             ("half", "150000 bytes read, 150000 more expected"),
             ("short_length", "MD5 hash of .* does not match"),
             ("other", "MD5 hash of .* does not match"),
-            ("huge", "it is larger than"),
+            ("huge", "the file is larger than"),
             ("silent", r"\(timed out\)"),
             ("stalling", r"\(timed out\)"),
             ("nonsense_length", "invalid literal for int"),
@@ -238,7 +238,10 @@ class TestDownloading:
         assert time.monotonic() - start < 3
         assert "\n" not in refusal.value.message
         assert server.base(behaviour) + IMAGENET_FILE in refusal.value.message
-        assert f"Put that file at {path}, or give --weights FILE; --weights random" in refusal.value.hint
+        assert (
+            f"Put the file at {path}, or use --weights FILE; for testing and timing, use --weights random"
+            in refusal.value.hint
+        )
         assert there(path) == {}
 
     @pytest.mark.parametrize("address", ["http://127.0.0.1:{closed}/", "http://nowhere.invalid/", "nonsense"])

@@ -72,7 +72,7 @@ def test_code_in_a_model_is_refused_whatever_the_process_has_allowed(tmp_path, u
     try:
         if unsafe:
             keras().config.enable_unsafe_deserialization()
-        assert "holds code of its own" in refusal(tmp_path / "lambda.keras")
+        assert "contains custom code" in refusal(tmp_path / "lambda.keras")
         assert global_state.get_global_attribute("safe_mode_saving") == (False if unsafe else before)
     finally:
         global_state.set_global_attribute("safe_mode_saving", before)

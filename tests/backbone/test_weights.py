@@ -53,15 +53,15 @@ class TestChoosing:
     @pytest.mark.parametrize(
         ("text", "finding"),
         [
-            ("random:-1", "no whole number"),
-            ("random:x", "no whole number"),
-            ("random:" + "9" * 5000, "no whole number"),
-            ("resnet", "names no weights"),
-            ("ImageNet", "names no weights"),
-            ("weights.pt", "names no weights"),
+            ("random:-1", "is not a whole number"),
+            ("random:x", "is not a whole number"),
+            ("random:" + "9" * 5000, "is not a whole number"),
+            ("resnet", "does not name any weights"),
+            ("ImageNet", "does not name any weights"),
+            ("weights.pt", "does not name any weights"),
             ("nowhere.h5", "there is no weights file nowhere.h5"),
             ("a" * 300 + ".h5", "there is no weights file"),
-            (".", "names no weights"),
+            (".", "does not name any weights"),
         ],
     )
     def test_what_names_no_weights_is_refused(self, text: str, finding: str) -> None:

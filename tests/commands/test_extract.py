@@ -224,9 +224,9 @@ def test_weights_that_are_to_replace_the_cache_are_noted_when_they_have(folder, 
     ("weights", "message"),
     [
         ("nowhere.keras", "there is no weights file"),
-        ("resnet", "names no weights"),
-        ("random:x", "no whole number"),
-        ("pyproject.toml", "names no weights"),
+        ("resnet", "does not name any weights"),
+        ("random:x", "is not a whole number"),
+        ("pyproject.toml", "does not name any weights"),
     ],
 )
 def test_wrong_weights_are_refused_before_anything_is_written(folder, tmp_path, weights, message):
