@@ -1,7 +1,7 @@
 """Compute feature rows of decoded images, in batches.
 
-What need not be computed is passed on; the rest is gathered into batches, which threads put through the backbone while
-others go on decoding and the caller writes.
+Images without missing views pass through. The others are collected into batches, which threads compute while other
+threads decode and the caller writes.
 """
 
 from collections import deque
@@ -24,20 +24,22 @@ from .timing import StageTimer
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What became of one file. Neither features nor reason: the row of these bytes is known already, or another file's.
+    """The result for one file.
+
+    A row without features and without a reason belongs to bytes that are already known, or that an earlier file has.
 
     Parameters
     ----------
     position : int
-        Of the file among those given.
+        Index of the file in the sequence of files.
     digest : ndarray of shape (16,), uint8
-        Of the file's bytes; zeros where it could not be read.
+        Digest of the file's bytes; zeros if the file could not be read.
     features : dict of View to ndarray of shape (2048,), float32
-        Of the views that were missing.
+        Features of the views that were missing.
     facts : record of `images.facts.FACTS` or None
-        Where they were missing.
+        Facts of the image, if they were missing.
     reason : str or None
-        Why there are no features.
+        Why the image has no features.
     """
 
     position: int
@@ -56,18 +58,19 @@ def compute_rows(
     known: KnownRows | None = None,
     timer: StageTimer,
 ) -> Iterator[Iterator[Row]]:
-    """Start to read and decode; give an iterator of a row for each file, those that are computed in batches.
+    """Start to read and decode; yield an iterator over one row for each file.
 
-    At the end no thread of it is left, whatever ended it.
+    Rows with features come in batches, so the rows are not in the order of the files. When the context ends, also by an
+    error, all its threads have ended.
 
     Parameters
     ----------
     files, views, known
         As for `load_images`.
     backbone : callable
-        Returns the backbone; called when the first image is there to be computed, and not if there is none.
+        Returns the backbone; called only when the first image needs features.
     timer : StageTimer
-        Told how long reading, decoding and computing took.
+        Records the time for reading, decoding and computing.
 
     Raises
     ------
@@ -89,14 +92,14 @@ def compute_all(
     *,
     progress: Progress | None = None,
 ) -> tuple[list[Row], NDArray[np.float32]]:
-    """Compute all rows and keep them in memory: 8 KB an image and view.
+    """Compute all rows and keep them in memory, 8 KB for each image and view.
 
     Parameters
     ----------
     files, views, backbone
         As for `compute_rows`.
     step : str
-        What `progress` is told.
+        Name of the step for `progress`.
     progress : callable, optional
 
     Returns
@@ -104,7 +107,7 @@ def compute_all(
     rows : list of Row
         In the order of the files.
     features : ndarray of shape (n, views * 2048), float32
-        Theirs, the views side by side; NaN where a row has none.
+        Features of the rows, with the views side by side; NaN if a row has none.
 
     Raises
     ------
@@ -116,8 +119,8 @@ def compute_all(
     with compute_rows(files, views, backbone, timer=StageTimer()) as computed:
         for row in computed:
             rows.append(row)
-            for view, of_view in row.features.items():
-                features[row.position, views.index(view)] = of_view
+            for view, values in row.features.items():
+                features[row.position, views.index(view)] = values
             tell(progress, step, len(rows), len(files))
     rows.sort(key=lambda row: row.position)
     return rows, features.reshape(len(files), len(views) * N_FEATURES)
@@ -126,7 +129,7 @@ def compute_all(
 def _compute_batches(
     images: Iterable[LoadedImage], backbone: Callable[[], Backbone], timer: StageTimer
 ) -> Generator[Row]:
-    """Gather batches, and keep as many of them computing as the backbone takes, and one more ready."""
+    """Collect batches; compute `backbone().streams` of them at the same time, and keep one more in the queue."""
     batch: list[LoadedImage] = []
     computing: deque[Future[list[Row]]] = deque()
     threads: ThreadPoolExecutor | None = None
@@ -151,7 +154,7 @@ def _compute_batches(
 
 
 def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[Row]:
-    """Compute each view of those images of a batch that lack it."""
+    """Compute the missing views of a batch of images."""
     rows = [Row(image.position, image.digest, facts=image.facts) for image in batch]
     with timer.time("compute"):
         for view in {view for image in batch for view in image.pixels}:

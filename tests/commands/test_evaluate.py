@@ -160,7 +160,7 @@ def test_heads_that_are_missing_or_of_imported_features_are_refused(testing, tmp
     features = np.random.default_rng(0).normal(size=(20, 2048)).astype(np.float32)
     catsdogs.import_features([str(n) for n in range(20)], np.arange(20) % 2, {"224": features}, artifacts=tmp_path)
     catsdogs.train(tmp_path)
-    with pytest.raises(CatsDogsError, match="not computed from images here"):
+    with pytest.raises(CatsDogsError, match="trained on imported features"):
         catsdogs.evaluate(testing, artifacts=tmp_path)
 
 

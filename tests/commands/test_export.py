@@ -286,7 +286,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(form, options, message, 
 
 
 def test_a_head_on_features_from_elsewhere_cannot_be_exported(imported):
-    with pytest.raises(CatsDogsError, match="trained on features that were not computed from images here"):
+    with pytest.raises(CatsDogsError, match="trained on imported features"):
         catsdogs.export("keras", artifacts=imported)
 
 

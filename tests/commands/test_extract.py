@@ -299,7 +299,7 @@ def test_weights_that_change_while_they_load_are_refused(folder, tmp_path, monke
         return loaded
 
     monkeypatch.setattr(plan, "Backbone", load_slowly)
-    with pytest.raises(CatsDogsError, match=r"w\.keras has changed while it was loaded\. Run the same"):
+    with pytest.raises(CatsDogsError, match=r"w\.keras changed while it was loaded\. Run the same"):
         catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=str(weights))
     assert not (tmp_path / "artifacts").exists()
 

@@ -180,7 +180,7 @@ def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_p
         [str(n) for n in range(20)], np.arange(20) % 2, {"224": features}, artifacts=tmp_path / "i"
     )
     catsdogs.train(tmp_path / "i")
-    with pytest.raises(CatsDogsError, match="not computed from images here"):
+    with pytest.raises(CatsDogsError, match="trained on imported features"):
         catsdogs.predict([data / "test"], artifacts=tmp_path / "i")
 
 
@@ -216,8 +216,8 @@ def test_other_decoders_go_on_with_the_head_and_say_so_in_a_line(data, artifacts
     assert caplog.messages == []
     assert catsdogs.predict(data, artifacts=artifacts) == predicted
     assert catsdogs.evaluate(data, artifacts=artifacts) == scored
-    said = f"the head in {artifacts} was trained on images {of_head}, and here they are decoded as 01234567, "
-    assert caplog.messages == [f"{said}by other codecs: probabilities may differ slightly"] * 2
+    said = f"the head in {artifacts} was trained on images {of_head}, but here images are decoded as 01234567: "
+    assert caplog.messages == [f"{said}codecs differ, so probabilities may differ slightly"] * 2
 
 
 def test_features_of_other_decoders_are_not_gone_on_with(data, run, artifacts, monkeypatch):

@@ -228,7 +228,7 @@ def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line(folder, tmp_pa
     looks.set_weights([kernel, np.zeros(2048)])
     model.save(tmp_path / "uneven.keras")
     with pytest.raises(
-        CatsDogsError, match=r"int8 does not suit uneven.keras: .*must be 0.99\. Give --precision bfloat16"
+        CatsDogsError, match=r"int8 is too inexact for uneven.keras: .*must be at least 0.99\. Use --precision bfloat16"
     ):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tmp_path / "uneven.keras"), compute=INT8)
     assert not (tmp_path / "a").exists()
@@ -236,14 +236,14 @@ def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line(folder, tmp_pa
 
 def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(CatsDogsError, match=r"int8 needs nncf.*pip install 'catsdogs\[int8\]'"):
+    with pytest.raises(CatsDogsError, match=r"int8 needs are not installed: nncf\. Run pip install 'catsdogs\[int8\]'"):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
     assert not (tmp_path / "a").exists()
 
 
 def test_other_engines_do_not_compute_in_int8(folder, tmp_path, tiny_backbone):
     how = ComputeOptions(engine="tensorflow", precision="int8")
-    with pytest.raises(CatsDogsError, match=r"tensorflow does not compute in int8\. Give --engine openvino"):
+    with pytest.raises(CatsDogsError, match=r"tensorflow does not support int8\. Use --engine openvino"):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=how)
     assert not (tmp_path / "a").exists()
 
