@@ -85,7 +85,7 @@ def test_a_submission_of_another_head_is_not_well_until_it_is_written_anew(artif
     catsdogs.train(artifacts, exclude=tmp_path / "without.csv")
     found = catsdogs.verify(artifacts)
     (problem,) = found.problems
-    assert "submission.csv: it is of another head, or of other features. Run catsdogs submit" in problem
+    assert "submission.csv: it was computed from another head or other features. Run catsdogs submit" in problem
     assert (found.head, found.submission) == (True, False)
     catsdogs.submit(artifacts)
     assert catsdogs.verify(artifacts).problems == ()

@@ -48,7 +48,7 @@ def reason(artifacts, manifest=MANIFEST, features=METADATA.features):
         ({"classes": ("ants", "bees")}, "the classes"),
         ({"provenance": {"sha256": "0" * 64}}, "the backbone"),
         ({"provenance": {"network": "0" * 64}}, "the quantized network"),
-        ({"provenance": {"pixels": "cropped"}}, "the way pixels are made"),
+        ({"provenance": {"pixels": "cropped"}}, "the preprocessing of pixels"),
         ({"provenance": {"precision": "bfloat16"}}, "the precision"),
         ({"views": ("224", "224m")}, "the views"),
     ],

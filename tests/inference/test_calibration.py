@@ -197,7 +197,7 @@ def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, 
     assert catsdogs.extract(more, artifacts=artifacts, prune=True).computed == 29
     assert len(network_in(artifacts)) == 2
     assert catsdogs.verify(artifacts).problems == (
-        "the quantized network changed after the head was trained. Run catsdogs train: it writes the head anew.",
+        "the quantized network changed after the head was trained. Run catsdogs train to train the head again.",
     )
 
 
