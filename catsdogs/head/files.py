@@ -108,18 +108,25 @@ def _sha256(content: bytes) -> str:
 
 
 def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], hint: str) -> None:
-    """Refuse a head that was trained on features that differ in kind from those of `provenance` and `views`.
+    """Refuse a head that was trained on features with another provenance or other views.
 
     Raises
     ------
     CatsDogsError
-        Backbone, pixels, precision or views differ. `hint` becomes its hint.
+        Backbone, preprocessing, precision or views differ. `hint` is the hint of the error.
     """
     metadata, backbone = head.metadata, head.metadata.backbone
-    trained_on = (backbone.sha256, metadata.pixels, metadata.precision, backbone.network, metadata.views)
-    if trained_on != (provenance.sha256, provenance.pixels, provenance.precision, provenance.network, tuple(views)):
+    compared = {
+        "backbone": (backbone.sha256, provenance.sha256),
+        "preprocessing of pixels": (metadata.pixels, provenance.pixels),
+        "precision": (metadata.precision, provenance.precision),
+        "quantized network": (backbone.network, provenance.network),
+        "views": (metadata.views, tuple(views)),
+    }
+    if different := [name for name, (of_head, given) in compared.items() if of_head != given]:
         raise CatsDogsError(
             f"the head was trained on features of {backbone.weights_name}, view {', '.join(metadata.views)}, "
-            f"and cannot be used on these features of {provenance.weights_name}, view {', '.join(views)}",
+            f"but the given features are of {provenance.weights_name}, view {', '.join(views)} "
+            f"(different: {', '.join(different)})",
             hint,
         )
