@@ -188,10 +188,10 @@ class Backbone:
             _log.debug("relative difference of %s in %s from plain Keras: %.1e", name, precision, distance)
             if not distance <= TOLERANCES[precision]:
                 raise CatsDogsError(
-                    f"the features of {name} differ from those of plain Keras by {distance:.1e} of their norm",
+                    f"the features of {name} differ from those of plain Keras (relative difference {distance:.1e})",
                     "Use --precision float32"
                     if precision != FLOAT32
-                    else f"Use another --engine, and report the wrong results of {self.engine} on this machine",
+                    else "Use another --engine, and please report this error",
                 )
 
 

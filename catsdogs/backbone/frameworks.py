@@ -53,7 +53,7 @@ def keras() -> Any:
     for found, needed, hint in (
         (f"its {of_keras} backend", f"its {backend} backend", f"Set KERAS_BACKEND={backend} before Keras is imported"),
         (keras.config.image_data_format(), "channels_last", 'Set "image_data_format": "channels_last" in keras.json'),
-        (keras.config.dtype_policy().name, "float32", 'Set "floatx" in keras.json and the policy to float32'),
+        (keras.config.dtype_policy().name, "float32", 'Set "floatx" in keras.json and the dtype policy to float32'),
     ):
         if found != needed:
             raise CatsDogsError(f"Keras is set to {found}", hint)

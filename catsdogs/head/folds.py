@@ -40,7 +40,7 @@ def draw_folds(keys: NDArray[np.void], labels: NDArray[np.int8], *, seed: int = 
 
 
 def draw_holdout(keys: NDArray[np.void], labels: NDArray[np.int8], share: float, *, seed: int = 0) -> NDArray[np.bool_]:
-    """Draw a stratified holdout; images with equal keys are all held out, or none of them.
+    """Draw a stratified holdout; images with equal keys are either all held out or all kept.
 
     Parameters
     ----------

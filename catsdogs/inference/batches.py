@@ -37,7 +37,7 @@ class Row:
     features : dict of View to ndarray of shape (2048,), float32
         Features of the views that were missing.
     facts : record of `images.facts.FACTS` or None
-        Facts of the image, if they were missing.
+        Measurements of the image, if they were missing.
     reason : str or None
         Why the image has no features.
     """
@@ -58,7 +58,7 @@ def compute_rows(
     known: KnownRows | None = None,
     timer: StageTimer,
 ) -> Iterator[Iterator[Row]]:
-    """Start to read and decode; yield an iterator over one row for each file.
+    """Start reading and decoding; yield an iterator with one row for each file.
 
     Rows with features come in batches, so the rows are not in the order of the files. When the context ends, also by an
     error, all its threads have ended.

@@ -42,7 +42,7 @@ class LoadedImage:
     pixels : dict of View to ndarray of shape (size, size, 3), uint8
         Pixels of each missing view; empty if no view is missing, or the image is unreadable.
     facts : record of `images.facts.FACTS` or None
-        Facts of the image, if they were missing.
+        Measurements of the image, if they were missing.
     reason : str or None
         Why the image is unreadable.
     """
@@ -65,7 +65,7 @@ def decoding_threads() -> int:
 def load_images(
     files: Sequence[ImageFile], views: Sequence[View], *, known: KnownRows | None = None, timer: StageTimer
 ) -> Iterator[Iterator[LoadedImage]]:
-    """Start to read and decode; yield an iterator over one image for each file, in the order of the files.
+    """Start reading and decoding; yield an iterator with one image for each file, in the order of the files.
 
     Parameters
     ----------

@@ -167,14 +167,14 @@ def load_head_backbone(
     if metadata.pixels == UNKNOWN:
         raise CatsDogsError(
             f"the head in {artifacts.root} was trained on imported features, not on features that catsdogs computed",
-            "Predict where the features were computed, or train on images with catsdogs run DATA --artifacts ANOTHER",
+            "Predict with the program that computed them, or train on images: catsdogs run DATA --artifacts ANOTHER",
         )
     here = identity.pixels()
     of_head, of_here = differences(metadata.pixels, here), differences(here, metadata.pixels)
     finding = f"the head in {artifacts.root} was trained on images {of_head}, but here images are {of_here}"
     if identity.resizing_rules(metadata.pixels) != identity.resizing_rules(here):
         raise CatsDogsError(
-            finding, "Run catsdogs run DATA --prune to compute and train again, or use the previous installation"
+            finding, "Run catsdogs run DATA --prune to compute and train again, or install the previous versions"
         )
     if of_head != of_here:
         _log.warning("%s: codecs differ, so probabilities may differ slightly", finding)
