@@ -88,7 +88,7 @@ class Backbone:
         # Users who select OpenVINO or int8 have selected the CPU.
         if self.device == "cpu" and engine != "openvino" and precision != INT8:
             warn_of_unused_gpu("tensorflow" if self.engine == "openvino" else self.engine)
-        self.batch, self.batch_reduced = max(map(self._usual_batch, sizes)), False
+        self.batch, self.batch_reduced = max(map(self._default_batch, sizes)), False
         # Batch size and engine by image size.
         self._compiled: dict[int, tuple[int, Engine]] = {}
         self._lock = threading.Lock()
@@ -144,7 +144,7 @@ class Backbone:
         packages = _PACKAGES.get(self.engine, (self.engine,))
         return {name: version(name) for name in (*packages, "keras", "numpy", "pillow")}
 
-    def _usual_batch(self, size: int) -> int:
+    def _default_batch(self, size: int) -> int:
         """Return the power of two with about as many pixels as the default batch, so that sizes divide each other."""
         return max(1, 1 << int(np.log2(self._engine_class.batches[self.device] * SIZE**2 / size**2)))
 
@@ -170,7 +170,7 @@ class Backbone:
             self._compile(size, batch // 2)
 
     def _reference_features(self, weights: Weights, size: int) -> NDArray[np.float32]:
-        with _failing_weights_named(weights, size):
+        with _weights_named_in_errors(weights, size):
             (reference,) = networks.reference_features(self.model, probe_image(size)[np.newaxis])
         if not 0 < np.linalg.norm(reference.astype(np.float64)) < np.inf:
             raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Use other weights")
@@ -180,8 +180,8 @@ class Backbone:
         """Build the engine for each image size, and check its features against Keras."""
         name, precision = weights.name, self.precision
         for size, reference in references.items():
-            with _failing_weights_named(weights, size):
-                self._compile(size, self._usual_batch(size))
+            with _weights_named_in_errors(weights, size):
+                self._compile(size, self._default_batch(size))
                 (computed,) = self.features(probe_image(size)[None])
             difference = np.linalg.norm(computed.astype(np.float64) - reference)
             distance = float(difference / np.linalg.norm(reference.astype(np.float64)))
@@ -204,7 +204,7 @@ def probe_image(size: int) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _failing_weights_named(weights: Weights, size: int) -> Iterator[None]:
+def _weights_named_in_errors(weights: Weights, size: int) -> Iterator[None]:
     """Turn errors of an engine or of Keras into one that names the weights."""
     try:
         yield

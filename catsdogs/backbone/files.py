@@ -18,7 +18,7 @@ _FREE_BYTES, _MAX_EXPANSION = 64 << 20, 8
 """Bytes of weights that any model may declare, and bytes that it may declare in addition for each byte of its file. A
 weight takes 4 bytes in memory; the file may store it in 2 bytes and compress it."""
 
-_FITTING = "Use a file with weights of Keras' ResNet50 (with or without top), or a .keras model with 2048 features"
+_HINT = "Use a file with weights of Keras' ResNet50 (with or without top), or a .keras model with 2048 features"
 
 
 def load_weights_file(path: Path) -> Any:
@@ -30,7 +30,7 @@ def load_weights_file(path: Path) -> Any:
     import h5py
 
     if not h5py.is_hdf5(path):
-        raise CatsDogsError(f"{path} is not an HDF5 file, or cannot be read", _FITTING)
+        raise CatsDogsError(f"{path} is not an HDF5 file, or cannot be read", _HINT)
     try:
         with h5py.File(path, "r") as file:
             older = any(name.startswith("layer_names") for name in file.attrs) or "model_weights" in file
@@ -43,7 +43,7 @@ def load_weights_file(path: Path) -> Any:
             model.load_weights(named)
     except Exception as error:
         raise CatsDogsError(
-            f"{path} does not hold weights of Keras' ResNet50: {summarize_error(error)}", _FITTING
+            f"{path} does not hold weights of Keras' ResNet50: {summarize_error(error)}", _HINT
         ) from error
     if classes is None:
         return model
@@ -78,7 +78,7 @@ def load_model_file(path: Path, size: int) -> tuple[Any, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             saved = json.loads(archive.read("config.json"))
-        config = json.dumps(_normalized(saved["config"]), sort_keys=True)
+        config = json.dumps(_normalised(saved["config"]), sort_keys=True)
         with SafeModeScope(True):
             _check_declared_weights(path, saved)
             model = keras().saving.load_model(path, compile=False, safe_mode=True)
@@ -91,7 +91,7 @@ def load_model_file(path: Path, size: int) -> tuple[Any, str]:
                 f"{path} contains custom code, such as a Lambda layer, which is never run",
                 "Rebuild the model from Keras' own layers and save it again",
             ) from error
-        raise CatsDogsError(f"{path} cannot be loaded as a Keras model: {summarize_error(error)}", _FITTING) from error
+        raise CatsDogsError(f"{path} cannot be loaded as a Keras model: {summarize_error(error)}", _HINT) from error
     (output,) = model.outputs
     if len(output.shape) == 4:
         output = keras().layers.GlobalAveragePooling2D()(output)
@@ -115,7 +115,7 @@ def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: in
     shapes: list[list[Any]] = [[*tensor.shape] for tensor in outputs]
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3 or "float" not in inputs[0].dtype:
         what = " and ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in inputs)
-        raise CatsDogsError(f"{path} must take RGB images as floats, but takes {what}", _FITTING)
+        raise CatsDogsError(f"{path} must take RGB images as floats, but takes {what}", _HINT)
     count, *sides, _ = inputs[0].shape
     if count is not None or not {*sides} <= {None, size}:
         raise CatsDogsError(
@@ -124,25 +124,25 @@ def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: in
         )
     if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or shapes[0][-1] != N_FEATURES:
         raise CatsDogsError(
-            f"{path} must have an output of {N_FEATURES} features, but has {' and '.join(map(str, shapes))}", _FITTING
+            f"{path} must have an output of {N_FEATURES} features, but has {' and '.join(map(str, shapes))}", _HINT
         )
 
 
-def _normalized(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
+def _normalised(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
     """Return a model's configuration without the parts that differ each time the same network is saved.
 
     Keras numbers the names of layers within a process, so their positions replace them; and it derives the ids of
     shared objects from memory addresses.
     """
     if isinstance(config, list):
-        return [places.get(item, item) if isinstance(item, str) else _normalized(item, places) for item in config]
+        return [places.get(item, item) if isinstance(item, str) else _normalised(item, places) for item in config]
     if not isinstance(config, dict):
         return config
     if "layers" in config:
         places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
         config = config | {"name": None}
     return {
-        key: places[value] if key == "name" and value in places else _normalized(value, places)
+        key: places[value] if key == "name" and value in places else _normalised(value, places)
         for key, value in config.items()
         if key != "shared_object_id"
     }

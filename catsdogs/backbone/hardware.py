@@ -8,7 +8,7 @@ _FLAGS = {"bfloat16": {"avx512_bf16", "amx_bf16"}}
 """CPU flags by precision, as the Linux kernel names them (arch/x86/include/asm/cpufeatures.h)."""
 
 
-def cpu_computes(precision: str) -> bool:
+def cpu_supports(precision: str) -> bool:
     """Whether the CPU supports `precision` natively; False if the system does not report CPU flags."""
     return bool(_FLAGS[precision] & set(_cpuinfo("flags").split()))
 

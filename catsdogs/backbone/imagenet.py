@@ -57,7 +57,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
         Path(str(where[1])).chmod(0o644)  # temporary files are 0600, but other users may share Keras' cache
         with ExitStack() as answers:  # pooch does not close responses that end in an error
             hooks = {"response": lambda answer, **_: answers.enter_context(answer)}
-            pooch.HTTPDownloader(_Bar(progress), _BLOCK, timeout=timeout, hooks=hooks)(*where)
+            pooch.HTTPDownloader(_ProgressBar(progress), _BLOCK, timeout=timeout, hooks=hooks)(*where)
 
     try:
         if path.is_file():
@@ -72,7 +72,7 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
     return path
 
 
-class _Bar:
+class _ProgressBar:
     """A progress bar with the interface that pooch expects."""
 
     total = 0  # set by pooch if the server reports the size

@@ -72,14 +72,14 @@ def check_installed() -> None:
         )
 
 
-def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
+def quantize(model: Any, images: NDArray[np.uint8]) -> Quantized:
     """Quantize a network.
 
     Parameters
     ----------
     model : keras.Model
         From BGR with the channel means subtracted to (n, 2048).
-    pictures : ndarray of shape (n, size, size, 3), uint8
+    images : ndarray of shape (n, size, size, 3), uint8
         RGB; representative of the images whose features it will compute.
 
     Returns
@@ -88,13 +88,13 @@ def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
         Accepts any batch size, and any image size that the model accepts.
     """
     # Batches of one image, as NNCF keeps all activations of a batch: in ResNet50 2.2 GiB for eight images, 1.4 for one.
-    singles = np.split(pictures, len(pictures))
+    batches = np.split(images, len(images))
     network = to_openvino(model, (None, *model.inputs[0].shape[1:]))
     with tempfile.TemporaryDirectory() as folder:
         quantized = nncf().quantize(
             network,
-            nncf().Dataset(singles),
-            subset_size=len(singles),
+            nncf().Dataset(batches),
+            subset_size=len(batches),
             preset=nncf().QuantizationPreset.MIXED,
             fast_bias_correction=False,
         )

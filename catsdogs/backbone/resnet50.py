@@ -49,7 +49,7 @@ def zero_init_config(layer: Any) -> dict[str, Any]:
     return config | {name: "zeros" for name in _KERNEL_INITIALIZERS if name in config}
 
 
-def draw_kernels(model: Any, seed: int) -> None:
+def initialise_kernels(model: Any, seed: int) -> None:
     """Initialise every kernel with He's method (He et al. 2015, arXiv:1502.01852); identical on every machine."""
     for position, layer in enumerate(model.layers):
         if hasattr(layer, "kernel"):

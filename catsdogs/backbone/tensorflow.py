@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import fold
-from .hardware import cpu_computes
+from .hardware import cpu_supports
 from .network import preprocess
 from .precisions import FLOAT32
 
@@ -58,7 +58,7 @@ class TensorFlowEngine:
     def native_precision() -> str:
         """Return the fastest precision that the device supports natively."""
         if TensorFlowEngine.device() == "cpu":
-            return "bfloat16" if cpu_computes("bfloat16") else FLOAT32
+            return "bfloat16" if cpu_supports("bfloat16") else FLOAT32
         gpu = _tf().config.list_physical_devices("GPU")[0]
         capability = _tf().config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
         # GPUs have tensor cores since Volta (7.0), with bfloat16 since Ampere (8.0).

@@ -16,7 +16,7 @@ from ..progress import Progress
 from ..storage import NOTE_HINT, read_json
 from .files import load_model_file, load_weights_file
 from .imagenet import IMAGENET_MD5, fetch_imagenet
-from .resnet50 import RESNET50, build_resnet50, draw_kernels
+from .resnet50 import RESNET50, build_resnet50, initialise_kernels
 
 WEIGHTS_VARIABLE = "CATSDOGS_WEIGHTS"
 
@@ -80,7 +80,7 @@ class Weights:
         """
         if self._seed is not None:
             model = build_resnet50()
-            draw_kernels(model, self._seed)
+            initialise_kernels(model, self._seed)
             return model, RESNET50
         if self.spec.endswith(".keras"):
             return load_model_file(Path(self.spec), size)

@@ -17,7 +17,7 @@ from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Backbone, Int8Similarity, choose_weights
 from ..cache import CacheWriter, DamagedError, KnownRows, Manifest, load_duplicates
 from ..errors import CatsDogsError
-from ..inference.batches import Row, compute_rows
+from ..inference.batches import ComputedRow, compute_rows
 from ..inference.loading import load_images
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.timing import StageTimer
@@ -220,7 +220,7 @@ def _digest_all(files: Sequence[ImageFile], timer: StageTimer) -> NDArray[np.uin
 
 
 def _store(
-    rows: Iterable[Row],
+    rows: Iterable[ComputedRow],
     writer: CacheWriter,
     known: KnownRows,
     files: Sequence[ImageFile],

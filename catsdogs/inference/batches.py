@@ -23,7 +23,7 @@ from .timing import StageTimer
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class ComputedRow:
     """The result for one file.
 
     A row without features and without a reason belongs to bytes that are already known, or that an earlier file has.
@@ -57,7 +57,7 @@ def compute_rows(
     *,
     known: KnownRows | None = None,
     timer: StageTimer,
-) -> Iterator[Iterator[Row]]:
+) -> Iterator[Iterator[ComputedRow]]:
     """Start reading and decoding; yield an iterator with one row for each file.
 
     Rows with features come in batches, so the rows are not in the order of the files. When the context ends, also by an
@@ -91,7 +91,7 @@ def compute_all(
     step: str,
     *,
     progress: Progress | None = None,
-) -> tuple[list[Row], NDArray[np.float32]]:
+) -> tuple[list[ComputedRow], NDArray[np.float32]]:
     """Compute all rows and keep them in memory, 8 KB for each image and view.
 
     Parameters
@@ -104,7 +104,7 @@ def compute_all(
 
     Returns
     -------
-    rows : list of Row
+    rows : list of ComputedRow
         In the order of the files.
     features : ndarray of shape (n, views * 2048), float32
         Features of the rows, with the views side by side; NaN if a row has none.
@@ -114,7 +114,7 @@ def compute_all(
     CatsDogsError
         As for `compute_rows`.
     """
-    rows: list[Row] = []
+    rows: list[ComputedRow] = []
     features = np.full((len(files), len(views), N_FEATURES), np.nan, np.float32)
     with compute_rows(files, views, backbone, timer=StageTimer()) as computed:
         for row in computed:
@@ -128,15 +128,15 @@ def compute_all(
 
 def _compute_batches(
     images: Iterable[LoadedImage], backbone: Callable[[], Backbone], timer: StageTimer
-) -> Generator[Row]:
+) -> Generator[ComputedRow]:
     """Collect batches; compute `backbone().streams` of them at the same time, and keep one more in the queue."""
     batch: list[LoadedImage] = []
-    computing: deque[Future[list[Row]]] = deque()
+    computing: deque[Future[list[ComputedRow]]] = deque()
     threads: ThreadPoolExecutor | None = None
     with ExitStack() as stack:
         for image in images:
             if not image.pixels:
-                yield Row(image.position, image.digest, facts=image.facts, reason=image.reason)
+                yield ComputedRow(image.position, image.digest, facts=image.facts, reason=image.reason)
                 continue
             if threads is None:
                 threads = ThreadPoolExecutor(backbone().streams, thread_name_prefix="compute")
@@ -153,9 +153,9 @@ def _compute_batches(
             yield from computing.popleft().result()
 
 
-def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[Row]:
+def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[ComputedRow]:
     """Compute the missing views of a batch of images."""
-    rows = [Row(image.position, image.digest, facts=image.facts) for image in batch]
+    rows = [ComputedRow(image.position, image.digest, facts=image.facts) for image in batch]
     with timer.time("compute"):
         for view in {view for image in batch for view in image.pixels}:
             missing = [(row, image) for row, image in zip(rows, batch, strict=True) if view in image.pixels]

@@ -68,16 +68,16 @@ def load_int8(
     exact = Backbone(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FLOAT32, progress=progress)
     tell(progress, "comparing int8 with float32" if network else "quantizing the backbone", 0, 0)
     # The first images of the sample are for calibration, the last for comparison. If there are few, these overlap.
-    pictures = sample_images(files, sizes, count=CALIBRATION_IMAGES + COMPARISON_IMAGES)
-    if not len(pictures[sizes[0]]):
+    images = sample_images(files, sizes, count=CALIBRATION_IMAGES + COMPARISON_IMAGES)
+    if not len(images[sizes[0]]):
         raise CatsDogsError(
             f"none of the images is readable, but {INT8} needs some for calibration", "Use readable images"
         )
-    expected = {size: exact.features(of_size[-COMPARISON_IMAGES:]) for size, of_size in pictures.items()}
-    network = network or quantize(exact.model, pictures[sizes[0]][:CALIBRATION_IMAGES])
+    expected = {size: exact.features(pixels[-COMPARISON_IMAGES:]) for size, pixels in images.items()}
+    network = network or quantize(exact.model, images[sizes[0]][:CALIBRATION_IMAGES])
     del exact  # free memory before the next backbone is loaded
     backbone = Backbone(weights, sizes, precision=INT8, network=network, progress=progress)
-    found = [_cosines(backbone.features(pictures[size][-COMPARISON_IMAGES:]), expected[size]) for size in sizes]
+    found = [_cosines(backbone.features(images[size][-COMPARISON_IMAGES:]), expected[size]) for size in sizes]
     least, mean = float(np.min(found)), float(np.mean(found))
     if not mean >= MIN_COSINE:
         raise CatsDogsError(

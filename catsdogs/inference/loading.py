@@ -82,11 +82,11 @@ def load_images(
         From the iterator, if the disk, the memory or a connection fails: the other files would fail, too, and readable
         images must not be recorded as unreadable.
     """
-    closing = Event()
-    first = None if known is None else dict[bytes, int]()
+    stopping = Event()
+    seen = None if known is None else dict[bytes, int]()
 
     def load(positions: Sequence[int]) -> list[LoadedImage]:
-        return [load_image(files, at, views, known, timer, first=first) for at in positions if not closing.is_set()]
+        return [load_image(files, at, views, known, timer, seen=seen) for at in positions if not stopping.is_set()]
 
     count = decoding_threads()
     threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
@@ -101,7 +101,7 @@ def load_images(
     try:
         yield loaded_in_order()
     finally:
-        closing.set()
+        stopping.set()
         threads.shutdown(cancel_futures=True)
 
 
@@ -112,11 +112,11 @@ def load_image(
     known: KnownRows | None,
     timer: StageTimer,
     *,
-    first: dict[bytes, int] | None = None,
+    seen: dict[bytes, int] | None = None,
 ) -> LoadedImage:
     """Read and digest a file, and decode it for its missing views.
 
-    `first` has the position of the first file with each digest; later files with identical bytes are not decoded.
+    `seen` has the position of the first file with each digest; later files with identical bytes are not decoded.
     """
     with reserve_memory(files[position].size()) as reserved:
         try:
@@ -126,10 +126,10 @@ def load_image(
         except OSError as error:
             return LoadedImage(position, np.zeros(16, np.uint8), reason=unreadable_reason(error))
         missing: Collection[str] = [view.name for view in views]
-        if known is not None and first is not None:
+        if known is not None and seen is not None:
             key = identity.tobytes()
             # `setdefault` is atomic: another thread may read an identical file.
-            missing = () if first.setdefault(key, position) != position else known.missing.get(key, known.columns)
+            missing = () if seen.setdefault(key, position) != position else known.missing.get(key, known.columns)
         if not missing:
             return LoadedImage(position, identity)
         views, facts = [view for view in views if view.name in missing], None

@@ -124,7 +124,7 @@ def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, comput
         A view is not valid, or the file of the weights cannot be read.
     """
     fingerprint = weights.fingerprint()
-    made = _made_as_asked(folder, manifest, fingerprint, compute)
+    made = _matching_provenance(folder, manifest, fingerprint, compute)
     # If the preprocessing of pixels has changed, only engine and precision are reused.
     known = made if made and made.pixels == identity.pixels() else None
     network = None
@@ -195,21 +195,21 @@ def load_head_backbone(
     return backbone
 
 
-def _made_as_asked(
+def _matching_provenance(
     folder: Path, manifest: Manifest | None, fingerprint: str, compute: ComputeOptions
 ) -> Provenance | None:
     """Return the provenance of the cache, if its weights, engine and precision match the options.
 
-    Otherwise return the one provenance that all shards of an unfinished run have. No backbone is loaded.
+    Otherwise return the matching provenance of an unfinished run's shards, if exactly one matches. Loads no backbone.
     """
 
-    def as_asked(made: Provenance) -> bool:
+    def matches(made: Provenance) -> bool:
         engine, precision = compute.engine in (AUTO, made.engine), compute.precision in (AUTO, made.precision)
         return made.fingerprint == fingerprint and engine and precision
 
-    if manifest and as_asked(manifest.provenance):
+    if manifest and matches(manifest.provenance):
         return manifest.provenance
-    found = [beside.provenance for beside in read_provenances(folder) if as_asked(beside.provenance)]
+    found = [entry.provenance for entry in read_provenances(folder) if matches(entry.provenance)]
     return found[0] if len(found) == 1 else None
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import catsdogs
 from catsdogs.backbone import Backbone, Weights, choose_weights, conversion, network, probe_image, quantize
 from catsdogs.backbone.frameworks import keras
-from catsdogs.backbone.resnet50 import draw_kernels
+from catsdogs.backbone.resnet50 import initialise_kernels
 from catsdogs.errors import CatsDogsError
 from catsdogs.images.decoding import SIZE, decode
 from catsdogs.sample import draw
@@ -41,7 +41,7 @@ def of(path: Path) -> Weights:
 def reference() -> Any:
     """Keras' ResNet50, no two of whose weights are alike: a gamma taken for a beta would show."""
     model = keras().applications.ResNet50(weights=None, include_top=False, pooling="avg")
-    draw_kernels(model, 11)
+    initialise_kernels(model, 11)
     random = np.random.default_rng(12)
     for layer in model.layers:
         if isinstance(layer, keras().layers.BatchNormalization):
@@ -268,7 +268,7 @@ class TestIdentity:
         model, _ = network.build(of(keras_backbone), SIZE)
 
         def kernels(seed: int) -> bytes:
-            draw_kernels(model, seed)
+            initialise_kernels(model, seed)
             return b"".join(array.tobytes() for array in model.get_weights())
 
         assert kernels(0) == kernels(0) != kernels(1)

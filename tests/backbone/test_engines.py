@@ -19,7 +19,7 @@ from catsdogs.backbone import Backbone, choose_weights, engines, network, probe_
 from catsdogs.backbone import backbone as backbone_module
 from catsdogs.backbone.folding import fold
 from catsdogs.backbone.frameworks import keras
-from catsdogs.backbone.hardware import cpu_computes
+from catsdogs.backbone.hardware import cpu_supports
 from catsdogs.backbone.network import reference_features
 from catsdogs.commands.extract import extract
 
@@ -123,7 +123,7 @@ def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_
     ],
 )
 def test_a_row_is_near_keras_own_and_the_same_whatever_is_beside_it(engine, precision, keras_backbone):
-    if precision == "bfloat16" and not cpu_computes("bfloat16"):
+    if precision == "bfloat16" and not cpu_supports("bfloat16"):
         pytest.skip("this processor does not compute bfloat16")
     weights = choose_weights(str(keras_backbone))
     backbone = Backbone(weights, (224, 288), engine=engine, precision=precision)
@@ -142,7 +142,7 @@ def test_a_row_is_near_keras_own_and_the_same_whatever_is_beside_it(engine, prec
 def test_auto_is_the_fastest_engine_and_the_manifest_says_what_ran(folder, tmp_path, keras_backbone):
     done = extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone))
     assert done.engine == ("openvino" if find_spec("openvino") else "tensorflow")
-    assert done.precision == ("bfloat16" if cpu_computes("bfloat16") else "float32")
+    assert done.precision == ("bfloat16" if cpu_supports("bfloat16") else "float32")
     made = json.loads((tmp_path / "a/features/manifest.json").read_text())["provenance"]
     assert (made["engine"], made["precision"]) == (done.engine, done.precision)
     assert made["versions"].keys() >= {done.engine, "pillow", "libjpeg_turbo", "webp", "zlib"}
