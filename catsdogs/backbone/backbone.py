@@ -50,7 +50,7 @@ class Backbone:
         The network in int8.
     sha256 : str
         Identity of the weights.
-    batch : int
+    batch_size : int
         Recommended batch size.
     streams : int
         Recommended number of concurrent calls.
@@ -88,7 +88,7 @@ class Backbone:
         # Users who select OpenVINO or int8 have selected the CPU.
         if self.device == "cpu" and engine != "openvino" and precision != INT8:
             warn_of_unused_gpu("tensorflow" if self.engine == "openvino" else self.engine)
-        self.batch, self.batch_reduced = max(map(self._default_batch, sizes)), False
+        self.batch_size, self.batch_reduced = max(map(self._default_batch, sizes)), False
         # Batch size and engine by image size.
         self._compiled: dict[int, tuple[int, Engine]] = {}
         self._lock = threading.Lock()
@@ -146,7 +146,7 @@ class Backbone:
 
     def _default_batch(self, size: int) -> int:
         """Return the power of two with about as many pixels as the default batch, so that sizes divide each other."""
-        return max(1, 1 << int(np.log2(self._engine_class.batches[self.device] * SIZE**2 / size**2)))
+        return max(1, 1 << int(np.log2(self._engine_class.batch_sizes[self.device] * SIZE**2 / size**2)))
 
     def _compile(self, size: int, batch: int) -> None:
         engine = self._engine_class(self.network or self.model, (batch, size, size, 3), self.precision)

@@ -23,14 +23,14 @@ class Engine(Protocol):
     Attributes
     ----------
     name : str
-    batches : dict of str to int
+    batch_sizes : dict of str to int
         Default batch size for images of 224 x 224 pixels, by device.
     streams : int
         Recommended number of concurrent calls.
     """
 
     name: str
-    batches: dict[str, int]
+    batch_sizes: dict[str, int]
     streams: int
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None: ...

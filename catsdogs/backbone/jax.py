@@ -23,7 +23,7 @@ class JaxEngine:
     """
 
     name = "jax"
-    batches = {"cpu": 32, "gpu": 128, "tpu": 128}  # noqa: RUF012
+    batch_sizes = {"cpu": 32, "gpu": 128, "tpu": 128}  # noqa: RUF012
     streams = 2
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:

@@ -37,7 +37,7 @@ class OpenVINOEngine:
     """
 
     name = "openvino"
-    batches = {"cpu": 8}  # noqa: RUF012
+    batch_sizes = {"cpu": 8}  # noqa: RUF012
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         core = openvino().Core()

@@ -28,7 +28,7 @@ class TensorFlowEngine:
     """
 
     name = "tensorflow"
-    batches = {"cpu": 32, "gpu": 128}  # noqa: RUF012
+    batch_sizes = {"cpu": 32, "gpu": 128}  # noqa: RUF012
     streams = 2
     """Concurrent calls: one computes while the other waits for its slowest thread, or copies."""
 

@@ -23,7 +23,7 @@ class TorchEngine:
     """
 
     name = "torch"
-    batches = {"cpu": 32, "gpu": 128}  # noqa: RUF012
+    batch_sizes = {"cpu": 32, "gpu": 128}  # noqa: RUF012
     streams = 1
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:

@@ -173,7 +173,7 @@ def extract(
             precision=provenance.precision,
             batch_reduced=used is not None and used.batch_reduced,
             seconds=time.perf_counter() - start,
-            rate=_rate(added, used.batch * used.streams) if used else None,
+            rate=_rate(added, used.batch_size * used.streams) if used else None,
             stages=timer.seconds,
             int8_similarity=writer.int8_similarity,
         )

@@ -142,7 +142,7 @@ def _compute_batches(
                 threads = ThreadPoolExecutor(backbone().streams, thread_name_prefix="compute")
                 stack.callback(threads.shutdown, cancel_futures=True)
             batch.append(image)
-            if len(batch) == backbone().batch:
+            if len(batch) == backbone().batch_size:
                 computing.append(threads.submit(_compute, batch, backbone(), timer))
                 batch = []
             if len(computing) > backbone().streams:

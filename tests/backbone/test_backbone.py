@@ -182,8 +182,8 @@ class TestFeatures:
 
     @pytest.mark.slow
     def test_a_row_depends_on_neither_its_neighbours_nor_its_place(self, resnet50: Backbone, drawn: Pixels) -> None:
-        places = [3, resnet50.batch - 1]
-        batch = np.random.default_rng(0).integers(0, 256, (resnet50.batch, SIZE, SIZE, 3), np.uint8)
+        places = [3, resnet50.batch_size - 1]
+        batch = np.random.default_rng(0).integers(0, 256, (resnet50.batch_size, SIZE, SIZE, 3), np.uint8)
         batch[places] = drawn[0]
         (alone,) = resnet50.features(drawn[:1])
         assert {row.tobytes() for row in resnet50.features(batch)[places]} == {alone.tobytes()}

@@ -130,7 +130,7 @@ def test_a_row_is_near_keras_own_and_the_same_whatever_is_beside_it(engine, prec
     assert (backbone.engine, backbone.precision) == (engine, precision)
     plain = Backbone(weights, (224, 288), engine="tensorflow", precision="float32")
     for size in (224, 288):
-        pixels = np.random.default_rng(0).integers(0, 256, (backbone.batch + 3, size, size, 3), np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (backbone.batch_size + 3, size, size, 3), np.uint8)
         pixels[[0, -1]] = probe_image(size)
         features = backbone.features(pixels)
         alone = backbone.features(pixels[:1])
@@ -242,7 +242,7 @@ def test_threads_never_see_one_batch_s_size_with_another_s_engine(keras_backbone
     class Shrinking:
         """Keras as an engine, on a device whose memory shrinks."""
 
-        name, batches, streams, room = "tensorflow", {"cpu": 32}, 8, 256
+        name, batch_sizes, streams, room = "tensorflow", {"cpu": 32}, 8, 256
         device, native_precision = staticmethod(lambda: "cpu"), staticmethod(lambda: "float32")
 
         def __init__(self, model, shape, precision):
