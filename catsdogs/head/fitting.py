@@ -11,10 +11,10 @@ from .designs import IDENTITY, LANDMARKS, RBF, Classifier, Kernel
 from .solver import Matrix, Problem, minimise, start_from
 from .validation import CrossValidation, TrainingSet
 
-_ROUGH, _EXACT = 1e-5, 1e-12
+_FLOAT32_TOLERANCE, _FLOAT64_TOLERANCE = 1e-5, 1e-12
 """Relative tolerances of the objective: of the fit in float32, and of the fit in float64 that starts from it."""
 
-_GRADIENT = 1e-6
+_GRADIENT_TOLERANCE = 1e-6
 """Scikit-learn's `tol`: its fit stops when no component of the gradient of the mean objective is larger."""
 
 
@@ -68,9 +68,9 @@ def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
     labels = training_set.labels[training_set.train_mask]
     # Fit in float32, then in float64 from there.
     problem = Problem(matrix, labels, np.ones((len(labels), 1), bool), penalty, np.ones((matrix.shape[1], 1), bool))
-    rough = minimise(problem, c, start_from(of_folds.mean(axis=1, keepdims=True)), tolerance=_ROUGH)
+    rough = minimise(problem, c, start_from(of_folds.mean(axis=1, keepdims=True)), tolerance=_FLOAT32_TOLERANCE)
     exact = matrix.astype(np.float64)
-    start = minimise(replace(problem, matrix=exact), c, rough, tolerance=_EXACT).coefficients[:, 0]
+    start = minimise(replace(problem, matrix=exact), c, rough, tolerance=_FLOAT64_TOLERANCE).coefficients[:, 0]
     if kernel:
         nystroem = _nystroem(kernel, penalty[:-1, :-1])
         steps.append(("kernel", nystroem))
@@ -95,7 +95,7 @@ def _regression(rows: Matrix, labels: NDArray[np.int8], c: float, start: Matrix)
     from scipy.special import expit
     from sklearn.linear_model import LogisticRegression
 
-    regression = LogisticRegression(C=c, tol=_GRADIENT, max_iter=1000, warm_start=True)
+    regression = LogisticRegression(C=c, tol=_GRADIENT_TOLERANCE, max_iter=1000, warm_start=True)
     regression.classes_ = np.array([0, 1], labels.dtype)
     regression.coef_, regression.intercept_ = start[np.newaxis, :-1], start[-1:]
     regression.fit(rows, labels)

@@ -39,14 +39,16 @@ def draw_folds(keys: NDArray[np.void], labels: NDArray[np.int8], *, seed: int = 
     return folds[group_of_row]
 
 
-def draw_holdout(keys: NDArray[np.void], labels: NDArray[np.int8], share: float, *, seed: int = 0) -> NDArray[np.bool_]:
+def draw_holdout(
+    keys: NDArray[np.void], labels: NDArray[np.int8], fraction: float, *, seed: int = 0
+) -> NDArray[np.bool_]:
     """Draw a stratified holdout; images with equal keys are either all held out or all kept.
 
     Parameters
     ----------
     keys, labels, seed
         As for `draw_folds`.
-    share : float
+    fraction : float
         Fraction of each class to hold out, from 0 to 1.
 
     Returns
@@ -55,7 +57,7 @@ def draw_holdout(keys: NDArray[np.void], labels: NDArray[np.int8], share: float,
         Whether an image is held out.
     """
     group_of_row, classes = _shuffled_groups(keys, labels, seed)
-    return np.isin(group_of_row, np.concatenate([groups[: round(share * len(groups))] for groups in classes]))
+    return np.isin(group_of_row, np.concatenate([groups[: round(fraction * len(groups))] for groups in classes]))
 
 
 def _shuffled_groups(

@@ -7,7 +7,7 @@ would make the mean log loss infinite.
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST, _MOST = float(np.finfo(np.float64).tiny), float(np.nextafter(1, 0))
+_MIN_PROBABILITY, _MAX_PROBABILITY = float(np.finfo(np.float64).tiny), float(np.nextafter(1, 0))
 
 
 def to_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -23,7 +23,7 @@ def to_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """
     from scipy.special import expit
 
-    return np.asarray(np.clip(expit(np.asarray(logits, np.float64)), _LEAST, _MOST))
+    return np.asarray(np.clip(expit(np.asarray(logits, np.float64)), _MIN_PROBABILITY, _MAX_PROBABILITY))
 
 
 def log_losses(labels: NDArray[np.int8], logits: NDArray[np.float64], *, clip: float = 0.0) -> NDArray[np.float64]:

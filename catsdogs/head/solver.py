@@ -21,26 +21,26 @@ from ..threads import single_threaded_blas
 _FORCING = 0.01
 """Conjugate gradients stop when the preconditioned squared norm of the residual has fallen by this factor."""
 
-_HARD = 6
+_MAX_PRODUCTS_TO_REUSE = 6
 """If a step took more products than this, the Hessian is computed again; it costs about as much as these products."""
 
-_STEPS, _PRODUCTS, _HALVINGS = 60, 40, 12
+_MAX_STEPS, _MAX_PRODUCTS, _MAX_HALVINGS = 60, 40, 12
 """Maximum number of Newton steps, of products in a step, and of halvings of a step."""
 
-_SAMPLE = 3000
+_SAMPLE_SIZE = 3000
 """Approximate number of rows for a rough first fit, if there are at least four times as many."""
 
-_ROUGH = 1e-2
+_SAMPLE_TOLERANCE = 1e-2
 """Tolerance of the rough first fit."""
 
 _JITTERS = 1e-6, 1e-4, 1e-2
 """Fractions of the mean diagonal of the Hessian to add to its diagonal, until it has a Cholesky factor in float32. The
 Hessian is only the preconditioner, so this does not change the solution."""
 
-_CHUNK = 128
+_CHUNK_ROWS = 128
 """Rows in one matrix product: with five columns, this takes half the time of one product of all rows."""
 
-_NOISE = 32
+_ROUNDING = 32
 """Relative increase of an objective that counts as rounding error, in units of the dtype's epsilon."""
 
 Matrix = NDArray[np.floating]
@@ -114,7 +114,7 @@ def minimise(problem: Problem, c: float, start: Solution | None = None, *, toler
         It may be less exact than `tolerance` if the dtype limits it.
     """
     with single_threaded_blas() as threads:
-        return _minimise(problem, c, start or _rough(problem, c), tolerance, threads)
+        return _minimise(problem, c, start or _initial(problem, c), tolerance, threads)
 
 
 def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, threads: ThreadPoolExecutor) -> Solution:
@@ -125,22 +125,22 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
     weights = problem.weights.astype(dtype)
     coefficients, hessian = start.coefficients, start.hessian
     logits = matrix.times(coefficients)
-    fresh = hessian is None
+    outdated = hessian is None
     if hessian is not None:
-        solve = _factors(hessian + penalty, problem.free, threads)
+        solve = _factorise(hessian + penalty, problem.free, threads)
     objective = _objective(problem, penalty, logits, coefficients)
-    for _ in range(_STEPS):
+    for _ in range(_MAX_STEPS):
         probabilities = expit(logits)
         gradient = (matrix.transposed_times((probabilities - labels) * weights) + penalty @ coefficients) * problem.free
         spread = probabilities * (1 - probabilities) * weights
-        if fresh:
+        if outdated:
             hessian = matrix.squared(spread.mean(axis=1, keepdims=True))
-            solve = _factors(hessian + penalty, problem.free, threads)
+            solve = _factorise(hessian + penalty, problem.free, threads)
         step, change, residual = np.zeros_like(coefficients), np.zeros_like(logits), -gradient
         direction = solve(residual)
         squared = first = (residual * direction).sum(axis=0)
         products = 0
-        while products < _PRODUCTS and (squared > _FORCING * first).any():
+        while products < _MAX_PRODUCTS and (squared > _FORCING * first).any():
             along = matrix.times(direction)
             curved = (matrix.transposed_times(spread * along) + penalty @ direction) * problem.free
             length = _ratio(squared, (direction * curved).sum(axis=0))
@@ -149,18 +149,18 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
             solved = solve(residual)
             before, squared = squared, (residual * solved).sum(axis=0)
             direction = solved + _ratio(squared, before) * direction
-        fresh = products > _HARD
+        outdated = products > _MAX_PRODUCTS_TO_REUSE
         decrement = float((-(gradient * step).sum(axis=0) / objective).max() / 2)
-        share = np.ones(len(objective), dtype)
-        for _ in range(_HALVINGS):
-            moved = _objective(problem, penalty, logits + share * change, coefficients + share * step)
-            worse = moved > objective * (1 + _NOISE * np.finfo(dtype).eps)
+        fraction = np.ones(len(objective), dtype)
+        for _ in range(_MAX_HALVINGS):
+            moved = _objective(problem, penalty, logits + fraction * change, coefficients + fraction * step)
+            worse = moved > objective * (1 + _ROUNDING * np.finfo(dtype).eps)
             if not worse.any():
                 break
-            share = np.where(worse, share / 2, share)
+            fraction = np.where(worse, fraction / 2, fraction)
         else:
             break  # the precision of the dtype is reached
-        coefficients, logits, objective = coefficients + share * step, logits + share * change, moved
+        coefficients, logits, objective = coefficients + fraction * step, logits + fraction * change, moved
         if decrement <= tolerance:
             break
     return Solution(coefficients, logits, hessian)
@@ -209,21 +209,21 @@ class _Blocks:
 
 def _chunks(block: slice) -> Iterator[slice]:
     """Divide a block into parts that fit into a core's cache: BLAS reads a matrix repeatedly if the other is narrow."""
-    for start in range(block.start, block.stop, _CHUNK):
-        yield slice(start, min(start + _CHUNK, block.stop))
+    for start in range(block.start, block.stop, _CHUNK_ROWS):
+        yield slice(start, min(start + _CHUNK_ROWS, block.stop))
 
 
-def _rough(problem: Problem, c: float) -> Solution:
+def _initial(problem: Problem, c: float) -> Solution:
     """Return a start without a solution: the fit of a sample of the rows if there are many, or else zeros."""
     matrix, (n, k) = problem.matrix, problem.weights.shape
-    step = n // _SAMPLE
+    step = n // _SAMPLE_SIZE
     if step > 3:
         few = Problem(matrix[::step], problem.labels[::step], problem.weights[::step], problem.penalty, problem.free)
-        return start_from(minimise(few, c * step, tolerance=_ROUGH).coefficients)
+        return start_from(minimise(few, c * step, tolerance=_SAMPLE_TOLERANCE).coefficients)
     return start_from(np.zeros((matrix.shape[1], k), matrix.dtype))
 
 
-def _factors(hessian: Matrix, free: NDArray[np.bool_], threads: ThreadPoolExecutor) -> Callable[[Matrix], Matrix]:
+def _factorise(hessian: Matrix, free: NDArray[np.bool_], threads: ThreadPoolExecutor) -> Callable[[Matrix], Matrix]:
     """Return a function that solves ``hessian @ x = column`` for each column, in its free coefficients."""
     from scipy.linalg import cho_factor, cho_solve
 

@@ -12,7 +12,7 @@ from .folds import FOLDS, draw_folds
 from .logits import log_losses
 from .metrics import best_clip, intervals, log_loss, score_with_intervals
 
-_FEWEST = 250
+_FIRST_SIZE = 250
 """Number of images of the first point of the learning curve; each next point has twice as many."""
 
 
@@ -90,7 +90,7 @@ def learning_curve(
         number.
     """
     most = int(training_set.train_mask.sum()) * (FOLDS - 1) // FOLDS
-    sizes = [_FEWEST * 2**k for k in range(30) if _FEWEST * 2**k < most]
+    sizes = [_FIRST_SIZE * 2**k for k in range(30) if _FIRST_SIZE * 2**k < most]
     points = []
     for done, size in enumerate([*sizes, most]):
         tell(progress, "learning curve", done, len(sizes) + 1)

@@ -26,8 +26,8 @@ def find_suspects(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> NDAr
     rows : ndarray of shape (m,), int
     """
     probabilities = to_probabilities(logits)
-    usual_0 = (1 - probabilities[labels == 0]).mean()
-    usual_1 = probabilities[labels == 1].mean()
-    suspect = np.where(labels == 0, probabilities >= usual_1, 1 - probabilities >= usual_0)
+    average_0 = (1 - probabilities[labels == 0]).mean()
+    average_1 = probabilities[labels == 1].mean()
+    suspect = np.where(labels == 0, probabilities >= average_1, 1 - probabilities >= average_0)
     rows = np.flatnonzero(suspect)
     return rows[np.argsort(np.where(labels == 1, logits, -logits)[rows], kind="stable")]

@@ -12,30 +12,30 @@ from .folds import FOLDS
 from .metrics import log_loss
 from .solver import Problem, Solution, minimise, start_from
 
-_START = 30.0
+_START_C = 30.0
 """First C of a path for "rbf", whose kernel has the diagonal 1. For other transforms it is divided by the number of
 images and by the mean variance of the features. On the data sets tried, the best C was within a decade of it, unless
 the classes were almost separable."""
 
-_HALF_DECADE, _QUARTER = 2, 1
+_STEP, _FINE_STEP = 2, 1
 """Step of a path, and step next to its lowest point, in quarters of a decade."""
 
-_RISES, _CLEARLY = 2, 1.01
+_MAX_RISES, _STOP_RATIO = 2, 1.01
 """A path ends after this many steps in a row without a lower loss, or when a loss exceeds the lowest by this factor."""
 
-_HARDLY = 1.001
+_TIE_RATIO = 1.001
 """Losses within this factor of the lowest count as equal, and the strongest regularisation among them is selected."""
 
-_WIDEST = 24
+_MAX_FITS = 24
 """Maximum number of fits of a path."""
 
-_PATH, _CHOSEN = 1e-3, 1e-9
+_PATH_TOLERANCE, _FINAL_TOLERANCE = 1e-3, 1e-9
 """Tolerances of fits: along a path, where log losses are compared in their fourth digit, and for the selected C."""
 
-_FEW, _TRIAL, _LEAD = 2100, 1e-2, 1.15
-"""With fewer images than `_FEW`, fits use float64. With more, "rbf" and "sqrt" are first tried on `_FEW` images, with
-the tolerance `_TRIAL`. Then "sqrt" and "identity" are fitted on all images only if the log loss of "rbf" in the trial
-is at least `_LEAD` times that of "sqrt", because "rbf" improves more with more images."""
+_TRIAL_SIZE, _TRIAL_TOLERANCE, _MIN_LEAD = 2100, 1e-2, 1.15
+"""With fewer images than the trial size, fits use float64. With more, "rbf" and "sqrt" are first tried on that number
+of images. Then "sqrt" and "identity" are fitted on all images only if the log loss of "rbf" in the trial is at least
+`_MIN_LEAD` times that of "sqrt", because "rbf" improves more with more images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,21 +124,21 @@ def cross_validate(
     trials: dict[str, _Path] = {}
     paths: dict[str, _Path] = {}
     with single_threaded_blas():
-        if len(transforms) > 1 and min(len(training_set.labels), size or _FEW + 1) > _FEW:
-            few = training_set.subset(np.isin(np.arange(len(training_set.labels)), training_set.order[:_FEW]))
+        if len(transforms) > 1 and min(len(training_set.labels), size or _TRIAL_SIZE + 1) > _TRIAL_SIZE:
+            few = training_set.subset(np.isin(np.arange(len(training_set.labels)), training_set.order[:_TRIAL_SIZE]))
             for transform in (RBF, SQRT):
                 tell(progress, f"trying the transform {transform}", len(trials), 2)
-                trials[transform] = _Path(few, transform, tolerance=_TRIAL)
-                trials[transform].walk()
-            if trials[SQRT].lowest * _LEAD > trials[RBF].lowest:
+                trials[transform] = _Path(few, transform, tolerance=_TRIAL_TOLERANCE)
+                trials[transform].search()
+            if trials[SQRT].lowest * _MIN_LEAD > trials[RBF].lowest:
                 transforms = [RBF]
         for transform in transforms:
             tell(progress, f"selecting C for {transform}", len(paths), len(transforms))
             path = paths[transform] = _Path(training_set, transform, size=size, trial=trials.get(transform))
-            path.walk()
+            path.search()
             path.refine()
         best = min(paths, key=lambda transform: paths[transform].lowest)
-        c, solution, logits = paths[best].chosen()
+        c, solution, logits = paths[best].final_fit()
     tried, on_few = ({name: path.tried for name, path in of.items()} for of in (paths, trials))
     return CrossValidation(best, c, tried, on_few, logits, paths[best].design, solution)
 
@@ -162,7 +162,7 @@ class _Path:
         transform: str,
         *,
         size: int | None = None,
-        tolerance: float = _PATH,
+        tolerance: float = _PATH_TOLERANCE,
         trial: "_Path | None" = None,
     ) -> None:
         self._tolerance = tolerance
@@ -178,7 +178,7 @@ class _Path:
                 self._first = start_from(coefficients.astype(self._problem.matrix.dtype))
         else:
             variance = float(np.square(self.design.matrix[:, :-1]).mean()) or 1.0
-            usual = _START if transform == RBF else _START / len(training_set.labels) / variance
+            usual = _START_C if transform == RBF else _START_C / len(training_set.labels) / variance
             self._start = 2 * round(2 * np.log10(usual))
 
     @property
@@ -189,32 +189,32 @@ class _Path:
     def tried(self) -> tuple[tuple[float, float], ...]:
         return tuple((_c(at), loss) for at, loss in sorted(self._losses.items()))
 
-    def walk(self) -> None:
+    def search(self) -> None:
         """Increase C until the loss increases; then decrease it from the start, if the start has the lowest loss."""
-        self._go(self._start, _HALF_DECADE)
+        self._walk(self._start, _STEP)
         if self._best == self._start:
-            self._go(self._start - _HALF_DECADE, -_HALF_DECADE)
+            self._walk(self._start - _STEP, -_STEP)
 
     def refine(self) -> None:
         """Fit between the best C and its better neighbour."""
         best = self._best
-        below, above = (self._losses.get(best + step, np.inf) for step in (-_HALF_DECADE, _HALF_DECADE))
-        self._fit(best - _QUARTER if below < above else best + _QUARTER)
+        below, above = (self._losses.get(best + step, np.inf) for step in (-_STEP, _STEP))
+        self._fit(best - _FINE_STEP if below < above else best + _FINE_STEP)
 
-    def chosen(self) -> tuple[float, Solution, NDArray[np.float64]]:
+    def final_fit(self) -> tuple[float, Solution, NDArray[np.float64]]:
         """Return the best C, its solution with a small tolerance, and the out-of-fold logits."""
-        solution = minimise(self._problem, _c(self._best), self._solutions[self._best], tolerance=_CHOSEN)
+        solution = minimise(self._problem, _c(self._best), self._solutions[self._best], tolerance=_FINAL_TOLERANCE)
         return _c(self._best), solution, self._out_of_fold(solution)
 
     @property
     def _best(self) -> int:
-        return min(at for at, loss in self._losses.items() if loss <= _HARDLY * self.lowest)
+        return min(at for at, loss in self._losses.items() if loss <= _TIE_RATIO * self.lowest)
 
-    def _go(self, at: int, step: int) -> None:
+    def _walk(self, at: int, step: int) -> None:
         risen = 0
-        while risen < _RISES and len(self._losses) < _WIDEST:
+        while risen < _MAX_RISES and len(self._losses) < _MAX_FITS:
             self._fit(at)
-            risen = 0 if at == self._best else _RISES if self._losses[at] > _CLEARLY * self.lowest else risen + 1
+            risen = 0 if at == self._best else _MAX_RISES if self._losses[at] > _STOP_RATIO * self.lowest else risen + 1
             at += step
 
     def _fit(self, at: int) -> None:
@@ -249,7 +249,7 @@ def _problem(training_set: TrainingSet, transform: str, size: int | None) -> tup
         design = linear_design(training_set.features, transform)
         free = np.ones((len(design.penalty), FOLDS), bool)
     # Few images are often linearly separable. The log loss is then lowest at a large C, and float32 is too inexact.
-    matrix = design.matrix.astype(np.float64) if len(weights) < _FEW else design.matrix
+    matrix = design.matrix.astype(np.float64) if len(weights) < _TRIAL_SIZE else design.matrix
     problem = Problem(matrix, training_set.labels, weights, design.penalty, free)
     if not used.all():
         problem = replace(problem, matrix=matrix[used], labels=training_set.labels[used], weights=weights[used])

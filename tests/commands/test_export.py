@@ -91,7 +91,7 @@ def copy_with_head(features, where, transform, monkeypatch):
     def choose(training_set, **_):  # what cross-validation finds, had it found this
         path = of_validation._Path(training_set, transform)
         path._fit(round(4 * np.log10(10)))
-        c, solution, logits = path.chosen()
+        c, solution, logits = path.final_fit()
         return head.CrossValidation(transform, c, {}, {}, logits, path.design, solution)
 
     shutil.copytree(features, where)

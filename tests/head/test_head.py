@@ -55,7 +55,7 @@ def with_choice(training_set, transform, c):
     """What cross-validation finds, had it found this."""
     path = of_validation._Path(training_set, transform)
     path._fit(round(4 * np.log10(c)))
-    c, solution, logits = path.chosen()
+    c, solution, logits = path.final_fit()
     return head.CrossValidation(transform, c, {}, {}, logits, path.design, solution)
 
 
@@ -188,7 +188,7 @@ def test_negative_features_are_taken_as_they_are():
 
 def make_many(monkeypatch, features, labels, landmarks):
     """TrainingSet that are taken for many."""
-    monkeypatch.setattr(of_validation, "_FEW", 150)
+    monkeypatch.setattr(of_validation, "_TRIAL_SIZE", 150)
     monkeypatch.setattr(of_validation, "LANDMARKS", landmarks)
     digests = np.random.default_rng(1).integers(0, 256, (len(labels), 16), np.uint8)
     folds = draw_folds(group_keys(digests), labels)

@@ -38,7 +38,7 @@ def made(request, tmp_path_factory):
     ids = [f"{('cat', 'dog')[label]}.{n}" for n, label in enumerate(labels)]
     import_features(ids, labels, {"224": features.astype(np.float32)}, artifacts=folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studies, "_FEWEST", made.curve[0])
+        patch.setattr(studies, "_FIRST_SIZE", made.curve[0])
         yield made
 
 
