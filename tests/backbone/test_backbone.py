@@ -163,7 +163,7 @@ def cosines(one: Features, other: Features) -> NDArray[np.float64]:
 class TestFeatures:
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["photographs", "drawn"])
-    def test_they_are_keras_own_and_with_the_channels_swapped_are_not(
+    def test_features_equal_keras_and_differ_with_swapped_channels(
         self, kind: str, computed: tuple[Features, ...], photographs: Pixels
     ) -> None:
         if kind == "photographs" and not len(photographs):
@@ -174,14 +174,14 @@ class TestFeatures:
         assert cosines(ours, expected).min() >= 0.99999
         assert cosines(swapped, expected).max() < 0.99999
 
-    def test_the_first_values_of_a_drawn_picture_stay(self, random_resnet50: Backbone) -> None:
+    def test_the_first_features_of_the_probe_image_do_not_change(self, random_resnet50: Backbone) -> None:
         (features,) = random_resnet50.features(probe_image(SIZE)[np.newaxis])
         # Another machine adds up in another order: 1e-4 is some hundred times what that changes.
         expected = [6219.486, 13676.773, 888.7395, 26444.107, 21281.822, 43185.066, 68720.86, 0]
         np.testing.assert_allclose(features[:8], expected, rtol=1e-4)
 
     @pytest.mark.slow
-    def test_a_row_depends_on_neither_its_neighbours_nor_its_place(self, resnet50: Backbone, drawn: Pixels) -> None:
+    def test_a_row_depends_on_neither_its_batch_nor_its_position(self, resnet50: Backbone, drawn: Pixels) -> None:
         places = [3, resnet50.batch_size - 1]
         batch = np.random.default_rng(0).integers(0, 256, (resnet50.batch_size, SIZE, SIZE, 3), np.uint8)
         batch[places] = drawn[0]
@@ -230,7 +230,7 @@ class TestIdentity:
     @pytest.mark.parametrize(
         "name", ["top.h5", "top.weights.h5", "top.model.h5", "bare_of_keras2.weights.h5", "bare_renamed.h5"]
     )
-    def test_it_is_that_of_the_weights_whatever_file_they_lie_in(
+    def test_identity_depends_on_the_weights_not_on_the_file_format(
         self, name: str, files: dict[str, Path], resnet50: Backbone, reference: Any
     ) -> None:
         model, sha256 = network.build(of(files[name]), SIZE)
@@ -241,7 +241,7 @@ class TestIdentity:
         )
 
     @pytest.mark.slow
-    def test_it_is_the_same_in_another_process(self, keras_backbone: Path, random_resnet50: Backbone) -> None:
+    def test_identity_is_the_same_in_another_process(self, keras_backbone: Path, random_resnet50: Backbone) -> None:
         program = (
             "import sys; from catsdogs.backbone import Backbone, choose_weights, network\n"
             "print(Backbone(choose_weights(sys.argv[1]), [224]).sha256)\n"
@@ -252,12 +252,14 @@ class TestIdentity:
         _, tiny = network.build(of(keras_backbone), SIZE)
         assert ended.stdout.split() == [tiny, random_resnet50.sha256]
 
-    def test_it_knows_a_network_that_was_built_and_saved_again(self, tmp_path: Path, make: Callable[..., Path]) -> None:
+    def test_identity_is_kept_when_a_network_is_rebuilt_and_saved(
+        self, tmp_path: Path, make: Callable[..., Path]
+    ) -> None:
         first, again = (network.build(of(make(tmp_path / f"{name}.keras")), SIZE)[1] for name in ("a", "b"))
         assert first == again
 
     @pytest.mark.parametrize("change", [{"seed": 1}, {"activation": "elu"}, {"pooled": False}, {"strides": 16}])
-    def test_another_network_has_another(
+    def test_another_network_has_another_identity(
         self, change: dict[str, Any], tmp_path: Path, make: Callable[..., Path]
     ) -> None:
         paths = make(tmp_path / "a.keras"), make(tmp_path / "b.keras", **change)
@@ -381,7 +383,7 @@ SLOW_REFUSALS = {"cut short", "another architecture", "another architecture in K
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW_REFUSALS else case for case in REFUSALS]
 )
-def test_what_is_no_backbone_is_refused_and_nothing_is_written(
+def test_an_invalid_backbone_is_refused_and_nothing_is_written(
     case: str,
     tmp_path: Path,
     make: Callable[..., Path],
@@ -402,7 +404,7 @@ def test_what_is_no_backbone_is_refused_and_nothing_is_written(
 class TestProcess:
     """What belongs to the process stays as it is."""
 
-    def test_standard_error_stays_where_it_is_while_another_thread_loads(
+    def test_loading_in_a_thread_does_not_redirect_standard_error(
         self, keras_backbone: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         written = 0
@@ -414,7 +416,7 @@ class TestProcess:
         assert capfd.readouterr().err.count("mine\n") * len(b"mine\n") == written > 0
 
     @pytest.mark.slow
-    def test_standard_output_stays_where_it_is_while_another_thread_quantizes(
+    def test_quantizing_in_a_thread_does_not_redirect_standard_output(
         self, keras_backbone: Path, drawn: Pixels, capfd: pytest.CaptureFixture[str]
     ) -> None:
         pytest.importorskip("nncf")

@@ -46,7 +46,7 @@ def normed():
     return model
 
 
-def test_folding_only_rounds_and_leaves_what_does_not_fold(normed):
+def test_folding_changes_only_rounding_and_keeps_other_layers(normed):
     pictures = np.random.default_rng(0).uniform(-100, 100, (2, 64, 64, 3)).astype(np.float32)
     folded = fold(normed, "float32")
     np.testing.assert_allclose(folded.predict(pictures, verbose=0), normed.predict(pictures, verbose=0), rtol=1e-5)
@@ -54,7 +54,7 @@ def test_folding_only_rounds_and_leaves_what_does_not_fold(normed):
     assert (kinds.count("BatchNormalization"), kinds.count("Conv2D")) == (2, 3)
 
 
-def test_a_sequential_model_folds_too():
+def test_a_sequential_model_is_folded():
     layers = keras().layers
     model = keras().Sequential([keras().Input((32, 32, 3)), layers.Conv2D(4, 3), layers.BatchNormalization()])
     picture = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
@@ -63,7 +63,7 @@ def test_a_sequential_model_folds_too():
     np.testing.assert_allclose(folded.predict(picture, verbose=0), model.predict(picture, verbose=0), atol=1e-6)
 
 
-def test_somebody_else_s_layer_keeps_what_it_says_of_its_kernel():
+def test_a_custom_layer_keeps_its_kernel_initializer():
     class Projection(keras().Layer):
         """By a matrix that is drawn from a seed, and is no weight."""
 
@@ -96,7 +96,7 @@ def test_somebody_else_s_layer_keeps_what_it_says_of_its_kernel():
         pytest.param("tensorflow", "mixed_float16", marks=pytest.mark.slow),
     ],
 )
-def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_path):
+def test_a_network_may_contain_operations_besides_layers(engine, saved_in, tmp_path):
     layers, ops = keras().layers, keras().ops
     inputs = keras().Input((None, None, 3))
     maps = layers.Conv2D(8, 3, use_bias=False, dtype=saved_in)(inputs / 127.5 - 0.1)
@@ -122,7 +122,7 @@ def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_
         pytest.param("openvino", "float32", marks=pytest.mark.slow),
     ],
 )
-def test_a_row_is_near_keras_own_and_the_same_whatever_is_beside_it(engine, precision, keras_backbone):
+def test_a_row_is_close_to_keras_and_independent_of_its_batch(engine, precision, keras_backbone):
     if precision == "bfloat16" and not cpu_supports("bfloat16"):
         pytest.skip("this processor does not compute bfloat16")
     weights = choose_weights(str(keras_backbone))
@@ -139,7 +139,7 @@ def test_a_row_is_near_keras_own_and_the_same_whatever_is_beside_it(engine, prec
         assert apart.max() < (1e-5 if precision == "float32" else 0.02)
 
 
-def test_auto_is_the_fastest_engine_and_the_manifest_says_what_ran(folder, tmp_path, keras_backbone):
+def test_auto_selects_the_fastest_engine_and_the_manifest_names_it(folder, tmp_path, keras_backbone):
     done = extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone))
     assert done.engine == ("openvino" if find_spec("openvino") else "tensorflow")
     assert done.precision == ("bfloat16" if cpu_supports("bfloat16") else "float32")
@@ -163,7 +163,7 @@ def fine(tmp_path_factory):
     return choose_weights(str(path))
 
 
-def test_a_network_that_16_bits_do_not_suit_is_computed_in_32(fine):
+def test_a_network_that_is_inexact_in_16_bits_is_computed_in_32(fine):
     assert Backbone(fine, (224,), engine="tensorflow").precision == "float32"
     with pytest.raises(CatsDogsError, match=r"differ from those of plain Keras.*Use --precision float32"):
         Backbone(fine, (224,), engine="tensorflow", precision="bfloat16")
@@ -192,7 +192,7 @@ def test_falling_back_to_32_bits_repeats_no_work(fine, monkeypatch):
     assert built == [(224, "bfloat16"), (224, "float32"), (160, "float32")]
 
 
-def test_features_of_another_engine_or_precision_are_never_mixed_in(folder, tmp_path, keras_backbone, draw, encode):
+def test_features_of_two_engines_or_precisions_are_never_mixed(folder, tmp_path, keras_backbone, draw, encode):
     def run(**how):
         return extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=ComputeOptions(**how))
 
@@ -236,7 +236,7 @@ def test_too_little_memory_halves_the_batch_and_warns_once(keras_backbone, monke
     ]
 
 
-def test_threads_never_see_one_batch_s_size_with_another_s_engine(keras_backbone, monkeypatch):
+def test_threads_never_combine_a_batch_size_with_another_engine(keras_backbone, monkeypatch):
     built = []
 
     class Shrinking:
@@ -284,7 +284,7 @@ def test_threads_never_see_one_batch_s_size_with_another_s_engine(keras_backbone
     assert built == [256, 128, 64, 32, 16, 8, 4]
 
 
-def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(keras_backbone, monkeypatch):
+def test_too_little_memory_for_one_image_is_reported_in_one_line(keras_backbone, monkeypatch):
     def nothing(self, pixels):
         raise MemoryError
 
@@ -293,7 +293,7 @@ def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(keras_back
         Backbone(choose_weights(str(keras_backbone)), (224,), engine="tensorflow")
 
 
-def test_ctrl_c_during_openvino_s_conversion_is_no_fault_of_the_weights(keras_backbone, monkeypatch):
+def test_ctrl_c_during_conversion_is_not_reported_as_a_weights_error(keras_backbone, monkeypatch):
     iterating = pytest.importorskip("openvino.frontend.tensorflow.graph_iterator", exc_type=ImportError)
 
     def interrupted(self):
@@ -306,7 +306,7 @@ def test_ctrl_c_during_openvino_s_conversion_is_no_fault_of_the_weights(keras_ba
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precision, folder, tmp_path, keras_backbone):
+def test_openvino_and_nncf_send_no_telemetry_and_print_nothing(precision, folder, tmp_path, keras_backbone):
     if precision == "int8" and find_spec("nncf") is None:
         pytest.skip("nncf is not installed")
     program = (
@@ -365,7 +365,7 @@ def test_without_tensorflow_another_backend_of_keras_computes_the_same(
         ({"views": []}, "there are no views"),
     ],
 )
-def test_what_cannot_be_computed_is_refused_in_one_line(how, message, folder, tmp_path):
+def test_invalid_compute_options_are_refused_in_one_line(how, message, folder, tmp_path):
     with pytest.raises(CatsDogsError, match=message):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights="random", compute=ComputeOptions(**how))
     assert not (tmp_path / "a").exists()

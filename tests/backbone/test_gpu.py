@@ -29,7 +29,7 @@ def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records if record.name == "catsdogs.backbone.gpu"]
 
 
-def test_nothing_is_said_where_there_is_no_gpu(machine, caplog):
+def test_without_a_gpu_nothing_is_logged(machine, caplog):
     _, devices = machine
     (devices / "nvidiactl").touch()  # is there without a GPU
     gpu.warn_of_unused_gpu("tensorflow")
@@ -48,7 +48,7 @@ def test_a_variable_that_hides_the_gpu_is_named(value, machine, caplog, monkeypa
     ]
 
 
-def test_a_container_that_is_not_given_the_gpu_is_told_so(machine, caplog):
+def test_a_container_without_access_to_the_gpu_is_warned_about(machine, caplog):
     driver, devices = machine
     (driver / "0000:65:00.0").mkdir()
     gpu.warn_of_unused_gpu("tensorflow")
@@ -67,13 +67,13 @@ def test_a_container_that_is_not_given_the_gpu_is_told_so(machine, caplog):
         ("int cuInit(int flags) { return 0; }", "JAX does not find it. Install JAX with CUDA"),
     ],
 )
-def test_a_driver_that_does_not_work_is_the_reason(source, finding, machine, tmp_path):
+def test_a_driver_that_does_not_work_is_reported(source, finding, machine, tmp_path):
     said = said_with_driver(source, "jax", machine, tmp_path)
     assert finding in said
 
 
 @pytest.mark.slow
-def test_the_library_that_tensorflow_misses_is_named(machine, tmp_path):
+def test_the_library_that_tensorflow_cannot_load_is_named(machine, tmp_path):
     said = said_with_driver("int cuInit(int flags) { return 0; }", "tensorflow", machine, tmp_path)
     assert "TensorFlow needs a library that cannot be loaded (libcudart.so." in said
     assert said.rstrip().endswith("pip install 'catsdogs[gpu]'")
@@ -99,7 +99,7 @@ def said_with_driver(source, framework, machine, folder):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stderr
 
 
-def test_a_tensorflow_without_cuda_is_the_reason(machine, caplog, monkeypatch):
+def test_a_tensorflow_without_cuda_is_reported(machine, caplog, monkeypatch):
     import tensorflow as tf
 
     _, devices = machine
@@ -111,7 +111,7 @@ def test_a_tensorflow_without_cuda_is_the_reason(machine, caplog, monkeypatch):
 
 
 @pytest.mark.parametrize(("engine", "count"), [("auto", 1), ("tensorflow", 1), ("openvino", 0)])
-def test_loading_says_it_unless_the_processor_was_asked_for(engine, count, machine, caplog, keras_backbone):
+def test_loading_warns_unless_the_cpu_was_requested(engine, count, machine, caplog, keras_backbone):
     if TensorFlowEngine.device() == "gpu":
         pytest.skip("here TensorFlow has a GPU")
     _, devices = machine

@@ -18,7 +18,7 @@ def predictions():
     return labels, np.round(logits, 2)  # rounded: with ties
 
 
-def test_the_figures_are_those_of_scikit_learn(predictions):
+def test_the_metrics_equal_those_of_scikit_learn(predictions):
     labels, logits = predictions
     probabilities = expit(logits)
     found = score(labels, logits)
@@ -31,7 +31,7 @@ def test_the_figures_are_those_of_scikit_learn(predictions):
     assert found["brier"] == pytest.approx(sklearn.metrics.brier_score_loss(labels, probabilities))
 
 
-def test_the_calibration_error_is_how_far_probabilities_are_from_what_happens():
+def test_the_calibration_error_is_the_gap_of_probability_and_frequency():
     labels = np.tile(np.array([0, 0, 0, 1], np.int8), 100)
     assert score(labels, np.full(400, logit(0.25)))["calibration_error"] == pytest.approx(0)
     assert score(labels, np.full(400, logit(0.45)))["calibration_error"] == pytest.approx(0.2)

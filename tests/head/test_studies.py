@@ -55,7 +55,7 @@ def test_the_studies_are_in_the_metrics_and_change_nothing_else(made, studied):
     assert {name: value for name, value in metrics.items() if name not in extra} == plain
 
 
-def test_what_was_chosen_without_the_fold_scores_like_what_the_folds_chose(studied):
+def test_the_nested_score_is_close_to_the_cross_validated_score(studied):
     metrics = studied.metrics
     low, high = metrics["nested"]["intervals"]["log_loss"]
     assert low < metrics["nested"]["log_loss"] < high
@@ -64,7 +64,7 @@ def test_what_was_chosen_without_the_fold_scores_like_what_the_folds_chose(studi
     assert metrics["nested"]["clipped"] == pytest.approx(metrics["nested"]["log_loss"], rel=0.5)
 
 
-def test_a_stratified_share_is_held_out(made, studied):
+def test_the_holdout_is_stratified(made, studied):
     holdout = studied.metrics["holdout"]
     assert holdout["images"] == made.held_out
     assert holdout["share"] == 0.15
@@ -84,7 +84,7 @@ def test_the_terminal_shows_each_study_within_80_columns(studied, tmp_path):
     assert all(len(text) <= 68 for _, text in lines if str(tmp_path) not in text)
 
 
-def test_suspects_are_the_images_with_a_wrong_label_and_can_be_left_out(made):
+def test_suspects_are_images_with_a_wrong_label_and_can_be_excluded(made):
     artifacts = made.artifacts
     catsdogs.train(artifacts)
     with (artifacts / "suspects.csv").open(newline="") as file:
@@ -111,7 +111,7 @@ def test_suspects_are_the_images_with_a_wrong_label_and_can_be_left_out(made):
         ({"exclude": "nowhere.csv"}, "nowhere.csv cannot be read: No such file"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_nothing_is_written(made, options, said):
+def test_invalid_options_are_refused_and_nothing_is_written(made, options, said):
     files = [path for path in made.artifacts.iterdir() if path.is_file() and path.name[0] != "."]
     before = {path: path.stat().st_mtime_ns for path in files}
     with pytest.raises(CatsDogsError, match=said):
@@ -123,7 +123,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(made, options, said)
     ("content", "said"),
     [(b"name\ncat.1\n", 'no column "id"'), (b"id\ncat.99999\n", "'cat.99999'"), (b"\xff\xfe", "cannot be read")],
 )
-def test_a_list_of_what_to_leave_out_must_name_training_images(made, tmp_path, content, said):
+def test_a_list_of_exclusions_must_name_training_images(made, tmp_path, content, said):
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(CatsDogsError, match=said):
         catsdogs.train(made.artifacts, exclude=tmp_path / "list.csv")

@@ -63,7 +63,7 @@ def test_a_few_files_are_read_by_all_threads(monkeypatch):
         assert [image.position for image in images] == [0, 1, 2, 3]
 
 
-def test_who_leaves_waits_for_no_more_than_one_image_a_thread(monkeypatch):
+def test_leaving_early_waits_for_at_most_one_image_per_thread(monkeypatch):
     monkeypatch.setattr(loading, "decoding_threads", lambda: 2)
     begun, both_have_begun, go_on = [], threading.Barrier(3, timeout=30), threading.Event()
 
@@ -82,21 +82,21 @@ def test_who_leaves_waits_for_no_more_than_one_image_a_thread(monkeypatch):
     ("files", "threads", "sizes", "together"),
     [(0, 2, [224], 1), (1, 8, [224], 1), (17, 4, [224], 4), (37_500, 8, [224], 8), (37_500, 8, [512, 480], 1)],
 )
-def test_chunks_hold_each_file_once_and_little_at_once(files, threads, sizes, together):
+def test_chunks_contain_each_file_once_and_are_limited_in_size(files, threads, sizes, together):
     chunks = loading.chunk_positions(files, threads, [View(size) for size in sizes])
     assert [position for chunk in chunks for position in chunk] == list(range(files))
     assert max(map(len, chunks), default=1) == together
     assert together == 1 or sum(3 * size**2 for size in sizes) * together <= loading.MAX_CHUNK_BYTES
 
 
-def test_rows_come_in_order_whatever_their_number(files):
+def test_images_come_in_the_order_of_the_files(files):
     for count in (0, 1, 7, 8, 9, 64):
         with known(files[:count]) as computed:
             positions = [row.position for row in computed]
         np.testing.assert_array_equal(positions, np.arange(count))
 
 
-def test_equal_files_that_are_read_at_the_same_time_are_decoded_once(files, monkeypatch):
+def test_identical_files_read_at_the_same_time_are_decoded_once(files, monkeypatch):
     class Slow(dict):
         def get(self, key, default=None):
             time.sleep(0.05)

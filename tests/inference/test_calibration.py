@@ -67,7 +67,7 @@ def network_in(artifacts):
 
 
 @pytest.mark.slow
-def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
+def test_an_int8_row_does_not_depend_on_its_batch(keras_backbone, draw):
     weights = choose_weights(str(keras_backbone))
     pixels = {size: np.stack([np.asarray(draw(seed, (size, size))) for seed in range(19)]) for size in (224, 288)}
     exact = Backbone(weights, (224, 288), engine="openvino", precision="float32")
@@ -81,7 +81,7 @@ def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
 
 
 @pytest.mark.slow
-def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts):
+def test_the_manifest_has_the_int8_network_and_its_similarity(artifacts):
     said = catsdogs.info(artifacts).features
     assert (said.provenance.precision, said.provenance.engine) == ("int8", "openvino")
     graph, weights = (path.read_bytes() for path in reversed(network_in(artifacts)))
@@ -121,7 +121,7 @@ def test_after_a_kill_the_network_beside_the_shards_computes_the_rest(
 
 
 @pytest.mark.slow
-def test_what_is_added_later_is_computed_by_the_network_that_is_there(
+def test_images_added_later_use_the_existing_network(
     artifacts, photographs, tmp_path, write_folder, draw, encode, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "nncf", None)
@@ -137,7 +137,7 @@ def test_what_is_added_later_is_computed_by_the_network_that_is_there(
 
 
 @pytest.mark.slow
-def test_a_view_added_later_is_computed_by_the_network_that_is_there(artifacts, folder, monkeypatch):
+def test_a_view_added_later_uses_the_existing_network(artifacts, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     before = load_features(artifacts)
     done = catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(views=["224", "224m", "288"]))
@@ -168,7 +168,7 @@ def test_predict_and_evaluate_compute_what_extract_did(artifacts, folder):
         (".bin", None),
     ],
 )
-def test_a_damaged_network_is_noticed_and_the_same_images_mend_it(suffix, damage, artifacts, folder, whole):
+def test_a_damaged_network_is_detected_and_the_same_images_restore_it(suffix, damage, artifacts, folder, whole):
     (path,) = (path for path in network_in(artifacts) if path.suffix == suffix)
     if damage is None:
         path.unlink()
@@ -202,7 +202,7 @@ def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, 
 
 
 @pytest.mark.slow
-def test_another_precision_takes_the_network_away_with_the_rows(artifacts, folder):
+def test_another_precision_removes_the_network_with_the_rows(artifacts, folder):
     with pytest.raises(CatsDogsError, match=r"int8 .*float32"):
         catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(precision="float32"))
     assert len(network_in(artifacts)) == 2
@@ -211,7 +211,7 @@ def test_another_precision_takes_the_network_away_with_the_rows(artifacts, folde
 
 
 @pytest.mark.slow
-def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line(folder, tmp_path):
+def test_a_network_that_is_inexact_in_int8_is_refused_in_one_line(folder, tmp_path):
     layers = keras().layers
     keras().utils.set_random_seed(0)
     inputs = keras().Input((None, None, 3))
@@ -234,7 +234,7 @@ def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line(folder, tmp_pa
     assert not (tmp_path / "a").exists()
 
 
-def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
+def test_without_the_extra_the_error_names_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(CatsDogsError, match=r"int8 needs are not installed: nncf\. Run pip install 'catsdogs\[int8\]'"):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
@@ -248,7 +248,7 @@ def test_other_engines_do_not_compute_in_int8(folder, tmp_path, tiny_backbone):
     assert not (tmp_path / "a").exists()
 
 
-def test_images_none_of_which_is_readable_cannot_calibrate(tmp_path, tiny_backbone):
+def test_unreadable_images_cannot_calibrate(tmp_path, tiny_backbone):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/1.jpg").write_bytes(b"no image")
     with pytest.raises(CatsDogsError, match="none of the images is readable"):
@@ -264,7 +264,7 @@ catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], prune=
 
 
 @pytest.mark.slow
-def test_a_heavy_image_and_a_backbone_that_reads_images_never_wait_for_each_other(
+def test_a_large_image_and_a_backbone_that_reads_images_do_not_deadlock(
     tmp_path, photographs, keras_backbone, write_folder
 ):
     """While it loads to calibrate, threads that decode may have the memory that heavy files take one at a time."""
