@@ -63,7 +63,7 @@ class Backbone:
     Raises
     ------
     CatsDogsError
-        The weights or the engine are not available, do not fit, or compute other features than plain Keras does.
+        The weights or the engine are not available, the weights do not fit, or the features differ from plain Keras'.
     """
 
     def __init__(

@@ -25,7 +25,8 @@ def load_weights_file(path: Path) -> Any:
     """Load only the arrays of weights, even if the file holds a complete model.
 
     Keras infers which of its two formats a file has from the name: ".h5" or ".weights.h5". Keras 2 wrote the older
-    format under both names, so Keras reads the file through a link with the correct name.
+    format under both names, so Keras reads the file through a symbolic link with the correct
+    name.
     """
     import h5py
 

@@ -25,7 +25,7 @@ class OpenVINOEngine:
     Parameters
     ----------
     model : keras.Model or Quantized
-        From BGR with the channel means subtracted to (n, 2048).
+        Takes BGR with the channel means subtracted, and returns (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str

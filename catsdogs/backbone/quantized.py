@@ -78,7 +78,7 @@ def quantize(model: Any, images: NDArray[np.uint8]) -> Quantized:
     Parameters
     ----------
     model : keras.Model
-        From BGR with the channel means subtracted to (n, 2048).
+        Takes BGR with the channel means subtracted, and returns (n, 2048).
     images : ndarray of shape (n, size, size, 3), uint8
         RGB; representative of the images whose features it will compute.
 

@@ -21,7 +21,7 @@ class TensorFlowEngine:
     Parameters
     ----------
     model : keras.Model
-        From BGR with the channel means subtracted to (n, 2048).
+        Takes BGR with the channel means subtracted, and returns (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str

@@ -32,8 +32,8 @@ class Weights:
     Parameters
     ----------
     spec : str
-        Value of `--weights` that selects them from any folder: "imagenet", "random:SEED", or the absolute path of a
-        file.
+        Value of `--weights` that selects them from any folder: "imagenet", "random:SEED" (untrained, for testing and
+        timing), or the absolute path of a file.
     """
 
     spec: str

@@ -26,7 +26,7 @@ from .timing import StageTimer
 class ComputedRow:
     """The result for one file.
 
-    A row without features and without a reason belongs to bytes that are already known, or that an earlier file has.
+    It has neither features nor a reason if the cache already has the row, or an earlier file is identical.
 
     Parameters
     ----------
