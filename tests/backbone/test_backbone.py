@@ -1,4 +1,4 @@
-"""Pixels to features as Keras' own code computes them, whatever form the weights come in; and what is refused."""
+"""Features equal those of plain Keras for every form of weights; invalid backbones are refused."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def of(path: Path) -> Weights:
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    """Keras' ResNet50, no two of whose weights are alike: a gamma taken for a beta would show."""
+    """Keras' ResNet50 with distinct weights, so that a gamma in place of a beta would be noticed."""
     model = keras().applications.ResNet50(weights=None, include_top=False, pooling="avg")
     initialise_kernels(model, 11)
     random = np.random.default_rng(12)
@@ -52,7 +52,7 @@ def reference() -> Any:
 
 @pytest.fixture(scope="module")
 def files(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """The reference's weights in each form that Keras writes or has written."""
+    """The reference's weights in each format that Keras writes or has written."""
     import h5py
 
     folder = tmp_path_factory.mktemp("weights")
@@ -63,7 +63,7 @@ def files(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     topped.save_weights(folder / "top.weights.h5")
     reference.save_weights(folder / "bare_renamed.h5.weights.h5")
     (folder / "bare_renamed.h5.weights.h5").rename(folder / "bare_renamed.h5")
-    # What Keras 2's save_weights wrote, and what Keras publishes, is one group of the whole model's file.
+    # Keras 2's save_weights wrote one group of the file of a complete model; Keras publishes such files.
     with h5py.File(folder / "top.model.h5") as whole:
         group = whole["model_weights"]
         for name, layers in (("top.h5", group.attrs["layer_names"]), ("bare.h5", group.attrs["layer_names"][:-1])):
@@ -88,7 +88,7 @@ def random_resnet50() -> Backbone:
 
 @pytest.fixture(scope="module")
 def drawn() -> Pixels:
-    """Eight cartoons of the demo."""
+    """Eight synthetic images of the demo."""
     pictures = []
     for seed in range(8):
         file = io.BytesIO()
@@ -99,14 +99,14 @@ def drawn() -> Pixels:
 
 @pytest.fixture(scope="module")
 def photographs() -> Pixels:
-    """Eight photographs of Kaggle's, or none."""
+    """Eight of Kaggle's photographs, or none if they are not available."""
     paths = sorted(PHOTOGRAPHS.glob("*.jpg"))[:8]
     return np.array([decode(path.read_bytes()) for path in paths], np.uint8).reshape(-1, SIZE, SIZE, 3)
 
 
 @pytest.fixture(scope="module")
 def make() -> Callable[..., Path]:
-    """Save a small model, right unless told otherwise."""
+    """Save a small model that is valid, unless arguments change it."""
 
     def saved(
         path: Path,
@@ -146,7 +146,7 @@ def run_python(program: str, *arguments: str, **environment: str) -> "subprocess
 
 @pytest.fixture(scope="module")
 def computed(reference: Any, resnet50: Backbone, drawn: Pixels, photographs: Pixels) -> tuple[Features, ...]:
-    """Features of cartoons, then photographs: as Keras' documentation has it, ours, and ours with channels swapped."""
+    """Features of synthetic images and photographs: by Keras, by the backbone, and with swapped channels."""
     pixels = np.concatenate([drawn, photographs])
     inputs = keras().applications.resnet50.preprocess_input(pixels.astype(np.float32))
     expected = reference.predict(inputs, verbose=0)
@@ -154,7 +154,7 @@ def computed(reference: Any, resnet50: Backbone, drawn: Pixels, photographs: Pix
 
 
 def cosines(one: Features, other: Features) -> NDArray[np.float64]:
-    """Return each row's cosine, as they are and with the mean row of `other` off both."""
+    """Return the cosine of corresponding rows, before and after the mean row of `other` is subtracted."""
     mean = other.mean(axis=0, dtype=np.float64)
     pairs = ((one.astype(np.float64) - off, other.astype(np.float64) - off) for off in (0, mean))
     return np.stack([(a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1) for a, b in pairs])
@@ -176,7 +176,7 @@ class TestFeatures:
 
     def test_the_first_features_of_the_probe_image_do_not_change(self, random_resnet50: Backbone) -> None:
         (features,) = random_resnet50.features(probe_image(SIZE)[np.newaxis])
-        # Another machine adds up in another order: 1e-4 is some hundred times what that changes.
+        # Other machines sum in another order, which changes about a hundredth of this tolerance of 1e-4.
         expected = [6219.486, 13676.773, 888.7395, 26444.107, 21281.822, 43185.066, 68720.86, 0]
         np.testing.assert_allclose(features[:8], expected, rtol=1e-4)
 
@@ -247,7 +247,7 @@ class TestIdentity:
             "print(Backbone(choose_weights(sys.argv[1]), [224]).sha256)\n"
             "print(network.build(choose_weights('random'), 224)[1])"
         )
-        keras().layers.Conv2D(1, 1)  # from here on, Keras counts its names otherwise than in the other process
+        keras().layers.Conv2D(1, 1)  # after this, Keras numbers its names differently from the other process
         ended = run_python(program, str(keras_backbone), PYTHONHASHSEED="7")
         _, tiny = network.build(of(keras_backbone), SIZE)
         assert ended.stdout.split() == [tiny, random_resnet50.sha256]
@@ -379,7 +379,7 @@ SLOW_REFUSALS = {"cut short", "another architecture", "another architecture in K
 """They build a MobileNet."""
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:keras")  # of what it skips before it refuses a file
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")  # Keras warns of layers it skips before it refuses a file
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW_REFUSALS else case for case in REFUSALS]
 )
@@ -402,7 +402,7 @@ def test_an_invalid_backbone_is_refused_and_nothing_is_written(
 
 
 class TestProcess:
-    """What belongs to the process stays as it is."""
+    """State of the process is not changed."""
 
     def test_loading_in_a_thread_does_not_redirect_standard_error(
         self, keras_backbone: Path, capfd: pytest.CaptureFixture[str]

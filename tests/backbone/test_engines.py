@@ -1,4 +1,4 @@
-"""Every engine gives the same features within its precision, whatever the batch; and what happens where it cannot."""
+"""Every engine gives the same features within its precision, in every batch; failures of engines are handled."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def folder(tmp_path, pictures, write_folder):
 
 @pytest.fixture(scope="module")
 def normed():
-    """A network with every kind of batch normalisation that folds, and some that do not; no two weights alike."""
+    """A network with every kind of batch normalisation that folds, and some that do not; weights are distinct."""
     layers = keras().layers
     inputs = keras().Input((None, None, 3))
     maps = layers.Conv2D(8, 3, strides=2, use_bias=False)(inputs)
@@ -65,7 +65,7 @@ def test_a_sequential_model_is_folded():
 
 def test_a_custom_layer_keeps_its_kernel_initializer():
     class Projection(keras().Layer):
-        """By a matrix that is drawn from a seed, and is no weight."""
+        """A projection by a random matrix that is not a weight."""
 
         def __init__(self, kernel_initializer, **named):
             super().__init__(**named)
@@ -124,7 +124,7 @@ def test_a_network_may_contain_operations_besides_layers(engine, saved_in, tmp_p
 )
 def test_a_row_is_close_to_keras_and_independent_of_its_batch(engine, precision, keras_backbone):
     if precision == "bfloat16" and not cpu_supports("bfloat16"):
-        pytest.skip("this processor does not compute bfloat16")
+        pytest.skip("this CPU does not support bfloat16")
     weights = choose_weights(str(keras_backbone))
     backbone = Backbone(weights, (224, 288), engine=engine, precision=precision)
     assert (backbone.engine, backbone.precision) == (engine, precision)
@@ -150,7 +150,7 @@ def test_auto_selects_the_fastest_engine_and_the_manifest_names_it(folder, tmp_p
 
 @pytest.fixture(scope="module")
 def fine(tmp_path_factory):
-    """Weights of a network that 16 bits do not suit: what is left of a difference of large numbers is lost in them."""
+    """Weights of a network that is inexact in 16 bits, because it computes differences of large numbers."""
     layers, path = keras().layers, tmp_path_factory.mktemp("fine") / "fine.keras"
     inputs = keras().Input((None, None, 3))
     maps = layers.Conv2D(2048, 16, strides=16, kernel_initializer="ones", bias_initializer="zeros")(inputs)
@@ -173,7 +173,7 @@ def test_falling_back_to_32_bits_repeats_no_work(fine, monkeypatch):
     built, references = [], []
 
     class Counting(tensorflow.TensorFlowEngine):
-        """TensorFlow on a processor that computes bfloat16."""
+        """TensorFlow on a CPU that supports bfloat16."""
 
         def __init__(self, model, shape, precision):
             built.append((shape[1], precision))
@@ -202,7 +202,7 @@ def test_features_of_two_engines_or_precisions_are_never_mixed(folder, tmp_path,
     with pytest.raises(CatsDogsError, match=r"12 rows made by tiny.keras .*float32, tensorflow.*float32, openvino"):
         run(engine="openvino", precision="float32")
     assert (tmp_path / "a/features/manifest.json").read_bytes() == before
-    done = run()  # by itself it goes on as it began
+    done = run()  # by default it continues with the engine and precision of the cache
     assert (done.computed, done.engine, done.precision) == (1, "tensorflow", "float32")
 
 
@@ -210,7 +210,7 @@ def test_too_little_memory_halves_the_batch_and_warns_once(keras_backbone, monke
     import tensorflow as tf
 
     class Small(tensorflow.TensorFlowEngine):
-        """TensorFlow on a device that holds five images."""
+        """TensorFlow on a device with memory for five images."""
 
         def __init__(self, model, shape, precision):
             super().__init__(model, shape, precision)
@@ -240,7 +240,7 @@ def test_threads_never_combine_a_batch_size_with_another_engine(keras_backbone, 
     built = []
 
     class Shrinking:
-        """Keras as an engine, on a device whose memory shrinks."""
+        """Keras as an engine, on a device whose free memory shrinks."""
 
         name, batch_sizes, streams, room = "tensorflow", {"cpu": 32}, 8, 256
         device, native_precision = staticmethod(lambda: "cpu"), staticmethod(lambda: "float32")
@@ -257,7 +257,7 @@ def test_threads_never_combine_a_batch_size_with_another_engine(keras_backbone, 
             return reference_features(self._model, pixels)
 
     def slowly(frame, event, argument):
-        """Give other threads the time to run between any two lines."""
+        """Let other threads run between any two lines."""
         if frame.f_code.co_filename != backbone_module.__file__:
             return None
         time.sleep(0.001)
@@ -319,7 +319,7 @@ def test_openvino_and_nncf_send_no_telemetry_and_print_nothing(precision, folder
     command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(keras_backbone), precision]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
-    # TensorFlow's import logs before it reads the level.
+    # TensorFlow logs at import before it reads the log level.
     assert all(re.match("WARNING: All log messages before absl|I0000 ", line) for line in ended.stderr.splitlines())
 
 

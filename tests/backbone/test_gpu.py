@@ -1,4 +1,4 @@
-"""Why an NVIDIA GPU is not used is said in one line, and nothing where there is none."""
+"""One warning explains why an NVIDIA GPU is not used; without a GPU there is none."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from catsdogs.backbone.tensorflow import TensorFlowEngine
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    """Return where the driver lists GPUs and where the devices are: there are none yet."""
+    """Return the folder in which the driver lists GPUs and the folder of devices, both empty."""
     driver, devices = tmp_path / "gpus", tmp_path / "dev"
     for name, folder in (("DRIVER", driver), ("DEVICES", devices)):
         folder.mkdir()
@@ -31,7 +31,7 @@ def warnings_of(caplog):
 
 def test_without_a_gpu_nothing_is_logged(machine, caplog):
     _, devices = machine
-    (devices / "nvidiactl").touch()  # is there without a GPU
+    (devices / "nvidiactl").touch()  # exists without a GPU, too
     gpu.warn_of_unused_gpu("tensorflow")
     assert warnings_of(caplog) == []
 
@@ -80,11 +80,11 @@ def test_the_library_that_tensorflow_cannot_load_is_named(machine, tmp_path):
 
 
 def said_with_driver(source, framework, machine, folder):
-    """Return what a process says of a GPU whose driver is compiled from `source`."""
+    """Return the standard error of a process on a machine whose GPU driver is compiled from `source`."""
     if shutil.which("cc") is None:
-        pytest.skip("there is no C compiler to make a driver with")
+        pytest.skip("there is no C compiler to build a driver with")
     if source is None and find_library("cuda"):
-        pytest.skip("here there is a driver")
+        pytest.skip("this machine has a driver")
     driver, devices = machine
     (devices / "nvidia0").touch()
     if source:
@@ -113,7 +113,7 @@ def test_a_tensorflow_without_cuda_is_reported(machine, caplog, monkeypatch):
 @pytest.mark.parametrize(("engine", "count"), [("auto", 1), ("tensorflow", 1), ("openvino", 0)])
 def test_loading_warns_unless_the_cpu_was_requested(engine, count, machine, caplog, keras_backbone):
     if TensorFlowEngine.device() == "gpu":
-        pytest.skip("here TensorFlow has a GPU")
+        pytest.skip("TensorFlow has a GPU on this machine")
     _, devices = machine
     (devices / "nvidia0").touch()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Keras' file of ImageNet weights, from servers that behave and servers that do not."""
+"""Keras' ImageNet weights are downloaded from working servers; failing servers give an error."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ CONTENT = os.urandom(300_000)
 
 @pytest.mark.slow
 class TestWhatKerasPublishes:
-    """They import Keras; it is a new release of it that would make them fail."""
+    """These tests import Keras, and fail if a new release changes the constants."""
 
     def test_file_address_and_md5_are_those_of_the_installed_keras(self) -> None:
         from catsdogs.backbone.frameworks import keras
@@ -51,7 +51,7 @@ class TestWhatKerasPublishes:
 
 
 class _Server(ThreadingHTTPServer):
-    """Behaves as the first part of the path says, until it is over."""
+    """A server whose behaviour is the first part of the path."""
 
     daemon_threads = True
 
@@ -64,7 +64,7 @@ class _Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{behaviour}/"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: that clients hang up is what is tested."""
+        """Log nothing: the tests disconnect clients."""
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ class _Answer(BaseHTTPRequestHandler):
         getattr(self, behaviour)()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _head(self, status: int = 200, **headers: object) -> None:
         self.send_response(status)
@@ -156,7 +156,7 @@ def server() -> Iterator[_Server]:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: _Server) -> Path:
-    """Where the file is to end: in an empty cache of Keras, with the stand-in's MD5 for that of the real file."""
+    """Path of the file in an empty Keras cache; the MD5 is that of the test's content."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(imagenet, "IMAGENET_MD5", hashlib.md5(CONTENT).hexdigest())

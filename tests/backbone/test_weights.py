@@ -1,4 +1,4 @@
-"""Which weights a user means."""
+"""Weights are selected by option, variable and source.json."""
 
 import hashlib
 import subprocess

@@ -25,7 +25,7 @@ COUNT = 200
 
 
 def make_training_set(count, *, views=1, signal=0.35, seed=0):
-    """Features that look like a network's: non-negative, of very different scales, two overlapping classes."""
+    """Features like those of a network: non-negative, of very different scales, two overlapping classes."""
     generator = np.random.default_rng(seed)
     labels = (np.arange(count) % 2).astype(np.int8)
     features = generator.gamma(1, 1, (count, 2048)) * generator.gamma(1, 1, 2048)
@@ -52,7 +52,7 @@ def found(training_set):
 
 
 def with_choice(training_set, transform, c):
-    """What cross-validation finds, had it found this."""
+    """Return a result of cross-validation with this transform and C."""
     path = of_validation._Path(training_set, transform)
     path._fit(round(4 * np.log10(c)))
     c, solution, logits = path.final_fit()
@@ -88,7 +88,7 @@ def test_the_selected_c_has_the_lowest_loss_and_is_not_at_an_edge(found):
 
 
 def test_c_is_selected_by_finite_losses_despite_an_extreme_wrong_label():
-    # Like one of suspects.csv: it is not trained on, and scored all the same.
+    # Like a suspect in suspects.csv, it is excluded from training, but scored.
     training_set = make_training_set(COUNT)
     signs, wrong = np.where(training_set.labels, 1, -1), np.arange(COUNT) == 0
     features = 0.1 * np.random.default_rng(0).normal(size=(COUNT, 2048))
@@ -122,7 +122,7 @@ def test_out_of_fold_heads_were_not_trained_on_the_image(training_set, transform
     for fold in range(5):
         held = training_set.folds == fold
         rest = training_set.subset(~held)
-        # What the kernel's width is taken from is all that a fold's head knows of the others.
+        # The head of a fold depends on the images it scores only through the kernel's gamma.
         alone = head.fit(rest, with_choice(rest, transform, found.C)).classifier
         assert np.allclose(probabilities(found)[held], alone.probabilities(training_set.features[held]), atol=2e-3)
 
@@ -187,7 +187,7 @@ def test_negative_features_use_the_identity_transform():
 
 
 def make_many(monkeypatch, features, labels, landmarks):
-    """TrainingSet that are taken for many."""
+    """Return a training set that counts as large."""
     monkeypatch.setattr(of_validation, "_TRIAL_SIZE", 150)
     monkeypatch.setattr(of_validation, "LANDMARKS", landmarks)
     digests = np.random.default_rng(1).integers(0, 256, (len(labels), 16), np.uint8)
@@ -196,7 +196,7 @@ def make_many(monkeypatch, features, labels, landmarks):
 
 
 def test_a_linear_transform_that_leads_in_the_trial_is_fitted_on_all(monkeypatch):
-    # A plane parts these; twenty comparisons are not enough to find it.
+    # A plane separates the classes; twenty landmarks are not enough to find it.
     generator = np.random.default_rng(0)
     features = np.ones((600, 2048), np.float32)
     features[:, :50] += generator.uniform(-0.5, 0.5, (600, 50))
@@ -207,7 +207,7 @@ def test_a_linear_transform_that_leads_in_the_trial_is_fitted_on_all(monkeypatch
 
 
 def test_a_linear_transform_without_a_lead_in_the_trial_is_skipped(monkeypatch):
-    # One class lies about the other.
+    # One class surrounds the other.
     generator = np.random.default_rng(0)
     labels = (np.arange(600) % 2).astype(np.int8)
     features = np.ones((600, 2048), np.float32)

@@ -15,7 +15,7 @@ def predictions():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 2000, np.int8)
     logits = 3 * labels - 1.5 + generator.normal(size=2000)
-    return labels, np.round(logits, 2)  # rounded: with ties
+    return labels, np.round(logits, 2)  # rounded, so there are ties
 
 
 def test_the_metrics_equal_those_of_scikit_learn(predictions):
@@ -43,7 +43,7 @@ def test_without_one_of_the_classes_there_is_no_auc():
     assert found["accuracy"] == 1
     ends = intervals(np.ones(5, np.int8), np.full(5, 2.0))
     assert ends["auc"] is None
-    assert ends["accuracy"] == pytest.approx([0.5655, 1], abs=1e-4)  # Wilson's, though every draw is all right
+    assert ends["accuracy"] == pytest.approx([0.5655, 1], abs=1e-4)  # Wilson's interval
 
 
 @pytest.mark.parametrize("far", [37.0, 50.0, 1000.0])
@@ -85,7 +85,7 @@ def test_the_clip_is_where_the_log_loss_is_lowest(predictions):
     wrong = labels.copy()
     wrong[:20] = 1 - wrong[:20]
     clip = best_clip(wrong, np.where(labels == 1, 1, -1) * logit(0.9999))
-    # With one in a hundred wrong and all sure alike, what is sure is right 99 times of a hundred.
+    # One in a hundred is wrong and all are equally confident, so the best clip is near 0.01.
     assert clip == pytest.approx(0.01, rel=0.15)
 
 

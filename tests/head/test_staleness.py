@@ -22,7 +22,7 @@ def artifacts(tmp_path):
 
 
 class FilledCache(Cache):
-    """A cache of these features, labelled ones, without the files."""
+    """A cache of these labelled features without files."""
 
     def __init__(self, folder, manifest, features):
         super().__init__(folder)

@@ -13,7 +13,7 @@ from catsdogs.head import studies
 
 
 class Made(NamedTuple):
-    """Artifacts of two classes that overlap, some images with the wrong label, and what the studies make of them."""
+    """Artifacts of two overlapping classes with some wrong labels, and the expected studies."""
 
     artifacts: Path
     images: int
@@ -28,7 +28,7 @@ def made(request, tmp_path_factory):
     generator = np.random.default_rng(0)
     if request.param == "few":
         made = Made(folder, 160, 5, 24, [50, 100, 128])
-        features, signal = generator.normal(size=(160, 2048)), 0.8  # negative ones, so that one transform is tried
+        features, signal = generator.normal(size=(160, 2048)), 0.8  # negative features, so only one transform is tried
     else:
         made = Made(folder, 700, 10, 104, [250, 500, 560])
         features, signal = generator.gamma(1, 1, (700, 2048)), 0.6
@@ -59,7 +59,7 @@ def test_the_nested_score_is_close_to_the_cross_validated_score(studied):
     metrics = studied.metrics
     low, high = metrics["nested"]["intervals"]["log_loss"]
     assert low < metrics["nested"]["log_loss"] < high
-    # Of the wrong labels, chance may gather several in one fold, with a head too sure of itself.
+    # By chance several wrong labels may be in one fold, whose head is then too confident.
     assert metrics["log_loss"] / 2 < metrics["nested"]["log_loss"] < 3 * metrics["log_loss"]
     assert metrics["nested"]["clipped"] == pytest.approx(metrics["nested"]["log_loss"], rel=0.5)
 

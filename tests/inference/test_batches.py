@@ -22,7 +22,7 @@ def files(tmp_path, draw, encode, write_folder):
 
 
 def known_rows(files, views=("224",)):
-    """Return the rows of these files as known in all views."""
+    """Return known rows of these files in all views."""
     return KnownRows((*views, "facts"), {digest(file.read()).tobytes(): () for file in files}, {})
 
 
@@ -37,7 +37,7 @@ def known(files):
 
 
 class SlowFile(ImageFile):
-    """A file that cannot be read, and tells `wait` its number before it says so."""
+    """A file that calls `wait` with its number and then fails to be read."""
 
     def __init__(self, number, wait):
         super().__init__((str(number),), str(number))
@@ -127,7 +127,7 @@ def test_when_the_consumer_fails_no_thread_is_left(files, tiny_backbone, error):
 
     def fail_after_the_first_row():
         with batches.compute_rows(files, [View()], lambda: backbone, timer=StageTimer()) as rows:
-            kept.append(rows)  # and so it is no garbage
+            kept.append(rows)  # keep a reference, so that it is not garbage-collected
             next(rows)
             raise error
 

@@ -1,4 +1,4 @@
-"""In int8 the images decide the scales, one network computes everything, and what does not suit is refused."""
+"""int8: images calibrate one network, which computes all rows; inexact networks are refused."""
 
 import hashlib
 import signal
@@ -28,7 +28,7 @@ INT8 = ComputeOptions(precision="int8")
 
 @pytest.fixture(scope="module")
 def photographs(draw, encode):
-    """Twelve of each class and two test images, by path."""
+    """Twelve images of each class and two test images, by path."""
     names = [f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(12)]
     return {name: encode(draw(seed), "JPEG") for seed, name in enumerate([*names, "test/1.jpg", "test/2.jpg"])}
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory, photographs, write_folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, folder, keras_backbone):
-    """Return the content of artifacts that are well, with a head, by path."""
+    """Return the content of valid artifacts with a head, by path."""
     artifacts = tmp_path_factory.mktemp("whole")
     catsdogs.extract(folder, artifacts=artifacts, weights=str(keras_backbone), compute=INT8)
     catsdogs.train(artifacts)
@@ -58,7 +58,7 @@ def contents(artifacts):
 
 
 def features_of(whole):
-    """What of the artifacts is the cache's."""
+    """Return the files of the artifacts that belong to the cache."""
     return {name: content for name, content in whole.items() if name.startswith("features/")}
 
 
@@ -216,7 +216,7 @@ def test_a_network_that_is_inexact_in_int8_is_refused_in_one_line(folder, tmp_pa
     keras().utils.set_random_seed(0)
     inputs = keras().Input((None, None, 3))
     maps = layers.Conv2D(12, 16, strides=16)(inputs)
-    # One channel is so large that what the others hold is less than a step of 256; and nobody looks at that channel.
+    # One channel is so large that the others are smaller than one of 256 steps; the next layer ignores it.
     arrays = keras().Model(inputs, maps)
     kernel = np.random.default_rng(0).normal(0, 0.1, (16, 16, 3, 12))
     kernel[..., 0] *= 1e5
@@ -267,7 +267,7 @@ catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], prune=
 def test_a_large_image_and_a_backbone_that_reads_images_do_not_deadlock(
     tmp_path, photographs, keras_backbone, write_folder
 ):
-    """While it loads to calibrate, threads that decode may have the memory that heavy files take one at a time."""
+    """Calibration may need the memory reserved for large files while decoding threads hold it."""
     heavy = {"train/cat.0.jpg": photographs["train/cat.0.jpg"].ljust(33 << 20, b"\0")}
     data, artifacts = write_folder(tmp_path / "data", photographs | heavy), tmp_path / "artifacts"
     catsdogs.extract(
