@@ -115,18 +115,23 @@ def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], h
     CatsDogsError
         Backbone, preprocessing, precision or views differ. `hint` is the hint of the error.
     """
-    metadata, backbone = head.metadata, head.metadata.backbone
-    compared = {
-        "backbone": (backbone.sha256, provenance.sha256),
-        "preprocessing of pixels": (metadata.pixels, provenance.pixels),
-        "precision": (metadata.precision, provenance.precision),
-        "quantized network": (backbone.network, provenance.network),
-        "views": (metadata.views, tuple(views)),
-    }
-    if different := [name for name, (of_head, given) in compared.items() if of_head != given]:
+    pairs = compare_features(head, provenance, views).items()
+    if different := [name for name, (of_head, given) in pairs if of_head != given]:
         raise CatsDogsError(
-            f"the head was trained on features of {backbone.weights_name}, view {', '.join(metadata.views)}, "
-            f"but the given features are of {provenance.weights_name}, view {', '.join(views)} "
-            f"(different: {', '.join(different)})",
+            f"the head was trained on features of {head.metadata.backbone.weights_name}, "
+            f"view {', '.join(head.metadata.views)}; these features of {provenance.weights_name}, "
+            f"view {', '.join(views)} differ in {', '.join(different)}",
             hint,
         )
+
+
+def compare_features(head: Head, provenance: Provenance, views: Sequence[str]) -> dict[str, tuple[object, object]]:
+    """Return the properties of the features of a head and of given features, as pairs by name."""
+    metadata = head.metadata
+    return {
+        "the backbone": (metadata.backbone.sha256, provenance.sha256),
+        "the quantized network": (metadata.backbone.network, provenance.network),
+        "the preprocessing of pixels": (metadata.pixels, provenance.pixels),
+        "the precision": (metadata.precision, provenance.precision),
+        "the views": (metadata.views, tuple(views)),
+    }

@@ -37,7 +37,7 @@ class FittedHead:
     gradient_norm: float
 
 
-def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
+def fit(training_set: TrainingSet, selected: CrossValidation) -> FittedHead:
     """Fit a head with the transform and C that cross-validation selected, on all rows of `train_mask`.
 
     `solver` finds the optimum, and scikit-learn's own fit starts from it.
@@ -46,7 +46,7 @@ def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
     ----------
     training_set : TrainingSet
         The cross-validated training set; its folds are not used.
-    found : CrossValidation
+    selected : CrossValidation
         Result of `cross_validate` for this training set.
 
     Returns
@@ -55,10 +55,10 @@ def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
     """
     from sklearn.pipeline import Pipeline
 
-    transform, c, design = found.transform, found.C, found.design
+    transform, c, design = selected.transform, selected.C, selected.design
     steps = _average_steps(transform, training_set.features.shape[1] // N_FEATURES)
     kernel, matrix, penalty = design.kernel, design.matrix, design.penalty
-    of_folds = found.solution.coefficients
+    of_folds = selected.solution.coefficients
     if kernel:  # the landmarks are in order, and the first ones are those for all rows
         kept = np.append(np.arange(min(LANDMARKS, len(kernel.landmarks))), len(kernel.landmarks))
         kernel = replace(kernel, landmarks=kernel.landmarks[kept[:-1]])

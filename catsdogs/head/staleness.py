@@ -6,7 +6,7 @@ from ..artifacts import Artifacts
 from ..cache import read_duplicates
 from ..errors import CatsDogsError
 from ..storage import NOTE_HINT, read_json
-from .files import Head, damaged_files, load
+from .files import Head, compare_features, damaged_files, load
 from .metadata import METHOD
 
 
@@ -39,16 +39,12 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
         return f"{damaged[0]} is missing, or was changed"
     if manifest is None or "train" not in features:
         return "there are no complete training features"
-    metadata, provenance, duplicates = trained.metadata, manifest.provenance, read_duplicates(cache)
+    metadata, duplicates = trained.metadata, read_duplicates(cache)
     near = metadata.near_duplicates or (duplicates is not None and duplicates.near)
     compared = {
         "the method of training": (metadata.method, METHOD),
         "the classes": (metadata.classes, manifest.classes),
-        "the backbone": (metadata.backbone.sha256, provenance.sha256),
-        "the quantized network": (metadata.backbone.network, provenance.network),
-        "the preprocessing of pixels": (metadata.pixels, provenance.pixels),
-        "the precision": (metadata.precision, provenance.precision),
-        "the views": (metadata.views, manifest.views),
+        **compare_features(trained, manifest.provenance, manifest.views),
         "the list of near-duplicates": (metadata.near_duplicates, near),
         "the training features": (metadata.features.get("train"), features["train"]),
         "the test features": (metadata.features.get("test"), features.get("test") if cache.labelled("test") else None),

@@ -243,7 +243,7 @@ def test_labels_of_what_is_no_image_are_a_reason(data, artifacts, tmp_path):
 def test_labels_by_other_weights_than_the_head_was_trained_with_are_refused(data, artifacts, tmp_path):
     other = write_backbone(tmp_path / "other.keras", seed=1)
     with pytest.raises(
-        CatsDogsError, match=r"head was trained on features of tiny.keras.*are of other.keras.*different: backbone"
+        CatsDogsError, match=r"head was trained on features of tiny.keras.*of other.keras.* differ in the backbone"
     ):
         catsdogs.predict([data / "test"], artifacts=artifacts, weights=str(other))
 
