@@ -71,14 +71,14 @@ def nested_cv(
 
 
 def learning_curve(
-    training_set: TrainingSet, selected: CrossValidation, *, seed: int, progress: Progress | None = None
+    training_set: TrainingSet, found: CrossValidation, *, seed: int, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """Cross-validate with increasing numbers of training images, starting at 250, and score all images out of fold.
 
     Parameters
     ----------
     training_set : TrainingSet
-    selected : CrossValidation
+    found : CrossValidation
         Result for all images.
     seed : int
     progress : callable, optional
@@ -94,7 +94,7 @@ def learning_curve(
     points = []
     for done, size in enumerate([*sizes, most]):
         tell(progress, "learning curve", done, len(sizes) + 1)
-        logits = (selected if size == most else cross_validate(training_set, size=size)).logits
+        logits = (found if size == most else cross_validate(training_set, size=size)).logits
         interval = intervals(training_set.labels, logits, seed=seed)["log_loss"]
         points.append({"images": size, "log_loss": log_loss(training_set.labels, logits), "interval": interval})
     return points

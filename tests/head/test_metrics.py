@@ -18,7 +18,7 @@ def predictions():
     return labels, np.round(logits, 2)  # rounded, so there are ties
 
 
-def test_the_metrics_equal_those_of_scikit_learn(predictions):
+def test_the_scores_are_those_of_scikit_learn(predictions):
     labels, logits = predictions
     probabilities = expit(logits)
     found = score(labels, logits)
@@ -43,7 +43,7 @@ def test_without_one_of_the_classes_there_is_no_auc():
     assert found["accuracy"] == 1
     ends = intervals(np.ones(5, np.int8), np.full(5, 2.0))
     assert ends["auc"] is None
-    assert ends["accuracy"] == pytest.approx([0.5655, 1], abs=1e-4)  # Wilson's interval
+    assert ends["accuracy"] == pytest.approx([0.5655, 1], abs=1e-4)  # Wilson's, though every draw is all right
 
 
 @pytest.mark.parametrize("far", [37.0, 50.0, 1000.0])

@@ -59,12 +59,12 @@ def test_the_nested_score_is_close_to_the_cross_validated_score(studied):
     metrics = studied.metrics
     low, high = metrics["nested"]["intervals"]["log_loss"]
     assert low < metrics["nested"]["log_loss"] < high
-    # By chance several wrong labels may be in one fold, whose head is then too confident.
+    # Of the wrong labels, chance may gather several in one fold, with a head too sure of itself.
     assert metrics["log_loss"] / 2 < metrics["nested"]["log_loss"] < 3 * metrics["log_loss"]
     assert metrics["nested"]["clipped"] == pytest.approx(metrics["nested"]["log_loss"], rel=0.5)
 
 
-def test_the_holdout_is_stratified(made, studied):
+def test_a_stratified_share_is_held_out(made, studied):
     holdout = studied.metrics["holdout"]
     assert holdout["images"] == made.held_out
     assert holdout["share"] == 0.15
