@@ -53,11 +53,11 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
     path, url = imagenet_path(), base_url.rstrip("/") + "/" + IMAGENET_FILE
     finding = "the ImageNet weights are not on this machine"
 
-    def download(*where: object) -> None:
-        Path(str(where[1])).chmod(0o644)  # temporary files are 0600, but other users may share Keras' cache
+    def download(*arguments: object) -> None:
+        Path(str(arguments[1])).chmod(0o644)  # temporary files are 0600, but other users may share Keras' cache
         with ExitStack() as answers:  # pooch does not close responses that end in an error
             hooks = {"response": lambda answer, **_: answers.enter_context(answer)}
-            pooch.HTTPDownloader(_ProgressBar(progress), _BLOCK, timeout=timeout, hooks=hooks)(*where)
+            pooch.HTTPDownloader(_ProgressBar(progress), _BLOCK, timeout=timeout, hooks=hooks)(*arguments)
 
     try:
         if path.is_file():
