@@ -27,13 +27,14 @@ _Kind = TypeVar("_Kind")
 _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
-def write_atomic(path: Path, content: bytes, *, sync: bool = True, beside: str = "") -> None:
-    """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there.
+def write_atomic(path: Path, content: bytes, *, sync: bool = True, temporary_name: str = "") -> None:
+    """Write `content` to a temporary file beside `path`, sync it, and rename it: the old file or the new one exists.
 
-    What is not synced may be cut short after a power cut. Processes that hold no lock name the file `beside`.
+    Without `sync` the file may be truncated after a power failure. A process that holds no lock gives its temporary
+    file a name of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(beside or f"{path.name}.new")
+    new = path.with_name(temporary_name or f"{path.name}.new")
     try:
         write_file(new, [content], sync=sync)
         new.replace(path)
@@ -45,10 +46,10 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = True, beside: str =
         sync_folder(path.parent)
 
 
-def write_if_changed(path: Path, content: bytes, *, beside: str = "") -> None:
+def write_if_changed(path: Path, content: bytes, *, temporary_name: str = "") -> None:
     """Put `content` at `path` as `write_atomic` does, unless it is there."""
     if read_if_there(path) != content:
-        write_atomic(path, content, beside=beside)
+        write_atomic(path, content, temporary_name=temporary_name)
 
 
 def write_file(path: Path, pieces: Iterable[bytes | memoryview], *, sync: bool = True) -> None:

@@ -110,11 +110,11 @@ class ShardWriter:
         about = Manifest(self._provenance, (), {}, int8_similarity=self.int8_similarity)
         files = network_content(self._network) | {"provenance.json": manifests.to_bytes(about)}
         for name, content in files.items():
-            write_if_changed(self.folder / name, content, beside=f".{uuid.uuid4().hex}.new")
+            write_if_changed(self.folder / name, content, temporary_name=f".{uuid.uuid4().hex}.new")
         for views in [*self._waiting]:
             shard = npy.to_bytes(np.concatenate(self._waiting[views]))
             name = ".".join([hashlib.blake2b(shard, digest_size=16).hexdigest(), *views, "npy"])
-            write_atomic(self.folder / name, shard, beside=f".{uuid.uuid4().hex}.new")
+            write_atomic(self.folder / name, shard, temporary_name=f".{uuid.uuid4().hex}.new")
             del self._waiting[views]
 
 
