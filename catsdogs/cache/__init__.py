@@ -9,7 +9,7 @@ that names them is the commit, and who writes the cache next finishes the rename
 
 from .duplicates import Duplicates, group_images, load_duplicates, read_duplicates
 from .importing import import_features
-from .manifest import UNKNOWN, Manifest, Provenance, differences, read_network
+from .manifest import UNKNOWN, Manifest, Provenance, pixel_differences, read_network
 from .neighbours import group_keys
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import KnownRows, digest

@@ -79,7 +79,7 @@ class Provenance:
         return [self.sha256, self.pixels, self.precision, self.engine, self.network]
 
 
-def differences(pixels: str, others: str) -> str:
+def pixel_differences(pixels: str, others: str) -> str:
     """Return what a provenance says of its pixels that is not said of others; "" where nothing is known of either."""
     if UNKNOWN in (pixels, others):
         return ""
@@ -89,7 +89,7 @@ def differences(pixels: str, others: str) -> str:
 def describe(provenance: Provenance, views: Sequence[str], other: Provenance) -> str:
     """Say what made features; of the pixels, only what another says otherwise of its own."""
     precision = " ".join(filter(None, [provenance.precision, provenance.network[:8]]))
-    pixels = differences(provenance.pixels, other.pixels)
+    pixels = pixel_differences(provenance.pixels, other.pixels)
     made_by = [provenance.sha256[:8], precision, provenance.engine, f"view {', '.join(views)}", pixels]
     return f"{provenance.weights_name} ({', '.join(filter(None, made_by))})"
 

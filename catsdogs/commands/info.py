@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import head
 from ..artifacts import Artifacts
-from ..cache import Manifest, differences, read_duplicates
+from ..cache import Manifest, pixel_differences, read_duplicates
 from ..head.staleness import check_head, submission_staleness
 from ..images import identity
 from ..storage import NOTE_HINT, list_files, read_json
@@ -126,7 +126,7 @@ def _find_stale(
     """Yield what is stale, from left to right: first the features, and then what is made of them."""
     source, noted = read_json(artifacts.source, NOTE_HINT), read_json(artifacts.timings, NOTE_HINT).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
-    if other := differences(manifest.provenance.pixels, identity.pixels()):
+    if other := pixel_differences(manifest.provenance.pixels, identity.pixels()):
         sources = set(data.values())
         whole = sources.pop() if len(sources) == 1 else "DATA"  # of two, one alone would drop the other's rows
         yield Stale("features", f"of images {other}", _command(artifacts, "extract", whole, "--prune"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import head
 from ..artifacts import Artifacts
 from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights
-from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network, read_provenances
+from ..cache import UNKNOWN, Manifest, Provenance, pixel_differences, read_network, read_provenances
 from ..errors import CatsDogsError
 from ..images import identity
 from ..images.views import DEFAULT_VIEW, View, parse_views, sizes_of
@@ -170,7 +170,7 @@ def load_head_backbone(
             "Predict with the program that computed them, or train on images: catsdogs run DATA --artifacts ANOTHER",
         )
     here = identity.pixels()
-    of_head, of_here = differences(metadata.pixels, here), differences(here, metadata.pixels)
+    of_head, of_here = pixel_differences(metadata.pixels, here), pixel_differences(here, metadata.pixels)
     finding = f"the head in {artifacts.root} was trained on images {of_head}, but here images are {of_here}"
     if identity.resizing_rules(metadata.pixels) != identity.resizing_rules(here):
         raise CatsDogsError(
