@@ -20,7 +20,7 @@ from ..sources.classes import CLASSES, Classes
 from ..storage import write_if_changed
 from . import manifest as manifests
 from . import npy, shards
-from .assembling import Copies, SplitAssembly
+from .assembling import RowIndex, SplitAssembly
 from .manifest import IMPORTED, SPLITS, Manifest, Provenance, SplitEntry, describe, network_content
 from .rows import FEATURE_ROW, KnownRows, Rows, read_split
 
@@ -85,7 +85,7 @@ class CacheWriter:
             if beside.provenance.key == provenance.key:
                 self.int8_similarity = beside.int8_similarity or self.int8_similarity
         self._stored = {split: self._read_stored(split) for split in SPLITS if (folder / split).exists()}
-        self._copies, _ = self._find_copies()
+        self._index, _ = self._index_rows()
         self._check_disk_space()
 
     def __enter__(self) -> "CacheWriter":
@@ -96,7 +96,7 @@ class CacheWriter:
 
     def known(self) -> KnownRows:
         """Return which rows are there, as they were when the cache was opened."""
-        found = [(digest, *self._copies.missing(digest)) for digest in self._copies.places]
+        found = [(digest, *self._index.missing(digest)) for digest in self._index.sources]
         missing = {digest: columns for digest, columns, _ in found}
         return KnownRows((*self._views, FACTS_COLUMN), missing, {digest: why for digest, _, why in found if why})
 
@@ -193,13 +193,13 @@ class CacheWriter:
         unread = {names[position] for position in unreadable}
         if unread and not self._prune and (lost := self._find_losses(now, unread)):
             raise CatsDogsError(f"{self._folder} would lose {lost}, as their files cannot be read", self._remedy)
-        copies, read = self._find_copies()
+        index, read = self._index_rows()
         assemblies: dict[str, SplitAssembly] = {}
         reasons = [shards.canonical_reason(unreadable.get(position, "")) for position in range(len(digests))]
         first = 0
         for split, wanted in self._wanted.items():
             here = slice(first, first := first + len(wanted[0]))
-            assemblies[split] = SplitAssembly(self._folder / split, copies, wanted, digests[here], reasons[here])
+            assemblies[split] = SplitAssembly(self._folder / split, index, wanted, digests[here], reasons[here])
         self.differing = sum(assembly.differing for assembly in assemblies.values())
         self._commit(assemblies)
         used = [path for path, shard in read.items() if self._is_used(shard, now)]
@@ -271,21 +271,21 @@ class CacheWriter:
         views, sha256 = (entry.views, entry.sha256) if entry else (self._views, {})
         return read_split(folder.joinpath, n, views, sha256, self._provenance)
 
-    def _find_copies(self) -> tuple[Copies, dict[Path, Rows]]:
+    def _index_rows(self) -> tuple[RowIndex, dict[Path, Rows]]:
         """Find the rows that there are now, in the arrays first; return the shards that were read as well."""
-        copies = Copies(self._provenance, self._views)
+        index = RowIndex(self._provenance, self._views)
         read = {path: shards.read_shard(path, self._provenance) for path in shards.find_shards(self._shards.folder)}
         for rows in (*self._stored.values(), *read.values()):
-            copies.add(rows)
-        return copies, read
+            index.add(rows)
+        return index, read
 
     def _check_disk_space(self) -> None:
         disk = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
         stored, wanted = self._stored, sum(len(ids) for ids, _ in self._wanted.values())
         listed = {split: of.ids for split, of in stored.items()}
         same = all(np.array_equal(listed.get(split, ()), ids) for split, (ids, _) in self._wanted.items())
-        parts = [stored[split] for split in stored.keys() & self._wanted] + self._copies.parts[len(stored) :]
-        there = [sum(part.valid[view].sum() for part in parts if view in part.valid) for view in self._views]
+        tables = [stored[split] for split in stored.keys() & self._wanted] + self._index.tables[len(stored) :]
+        there = [sum(table.valid[view].sum() for table in tables if view in table.valid) for view in self._views]
         # Rows lie in shards first. Beside the features there are ids, digests, checksums and facts.
         rows = sum(0 if same and count >= wanted else max(0, wanted - count) + wanted for count in there)
         needed, free = int(1.05 * rows * FEATURE_ROW.itemsize), shutil.disk_usage(disk).free

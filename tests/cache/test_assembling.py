@@ -114,7 +114,7 @@ def test_a_row_that_is_damaged_after_it_was_checked_is_not_copied(cache):
     with open_writer(cache, images) as writer:
         add(writer, b"new")
         flip(cache / "features/train/224.npy", -1)
-        with pytest.raises(CatsDogsError, match=r"features of dog\.3 have just been damaged\. Run the same"):
+        with pytest.raises(CatsDogsError, match=r"features of dog\.3 were damaged during this run\. Run the same"):
             assemble(writer, images)
     assert times(cache).keys() - before.keys() == {path for path in times(cache) if "shards" in path.parts}
     assert fill(cache, images) == {b"c": ("224",)}
