@@ -187,7 +187,7 @@ def roll_forward(folder: Path) -> Manifest | None:
     """
     manifest = read(folder)
     if manifest and (manifest.renames or manifest.removals):
-        manifest = write(folder, manifest)
+        manifest = commit(folder, manifest)
     remove_uncommitted(folder, manifest)
     return manifest
 
@@ -232,7 +232,7 @@ def read_network(folder: Path, sha256: str) -> Quantized:
     return network
 
 
-def write(folder: Path, manifest: Manifest) -> Manifest:
+def commit(folder: Path, manifest: Manifest) -> Manifest:
     """Commit a manifest, carry out what it says, and take that off it; return what is left."""
     write_atomic(folder / "manifest.json", to_bytes(manifest))
     if not manifest.renames and not manifest.removals:
@@ -248,7 +248,7 @@ def write(folder: Path, manifest: Manifest) -> Manifest:
         if split not in manifest.splits:
             with suppress(OSError):  # something of the user's own lies in it
                 (folder / split).rmdir()
-    return write(folder, replace(manifest, renames=(), removals=()))
+    return commit(folder, replace(manifest, renames=(), removals=()))
 
 
 def to_bytes(manifest: Manifest) -> bytes:

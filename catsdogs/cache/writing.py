@@ -79,7 +79,7 @@ class CacheWriter:
         self.differing = 0
         self.int8_similarity: Int8Similarity | None = None
         if self._before:
-            self._take_over(self._before)
+            self._keep_compatible(self._before)
         self._shards = shards.ShardWriter(folder, self._provenance, network)
         for beside in shards.read_provenances(folder):
             if beside.provenance.key == provenance.key:
@@ -233,13 +233,13 @@ class CacheWriter:
         for name, content in network_content(self._network).items():
             write_if_changed(self._folder / name, content)
         if renames or manifest != self._before:
-            manifests.write(self._folder, replace(manifest, renames=renames, removals=removals))
+            manifests.commit(self._folder, replace(manifest, renames=renames, removals=removals))
 
     def _flush(self) -> None:
         self._shards.int8_similarity = self.int8_similarity
         self._shards.flush()
 
-    def _take_over(self, before: Manifest) -> None:
+    def _keep_compatible(self, before: Manifest) -> None:
         """Take over what the cache has of the same provenance, views and classes; the rest goes, if it may."""
         old, new = before.provenance, self._provenance
         if old.key == new.key:
