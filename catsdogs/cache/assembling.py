@@ -177,10 +177,8 @@ class SplitAssembly:
             limit = TOLERANCES[self._provenance.precision] * float(np.linalg.norm(first))
             if not all(float(np.linalg.norm(first - other)) <= limit for other in others):
                 paths = " and ".join(sorted({str(tables[table].files[view][0]) for table, _ in sources}))
-                message = f"the features of {name} in {paths} differ by more than rounding error"
-                hint = (
-                    "They come from different networks: remove the files with the wrong ones and run catsdogs extract"
-                )
+                message = f"the features of {name} in {paths} differ by more than rounding errors"
+                hint = "Remove the file whose features another network computed, and run catsdogs extract again"
                 raise CatsDogsError(message, hint)
         if not sources:
             raise self._damaged_error(name)
