@@ -359,10 +359,10 @@ def test_without_tensorflow_another_backend_of_keras_computes_the_same(
     [
         ({"engine": "onnx"}, "there is no engine onnx. Set --engine to one of auto, tensorflow"),
         ({"precision": "float8"}, "there is no precision float8. Set --precision to one of auto, float32"),
-        ({"views": ["225"]}, "'225' is no view"),
-        ({"views": ["544"]}, "'544' is no view"),
-        ({"views": ["224M"]}, "'224M' is no view"),
-        ({"views": []}, "there are no views"),
+        ({"views": ["225"]}, "'225' is not a view"),
+        ({"views": ["544"]}, "'544' is not a view"),
+        ({"views": ["224M"]}, "'224M' is not a view"),
+        ({"views": []}, "no views are given"),
     ],
 )
 def test_invalid_compute_options_are_refused_in_one_line(how, message, folder, tmp_path):

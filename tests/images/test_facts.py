@@ -23,7 +23,7 @@ SIZES = [(1, 1), (1, 9), (9, 1), (2, 400), (3, 3), (5, 301), (224, 224), (225, 7
 
 @pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-def test_facts_are_what_numpy_computes_plainly(draw, encode, size, noisy):
+def test_facts_equal_those_of_a_plain_numpy_computation(draw, encode, size, noisy):
     pixels = np.asarray(draw(3, size=size))
     if noisy:
         pixels = pixels ^ np.random.default_rng(0).integers(0, 256, pixels.shape, np.uint8)
