@@ -268,7 +268,7 @@ def test_a_disk_that_fails_while_images_are_read_costs_no_row_that_was_there(
         pytest.skip("only Linux says which file a descriptor is of")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdopen", fdopen)
-        with pytest.raises(CatsDogsError, match=r"test/1\.jpg.*What is done is kept"):
+        with pytest.raises(CatsDogsError, match=r"test/1\.jpg.*finished work is kept"):
             catsdogs.extract(data, artifacts=artifacts)
     assert tree(artifacts) == before
     assert catsdogs.extract(data, artifacts=artifacts).computed == 0

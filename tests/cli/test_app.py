@@ -188,7 +188,7 @@ def test_info_as_json_is_what_the_library_returns(features):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "nowhere"], "error: there is no nowhere. Give the path of a folder or a zip of images.\n"),
+        (["run", "nowhere"], "error: nowhere does not exist. Give the path of a folder or a zip of images.\n"),
         (["train", "--artifacts", "EMPTY"], "Run catsdogs extract DATA first.\n"),
         (["submit", "--artifacts", "EMPTY"], "Run catsdogs train first.\n"),
         (["report", "--artifacts", "EMPTY"], "Run catsdogs run DATA, or catsdogs demo.\n"),

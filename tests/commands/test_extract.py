@@ -153,7 +153,7 @@ def test_rows_are_not_dropped_unless_pruning_was_asked_for(folder, extract, tmp_
     assert load_features(tmp_path / "artifacts").ids.tolist() == ["cat.1", "cat.2", "cat.10"]
 
 
-def test_a_zip_that_is_cut_short_is_one_line_and_changes_no_row(tmp_path, pictures, zipped, extract):
+def test_a_truncated_zip_is_one_line_and_changes_no_row(tmp_path, pictures, zipped, extract):
     content, path = (
         zipped({name: data for name, data in pictures.items() if name.startswith("train/")}),
         tmp_path / "a.zip",
@@ -162,7 +162,7 @@ def test_a_zip_that_is_cut_short_is_one_line_and_changes_no_row(tmp_path, pictur
     extract(path)
     before = tree(tmp_path / "artifacts")
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CatsDogsError, match=r"a\.zip is cut short or damaged.*Download it again"):
+    with pytest.raises(CatsDogsError, match=r"a\.zip is truncated or damaged.*Download it again"):
         extract(path)
     assert tree(tmp_path / "artifacts") == before
 

@@ -289,5 +289,5 @@ def test_a_broken_zip_is_a_reason_and_the_images_beside_it_are_labelled(data, ar
     answers = catsdogs.predict([tmp_path / "cut.zip", data / "test"], artifacts=artifacts)
     assert [answer.label is None for answer in answers] == [False, False, False, True, True]
     assert [answer.image for answer in answers[3:]] == [str(tmp_path / "cut.zip"), str(data / "test/train.zip")]
-    assert "is cut short or damaged" in answers[3].reason
+    assert "is truncated or damaged" in answers[3].reason
     assert "is not a zip" in answers[4].reason
