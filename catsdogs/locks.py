@@ -97,7 +97,7 @@ def require_unlocked(folder: Path, name: str) -> None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise _held_error(folder, name) from error
+                raise _locked_error(folder, name) from error
 
 
 @contextmanager
@@ -111,21 +111,21 @@ def _acquire(
     """Take the locks, and note beside each who did; `wait` is told who must be waited for."""
     from filelock import FileLock, Timeout
 
-    made: list[Path] = []
+    created: list[Path] = []
     with ExitStack() as held:
         for name in names:
             lock = FileLock(_path(folder, name), is_singleton=True)
             timeout = 0
             while True:
-                made += [path for path in (folder, *folder.parents) if not path.exists()]
+                created += [path for path in (folder, *folder.parents) if not path.exists()]
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                    with suppress(FileNotFoundError):  # the one that had made the folder has taken it away again
+                    with suppress(FileNotFoundError):  # the one that had created the folder has taken it away again
                         lock.acquire(timeout=timeout)
                         break
                 except Timeout as error:
                     if wait is None:
-                        raise _held_error(folder, name, alternative) from error
+                        raise _locked_error(folder, name, alternative) from error
                     wait(_holder(folder, name))
                     timeout = -1
                 except OSError as error:
@@ -133,22 +133,22 @@ def _acquire(
                     raise CatsDogsError(what, f"Give {alternative}") from error
             held.callback(lock.release)
             with suppress(OSError):  # a full disk must not keep anybody from pruning
-                _note(folder, name).write_text(f"process {os.getpid()} on {platform.node()}")
+                _holder_file(folder, name).write_text(f"process {os.getpid()} on {platform.node()}")
         try:
             yield
         finally:
-            if made:
-                _remove_if_unused(folder, names, made)
+            if created:
+                _remove_if_unused(folder, names, created)
 
 
-def _remove_if_unused(folder: Path, names: tuple[str, ...], made: Sequence[Path]) -> None:
-    """Take away what was made for these locks, which must still be held, where nothing else has come into it."""
-    files = [path for name in names for path in (_path(folder, name), _note(folder, name))]
+def _remove_if_unused(folder: Path, names: tuple[str, ...], created: Sequence[Path]) -> None:
+    """Take away what was created for these locks, which must still be held, where nothing else has come into it."""
+    files = [path for name in names for path in (_path(folder, name), _holder_file(folder, name))]
     with suppress(OSError):  # somebody else has come meanwhile
         if {path.name for path in folder.iterdir()} <= {path.name for path in files}:
             for path in files:
                 path.unlink(missing_ok=True)
-            for path in made:
+            for path in created:
                 path.rmdir()
 
 
@@ -156,11 +156,11 @@ def _path(folder: Path, name: str) -> Path:
     return folder.resolve() / f".{name}.lock"
 
 
-def _note(folder: Path, name: str) -> Path:
+def _holder_file(folder: Path, name: str) -> Path:
     return folder / f".{name}.holder"
 
 
-def _held_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> LockedError:
+def _locked_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> LockedError:
     return LockedError(
         f"{folder} is being written by another run, {_holder(folder, name)}",
         f"Wait until it has ended, or have that done with --wait, or give {alternative}",
@@ -170,6 +170,6 @@ def _held_error(folder: Path, name: str, alternative: str = "another --artifacts
 def _holder(folder: Path, name: str) -> str:
     """Return who wrote the note last; where the lock is held, that is who holds it."""
     try:
-        return _note(folder, name).read_text() or "a process that is just starting"
+        return _holder_file(folder, name).read_text() or "a process that is just starting"
     except (OSError, ValueError):
         return "a process that did not say which"

@@ -48,7 +48,7 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = True, temporary_nam
 
 def write_if_changed(path: Path, content: bytes, *, temporary_name: str = "") -> None:
     """Put `content` at `path` as `write_atomic` does, unless it is there."""
-    if read_if_there(path) != content:
+    if read_or_none(path) != content:
         write_atomic(path, content, temporary_name=temporary_name)
 
 
@@ -62,7 +62,7 @@ def write_file(path: Path, pieces: Iterable[bytes | memoryview], *, sync: bool =
             os.fsync(file.fileno())
 
 
-def read_if_there(path: Path) -> bytes | None:
+def read_or_none(path: Path) -> bytes | None:
     """Return the content of a file, or None where it cannot be read."""
     with suppress(OSError):
         return path.read_bytes()
@@ -140,29 +140,29 @@ def to_cell(text: str) -> str:
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(lambda found: found[1] + escape(found[2]), text)
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
+def read_json(path: Path, hint: str) -> dict[str, Any]:
     """Return the object in a JSON file, or an empty one where there is no file.
 
     Raises
     ------
     CatsDogsError
-        The file cannot be read or holds no JSON object; `remedy` is the hint.
+        The file cannot be read or holds no JSON object; `hint` is the hint.
     """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise CatsDogsError(f"{path} cannot be read ({error.strerror})", remedy) from error
+        raise CatsDogsError(f"{path} cannot be read ({error.strerror})", hint) from error
     except (ValueError, RecursionError) as error:
-        raise CatsDogsError(f"{path} is damaged: it is no JSON", remedy) from error
+        raise CatsDogsError(f"{path} is damaged: it is no JSON", hint) from error
     if not isinstance(value, dict):
-        raise CatsDogsError(f"{path} is damaged: it is no JSON object", remedy)
+        raise CatsDogsError(f"{path} is damaged: it is no JSON object", hint)
     return value
 
 
 def read_sealed(
-    path: Path, kind: type[_Kind], version: int, remedy: str, *, other_version: str | None = None
+    path: Path, kind: type[_Kind], version: int, hint: str, *, version_hint: str | None = None
 ) -> _Kind | None:
     """Return what `to_sealed_json` wrote, checked, as a dataclass; None where there is no file.
 
@@ -173,9 +173,9 @@ def read_sealed(
         What the object is converted to; its "format" and its SHA-256 are none of its fields.
     version : int
         What its "format" must be.
-    remedy : str
+    hint : str
         The hint where it is damaged.
-    other_version : str, optional
+    version_hint : str, optional
         The hint where it is of another format; by default the same.
 
     Raises
@@ -185,18 +185,18 @@ def read_sealed(
     """
     import msgspec
 
-    content = read_json(path, remedy)
+    content = read_json(path, hint)
     if not content and not path.exists():
         return None
     if content.get("format", version) != version:
         finding = f"{path} is of format {content['format']}, and this version reads format {version}"
-        raise CatsDogsError(finding, other_version or remedy)
+        raise CatsDogsError(finding, version_hint or hint)
     if not unseal(content):
-        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", remedy)
+        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", hint)
     try:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise CatsDogsError(f"{path} is damaged: {error}", remedy) from error
+        raise CatsDogsError(f"{path} is damaged: {error}", hint) from error
 
 
 def record(path: Path, **entries: object) -> None:

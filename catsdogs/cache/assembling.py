@@ -12,7 +12,7 @@ from ..backbone import N_FEATURES
 from ..backbone.precisions import TOLERANCES
 from ..errors import CatsDogsError
 from ..images.facts import FACTS, FACTS_COLUMN
-from ..storage import make_folder, read_if_there, sync_folder, write_file
+from ..storage import make_folder, read_or_none, sync_folder, write_file
 from . import npy
 from .manifest import Provenance, SplitEntry
 from .rows import FEATURE_ROW, NO_DIGEST, Rows, row_sums
@@ -149,7 +149,7 @@ class SplitAssembly:
 
     def write(self, stored: Rows | None) -> list[str]:
         """Write each file that differs from the one on the disk, as ``X.new``; return their names with the folder."""
-        small = {name: of for name, of in self._contents.items() if read_if_there(self._folder / name) != of}
+        small = {name: of for name, of in self._contents.items() if read_or_none(self._folder / name) != of}
         views = [view for view in self._index.views if not (stored and self._is_stored(view, stored))]
         if small or views:
             make_folder(self._folder, self._folder.parent.parent)

@@ -31,15 +31,15 @@ IMPORTED = "imported"
 UNKNOWN = "unknown"
 """What their `pixels` say."""
 
-_REMEDY = (
+_HINT = (
     "Restore it from a copy, or remove it and run catsdogs extract with all images and the same options: it computes "
     "nothing again that is whole"
 )
 
-_OTHER_VERSION = "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract"
+_VERSION_HINT = "Use the version of catsdogs that wrote it, or remove the folder it is in and run catsdogs extract"
 
 
-_NETWORK_REMEDY = "Restore both from a copy, or run catsdogs extract with the same images and --precision int8"
+_NETWORK_HINT = "Restore both from a copy, or run catsdogs extract with the same images and --precision int8"
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def read(folder: Path, name: str = "manifest.json") -> Manifest | None:
     CatsDogsError
         It is damaged, or of another format.
     """
-    return read_sealed(folder / name, Manifest, FORMAT, _REMEDY, other_version=_OTHER_VERSION)
+    return read_sealed(folder / name, Manifest, FORMAT, _HINT, version_hint=_VERSION_HINT)
 
 
 def roll_forward(folder: Path) -> Manifest | None:
@@ -226,9 +226,9 @@ def read_network(folder: Path, sha256: str) -> Quantized:
     try:
         network = Quantized(graph.read_bytes(), weights.read_bytes())
     except OSError as error:
-        raise CatsDogsError(f"{error.filename} cannot be read ({error.strerror})", _NETWORK_REMEDY) from error
+        raise CatsDogsError(f"{error.filename} cannot be read ({error.strerror})", _NETWORK_HINT) from error
     if network.sha256 != sha256:
-        raise CatsDogsError(f"{graph} or its {weights.suffix} is not the network that it was", _NETWORK_REMEDY)
+        raise CatsDogsError(f"{graph} or its {weights.suffix} is not the network that it was", _NETWORK_HINT)
     return network
 
 

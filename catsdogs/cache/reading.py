@@ -16,7 +16,7 @@ from . import manifest as manifests
 from . import rows, shards
 from .manifest import Manifest, Provenance
 
-_MEND = "Run catsdogs extract with the same images, or import the same features again: only that is made anew"
+_REPAIR_HINT = "Run catsdogs extract with the same images, or import the same features again: only that is made anew"
 
 _ATTEMPTS = 10
 """How often a cache is read that another run replaces meanwhile."""
@@ -182,12 +182,12 @@ def _load(folder: Path, manifest: Manifest | None, split: str) -> Features:
     features = np.empty((entry.images, N_FEATURES * len(views)), np.float32)
     stored = rows.read_split(where, entry.images, views, entry.sha256, manifest.provenance, into=features)
     if stored.damaged:
-        raise DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", _MEND)
+        raise DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", _REPAIR_HINT)
     valid = np.all([stored.valid[view] for view in views], axis=0)
     if not valid.all():
         what = f"{np.sum(~valid):,} of {entry.images:,} rows in {folder / split} are damaged"
         first = f"the first of them {stored.ids[valid.argmin()]}: they do not match their checksums"
-        raise DamagedError(f"{what}, {first}", _MEND)
+        raise DamagedError(f"{what}, {first}", _REPAIR_HINT)
     return Features(
         ids=stored.ids,
         labels=stored.labels,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
 from ..images.facts import FACTS, FACTS_COLUMN
-from ..storage import read_if_there, to_csv
+from ..storage import read_or_none, to_csv
 from . import npy
 from .manifest import Provenance
 
@@ -153,7 +153,7 @@ def read_split(
     names = ["ids.npy", *(f"{name}.npy" for name in kinds), REASONS]
     damaged = [f"{view}.npy" for view in views if not npy.is_intact(where(f"{view}.npy"), n, FEATURE_ROW)]
     # What is checked is what was read, the width of the ids too: another run may put another file in its place.
-    content = {name: read_if_there(where(name)) or b"" for name in names}
+    content = {name: read_or_none(where(name)) or b"" for name in names}
     damaged += [name for name in names if hashlib.sha256(content[name]).hexdigest() != sha256.get(name)]
     width = (len(content["ids.npy"]) - npy.header_size(np.dtype("<U1"))) // max(1, 4 * n)
     kinds["ids"] = np.dtype(f"<U{min(max(1, width), 1 << 16)}")

@@ -117,7 +117,7 @@ class CacheWriter:
         if self._prune or not self._find_losses(set()):
             return
         if lost := self._find_losses({digest.tobytes() for digest in digest_all()}):
-            raise CatsDogsError(f"{self._folder} would lose {lost}", self._remedy)
+            raise CatsDogsError(f"{self._folder} would lose {lost}", self._hint)
 
     def _find_losses(self, digests: Collection[bytes], unread: Collection[tuple[str, str]] = ()) -> str:
         """Say what would be lost if there were these bytes, and files by split and id that cannot be read; or ""."""
@@ -192,7 +192,7 @@ class CacheWriter:
         names = [(split, name) for split, (ids, _) in self._wanted.items() for name in ids]
         unread = {names[position] for position in unreadable}
         if unread and not self._prune and (lost := self._find_losses(now, unread)):
-            raise CatsDogsError(f"{self._folder} would lose {lost}, as their files cannot be read", self._remedy)
+            raise CatsDogsError(f"{self._folder} would lose {lost}, as their files cannot be read", self._hint)
         index, read = self._index_rows()
         assemblies: dict[str, SplitAssembly] = {}
         reasons = [shards.canonical_reason(unreadable.get(position, "")) for position in range(len(digests))]
@@ -257,10 +257,10 @@ class CacheWriter:
             what, now = f"made by {describe(old, before.views, new)}", describe(new, self._views, old)
         if gone and not self._prune:
             what = f"{self._folder} holds {gone:,} rows {what}; {now} would replace them"
-            raise CatsDogsError(what, self._remedy)
+            raise CatsDogsError(what, self._hint)
 
     @property
-    def _remedy(self) -> str:
+    def _hint(self) -> str:
         prune = "" if self._provenance.engine == IMPORTED else "--prune to replace what is there, or "
         return f"Check what was given, or give {prune}another artifacts folder to keep both"
 

@@ -16,7 +16,7 @@ from ..backbone import N_FEATURES
 from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
-from ..storage import read_if_there, read_json, read_sealed, to_sealed_json, write_atomic
+from ..storage import read_json, read_or_none, read_sealed, to_sealed_json, write_atomic
 from .designs import IDENTITY, RBF, SQRT, Classifier, Kernel
 from .fitting import FittedHead
 from .metadata import FORMAT, HeadMetadata
@@ -70,7 +70,7 @@ def load(artifacts: Artifacts) -> Head:
     path = artifacts.head_metadata
     if (metadata := read_sealed(path, HeadMetadata, FORMAT, TRAIN_HINT)) is None:
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
-    content = read_if_there(artifacts.head) or b""
+    content = read_or_none(artifacts.head) or b""
     if _sha256(content) != metadata.files.get(artifacts.head.name):
         require_unlocked(artifacts.root, RESULTS)
         if read_json(path, TRAIN_HINT).get("files") != metadata.files:
@@ -99,7 +99,7 @@ def _to_classifier(content: bytes) -> Classifier:
 def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
     """Return the names of the files written with the head that are missing or have changed since."""
     # Only files in the artifacts folder are read, because head.json may be untrusted.
-    there = {name: read_if_there(artifacts.root / Path(name).name) for name in head.metadata.files}
+    there = {name: read_or_none(artifacts.root / Path(name).name) for name in head.metadata.files}
     return [name for name, content in there.items() if _sha256(content or b"") != head.metadata.files[name]]
 
 
