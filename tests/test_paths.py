@@ -53,8 +53,8 @@ def test_a_name_that_begins_with_a_tilde_and_is_there_is_that_name(home):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("~no-such-user/x", "the home folder that ~no-such-user/x begins with is not known. Give the full path"),
-        ("~gone.jpg", "a file or folder that is itself called ~gone.jpg is ./~gone.jpg."),
+        ("~no-such-user/x", "the home folder ~no-such-user in ~no-such-user/x is not known. Give the full path"),
+        ("~gone.jpg", "or ./~gone.jpg for a file or folder of that name."),
         ("a\0b", r"'a\x00b' cannot be a path"),
         ("~/\0", r"'~/\x00' cannot be a path"),
         ("a\ud800", r"'a\ud800' cannot be a path"),
@@ -142,7 +142,7 @@ def test_commands_expand_what_shells_and_notebooks_do_not(home, data, tiny_backb
     assert command("info", "--artifacts=~/mine").returncode == 0
     done = command("run", "~no-such-user/x")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: the home folder that ~no-such-user/x begins with is not known.")
+    assert done.stderr.startswith("error: the home folder ~no-such-user in ~no-such-user/x is not known.")
     assert done.stderr.count("\n") == 1
 
 

@@ -110,13 +110,13 @@ def test_where_there_is_no_json_there_is_an_empty_object(tmp_path):
 def test_json_that_is_none_names_the_file_and_the_remedy(tmp_path, content):
     path = tmp_path / "timings.json"
     path.write_bytes(content)
-    with pytest.raises(CatsDogsError, match=r"timings\.json is damaged: it is no JSON.*Delete it"):
+    with pytest.raises(CatsDogsError, match=r"timings\.json is damaged: it is not .*JSON.*Delete this file"):
         read_json(path, NOTE_HINT)
 
 
 def test_json_that_cannot_be_read_names_the_file_and_the_remedy(tmp_path):
     (tmp_path / "timings.json").mkdir()
-    with pytest.raises(CatsDogsError, match=r"timings\.json cannot be read .*Delete it"):
+    with pytest.raises(CatsDogsError, match=r"timings\.json cannot be read .*Delete this file"):
         read_json(tmp_path / "timings.json", NOTE_HINT)
 
 

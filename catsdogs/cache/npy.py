@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..storage import write_file
+from ..storage import name_errors, write_file
 
 BLOCK = 256
 """Rows that are read or written together: 2 MiB of features."""
@@ -77,7 +77,8 @@ def read_rows(path: Path, first: int, count: int, dtype: np.dtype[Any]) -> NDArr
     the system does not let us read is not taken for a damaged one.
     """
     block = np.zeros(count, dtype)
-    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError), path.open("rb") as file:
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    with suppress(*missing), name_errors(path), path.open("rb") as file:
         file.seek(header_size(dtype) + first * dtype.itemsize)
         file.readinto(block.reshape(-1).view(np.uint8).data)
     return block

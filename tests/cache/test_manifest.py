@@ -100,7 +100,9 @@ def test_another_format_is_refused_in_one_line(cache, number):
     path.write_text(path.read_text().replace('"format": 2', f'"format": {number}'))
     before = tree(cache)
     for attempt in (load_features, fill):
-        with pytest.raises(CatsDogsError, match=rf"format {number}, and this version reads format 2.*Use") as refused:
+        with pytest.raises(
+            CatsDogsError, match=rf"format {number}, but this version of catsdogs reads format 2.*Use"
+        ) as refused:
             attempt(cache)
         assert len(str(refused.value).splitlines()) == 1
     assert tree(cache) == before
@@ -127,9 +129,7 @@ FORMAT_1 = """{
 def test_a_manifest_as_format_1_was_is_refused_for_its_format(cache):
     (cache / "features" / "manifest.json").write_text(FORMAT_1)
     for attempt in (load_features, fill):
-        with pytest.raises(
-            CatsDogsError, match=r"is of format 1, and .* remove the folder it is in and run catsdogs ex"
-        ):
+        with pytest.raises(CatsDogsError, match=r"has format 1, but .* remove the folder it is in and run catsdogs ex"):
             attempt(cache)
 
 

@@ -203,4 +203,4 @@ def test_a_head_of_other_features_and_a_note_that_is_none_are_not_well(artifacts
     (artifacts / "source.json").write_text("{")
     head, note = catsdogs.verify(artifacts).problems
     assert "the training features changed after the head was trained. Run catsdogs train" in head
-    assert "source.json is damaged: it is no JSON. Delete it" in note
+    assert "source.json is damaged: it is not JSON. Delete this file" in note
