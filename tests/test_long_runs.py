@@ -97,7 +97,7 @@ print("TOOK", peak() - before)
 
 
 @LINUX
-def test_of_all_bad_images_each_is_computed_or_has_a_reason_and_none_is_touched(
+def test_each_bad_image_is_computed_or_has_a_reason_and_none_is_changed(
     tmp_path, draw, encode, write_folder, tiny_backbone
 ):
     data, plain = tmp_path / "data/test", tmp_path / "plain"
@@ -125,7 +125,7 @@ def test_of_all_bad_images_each_is_computed_or_has_a_reason_and_none_is_touched(
 @pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("form", ["folder", "zip"])
-def test_many_threads_that_read_vast_files_take_less_than_a_gibibyte(
+def test_threads_that_read_huge_files_take_less_than_a_gibibyte(
     tmp_path, draw, encode, write_folder, zipped, tiny_backbone, form
 ):
     write_folder(tmp_path / "plain", {"1.png": encode(draw(1))})
@@ -143,7 +143,7 @@ def test_many_threads_that_read_vast_files_take_less_than_a_gibibyte(
     assert int(done.stdout.rpartition("TOOK ")[2]) < 1 << 30
 
 
-def test_what_vanishes_or_changes_meanwhile_is_a_reason_or_what_it_is_now(
+def test_images_removed_or_changed_in_a_run_have_a_reason_or_new_features(
     tmp_path, draw, encode, write_folder, tiny_backbone
 ):
     from catsdogs.commands import extract as extraction
@@ -181,7 +181,9 @@ def readable_rows(artifacts):
 
 
 @pytest.mark.slow
-def test_after_forty_kills_the_cache_is_that_of_an_undisturbed_run(tmp_path, draw, encode, write_folder, tiny_backbone):
+def test_after_forty_kills_the_cache_equals_that_of_an_uninterrupted_run(
+    tmp_path, draw, encode, write_folder, tiny_backbone
+):
     images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 1201)}
     images |= {f"{number}.png": b"bad %d" % number for number in range(1201, 1221)}
     data = write_folder(tmp_path / "data", images)

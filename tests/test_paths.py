@@ -27,7 +27,7 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_tilde_is_the_home_folder_at_the_start_alone(home, kind):
+def test_a_tilde_is_the_home_folder_only_at_the_start(home, kind):
     assert user_path(kind("~")) == home
     assert user_path(kind("~/a/b.jpg")) == home / "a/b.jpg"
     assert user_path(kind(f"~{ME.pw_name}/a")) == Path(ME.pw_dir, "a")
@@ -35,7 +35,7 @@ def test_a_tilde_is_the_home_folder_at_the_start_alone(home, kind):
         assert user_path(kind(given)) == Path(given)
 
 
-def test_a_name_that_begins_with_a_tilde_and_is_there_is_that_name(home):
+def test_an_existing_name_that_starts_with_a_tilde_is_not_expanded(home):
     here = Path.cwd()
     for name in ("~a.jpg", "~$b.jpg", f"~{ME.pw_name}"):
         (here / name).touch()
@@ -60,7 +60,7 @@ def test_a_name_that_begins_with_a_tilde_and_is_there_is_that_name(home):
         ("a\ud800", r"'a\ud800' cannot be a path"),
     ],
 )
-def test_what_cannot_be_a_path_is_one_line(home, given, message):
+def test_an_invalid_path_is_an_error_of_one_line(home, given, message):
     for path in (given, Path(given)):
         with pytest.raises(CatsDogsError) as caught:
             user_path(path)
@@ -97,7 +97,7 @@ CALLS = {
 
 @pytest.mark.parametrize("path", ["~no-such-user/x", "nul\0byte"])
 @pytest.mark.parametrize("call", CALLS)
-def test_every_function_says_of_a_path_that_is_none_that_it_is_none(home, call, path):
+def test_every_function_reports_an_invalid_path(home, call, path):
     with pytest.raises(CatsDogsError, match=r"is not known\. Give the full path|cannot be a path"):
         CALLS[call](path)
     assert list(Path.cwd().iterdir()) == []
@@ -111,7 +111,7 @@ def data(home, draw, encode, write_folder):
     return write_folder(home / "data", images | {"test/1.png": encode(draw(99))})
 
 
-def test_every_path_of_the_whole_job_may_begin_with_a_tilde(home, data, tiny_backbone):
+def test_every_path_of_a_run_may_start_with_a_tilde(home, data, tiny_backbone):
     (home / "tiny.keras").write_bytes(tiny_backbone.read_bytes())
     catsdogs.extract("~/data", artifacts="~/mine", weights="~/tiny.keras")
     (home / "left-out.csv").write_text("id\ncat.3\n")
@@ -135,7 +135,7 @@ def test_every_path_of_the_whole_job_may_begin_with_a_tilde(home, data, tiny_bac
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_commands_expand_what_shells_and_notebooks_do_not(home, data, tiny_backbone):
+def test_commands_expand_tildes_that_shells_and_notebooks_do_not(home, data, tiny_backbone):
     done = command("extract", "~/data", "--artifacts=~/mine", "--weights", tiny_backbone)
     assert (done.returncode, done.stderr) == (0, "")
     assert (home / "mine/features").is_dir()
@@ -146,7 +146,7 @@ def test_commands_expand_what_shells_and_notebooks_do_not(home, data, tiny_backb
     assert done.stderr.count("\n") == 1
 
 
-def test_images_that_a_shell_found_by_a_star_are_predicted(home, data, tiny_backbone):
+def test_images_from_a_wildcard_of_the_shell_are_predicted(home, data, tiny_backbone):
     catsdogs.run("~/data", artifacts="~/mine", weights=str(tiny_backbone))
     shutil.copytree(data / "test", "~root")
     shutil.copy(data / "test/1.png", "~1.png")

@@ -45,7 +45,7 @@ def is_slow(decorators):
     return re.search(r"(^|\s)(pytest\.)?mark\.slow|^slow", re.sub(r"parametrize\(.*\)", "", decorators)) is not None
 
 
-def test_every_promise_names_tests_that_there_are(tests):
+def test_every_promise_names_existing_tests(tests):
     for promise, _, kept_by in rows(TABLE):
         named = re.findall(r"`(test_\w+)`(\*?)", kept_by)
         assert named, promise

@@ -63,7 +63,7 @@ def use_everything(artifacts, made, *, running):
         assert f"{artifacts} is being written by another run, process" in refused.stderr
 
 
-def test_during_an_extraction_and_after_its_kill_all_goes_on_as_before(made, artifacts, whole):
+def test_during_and_after_a_killed_extraction_old_features_are_usable(made, artifacts, whole):
     with stopped("extract", made / "more", "--artifacts", artifacts) as run:
         use_everything(artifacts, made, running=True)
         assert end(run, signal.SIGKILL) == (-signal.SIGKILL, "")
@@ -84,7 +84,7 @@ def test_a_head_is_trained_while_another_process_holds_the_features(made, artifa
     assert tree(artifacts / "features") == whole
 
 
-def test_before_the_first_commit_it_is_said_that_rows_wait_in_shards(made, tmp_path, tiny_backbone, whole):
+def test_before_the_first_commit_rows_in_shards_are_counted(made, tmp_path, tiny_backbone, whole):
     arguments = ("extract", made / "more", "--artifacts", tmp_path / "new", "--weights", tiny_backbone)
     with stopped(*arguments):
         for name in ("info", "train"):
@@ -96,7 +96,7 @@ def test_before_the_first_commit_it_is_said_that_rows_wait_in_shards(made, tmp_p
 
 
 @pytest.mark.parametrize(("kind", "kept"), [(signal.SIGTERM, 15), (signal.SIGINT, 15), (signal.SIGKILL, 10)])
-def test_a_process_that_is_told_to_end_writes_every_row_that_waits(kind, kept, made, artifacts, whole):
+def test_a_terminated_process_writes_every_row_that_waits(kind, kept, made, artifacts, whole):
     said = "interrupted: nothing that was done is lost\n" if kind == signal.SIGINT else ""
     with stopped("extract", made / "more", "--artifacts", artifacts) as run:
         assert end(run, kind) == (130 if kind == signal.SIGINT else -kind, said)
@@ -105,7 +105,7 @@ def test_a_process_that_is_told_to_end_writes_every_row_that_waits(kind, kept, m
     assert tree(artifacts / "features") == whole
 
 
-def test_a_view_added_for_one_split_outlasts_a_kill_and_leaves_the_other(made, artifacts, tmp_path):
+def test_a_view_added_to_one_split_survives_a_kill_of_the_run(made, artifacts, tmp_path):
     views, before = ComputeOptions(views=["224", "160"]), load_features(artifacts)
     with stopped("extract", made / "more/train", "--artifacts", artifacts, "--views", "224,160") as run:
         assert end(run, signal.SIGKILL)[0] == -signal.SIGKILL
@@ -124,7 +124,7 @@ def test_a_view_added_for_one_split_outlasts_a_kill_and_leaves_the_other(made, a
     assert tree(artifacts / "features") == tree(tmp_path / "fresh/features")
 
 
-def test_a_killed_prune_by_other_weights_costs_nothing_of_the_old_cache(made, artifacts, tmp_path, tiny_backbone):
+def test_a_killed_prune_by_other_weights_keeps_the_old_cache(made, artifacts, tmp_path, tiny_backbone):
     other, before = write_backbone(tmp_path / "other.keras", seed=1), tree(artifacts / "features")
     pruning = ("extract", made / "data", "--artifacts", artifacts, "--weights", other, "--prune")
     with stopped(*pruning) as run:

@@ -86,7 +86,7 @@ MARKUP, CODES = "<img src=x onerror=alert(1)>", "\x1b[31mred\x1b]0;title\x07\x9b
 FORMULA = '=cmd|"x"!A1, and "quoted"'
 
 
-def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, draw, encode, tiny_backbone):
+def test_markup_codes_and_formulas_in_names_are_text_everywhere(tmp_path, draw, encode, tiny_backbone):
     data, artifacts = tmp_path / "data", tmp_path / "artifacts"
     for folder in ("train", "test"):
         (data / folder).mkdir(parents=True)
@@ -166,7 +166,7 @@ def test_no_cell_of_any_table_is_a_formula_and_ids_stay_the_same(
     assert done.metrics["excluded"] == len(suspects)
 
 
-def test_square_brackets_in_a_name_are_no_markup_of_the_terminal(tmp_path):
+def test_square_brackets_in_a_name_are_not_terminal_markup(tmp_path):
     from catsdogs.cli.console import show, show_error
 
     with contextlib.redirect_stdout(io.StringIO()) as said:
