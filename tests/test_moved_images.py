@@ -146,8 +146,9 @@ def test_a_run_that_would_lose_rows_is_refused_before_it_starts(
     before = tree(artifacts)
     refused = command("extract", data, "--artifacts", artifacts)
     claim = f"error: {artifacts}/features would lose {lost}. "
-    assert refused.stderr == f"{claim}Check what was given, or give --prune to replace what is there, or another " + (
-        "artifacts folder to keep both.\n"
+    assert refused.stderr == claim + (
+        "Check the given path and options, or rerun with --prune to replace the cache, "
+        "or give another artifacts folder to keep both.\n"
     )
     assert (refused.returncode, refused.stdout, tree(artifacts)) == (1, "", before)
     (data / "train/cat.99.jpg").unlink()

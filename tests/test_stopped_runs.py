@@ -89,7 +89,7 @@ def test_before_the_first_commit_rows_in_shards_are_counted(made, tmp_path, tiny
     with stopped(*arguments):
         for name in ("info", "train"):
             refused = command(name, "--artifacts", tmp_path / "new").stderr
-            assert "yet; 10 rows wait in shards. Run catsdogs " in refused
+            assert "yet; 10 computed rows are in shards. Run catsdogs " in refused
             assert len(refused.splitlines()) == 1
     assert "40 computed" in command(*arguments).stdout
     assert tree(tmp_path / "new/features") == whole
@@ -116,7 +116,7 @@ def test_a_view_added_to_one_split_survives_a_kill_of_the_run(made, artifacts, t
     after = load_features(artifacts)
     assert (after.views, after.features.shape) == (("160", "224"), (44, 4096))
     np.testing.assert_array_equal(after.features[np.isin(after.ids, before.ids), 2048:], before.features)
-    with pytest.raises(catsdogs.CatsDogsError, match=r"the test features .* lack view 160"):
+    with pytest.raises(catsdogs.CatsDogsError, match=r"the test features .* do not have view 160"):
         load_features(artifacts, "test")
     assert catsdogs.extract(made / "more", artifacts=artifacts, compute=views).computed == 6
     weights = info(artifacts).source["weights"]

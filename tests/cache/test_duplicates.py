@@ -280,7 +280,7 @@ def test_what_is_there_is_not_looked_for_again(imported):
     assert told == []
     (imported / "features/duplicates.json").unlink()
     load_duplicates(opened(imported), progress=lambda *step: told.append(step))
-    assert ("looking for duplicates", 399, 399) in told
+    assert ("searching for duplicates", 399, 399) in told
 
 
 def test_a_copy_saved_anew_is_found_among_extracted_pictures(tmp_path, draw, encode, write_folder, tiny_backbone):

@@ -179,7 +179,7 @@ def small_disk(tmp_path):
 def test_room_is_looked_for_before_the_first_row(small_disk):
     features = np.random.default_rng(0).random((200, 2048)).astype(np.float32)
     with pytest.raises(
-        CatsDogsError, match=r"need 3,4\d\d,\d\d\d bytes more, and where .* lies \d+,\d+ are free\. Make"
+        CatsDogsError, match=r"need 3,4\d\d,\d\d\d more bytes on the disk of .*, but only \d+,\d+ are free\. Free"
     ):
         catsdogs.import_features([f"cat.{n}" for n in range(200)], None, {"224": features}, artifacts=small_disk / "a")
     assert not (small_disk / "a/features").exists()

@@ -129,7 +129,9 @@ FORMAT_1 = """{
 def test_a_manifest_as_format_1_was_is_refused_for_its_format(cache):
     (cache / "features" / "manifest.json").write_text(FORMAT_1)
     for attempt in (load_features, fill):
-        with pytest.raises(CatsDogsError, match=r"has format 1, but .* remove the folder it is in and run catsdogs ex"):
+        with pytest.raises(
+            CatsDogsError, match=r"has format 1, but .* remove the folder of this file and run catsdogs ex"
+        ):
             attempt(cache)
 
 

@@ -111,7 +111,7 @@ def test_the_digest_of_features_is_the_same_whatever_the_facts(tmp_path, cache):
 def test_rows_that_wait_are_no_features_yet(tmp_path):
     fill(tmp_path, stop=3)
     with pytest.raises(
-        CatsDogsError, match=r"no train features in .* yet; 3 rows wait in shards\. Run catsdogs extract"
+        CatsDogsError, match=r"no train features in .* yet; 3 computed rows are in shards\. Run catsdogs extract"
     ):
         load_features(tmp_path)
 

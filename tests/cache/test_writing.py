@@ -175,7 +175,7 @@ def test_room_is_looked_for_for_shards_and_arrays_of_what_is_missing(tmp_path, t
     with mock.patch.object(shutil, "disk_usage", return_value=usage._replace(free=needed)):
         open_writer(tmp_path, images, views=views)
     too_full = mock.patch.object(shutil, "disk_usage", return_value=usage._replace(free=needed - 1))
-    with too_full, pytest.raises(CatsDogsError, match=f"need {needed:,} bytes more"):
+    with too_full, pytest.raises(CatsDogsError, match=f"need {needed:,} more bytes"):
         open_writer(tmp_path, images, views=views)
 
 
@@ -197,7 +197,7 @@ def test_a_split_is_added_later_and_the_other_stays(tmp_path, whole):
 )
 def test_what_something_else_made_is_kept_until_its_replacement_is_asked_for(cache, whole, other):
     before = times(cache)
-    with pytest.raises(CatsDogsError, match=r"holds 6 rows made by tiny.keras .*--prune"):
+    with pytest.raises(CatsDogsError, match=r"has 6 rows computed by tiny.keras .*--prune"):
         open_writer(cache, **other)
     assert times(cache) == before
     images = {"train": TRAIN}

@@ -170,7 +170,7 @@ def test_a_truncated_zip_is_one_line_and_changes_no_row(tmp_path, pictures, zipp
 def test_features_of_other_weights_are_not_mixed_in(folder, extract, tmp_path):
     extract(folder)
     other = str(write_backbone(tmp_path / "other.keras", seed=1))
-    with pytest.raises(CatsDogsError, match=r"holds 12 rows made by tiny.keras.*--prune"):
+    with pytest.raises(CatsDogsError, match=r"has 12 rows computed by tiny.keras.*--prune"):
         catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=other)
     done = catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=other, prune=True)
     assert done.computed == 12
@@ -239,7 +239,7 @@ def test_progress_is_told_up_to_the_last_image(folder, extract):
     told = []
     extract(folder, progress=lambda step, done, total: told.append((step, done, total)))
     assert [one for one in told if one[0] == "computing features"][-1] == ("computing features", 12, 12)
-    assert told[-1] == ("looking for duplicates", 12, 12)
+    assert told[-1] == ("searching for duplicates", 12, 12)
 
 
 def test_timings_say_how_fast_and_by_what(tmp_path, draw, encode, write_folder, extract):

@@ -175,7 +175,7 @@ def must_be_noticed(artifacts, damaged):
 
 
 REMEDIES = {
-    "features/manifest": "Restore it from a copy",
+    "features/manifest": "Restore this file from a copy",
     "features/duplicates": "Run catsdogs train",
     "features/": "Run catsdogs extract with the same images, or import",
     "submission": "Run catsdogs submit",

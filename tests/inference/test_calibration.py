@@ -191,7 +191,7 @@ def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, 
         f"train/{kind}.jpg": encode(draw(50 + n), "JPEG") for n, kind in enumerate(("cat.13", "dog.13", "dog.14"))
     }
     more = write_folder(tmp_path / "more", photographs | others)
-    with pytest.raises(CatsDogsError, match=r"26 rows made by tiny.keras \(.*int8 .*int8 .*would replace them"):
+    with pytest.raises(CatsDogsError, match=r"26 rows computed by tiny.keras \(.*int8 .*int8 .*would replace them"):
         catsdogs.extract(more, artifacts=artifacts)
     assert not network_in(artifacts)
     assert catsdogs.extract(more, artifacts=artifacts, prune=True).computed == 29

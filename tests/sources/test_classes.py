@@ -124,7 +124,7 @@ def test_labels_of_other_classes_are_removed_only_with_prune(tmp_path, insects, 
     labelled = write_folder(tmp_path / "labelled", {f"test/{name}": of for name, of in (hornets | wasps).items()})
     with pytest.raises(
         CatsDogsError,
-        match=r"holds 20 rows with the labels hornets and wasps; bees and ants would replace them\.",
+        match=r"has 20 rows with the labels hornets and wasps; bees and ants would replace them\.",
     ):
         extract(labelled, classes="bees,ants")
     assert tree(artifacts) == before
