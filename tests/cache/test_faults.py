@@ -113,7 +113,7 @@ def test_a_power_cut_leaves_the_old_cache_or_the_new_and_every_shard(scenario):
                 assert tree(other) == new, (step, seed)
 
 
-def test_a_power_cut_behind_a_run_that_follows_one_that_failed_costs_no_shard():
+def test_a_power_cut_in_a_run_after_a_failed_one_loses_no_shard():
     """What the first has made and not synced, the second takes for what is there."""
     new = fresh()
     with folder_in_memory() as root, folder_in_memory() as other, one_row_a_shard():
@@ -132,7 +132,7 @@ def test_a_power_cut_behind_a_run_that_follows_one_that_failed_costs_no_shard():
                 assert tree(other) == new, (number, step)
 
 
-def test_what_is_imported_outlasts_a_power_cut_from_the_moment_it_is_said_to_be_there():
+def test_imported_features_survive_a_power_cut_once_it_has_returned():
     with folder_in_memory() as root, folder_in_memory() as other:
         disk = Disk(root)
         with disk.recording():
@@ -176,7 +176,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_room_is_looked_for_before_the_first_row(small_disk):
+def test_disk_space_is_checked_before_the_first_row(small_disk):
     features = np.random.default_rng(0).random((200, 2048)).astype(np.float32)
     with pytest.raises(
         CatsDogsError, match=r"need 3,4\d\d,\d\d\d more bytes on the disk of .*, but only \d+,\d+ are free\. Free"
@@ -186,7 +186,7 @@ def test_room_is_looked_for_before_the_first_row(small_disk):
     catsdogs.import_features(["cat.1"], None, {"224": features[:1]}, artifacts=small_disk / "a")
 
 
-def test_a_disk_that_fills_up_is_one_line_and_with_room_the_run_goes_on(small_disk):
+def test_a_full_disk_is_one_line_and_with_space_the_run_continues(small_disk):
     ballast, new = small_disk / "ballast", fresh()
     ended_well = []
     for room in range(0, 400_000, 20_000):
@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_is_one_line_and_with_room_the_run_goes_on(small_di
     assert 5 < ended_well.count(False) < len(ended_well)
 
 
-def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
+def test_on_a_full_disk_the_old_submission_is_kept(small_disk):
     generator = np.random.default_rng(0)
     for split, labels in (("train", np.arange(20) % 2), ("test", None)):
         ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(20)]
@@ -231,7 +231,7 @@ def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
     assert catsdogs.submit(small_disk, clip=0.1).clip == 0.1
 
 
-def test_a_limit_on_the_size_of_files_is_one_line_and_without_it_it_goes_on(
+def test_a_file_size_limit_is_one_line_and_without_it_the_run_continues(
     tmp_path, pictures, write_folder, tiny_backbone
 ):
     data = write_folder(tmp_path / "data", pictures)
@@ -251,7 +251,7 @@ def test_a_limit_on_the_size_of_files_is_one_line_and_without_it_it_goes_on(
 
 
 @pytest.mark.parametrize("error", [failed, MemoryError])
-def test_a_disk_that_fails_while_images_are_read_costs_no_row_that_was_there(
+def test_a_disk_that_fails_while_images_are_read_loses_no_row(
     tmp_path, pictures, write_folder, tiny_backbone, monkeypatch, error
 ):
     data, artifacts = write_folder(tmp_path / "data", pictures), tmp_path / "artifacts"
@@ -275,9 +275,7 @@ def test_a_disk_that_fails_while_images_are_read_costs_no_row_that_was_there(
     assert catsdogs.extract(data, artifacts=artifacts).computed == 0
 
 
-def test_where_the_disk_is_full_what_is_prepared_is_whole_and_it_goes_on(
-    small_disk, tmp_path, draw, encode, write_folder
-):
+def test_on_a_full_disk_prepared_images_are_intact_and_it_continues(small_disk, tmp_path, draw, encode, write_folder):
     images = {f"{kind}.{n}.png": encode(draw(n)) for kind in ("cat", "dog") for n in range(5)}
     data = write_folder(tmp_path / "data", images)
     catsdogs.prepare(data, tmp_path / "fresh")

@@ -26,7 +26,7 @@ def with_value(value):
     return {"224": changed}
 
 
-def test_what_was_given_is_what_is_loaded_in_natural_order(tmp_path):
+def test_imported_features_are_loaded_in_natural_order(tmp_path):
     import_features(IDS, LABELS, VIEWS, artifacts=tmp_path, backbone="resnet50")
     found = load_features(tmp_path)
     assert found.ids.tolist() == ["cat.2", "cat.10", "dog.1"]
@@ -37,7 +37,7 @@ def test_what_was_given_is_what_is_loaded_in_natural_order(tmp_path):
     np.testing.assert_array_equal(found.features, np.hstack(list(VIEWS.values()))[ORDER])
 
 
-def test_a_head_is_trained_on_them_like_on_any_other(tmp_path):
+def test_a_head_is_trained_on_imported_features(tmp_path):
     random = np.random.default_rng(1)
     labels = np.arange(40) % 2
     features = (random.normal(size=(40, 2048)) + labels[:, np.newaxis]).astype(np.float32)
@@ -52,7 +52,7 @@ def test_a_head_is_trained_on_them_like_on_any_other(tmp_path):
 
 
 @given(st.permutations(range(3)), st.permutations(list(VIEWS)))
-def test_the_order_in_which_they_are_given_leaves_no_trace(rows, views):
+def test_the_order_of_imported_rows_does_not_change_the_files(rows, views):
     with folder_in_memory() as one, folder_in_memory() as other:
         import_features(IDS, LABELS, VIEWS, artifacts=one)
         labels = np.array(LABELS)[rows]
@@ -70,13 +70,13 @@ def test_the_order_in_which_they_are_given_leaves_no_trace(rows, views):
         (IDS, tuple(LABELS), np.asfortranarray(FEATURES)),
     ],
 )
-def test_what_means_the_same_is_taken_alike(tmp_path, ids, labels, features):
+def test_equivalent_arguments_give_the_same_cache(tmp_path, ids, labels, features):
     import_features(IDS, LABELS, {"224": FEATURES}, artifacts=tmp_path / "one")
     import_features(ids, labels, {"224": features}, artifacts=tmp_path / "other")
     assert tree(tmp_path / "one") == tree(tmp_path / "other")
 
 
-def test_as_many_views_as_the_names_of_shards_take_are_imported(tmp_path):
+def test_the_largest_allowed_number_of_views_is_imported(tmp_path):
     views = {letter * 27: FEATURES for letter in "abcdef"} | {"x" * 31: FEATURES}
     assert sum(len(view) + 1 for view in views) == 200
     import_features(IDS, LABELS, views, artifacts=tmp_path)
@@ -89,7 +89,7 @@ def test_float64_is_rounded_to_float32(tmp_path):
     np.testing.assert_array_equal(load_features(tmp_path).features, features.astype(np.float32)[ORDER])
 
 
-def test_a_mapped_file_is_taken(tmp_path):
+def test_a_memory_mapped_array_is_imported(tmp_path):
     np.save(tmp_path / "features.npy", FEATURES)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
     import_features(IDS, LABELS, {"224": mapped}, artifacts=tmp_path)
@@ -127,7 +127,7 @@ def test_more_rows_and_a_second_split_are_added(tmp_path):
     assert load_features(tmp_path / "grown", "test").ids.tolist() == ["1"]
 
 
-def test_changed_features_and_labels_replace_those_that_were_there(tmp_path):
+def test_changed_features_and_labels_replace_the_old_ones(tmp_path):
     import_features(IDS, LABELS, {"224": FEATURES}, artifacts=tmp_path / "changed")
     changed = FEATURES.copy()
     changed[1] = 0
@@ -144,7 +144,7 @@ def test_other_ids_and_labels_for_the_same_features_need_no_option(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["224.npy", "224.sums.npy", "digests.npy", "ids.npy", "labels.npy", "facts.npy"])
-def test_importing_the_same_again_mends_what_was_damaged(tmp_path, name):
+def test_importing_the_same_again_repairs_damage(tmp_path, name):
     import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
     whole = tree(tmp_path)
     flip(tmp_path / "features/train" / name, -1)
@@ -154,12 +154,12 @@ def test_importing_the_same_again_mends_what_was_damaged(tmp_path, name):
     assert tree(tmp_path) == whole
 
 
-def test_what_is_imported_goes_to_no_shard(tmp_path):
+def test_imported_rows_are_not_kept_in_shards(tmp_path):
     import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
     assert not (tmp_path / "features/shards").exists()
 
 
-def test_images_of_the_same_features_have_the_same_digest(tmp_path):
+def test_images_with_equal_features_have_equal_digests(tmp_path):
     import_features(IDS, LABELS, {"224": FEATURES[[0, 1, 0]]}, artifacts=tmp_path)
     digests = load_features(tmp_path).digests
     assert digests[0].tobytes() == digests[1].tobytes() != digests[2].tobytes()
@@ -228,7 +228,7 @@ def test_images_of_the_same_features_have_the_same_digest(tmp_path):
         ({"backbone": "a\udce9"}, r"'a\udce9' cannot be the name of a backbone"),
     ],
 )
-def test_what_is_refused_is_one_line_and_nothing_is_written(tmp_path, given, message):
+def test_invalid_arguments_are_one_line_and_nothing_is_written(tmp_path, given, message):
     arguments = {"ids": IDS, "labels": LABELS, "views": VIEWS, "artifacts": tmp_path / "artifacts"} | given
     ids, labels, views = (arguments.pop(name) for name in ("ids", "labels", "views"))
     with pytest.raises(CatsDogsError, match=re.escape(message)) as caught:
@@ -248,7 +248,7 @@ def test_what_is_refused_is_one_line_and_nothing_is_written(tmp_path, given, mes
         ),
     ],
 )
-def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, message):
+def test_existing_features_are_not_replaced_by_other_features(tmp_path, given, message):
     import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
     before = tree(tmp_path)
     arguments = {"ids": IDS, "labels": LABELS, "views": VIEWS, "artifacts": tmp_path} | given
@@ -257,7 +257,7 @@ def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, messag
     assert tree(tmp_path) == before
 
 
-def test_damage_in_the_other_split_does_not_end_it(tmp_path):
+def test_damage_in_the_other_split_does_not_stop_an_import(tmp_path):
     import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
     path = tmp_path / "features/train/224.npy"
     path.write_bytes(path.read_bytes()[:-1])
