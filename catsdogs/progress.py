@@ -1,4 +1,4 @@
-"""Report the progress of steps that take long."""
+"""Report the progress of long steps."""
 
 from collections.abc import Callable
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .errors import CatsDogsError, escape, printable
 
-NOTE_HINT = "Delete this file: the next run writes it again; if you gave --weights before, give it again"
+NOTE_HINT = "Delete this file: the next run writes it again; if you gave --weights before, give that option again"
 """The hint for a damaged source.json or timings.json."""
 
 _FORMULA = re.compile(r'((?:^(?=..)|;)[\s"\u200c\u200d]*)([=+\-@\uff1d\uff0b\uff0d\uff20])', re.DOTALL)
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
 def write_atomic(path: Path, content: bytes, *, sync: bool = True, temporary_name: str = "") -> None:
-    """Write `content` to a temporary file beside `path`, sync it, and rename it: the old file or the new one exists.
+    """Write `content` to a temporary file beside `path`, sync it, and rename it, so that no reader sees half a file.
 
     Without `sync` the file may be truncated after a power failure. A process that holds no lock gives its temporary
     file a name of its own.
@@ -86,7 +86,7 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def make_folder(folder: Path, root: Path) -> None:
-    """Create a folder below `root` and sync it and its parents, even if it exists: a killed run may not have synced."""
+    """Create a folder below `root`, and sync its parents even if it exists: a killed run may not have synced them."""
     folder.mkdir(parents=True, exist_ok=True)
     while folder != root:
         folder = folder.parent
@@ -140,7 +140,7 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def to_cell(text: str) -> str:
-    r"""Return `text` made safe for a table: unprintable characters and the first of a formula become ``\xNN``.
+    r"""Return `text` made safe for a table: unprintable characters, and one that starts a formula, become ``\xNN``.
 
     Ids of images have this form from the start, so they are the same in all files and are never converted back.
 

@@ -25,7 +25,7 @@ RowSource = tuple[int, int]
 
 
 class RowIndex:
-    """Where the valid rows of images are stored, by the digests of the images' bytes.
+    """An index of the valid rows that are stored, by the digests of the images' bytes.
 
     Parameters
     ----------

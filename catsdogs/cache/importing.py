@@ -126,7 +126,7 @@ def _checked_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
 
 def _checked_views(views: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[np.floating[Any]]]:
     given = isinstance(views, Mapping) and views
-    _require(given, "there are no features", 'Give them by view: views={"224": features}')
+    _require(given, "there are no features", 'Give features by view: views={"224": features}')
     reserved = ("digest", "digests", FACTS_COLUMN, "ids", "labels", "reason", "status")
     name_hint = f"Give 1 to 32 lower-case letters and digits, such as 224m, but not {', '.join(reserved)}"
     hint = f"Give an array of shape ({n}, {N_FEATURES}) and dtype float32"

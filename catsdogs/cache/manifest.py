@@ -83,10 +83,12 @@ class Provenance:
 
 
 def pixel_differences(pixels: str, others: str) -> str:
-    """Return the parts of `pixels` that are not in `others`, both as in a provenance; "" if either is unknown."""
+    """Return the parts of `pixels` that are not in `others`, for messages; both as in a provenance, or "unknown"."""
     if UNKNOWN in (pixels, others):
         return ""
-    return ", ".join(part for part in pixels.split(", ") if part not in others.split(", "))
+    different = [part for part in pixels.split(", ") if part not in others.split(", ")]
+    # The stored text says "squashed"; with another word, all existing caches would be stale.
+    return ", ".join(different).replace("squashed", "resized")
 
 
 def describe(provenance: Provenance, views: Sequence[str], other: Provenance) -> str:
@@ -196,7 +198,7 @@ def roll_forward(folder: Path) -> Manifest | None:
 
 
 def remove_uncommitted(folder: Path, manifest: Manifest | None) -> None:
-    """Remove new files of a cache that its manifest does not commit."""
+    """Remove files ``X.new``, and networks, that the manifest of a cache does not commit."""
     kept = {folder / name for name in network_files(manifest.provenance.network)} if manifest else set()
     new = [f"{split}/*.{kind}.new" for split in SPLITS for kind in ("npy", "csv")]
     for pattern in (*new, "manifest.json.new", "int8.*"):

@@ -28,7 +28,7 @@ def header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:
     descr, shape = np.lib.format.dtype_to_descr(dtype), tuple(map(int, shape))
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
     text += (_GROWTH - len(str(shape[0]))) * " " if shape else ""
-    length = -(-(11 + len(text)) // 64) * 64 - 10  # with magic, version and these two bytes a multiple of 64
+    length = -(-(11 + len(text)) // 64) * 64 - 10  # the whole header has a multiple of 64 bytes
     return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1).encode("latin-1") + b"\n"
 
 

@@ -16,7 +16,9 @@ from . import manifest as manifests
 from . import rows, shards
 from .manifest import Manifest, Provenance
 
-_REPAIR_HINT = "Run catsdogs extract with the same images, or import the same features again: only this is repaired"
+_REPAIR_HINT = (
+    "Run catsdogs extract with the same images, or import the same features again: this repairs only the damage"
+)
 
 _ATTEMPTS = 10
 """How often a cache is read again if another process replaces it at the same time."""

@@ -48,7 +48,7 @@ def shards_folder(cache: Path, provenance: Provenance) -> Path:
 
 
 def canonical_reason(reason: str) -> str:
-    """Return a reason as it is stored: made safe for a table, and cut to the length of the record's field."""
+    """Return a reason as it is stored: made safe for a table, and truncated to the length of the record's field."""
     return to_cell(reason).encode()[:MAX_REASON].decode(errors="ignore")
 
 
@@ -163,7 +163,7 @@ def read_provenances(cache: Path) -> list[Manifest]:
 
 
 def remove_shards(paths: Collection[Path], emptied: Path) -> None:
-    """Remove shards; if none is left in their folder, or in `emptied`, remove the files beside them too."""
+    """Remove shards; from a folder without shards, `emptied` included, also provenance, network and abandoned files."""
     for path in paths:
         path.unlink(missing_ok=True)
     old = time.time() - _ABANDONED_SECONDS

@@ -1,4 +1,4 @@
-"""Load Pillow's decoders of six formats, without their warnings."""
+"""Load Pillow's decoders of six formats, and silence their warnings."""
 
 import ctypes
 import logging

@@ -22,7 +22,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         factor = 1 / 257
         if image.mode == "F":
             factor = 255 if largest <= 1 else 1
-        elif largest > 65535:  # "I" is 32-bit integers, and the signed 16-bit ones that Pillow widens
+        elif largest > 65535:  # "I" is 32-bit integers, or signed 16-bit ones that Pillow has widened
             factor = 1 / 8421504.5
         return _convert_in_strips(image, "L", lambda strip: _to_8_bits(_grey_values(strip), factor))
     if image.mode == "CMYK":

@@ -22,7 +22,7 @@ def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | 
         folder, parts, ancestors = pending.pop()
         try:
             status = folder.stat()
-            names = os.listdir(folder)  # noqa: PTH208 - names, not paths, are wanted
+            names = os.listdir(folder)  # noqa: PTH208 - names are needed, not paths
         except OSError as error:
             if is_hidden(parts):
                 continue
@@ -34,7 +34,7 @@ def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | 
         for name in names:
             path = folder / name
             # A folder that is named like an image counts as an image that cannot be read.
-            if not is_image(name) and os.path.isdir(path):  # noqa: PTH112 - Path's raises where access is denied
+            if not is_image(name) and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error if access is denied
                 pending.append((path, (*parts, name), ancestors | {identity}))
             elif is_split_zip(PurePosixPath(name), folders):
                 try:

@@ -233,7 +233,7 @@ def _id_of(parts: Parts, folder: str | None) -> str:
     stem = PurePosixPath(parts[-1]).stem
     if len(stem) > MAX_NAME:
         raise CatsDogsError(
-            f"the name of an image has {len(stem):,} characters: {stem[:40]}...", f"Shorten it to {MAX_NAME}"
+            f"the name of an image has {len(stem):,} characters: {stem[:40]}...", f"Shorten it to {MAX_NAME} characters"
         )
     if folder and not stem.lower().startswith(f"{folder.lower()}."):
         stem = f"{folder}.{stem}"

@@ -214,7 +214,7 @@ def test_the_error_names_only_the_differences_of_the_pixels(cache):
     fill(cache, prune=True, provenance=replace(PROVENANCE, pixels="RGB, squashed by one"))
     with pytest.raises(CatsDogsError) as refused:
         fill(cache, provenance=replace(PROVENANCE, pixels="RGB, squashed by another"))
-    assert re.fullmatch(r".* \(.*, squashed by one\); .* \(.*, squashed by another\) .*", refused.value.message)
+    assert re.fullmatch(r".* \(.*, resized by one\); .* \(.*, resized by another\) .*", refused.value.message)
     assert "RGB" not in refused.value.message
 
 

@@ -193,7 +193,7 @@ def test_other_rules_of_resizing_go_on_with_nothing_and_say_so(data, run, tmp_pa
         run(data)
     for command_of_head in (catsdogs.predict, catsdogs.evaluate):
         with pytest.raises(
-            CatsDogsError, match=r"trained on images squashed .* bicubic .* lanczos .*catsdogs run DATA --prune"
+            CatsDogsError, match=r"trained on images resized .* bicubic .* lanczos .*catsdogs run DATA --prune"
         ):
             command_of_head(data, artifacts=artifacts)
     stale = catsdogs.info(artifacts).stale
