@@ -1,4 +1,4 @@
-"""What a whole run makes of all that is bad at once, of being killed again and again, and of very many images."""
+"""Complete runs with all bad files together, with many kills, and with very many images."""
 
 import os
 import random
@@ -25,7 +25,7 @@ def tree(root):
 
 
 def snapshot(folder):
-    """Return what is to be left as it is: every name, what it is, its time, and the bytes of files that can be read."""
+    """Return what must not change: the name, type, time and, if readable, content of every file."""
     found = {}
     for name in sorted(os.fsencode(path) for path in folder.rglob("*")):
         status = os.lstat(name)
@@ -34,7 +34,7 @@ def snapshot(folder):
 
 
 def bad_pictures(folder, draw, encode, png_of):
-    """Fill a folder with every bad picture there is; return {id: a part of the reason, or None where it is read}."""
+    """Fill a folder with bad images of all kinds; return {id: a part of the reason, or None if it is read}."""
     good = encode(draw(1, size=(64, 48)), "JPEG")
     files = {
         "good": (good, None),
@@ -72,7 +72,7 @@ def bad_pictures(folder, draw, encode, png_of):
         "pipe": "it is not a regular file",
         "dangling": "No such file",
         "loop": "symbolic links",
-        "vast": "more than 268,435,456",
+        "vast": "more than the limit of 268,435,456",
     }
 
 
@@ -164,8 +164,8 @@ def test_images_removed_or_changed_in_a_run_have_a_reason_or_new_features(
         done = catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone))
     assert done.computed == 2
     assert {name: reason[:12] for name, reason in done.unreadable["test"].items()} == {
-        "2": "it cannot be",
-        "4": "it cannot be",
+        "2": "the file can",
+        "4": "the file can",
         "5": done.unreadable["test"]["5"][:12],
     }
     write_folder(tmp_path / "other", {"3.png": encode(draw(77))})
@@ -176,7 +176,7 @@ def test_images_removed_or_changed_in_a_run_have_a_reason_or_new_features(
 
 
 def readable_rows(artifacts):
-    """Return how many rows of images that decode lie in shards."""
+    """Return the number of rows of readable images in shards."""
     return sum(int(np.sum(np.load(path)["reason"] == b"")) for path in artifacts.glob("features/shards/*/*.npy"))
 
 

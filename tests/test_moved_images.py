@@ -1,4 +1,4 @@
-"""Rows belong to bytes: what an image is called and where it lies costs nothing, and what would be lost is refused."""
+"""Rows belong to bytes: moved and renamed images are not computed again, and no rows are lost unasked."""
 
 import csv
 import shutil
@@ -33,7 +33,7 @@ def artifacts(made, tmp_path):
 
 
 def tree(root):
-    """Return the bytes of each file and when it was written."""
+    """Return the bytes and the modification time of each file."""
     files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return {str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
@@ -168,7 +168,7 @@ def test_a_removed_folder_of_a_split_is_created_again(splits, images, artifacts,
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_wrong_path_computes_nothing_and_changes_nothing(split, artifacts, write_folder, encode, draw, tmp_path):
-    """The file names may even be the same, but for the numbers."""
+    """The file names are the same as in the artifacts, except for the numbers."""
     names = [f"{kind}.{n}.jpg" for kind in ("cat", "dog") for n in range(50, 60)]
     names = names if split == "train" else [f"{n}.jpg" for n in range(50, 70)]
     wrong = write_folder(tmp_path / "wrong", {name: encode(draw(500 + n), "JPEG") for n, name in enumerate(names)})
@@ -181,7 +181,7 @@ def test_a_wrong_path_computes_nothing_and_changes_nothing(split, artifacts, wri
 
 @pytest.fixture
 def linked(images, write_folder, tmp_path):
-    """Return the folder of a drive, and one of links to the pictures there."""
+    """Return the folder of a drive, and a folder of links to the images on it."""
     drive, data = write_folder(tmp_path / "drive", images), tmp_path / "data"
     for name in images:
         (data / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What users give as paths: `user_path`, and that every public function takes its paths through it."""
+"""`user_path`, and that every public function uses it for its paths."""
 
 import os
 import pwd
@@ -18,7 +18,7 @@ ME = pwd.getpwuid(os.getuid())
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty home folder, and an empty current one beside it."""
+    """An empty home folder, and an empty current folder beside it."""
     for name in ("home", "here"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -105,7 +105,7 @@ def test_every_function_reports_an_invalid_path(home, call, path):
 
 @pytest.fixture
 def data(home, draw, encode, write_folder):
-    """Pictures of cats and dogs in ``~/data``."""
+    """Images of cats and dogs in ``~/data``."""
     images = {f"train/cat.{n}.png": encode(draw(n)) for n in range(11)}
     images |= {f"train/dog.{n}.png": encode(draw(50 + n)) for n in range(11)}
     return write_folder(home / "data", images | {"test/1.png": encode(draw(99))})

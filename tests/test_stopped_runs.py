@@ -1,4 +1,4 @@
-"""An extraction that runs, or was killed, leaves the cache as it was, which everything else goes on with."""
+"""A running or killed extraction does not change the cache, and all other commands still work."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ from catsdogs import ComputeOptions, info, load_features
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny_backbone, draw, encode, write_folder):
-    """A folder with data/, artifacts/ of a run on that, and more/, which has twenty images more."""
+    """A folder with data/, the artifacts/ of a run on it, and more/, which has twenty more images."""
     folder = tmp_path_factory.mktemp("made")
     names = [f"train/{kind}.{n}.jpg" for kind in ("cat", "dog") for n in range(12)]
     names += [f"test/{n}.jpg" for n in range(1, 7)]
@@ -32,7 +32,7 @@ def artifacts(made, tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(made, tmp_path_factory, tiny_backbone):
-    """Return the cache of an undisturbed run on more/."""
+    """Return the cache of an uninterrupted run on more/."""
     artifacts = tmp_path_factory.mktemp("whole")
     catsdogs.extract(made / "more", artifacts=artifacts, weights=str(tiny_backbone))
     return tree(artifacts / "features")
@@ -43,7 +43,7 @@ def tree(root):
 
 
 def use_everything(artifacts, made, *, running):
-    """Use artifacts in every way that reads features, and find them as they are in `made`, and rows in shards."""
+    """Run everything that reads features; check that they equal those in `made`, and that shards have rows."""
     for split in ("train", "test"):
         found, before = load_features(artifacts, split), load_features(made / "artifacts", split)
         assert (found.features.tobytes(), found.digest) == (before.features.tobytes(), before.digest)
@@ -74,7 +74,7 @@ def test_during_and_after_a_killed_extraction_old_features_are_usable(made, arti
 
 
 def test_a_head_is_trained_while_another_process_holds_the_features(made, artifacts, whole):
-    """Where no duplicates are known, it looks for them, and cannot keep them."""
+    """If no duplicates are stored, it finds them but cannot store them."""
     for name in ("duplicates.npy", "duplicates.json"):
         (artifacts / "features" / name).unlink()
     with stopped("extract", made / "more", "--artifacts", artifacts):

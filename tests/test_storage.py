@@ -60,7 +60,7 @@ def test_nan_and_infinities_are_null_in_every_json_file(tmp_path):
 
 
 def strict(content):
-    """Read JSON as a program does that knows no NaN."""
+    """Read JSON like a program that does not accept NaN."""
     return json.loads(content, parse_constant=pytest.fail)
 
 

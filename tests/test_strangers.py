@@ -1,4 +1,4 @@
-"""Files that a stranger may have made to harm: pickles, names that are markup or codes."""
+"""Untrusted files made to do harm: pickles, and names that contain markup or escape codes."""
 
 import contextlib
 import csv
@@ -31,12 +31,12 @@ class Evil:
 
 UNPICKLED = []
 WATCHING = []
-"""Not empty while what is unpickled is noted: an audit hook stays for as long as the process."""
+"""Not empty while unpickling is recorded; an audit hook cannot be removed from a process."""
 
 
 @pytest.fixture
 def unpickled():
-    """What is unpickled meanwhile."""
+    """The objects that are unpickled during a test."""
     if not UNPICKLED:
         sys.addaudithook(lambda event, about: WATCHING and event == "pickle.find_class" and UNPICKLED.append(about))
     WATCHING.append(True)
@@ -46,7 +46,7 @@ def unpickled():
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory, draw, encode, write_folder, tiny_backbone):
-    """Data, and artifacts of it in which every file that could be a pickle is one that touches a file."""
+    """Data, and artifacts in which every file that could be a pickle is one that creates a file."""
     folder = tmp_path_factory.mktemp("evil")
     images = {f"train/{k}.{n}.png": encode(draw(n + 50 * i)) for i, k in enumerate(("cat", "dog")) for n in range(10)}
     data = write_folder(folder / "data", images | {"test/1.png": encode(draw(99))})

@@ -149,7 +149,7 @@ class SplitAssembly:
 
     def write(self, stored: Rows | None) -> list[str]:
         """Write each file that differs from the one on the disk, as ``X.new``; return their names with the folder."""
-        small = {name: of for name, of in self._contents.items() if read_or_none(self._folder / name) != of}
+        small = {name: new for name, new in self._contents.items() if read_or_none(self._folder / name) != new}
         views = [view for view in self._index.views if not (stored and self._is_stored(view, stored))]
         if small or views:
             make_folder(self._folder, self._folder.parent.parent)

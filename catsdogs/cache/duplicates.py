@@ -144,7 +144,7 @@ _Images = tuple[NDArray[Any], ...]
 
 
 def _readable(split: Features | Rows) -> _Images:
-    return tuple(of[split.readable] for of in (split.ids, split.labels, split.digests))
+    return tuple(array[split.readable] for array in (split.ids, split.labels, split.digests))
 
 
 class _StackedFeatures:
@@ -169,11 +169,13 @@ def _find(
     """Find the pairs among the images of all splits; `features` has their rows in the same order."""
     empty = np.empty(0, "<U1"), np.empty(0, np.int8), np.empty((0, 16), np.uint8)
     ids, labels, digests = (np.concatenate(arrays) for arrays in zip(empty, *images, strict=True))
-    split = np.repeat(np.array(splits, "<U5"), [len(of_split[0]) for of_split in images])
+    split = np.repeat(np.array(splits, "<U5"), [len(ids) for ids, _, _ in images])
     *ends, similarity = find_pairs(digests, features, progress=progress)
     names = np.array(ids[np.stack(ends)].tolist(), np.str_)  # as wide as the longest of these ids
     columns: dict[str, NDArray[Any]] = {}
     for prefix, end, name in zip(("", "other_"), ends, names, strict=True):
         columns |= {f"{prefix}split": split[end], f"{prefix}id": name, f"{prefix}label": labels[end]}
     columns["similarity"] = similarity
-    return np.asarray(np.rec.fromarrays([*columns.values()], [(name, of.dtype) for name, of in columns.items()]))
+    return np.asarray(
+        np.rec.fromarrays([*columns.values()], [(name, column.dtype) for name, column in columns.items()])
+    )

@@ -225,7 +225,7 @@ class CacheWriter:
             int8_similarity=self.int8_similarity,
         )
         try:
-            renames = tuple(chain(*(of.write(self._stored.get(split)) for split, of in assemblies.items())))
+            renames = tuple(chain(*(new.write(self._stored.get(split)) for split, new in assemblies.items())))
         except BaseException:
             with suppress(OSError):  # the original error is the one to report
                 manifests.remove_uncommitted(self._folder, self._before)
@@ -249,9 +249,9 @@ class CacheWriter:
             # A labelled split that is not rewritten is kept only if the classes are the same.
             same = before.classes == self._classes
             self._kept = {
-                split: entry
-                for split, entry in before.splits.items()
-                if same or split in self._wanted or not entry.labelled
+                name: entry
+                for name, entry in before.splits.items()
+                if same or name in self._wanted or not entry.labelled
             }
         removed = sum(entry.images for split, entry in before.splits.items() if split not in self._kept)
         old_rows, replacement = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
@@ -285,7 +285,7 @@ class CacheWriter:
     def _check_disk_space(self) -> None:
         disk = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
         stored, wanted = self._stored, sum(len(ids) for ids, _ in self._wanted.values())
-        listed = {split: of.ids for split, of in stored.items()}
+        listed = {split: rows.ids for split, rows in stored.items()}
         same = all(np.array_equal(listed.get(split, ()), ids) for split, (ids, _) in self._wanted.items())
         tables = [stored[split] for split in stored.keys() & self._wanted] + self._index.tables[len(stored) :]
         counts = [sum(table.valid[view].sum() for table in tables if view in table.valid) for view in self._views]

@@ -199,7 +199,7 @@ def test_features_of_two_engines_or_precisions_are_never_mixed(folder, tmp_path,
     assert run(engine="tensorflow", precision="float32").computed == 12
     (folder / "train/cat.77.jpg").write_bytes(encode(draw(77), "JPEG"))
     before = (tmp_path / "a/features/manifest.json").read_bytes()
-    with pytest.raises(CatsDogsError, match=r"12 rows made by tiny.keras .*float32, tensorflow.*float32, openvino"):
+    with pytest.raises(CatsDogsError, match=r"12 rows computed by tiny.keras .*float32, tensorflow.*float32, openvino"):
         run(engine="openvino", precision="float32")
     assert (tmp_path / "a/features/manifest.json").read_bytes() == before
     done = run()  # by default it continues with the engine and precision of the cache

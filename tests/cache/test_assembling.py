@@ -62,7 +62,7 @@ def test_a_kill_while_assembling_computes_nothing_again(cache, call, ending, com
 
 @pytest.mark.parametrize("committed", [False, True])
 def test_a_power_cut_at_the_manifest_computes_nothing_again(whole, committed):
-    """Between the last shard and the manifest; and between that and the renames, of which a reader makes none."""
+    """The kill is between the last shard and the manifest, or between the manifest and the renames."""
     new = fresh(CHANGED)
     with folder_in_memory() as root, folder_in_memory() as other:
         restore(root, whole)
@@ -83,7 +83,7 @@ def test_a_power_cut_at_the_manifest_computes_nothing_again(whole, committed):
 
 
 def shards_elsewhere(root, images, features=features_of, **options):
-    """Return shards that another machine has written, a row in each."""
+    """Return shards of one row each that another machine has written."""
     with open_writer(root, images, **options) as writer, one_row_a_shard():
         for content in in_order(images):
             writer.add(digest(content), dict(zip(VIEWS, features(content), strict=True)), facts_of(content))
@@ -91,7 +91,7 @@ def shards_elsewhere(root, images, features=features_of, **options):
 
 
 def brought(root, paths):
-    """Put shards of another artifacts folder where this one's would be."""
+    """Copy shards of another artifacts folder into this one."""
     for path in paths:
         to = root / path.relative_to(path.parents[3])
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def test_a_row_damaged_in_the_arrays_is_taken_from_a_shard(cache, whole, tmp_pat
 
 
 def test_a_row_that_is_damaged_after_it_was_checked_is_not_copied(cache):
-    """It would be vouched for from then on."""
+    """Its copy would get a valid checksum."""
     images = IMAGES | {"train": TRAIN | {"cat.3": b"new"}}
     before = times(cache)
     with open_writer(cache, images) as writer:
@@ -229,7 +229,7 @@ def test_rows_that_differ_by_more_than_rounding_are_an_error(cache, tmp_path):
 
 
 def test_a_shard_written_during_assembly_stays_for_the_next_run(cache, tmp_path):
-    """What is there by then, is not known to whoever has begun."""
+    """A run does not know the rows that are written after its start."""
     late = {"train": {"dog.20": b"late"}}
     paths = shards_elsewhere(tmp_path / "other", late)
     images = IMAGES | {"train": TRAIN | {"cat.3": b"new"}}
@@ -244,7 +244,7 @@ def test_a_shard_written_during_assembly_stays_for_the_next_run(cache, tmp_path)
 
 
 def before_that(call):
-    """Return `write_atomic`, before which something happens."""
+    """Return a `write_atomic` that calls a function first."""
 
     def written(*arguments, **named):
         call()

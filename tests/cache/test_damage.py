@@ -29,14 +29,14 @@ from catsdogs.images.facts import FACTS, FACTS_COLUMN
 
 MORE = {"train": TRAIN | {"cat.3": b"!waits", "dog.20": b"waits", "dog.21": b"waits too"}, "test": IMAGES["test"]}
 WAITING = [b"!waits", b"waits", b"waits too"]
-"""What a run was at that was killed, and what of that waits in a shard."""
+"""The images of a killed run, and those of them that are in a shard."""
 
 COLUMNS = (*VIEWS, FACTS_COLUMN)
 
 
 @pytest.fixture(scope="module")
 def killed(whole):
-    """Return {path: bytes} of a cache beside which three computed rows are in shards."""
+    """Return {path: bytes} of a cache with three computed rows in shards."""
     with folder_in_memory() as root:
         restore(root, whole)
         assert [*fill(root, MORE, stop=3)] == WAITING
@@ -47,7 +47,7 @@ def killed(whole):
 
 
 def damage(path, random):
-    """Flip a bit, cut, put zeros in place of a block, or remove; return which bytes are not what they were."""
+    """Flip a bit, truncate, overwrite a block with zeros, or remove; return which bytes have changed."""
     content = path.read_bytes()
     first = int(random.integers(len(content)))
     match random.choice(["flip", "cut", "zeros", "remove"], p=[0.4, 0.25, 0.25, 0.1]):
@@ -67,7 +67,7 @@ def damage(path, random):
 
 
 def cost(name, changed, contents):
-    """Return what must be computed again where those bytes of a file changed: by content, which columns.
+    """Return which columns must be computed again, by content, if these bytes of a file changed.
 
     Of what is no image that is not said: to find that out again costs nothing.
     """
@@ -122,7 +122,7 @@ def test_any_damage_is_detected_and_only_damaged_rows_are_computed(whole, killed
 
 
 def refuse_manifest(root):
-    """Have readers and writers refuse a damaged manifest in one line; then do what that says."""
+    """Check that readers and writers refuse a damaged manifest in one line; then follow its hint."""
     path = root / "features" / "manifest.json"
     if path.exists():
         for attempt in (load_features, fill):

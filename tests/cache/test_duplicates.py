@@ -15,7 +15,7 @@ N_FEATURES = 2048
 
 
 def unlike(n, seed=0):
-    """Draw features of images that have nothing to do with each other."""
+    """Draw features of unrelated images."""
     return np.random.default_rng(seed).gamma(0.5, size=(n, N_FEATURES)).astype(np.float32)
 
 
@@ -115,7 +115,7 @@ def test_each_of_several_identical_images_is_paired_with_the_first():
 
 
 def crowd(n):
-    """Draw features of images of 20 kinds, with 100 copies, of which some are near ones, and a film of 40 frames."""
+    """Draw features of images of 20 kinds, with 100 copies, some of them near-duplicates, and 40 frames of a film."""
     random = np.random.default_rng(0)
     latent = random.standard_normal((n, 64)) + random.standard_normal((20, 64))[random.integers(0, 20, n)]
     features = np.maximum(latent @ random.standard_normal((64, 256)), 0)
@@ -127,7 +127,7 @@ def crowd(n):
 
 
 def pairs_by_comparing_all_with_all(features):
-    """Return what `find_pairs` should, by its definition: for at most 2,048 images, without groups of many."""
+    """Return the pairs by definition, for at most 2,048 images without large groups."""
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     _, deviations, components = np.linalg.svd(centred, full_matrices=False)
     points = centred @ components[:128].T / np.sqrt(deviations[:128])

@@ -1,4 +1,4 @@
-"""A fault at every call that writes, a power cut behind each, a disk that is full: the old cache or the new one."""
+"""Faults and power cuts at every call that writes, and full disks, leave the old cache or the new one."""
 
 import errno
 import itertools
@@ -66,7 +66,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_fault_at_any_write_is_one_line_and_leaves_the_old_cache_or_the_new(scenario, fault):
-    """Which of the calls, `EVERY` says."""
+    """`EVERY` selects the calls."""
     error, for_good = FAULTS[fault]
     before, images, options = SCENARIOS[scenario]
     old, new = before and fresh(before), fresh(images, **options)
@@ -94,7 +94,7 @@ def test_a_fault_at_any_write_is_one_line_and_leaves_the_old_cache_or_the_new(sc
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_power_cut_leaves_the_old_cache_or_the_new_and_every_shard(scenario):
-    """Which of the calls, `EVERY` says."""
+    """`EVERY` selects the calls."""
     before, images, options = SCENARIOS[scenario]
     old, new = before and fresh(before), fresh(images, **options)
     states = [seen_in(old), seen_in(new)]
@@ -114,7 +114,7 @@ def test_a_power_cut_leaves_the_old_cache_or_the_new_and_every_shard(scenario):
 
 
 def test_a_power_cut_in_a_run_after_a_failed_one_loses_no_shard():
-    """What the first has made and not synced, the second takes for what is there."""
+    """The second run finds files that the first has written but not synced."""
     new = fresh()
     with folder_in_memory() as root, folder_in_memory() as other, one_row_a_shard():
         for number in range(1, 30, 1 + EVERY // 2):
@@ -143,7 +143,7 @@ def test_imported_features_survive_a_power_cut_once_it_has_returned():
 
 
 def test_the_disk_of_these_tests_loses_what_is_not_synced_and_nothing_else():
-    """The disk above is one: without syncs it would lose what is written, and with all of it nothing."""
+    """The simulated disk loses exactly what is not synced."""
     with folder_in_memory() as root, folder_in_memory() as other:
         disk = Disk(root)
         with disk.recording():

@@ -17,7 +17,7 @@ LABELS = [0, 1, 0]
 FEATURES = np.random.default_rng(0).random((3, 2048), np.float32)
 VIEWS = {"224": FEATURES, "224m": FEATURES[:, ::-1]}
 ORDER = [2, 0, 1]
-"""Natural, of IDS."""
+"""The natural order of IDS."""
 
 
 def with_value(value):

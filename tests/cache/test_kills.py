@@ -29,12 +29,12 @@ TESTS = Path(__file__).parents[1]
 
 
 def run(call):
-    """Return how to run a function of `support.cache` in a process of its own."""
+    """Return a command that runs a function of `support.cache` in a new process."""
     return [sys.executable, "-c", f"from pathlib import Path; from support import cache; cache.{call}"]
 
 
 def test_a_kill_at_any_system_call_loses_no_row_in_a_shard():
-    """Which of the calls, `EVERY` says."""
+    """`EVERY` selects the calls."""
     with folder_in_memory() as root:
         done = subprocess.run(
             run(f"kill_at_every_step(Path({str(root)!r}))"), cwd=TESTS, capture_output=True, text=True

@@ -195,7 +195,7 @@ def test_a_cache_that_changes_back_and_forth_does_not_count_as_damaged(cache, mo
 
 
 def rename_once_found(cache, monkeypatch):
-    """Have a writer carry out what was committed as soon as a reader knows where a file lies."""
+    """Let a writer finish a commit as soon as a reader has the path of a file."""
     read = rows.read_split
 
     def read_late(where, *arguments, **named):

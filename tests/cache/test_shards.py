@@ -116,7 +116,7 @@ def test_no_two_processes_write_to_the_same_file(tmp_path):
 
 
 def test_a_shard_folder_removed_by_another_process_is_created_again(tmp_path):
-    """Whoever assembles removes it when it is empty; at the worst just before a shard is put into it."""
+    """Assembling removes an empty folder, in the worst case just before a shard is written to it."""
     writer, kept = open_writer(tmp_path), shards.write_atomic
     add(writer, b"a")
 
@@ -134,7 +134,7 @@ def test_a_shard_folder_removed_by_another_process_is_created_again(tmp_path):
 
 
 def test_a_damaged_shard_that_is_computed_again_is_read_again(tmp_path):
-    """It has the same rows, and so the same name."""
+    """The new shard has the same rows, and so the same name."""
     images = {"train": {"cat.1": b"a", "cat.2": b"!broken", "dog.3": b"c"}}
     fill(tmp_path, images, stop=3)
     (path,) = shards_of(tmp_path)
@@ -171,7 +171,7 @@ def test_a_pipe_named_like_a_shard_is_ignored(tmp_path):
 
 
 def test_rows_of_another_provenance_in_a_shard_are_invalid(tmp_path):
-    """As where a folder was renamed."""
+    """For example because a folder was renamed."""
     other = tmp_path / "other"
     abandon(other, IMAGES, 6, provenance=OTHER)
     abandon(tmp_path, IMAGES, 1)

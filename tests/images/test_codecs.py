@@ -14,12 +14,12 @@ from catsdogs.images.decoding import SIZE, decode
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_format_is_read_from_the_content_and_not_from_the_name(draw, encode, form):
-    """A GIF named .jpg is a GIF: only the bytes count, and every listed format is known by them."""
+    """A GIF named .jpg is decoded as a GIF; each listed format is recognised by its content."""
     assert decode(encode(draw(9), form)).shape == (SIZE, SIZE, 3)
 
 
 def remarkable(draw, encode):
-    """Return files of which Pillow or its libtiff have something to say: a warning, a log line, a line on stderr."""
+    """Return files for which Pillow or its libtiff gives a warning, a log line, or a line on stderr."""
     exif = Image.Exif()
     exif[0x010E] = "a description"
     with_tags = encode(draw(1), "TIFF", exif=exif)

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.mark.parametrize("path", sorted(set(GOLDEN.iterdir()) - {GOLDEN / "expected.npz"}), ids=lambda path: path.name)
 def test_golden_images_keep_their_pixels(path):
-    """What a cache holds depends on these: whoever means to change them changes the pixels' identity as well."""
+    """Caches depend on these pixels: to change them, change the identity of the pixels too."""
     with np.load(GOLDEN / "expected.npz") as expected:
         np.testing.assert_array_equal(decode(path.read_bytes(), 6), expected[path.name])
 

@@ -55,7 +55,7 @@ def digest(pixels):
 
 @pytest.fixture
 def identity_anew():
-    """The function, without what it returned before in this process."""
+    """The function without its cached result."""
     return identity.pixels.__wrapped__
 
 
@@ -66,7 +66,7 @@ def test_the_samples_have_all_formats_and_are_small():
 
 
 def test_the_samples_decode_to_known_pixels():
-    """What a cache holds depends on these. Where a codec changed, its versions tell, and the new digest goes here."""
+    """Caches depend on these pixels. If a codec has changed, its version shows it, and the new digest goes here."""
     assert {name: digest(decode_thumbnail(data, 96)) for name, data in read_samples().items()} == DECODED
 
 
@@ -85,7 +85,7 @@ def test_tall_images_are_resized_as_the_identity_says(encode):
 
 
 def one_level_off(name):
-    """Return a decoder that gives one pixel of one sample by one level otherwise."""
+    """Return a decoder that changes one pixel of one sample by one level."""
     data = read_samples()[name]
 
     def decode_otherwise(of, side):
@@ -113,7 +113,7 @@ def test_a_decoder_that_pillow_is_missing_means_another_decoder(identity_anew, m
 
 
 def resized(first_width, name="BICUBIC"):
-    """Return a `resize` by that filter, which goes first in the direction that a function of the image's size says."""
+    """Return a `resize` by this filter, in the order that a function of the image's size returns."""
 
     def resize(image, size):
         first = (size[0], image.height) if first_width(*image.size) else (image.width, size[1])

@@ -136,7 +136,7 @@ def test_the_largest_images_of_all_formats_take_a_gibibyte_in_all_threads(tmp_pa
 
 @pytest.mark.parametrize("smaller", [64, pytest.param(1, marks=pytest.mark.slow)])
 def test_large_files_never_cause_a_deadlock(draw, encode, monkeypatch, smaller):
-    """Two of them take more than all the memory there is; or so many times less, and there is as much less."""
+    """Two files need more than the whole budget; `smaller` reduces the files and the budget alike."""
     for limit in ("MEMORY_BUDGET", "_HEAVY_FILE"):
         monkeypatch.setattr(memory, limit, getattr(memory, limit) // smaller)
     side = int(11_000 / smaller**0.5)

@@ -1,4 +1,4 @@
-"""Views of an image: each a file, one decode for all, and one that is added later is all that is computed."""
+"""Views of an image: each is a file, the image is decoded once, and only an added view is computed."""
 
 import io
 

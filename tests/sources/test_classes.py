@@ -17,7 +17,7 @@ from catsdogs.sources.classes import CLASSES, parse_classes
 
 @pytest.fixture(scope="module")
 def insects(draw, encode):
-    """Ten ants and ten bees, and two pictures that may be either."""
+    """Ten ants and ten bees, and two images without a label."""
     images = {f"train/ants/{n}.jpg": encode(draw(n), "JPEG") for n in range(10)}
     images |= {f"train/bees/{n}.jpg": encode(draw(100 + n), "JPEG") for n in range(10)}
     return images | {f"test/{n}.jpg": encode(draw(200 + n), "JPEG") for n in (1, 2)} | {"test/3.jpg": b""}

@@ -10,7 +10,7 @@ from catsdogs.sources.layout import SUFFIXES, read_layout
 
 
 def placed(*paths, **options):
-    """Return {path: (split, id, label)} and how many were passed over."""
+    """Return {path: (split, id, label)} and the number of skipped files."""
     _, images, skipped = read_layout([tuple(path.split("/")) for path in paths], "the source", **options)
     return {paths[p.position]: (p.split, p.id, p.label) for p in images}, skipped
 

@@ -58,7 +58,7 @@ def test_a_zip_with_one_name_twice_is_refused(tmp_path):
 
 @given(st.sampled_from([STORED, DEFLATED]), st.sampled_from([STORED, DEFLATED]), st.data())
 def test_a_truncated_zip_is_an_error_of_one_line(zipped, outer, inner, data):
-    """Wherever it is cut, behind a zip that was stored in it and has a table of its own too."""
+    """At any position, even after a stored inner zip, which has a directory of its own."""
     within = zipped({"1.jpg": b"first", "2.jpg": b"second"}, inner)
     whole = zipped({"test.zip": within, "test1/9.jpg": bytes(90)}, outer)
     ends = [whole.index(within) + len(within) + more for more in (0, 1, 30, 60)] if outer == STORED else []
@@ -83,7 +83,7 @@ def test_the_directory_of_an_inner_zip_is_not_used_for_a_truncated_zip(tmp_path,
 
 
 def test_a_zip_whose_first_member_was_deleted_is_read(tmp_path, zipped, pictures):
-    """As some programs do it: its bytes stay, and the table no longer lists it."""
+    """Some programs delete a member so: its bytes stay, but the directory no longer lists it."""
     content = zipped(pictures)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         gone, *kept = archive.infolist()
@@ -204,7 +204,7 @@ def members(content):
 
 
 def test_overlapping_members_have_a_reason_and_the_others_are_read(tmp_path, zipped):
-    """CVE-2024-0450: one member's data, listed over and over, unpacks to far more than the zip holds."""
+    """CVE-2024-0450: one member's data, listed many times, unpacks to far more than the size of the zip."""
     content = bytearray(zipped({"test/1.jpg": b"a" * 900, "test/2.jpg": b"a" * 900, "test/3.jpg": b"c"}, DEFLATED))
     (_, first), (second, _), _ = members(content)
     (tmp_path / "a.zip").write_bytes(content[: second + 42] + struct.pack("<I", first) + content[second + 46 :])
@@ -214,7 +214,7 @@ def test_overlapping_members_have_a_reason_and_the_others_are_read(tmp_path, zip
 
 
 def test_a_wrong_zip64_end_lists_only_images_of_its_own_directory(tmp_path, zipped):
-    """CVE-2025-8291: a locator that points elsewhere would have two readers see two different zips."""
+    """CVE-2025-8291: with a wrong locator, two programs could read two different zips."""
     content = zipped({"test/1.jpg": b"seen"})
     end = content.index(b"PK\x05\x06")
     hidden = zipped({"test/2.jpg": b"hidden"})
