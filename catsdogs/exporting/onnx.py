@@ -32,11 +32,9 @@ def check_installed() -> None:
         A package is not installed, or Keras is set to another backend than TensorFlow.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise CatsDogsError(f"the export to ONNX needs {', '.join(missing)}", f"Run pip install {' '.join(missing)}")
+        raise CatsDogsError(f"ONNX export needs {', '.join(missing)}", f"Run pip install {' '.join(missing)}")
     if (backend := keras().backend.backend()) != "tensorflow":
-        raise CatsDogsError(
-            f"the export to ONNX needs the TensorFlow backend of Keras, not {backend}", "Unset KERAS_BACKEND"
-        )
+        raise CatsDogsError(f"ONNX export needs the TensorFlow backend of Keras, not {backend}", "Unset KERAS_BACKEND")
 
 
 def to_file(model: Any, metadata: Mapping[str, Any]) -> bytes:

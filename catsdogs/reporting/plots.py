@@ -98,8 +98,8 @@ def _reliability(axes: Axes, scored: Scored, second: str) -> str:
     axes.scatter(means, hits / counts, s=18 + 110 * np.sqrt(counts / counts.max()), color=SECOND, edgecolor=PAPER)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axes.set(xlabel=f"mean predicted probability of {second}", ylabel=f"fraction of {second}")
-    zipped = zip(means, hits, counts, strict=True)
-    parts = [f"predicted {p:.2f}, observed {h / n:.0%} of {n:,.0f} images" for p, h, n in zipped]
+    points = zip(means, hits / counts, counts, strict=True)
+    parts = [f"predicted {p:.2f}, observed {fraction:.0%} of {n:,.0f} images" for p, fraction, n in points]
     return f"Reliability diagram. Fraction of {second} by bin: {'; '.join(parts)}."
 
 

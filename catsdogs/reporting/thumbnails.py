@@ -88,12 +88,10 @@ def create_thumbnails(
     """
     problems: list[str] = []
     by_key: dict[Key, Thumbnail] = {}
-    with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as threads:
+    with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as pool:
         files = dict(_find(findings, {split for split, _ in wanted}, sources, problems))
         absent = Thumbnail(reason="the file is missing" if findings.source else "the file is unknown")
-        futures = {
-            key: threads.submit(_create, files[key], findings.digests[key], most) for key in wanted if key in files
-        }
+        futures = {key: pool.submit(_load, files[key], findings.digests[key], most) for key in wanted if key in files}
         for done, key in enumerate(wanted, 1):
             by_key[key] = futures[key].result() if key in futures else absent
             tell(progress, "creating thumbnails", done, len(wanted))
@@ -116,7 +114,7 @@ def _find(
                 yield from (((split, name), file) for name, file in zip(images.ids, images.files, strict=True))
 
 
-def _create(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
+def _load(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
     try:
         with reserve_memory(file.size()) as reserved:
             data = file.read()

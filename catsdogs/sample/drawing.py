@@ -69,10 +69,7 @@ _DOG_HEAD: Parts = (
     ("mouth", 2, ".01,.7 .12,.86 .26,.88 .41,.74 .28,.93 .1,.92"),
     ("mouth", 2, "0,.2 .2,.2 .27,.32 .14,.46 0,.5"),
 )
-_EARS = (
-    {"pointed": 0.85, "folded": 0.15},
-    {"hanging": 0.5, "folded": 0.3, "pointed": 0.2},
-)  # probabilities for cats, dogs
+_EARS = {"pointed": 0.85, "folded": 0.15}, {"hanging": 0.5, "folded": 0.3, "pointed": 0.2}  # of cats, of dogs
 _IRISES = ((146, 178, 72), (214, 176, 60), (110, 168, 206)), ((92, 56, 30), (132, 82, 38), (142, 184, 214))
 
 
