@@ -20,8 +20,8 @@ from ..head.metrics import bins_of, wilson
 from .findings import Findings, Scored
 
 _FINE_BINS = 40
-_INSET_FROM = 0.95
-"""AUC above which an inset enlarges the top left corner of the ROC curve, where all of it then is."""
+_INSET_FROM = 0.99
+"""AUC above which an inset enlarges the top left corner, through which the ROC curve then passes."""
 
 _LONGEST = 24
 """Longest class name in a plot, in characters."""
@@ -131,7 +131,7 @@ def _roc(axes: Axes, scored: Scored, auc: float) -> str:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     if auc > _INSET_FROM:
-        corner = axes.inset_axes((0.42, 0.16, 0.52, 0.56), xlim=(-0.002, 0.1), ylim=(0.9, 1.002))
+        corner = axes.inset_axes((0.42, 0.16, 0.52, 0.56), xlim=(-0.002, 0.1), ylim=(0.9, 1.002), facecolor=PAPER)
         corner.plot(false, true, color=SECOND, drawstyle="steps-post")
         corner.set(xticks=(0, 0.05, 0.1), yticks=(0.9, 0.95, 1))
         corner.tick_params(labelsize=9.5)

@@ -90,7 +90,7 @@ def create_thumbnails(
     by_key: dict[Key, Thumbnail] = {}
     with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as pool:
         files = dict(_find(findings, {split for split, _ in wanted}, sources, problems))
-        absent = Thumbnail(reason="the file is missing" if findings.source else "the file is unknown")
+        absent = Thumbnail(reason="the file is missing" if findings.source else "its location is unknown")
         futures = {key: pool.submit(_load, files[key], findings.digests[key], most) for key in wanted if key in files}
         for done, key in enumerate(wanted, 1):
             by_key[key] = futures[key].result() if key in futures else absent
