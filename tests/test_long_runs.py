@@ -113,7 +113,7 @@ def test_of_all_bad_images_each_is_computed_or_has_a_reason_and_none_is_touched(
     readable = [name for name, reason in expected.items() if reason is None]
     bad = len(expected) - len(readable)
     assert f"{len(expected)}: {len(readable)} done, {bad} unreadable ({len(expected)} test)" in done.stdout
-    found = load_features(artifacts, "test")
+    found = load_features(artifacts, split="test")
     assert set(found.ids.tolist()) == set(expected)
     for name, reason in expected.items():
         assert (name in found.unreadable) == (reason is not None), name
@@ -171,7 +171,7 @@ def test_what_vanishes_or_changes_meanwhile_is_a_reason_or_what_it_is_now(
     write_folder(tmp_path / "other", {"3.png": encode(draw(77))})
     catsdogs.extract(tmp_path / "other", artifacts=tmp_path / "b", weights=str(tiny_backbone))
     assert np.array_equal(
-        load_features(tmp_path / "a", "test").features[2], load_features(tmp_path / "b", "test").features[0]
+        load_features(tmp_path / "a", split="test").features[2], load_features(tmp_path / "b", split="test").features[0]
     )
 
 

@@ -110,7 +110,7 @@ def test_any_damage_is_noticed_and_costs_what_was_damaged(whole, killed, kind):
             split = name.partition("/")[0]
             if split in IMAGES:
                 with pytest.raises(CatsDogsError, match=f"features/{split}.*catsdogs extract") as noticed:
-                    load_features(root, split)
+                    load_features(root, split=split)
                 assert len(str(noticed.value).splitlines()) == 1
             elif kind == "manifest":
                 refuse_manifest(root)

@@ -136,7 +136,7 @@ def test_what_is_imported_outlasts_a_power_cut_from_the_moment_it_is_said_to_be_
     with folder_in_memory() as root, folder_in_memory() as other:
         disk = Disk(root)
         with disk.recording():
-            catsdogs.import_features(["cat.1"], None, {"224": np.ones((1, 2048), np.float32)}, artifacts=root)
+            catsdogs.import_features(["cat.1"], None, views={"224": np.ones((1, 2048), np.float32)}, artifacts=root)
         for seed in range(20):
             disk.after_a_cut(len(disk.log), np.random.default_rng(seed), other)
             assert seen(other) == seen(root)
@@ -181,9 +181,11 @@ def test_room_is_looked_for_before_the_first_row(small_disk):
     with pytest.raises(
         CatsDogsError, match=r"need 3,4\d\d,\d\d\d bytes more, and where .* lies \d+,\d+ are free\. Make"
     ):
-        catsdogs.import_features([f"cat.{n}" for n in range(200)], None, {"224": features}, artifacts=small_disk / "a")
+        catsdogs.import_features(
+            [f"cat.{n}" for n in range(200)], None, views={"224": features}, artifacts=small_disk / "a"
+        )
     assert not (small_disk / "a/features").exists()
-    catsdogs.import_features(["cat.1"], None, {"224": features[:1]}, artifacts=small_disk / "a")
+    catsdogs.import_features(["cat.1"], None, views={"224": features[:1]}, artifacts=small_disk / "a")
 
 
 def test_a_disk_that_fills_up_is_one_line_and_with_room_the_run_goes_on(small_disk):
@@ -216,7 +218,9 @@ def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
     for split, labels in (("train", np.arange(20) % 2), ("test", None)):
         ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(20)]
         features = generator.normal(size=(6 if split == "test" else 20, 2048)).astype(np.float32)
-        catsdogs.import_features(ids[: len(features)], labels, {"224": features}, artifacts=small_disk, split=split)
+        catsdogs.import_features(
+            ids[: len(features)], labels, views={"224": features}, artifacts=small_disk, split=split
+        )
     catsdogs.train(small_disk)
     catsdogs.submit(small_disk)
     before = (small_disk / "submission.csv").read_bytes()

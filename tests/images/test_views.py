@@ -116,9 +116,9 @@ def test_the_split_that_is_not_given_lacks_the_new_view_until_it_is(tmp_path, pi
         extract(tmp_path / f"{split}.zip")
     extract(tmp_path / "train.zip", "224", "288")
     with pytest.raises(CatsDogsError, match=r"the test features in .* lack view 288\. Run"):
-        load_features(tmp_path / "artifacts", "test")
+        load_features(tmp_path / "artifacts", split="test")
     assert extract(tmp_path / "test.zip").computed == 6
-    assert load_features(tmp_path / "artifacts", "test").features.shape == (6, 4096)
+    assert load_features(tmp_path / "artifacts", split="test").features.shape == (6, 4096)
 
 
 def test_a_head_of_several_views_labels_images_by_all_of_them(folder, extract, tmp_path, draw, encode):
