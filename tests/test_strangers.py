@@ -112,7 +112,7 @@ def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, 
             ids = {row["id"] for row in csv.DictReader(file)}
         assert ids == (shown if table == "submission.csv" else {name for name in shown if name.endswith("bad")})
         assert b"\x1b" not in (artifacts / table).read_bytes()
-    assert sorted(catsdogs.load_features(artifacts, "test").ids.tolist()) == sorted(shown)
+    assert sorted(catsdogs.load_features(artifacts, split="test").ids.tolist()) == sorted(shown)
 
 
 CELLS = [
@@ -152,7 +152,9 @@ def test_no_cell_of_any_table_is_a_formula_and_ids_stay_the_same(
         for separator in ",;":
             assert_no_formula(content, separator)
     rows = {name: list(csv.DictReader(io.StringIO(content, newline=""))) for name, content in tables.items()}
-    ids = {split: catsdogs.load_features(tmp_path / "artifacts", split).ids.tolist() for split in ("train", "test")}
+    ids = {
+        split: catsdogs.load_features(tmp_path / "artifacts", split=split).ids.tolist() for split in ("train", "test")
+    }
     assert ids["train"][0] == r"\x2dcats.0"
     assert [row["id"] for row in rows["predictions.csv"]] == ids["train"]
     assert [row["id"] for row in rows["submission.csv"]] == ids["test"]
@@ -163,7 +165,7 @@ def test_no_cell_of_any_table_is_a_formula_and_ids_stay_the_same(
     suspects = rows["suspects.csv"]
     assert suspects
     done = catsdogs.train(tmp_path / "artifacts", exclude=tmp_path / "artifacts/suspects.csv")
-    assert done.metrics["excluded"] == len(suspects)
+    assert done.metrics.excluded == len(suspects)
 
 
 def test_square_brackets_in_a_name_are_no_markup_of_the_terminal(tmp_path):

@@ -1,9 +1,9 @@
 """Score heads by holdout, by nested cross-validation, and with fewer images."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from ..progress import Progress, tell
@@ -11,35 +11,38 @@ from . import CrossValidation, TrainingSet, cross_validate, fit
 from .folds import FOLDS, draw_folds
 from .logits import log_losses
 from .metrics import best_clip, intervals, log_loss, score_with_intervals
+from .results import HoldoutMetrics, LearningCurvePoint, NestedMetrics
 
 _FEWEST = 250
 """Images with which the learning curve starts; each point has twice as many as the one before."""
 
 
-def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
+def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, share: float, seed: int) -> HoldoutMetrics:
     """Train on all but some of the images, with everything chosen there, and score those.
 
     Parameters
     ----------
     training_set : TrainingSet
     held : ndarray of shape (n,), bool
+    share : float
+        Fraction of the images that was asked for.
     seed : int
         Of the intervals.
 
     Returns
     -------
-    dict
-        As `score` does, with "intervals" and "images".
+    HoldoutMetrics
     """
     rest = training_set.subset(~held)
     fitted = fit(rest, cross_validate(rest))
     labels, logits = training_set.labels[held], fitted.classifier.logits(training_set.features[held])
-    return {**score_with_intervals(labels, logits, seed=seed), "images": int(held.sum())}
+    metrics = score_with_intervals(labels, logits, seed=seed)
+    return HoldoutMetrics(**asdict(metrics), images=int(held.sum()), share=share)
 
 
 def nested_cv(
     training_set: TrainingSet, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> NestedMetrics:
     """Score each fold by a head of which transform, C and clip were chosen on the other folds alone.
 
     Parameters
@@ -53,8 +56,7 @@ def nested_cv(
 
     Returns
     -------
-    dict
-        As `score` does, with "intervals", and as "clipped" the log loss with the clips that were chosen.
+    NestedMetrics
     """
     labels, logits, clipped = training_set.labels, np.empty(len(groups)), np.empty(len(groups))
     for fold in range(FOLDS):
@@ -66,12 +68,12 @@ def nested_cv(
         clip = best_clip(rest.labels, found.logits)
         logits[held] = fit(rest, found).classifier.logits(training_set.features[held])
         clipped[held] = log_losses(labels[held], logits[held], clip=clip)
-    return {**score_with_intervals(labels, logits, seed=seed), "clipped": float(clipped.mean())}
+    return NestedMetrics(**asdict(score_with_intervals(labels, logits, seed=seed)), clipped=float(clipped.mean()))
 
 
 def learning_curve(
     training_set: TrainingSet, found: CrossValidation, *, seed: int, progress: Progress | None = None
-) -> list[dict[str, Any]]:
+) -> tuple[LearningCurvePoint, ...]:
     """Train on fewer images, from 250 on, and score all of them out of fold.
 
     Parameters
@@ -84,8 +86,8 @@ def learning_curve(
 
     Returns
     -------
-    list of dict
-        "images" that each fold's head was trained on, "log_loss" and its "interval", in ascending order.
+    tuple of LearningCurvePoint
+        In ascending order of images.
     """
     most = int(training_set.train_mask.sum()) * (FOLDS - 1) // FOLDS
     sizes = [_FEWEST * 2**k for k in range(30) if _FEWEST * 2**k < most]
@@ -93,6 +95,7 @@ def learning_curve(
     for done, size in enumerate([*sizes, most]):
         tell(progress, "learning curve", done, len(sizes) + 1)
         logits = (found if size == most else cross_validate(training_set, size=size)).logits
-        interval = intervals(training_set.labels, logits, seed=seed)["log_loss"]
-        points.append({"images": size, "log_loss": log_loss(training_set.labels, logits), "interval": interval})
-    return points
+        interval = intervals(training_set.labels, logits, seed=seed).log_loss
+        loss = log_loss(training_set.labels, logits)
+        points.append(LearningCurvePoint(images=size, log_loss=loss, interval=interval))
+    return tuple(points)
