@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, OptionError
 from .precisions import INT8, PRECISIONS
 
 AUTO = "auto"
@@ -59,13 +59,13 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
         There is no such engine or precision, the engine is not installed, or does not compute in that precision.
     """
     if choice not in (AUTO, *ENGINES):
-        raise CatsDogsError(f"there is no engine {choice}", f"Give --engine {AUTO}, {', '.join(ENGINES)}")
+        raise OptionError(f"there is no engine {choice}", f"Give --engine {AUTO}, {', '.join(ENGINES)}")
     if precision not in (AUTO, *PRECISIONS):
-        raise CatsDogsError(f"there is no precision {precision}", f"Give --precision {AUTO}, {', '.join(PRECISIONS)}")
+        raise OptionError(f"there is no precision {precision}", f"Give --precision {AUTO}, {', '.join(PRECISIONS)}")
     name = choice
     if precision == INT8:
         if choice not in (AUTO, "openvino"):
-            raise CatsDogsError(f"{choice} does not compute in {INT8}", "Give --engine openvino, or --precision auto")
+            raise OptionError(f"{choice} does not compute in {INT8}", "Give --engine openvino, or --precision auto")
         name = "openvino"
     elif choice == AUTO:
         name = os.environ.get("KERAS_BACKEND") or next((name for name in _BACKENDS if find_spec(name)), _BACKENDS[0])

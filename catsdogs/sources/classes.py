@@ -5,7 +5,7 @@ A label is a position in the pair: 0 or 1, and -1 is unknown.
 
 from collections.abc import Sequence
 
-from ..errors import CatsDogsError, is_printable, printable
+from ..errors import CatsDogsError, OptionError, is_printable, printable
 
 Classes = tuple[str, str]
 
@@ -25,7 +25,7 @@ def parse_classes(given: str | Sequence[str]) -> Classes:
     match names:
         case (str(first), str(second)) if all(map(_is_name, names)) and class_key(first) != class_key(second):
             return first, second
-    raise CatsDogsError(
+    raise OptionError(
         f"{', '.join(map(str, names)) or 'nothing'} cannot be the classes",
         "Give two different names, such as ants,bees; cat and cats are the same",
     )

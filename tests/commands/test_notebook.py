@@ -64,7 +64,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path):
     assert notebook(tmp_path) == tmp_path / "walkthrough.ipynb"
     assert (tmp_path / "walkthrough.ipynb").read_bytes() == SHIPPED.read_bytes()
     (tmp_path / "walkthrough.ipynb").write_text("mine")
-    with pytest.raises(CatsDogsError, match=r"walkthrough\.ipynb is there already\. Rename it"):
+    with pytest.raises(CatsDogsError, match=r"walkthrough\.ipynb exists\. Rename it"):
         notebook(tmp_path)
     assert (tmp_path / "walkthrough.ipynb").read_text() == "mine"
 
