@@ -139,7 +139,7 @@ def test_many_threads_that_read_vast_files_take_less_than_a_gibibyte(
     many = "import joblib\njoblib.cpu_count = lambda: 8\n"
     arguments = [tmp_path / "plain", data, "--artifacts", tmp_path / "artifacts", "--weights", tiny_backbone]
     done = process(*arguments, program=("-c", many + PEAK))
-    assert "5: 5 done, 0 unreadable" in done.stdout, done.stderr
+    assert "5 (5 test), 0 unreadable" in done.stdout, done.stderr
     assert int(done.stdout.rpartition("TOOK ")[2]) < 1 << 30
 
 

@@ -50,7 +50,7 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
     """Summarise an extraction."""
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
-    yield "images", f"{total:,}: {total - len(unreadable):,} done, {len(unreadable):,} unreadable ({splits})"
+    yield "images", f"{total:,} ({splits}), {len(unreadable):,} unreadable"
     yield from unreadable_lines(unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
     yield "classes", " and ".join(done.classes)
     yield "", f"{plural(done.skipped, 'other file')} skipped"
@@ -111,7 +111,7 @@ def metrics_lines(metrics: catsdogs.TrainingMetrics) -> Iterator[Line]:
     fitted = f"{metrics.transform}, C {metrics.C:.3g}"
     yield "", f"logistic regression on {metrics.images:,} images{excluded}, {fitted}"
     clip = metrics.clip
-    yield "", f"log loss clipped at {clip.chosen:g} {clip.log_loss:.4f}, at 0.05 as in 2017 {clip.log_loss_2017:.4f}"
+    yield "", f"log loss {clip.log_loss:.4f} clipped at {clip.chosen:g}, {clip.log_loss_2017:.4f} at 0.05 as in 2017"
     if nested := metrics.nested:
         yield from score_lines("nested", nested, "nested cross-validation")
     if holdout := metrics.holdout:
@@ -217,7 +217,7 @@ def demo_lines(done: catsdogs.Demo, artifacts: Path) -> Iterator[Line]:
     yield "data", f"synthetic images of cats and dogs, in {done.data}"
     if done.imagenet_error:
         yield "weights", "random, as the ImageNet weights could not be downloaded;"
-        yield "", "see the README for use without internet"
+        yield "", "give --weights FILE for a file that you have"
     *lines, _, _ = run_lines(done.run, artifacts)  # without the next commands
     yield from lines
     if done.run.submission:

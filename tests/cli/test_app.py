@@ -51,7 +51,7 @@ def test_run_says_what_was_done_and_where_to_look_and_nothing_else(artifacts):
     stdout, stderr = json.loads((artifacts / "said.json").read_text())
     assert stderr == ""
     for said in (
-        "24: 22 done, 2 unreadable (21 train, 3 test)",
+        "24 (21 train, 3 test), 2 unreadable",
         "dog.1: not a JPEG",
         "2: the file is empty",
         "2 other files skipped",
@@ -329,3 +329,13 @@ def test_a_second_run_says_who_writes_or_waits_for_it(features):
         release.start()
         assert command("submit", "--artifacts", features, "--wait").returncode == 0
         release.join()
+
+
+def test_info_wraps_its_long_lines_to_the_width_at_that_time_and_loses_nothing(features):
+    texts = set()
+    for columns in (50, 80, 200):
+        lines = command("info", "--artifacts", features, COLUMNS=str(columns)).stdout.splitlines()
+        wrapped = lines[1 : next(n for n, line in enumerate(lines) if line.startswith("timings"))]
+        assert max(map(len, wrapped)) <= columns
+        texts.add("".join("".join(wrapped).split()))
+    assert len(texts) == 1

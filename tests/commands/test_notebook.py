@@ -77,4 +77,4 @@ def test_the_command_writes_into_the_current_folder_and_says_what_opens_it(tmp_p
     assert (tmp_path / "walkthrough.ipynb").read_bytes() == SHIPPED.read_bytes()
     done = process("notebook", program=program)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: walkthrough.ipynb is there already. Rename it, or go to another folder.\n"
+    assert done.stderr == "error: walkthrough.ipynb exists. Rename it, or change to another folder.\n"
