@@ -98,9 +98,9 @@ def benchmark_lines(done: catsdogs.Benchmark) -> Iterator[Line]:
     for rates in done.engines:
         end, times = rates.end_to_end, rates.end_to_end and done.recipe and rates.end_to_end / done.recipe
         idle = ", ".join(f"{stage} {fraction:.0%}" for stage, fraction in rates.waited.items())
-        figures = f"{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
-        yield "", f"{rates.engine:<12}{rates.precision:<10}{figures}  {idle}"
+        columns = f"{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
+        yield "", f"{rates.engine:<12}{rates.precision:<10}{columns}  {idle}"
 
 
-def _or_dash(figure: float | None, width: int) -> str:
-    return f"{figure:>{width}.2f}" if figure else f"{'-':>{width}}"
+def _or_dash(value: float | None, width: int) -> str:
+    return f"{value:>{width}.2f}" if value else f"{'-':>{width}}"

@@ -47,10 +47,10 @@ def diverted_stderr() -> Iterator[None]:
     with ExitStack() as stack:
         try:
             captured = stack.enter_context(tempfile.TemporaryFile())
-            ours = sys.stderr.fileno() == 2
+            redirectable = sys.stderr.fileno() == 2
         except OSError:  # no space for a file, or `sys.stderr` has no descriptor
-            ours = False
-        if not ours:
+            redirectable = False
+        if not redirectable:
             yield
             return
         terminal = os.dup(2)

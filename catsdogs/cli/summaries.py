@@ -168,7 +168,7 @@ def next_after_submission(done: catsdogs.Submission | None, artifacts: Path) -> 
 
 def report_lines(done: catsdogs.Report, artifacts: Path) -> Iterator[Line]:
     """Summarise a report, and which images are missing in it."""
-    size = f"{plural(done.pictures, 'image')}, {done.size / 1e6:.1f} MB"
+    size = f"{plural(done.images, 'image')}, {done.size / 1e6:.1f} MB"
     yield "report", f"one page with {size}, in {done.seconds:.1f} s"
     if done.missing:
         yield "", f"{plural(done.missing, 'image')} could not be shown: the page gives the reasons"

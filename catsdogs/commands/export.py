@@ -123,12 +123,12 @@ def export(
         names = input_names(views)
         backbone = load_head_backbone(trained, opened, weights, progress=progress)()
         report("reading images for the check", 0, 0)
-        pictures, source = check_images(opened, trained.metadata.classes, list(names))
+        images, source = check_images(opened, trained.metadata.classes, list(names))
         report(f"writing {path.name}", 0, 0)
         content = FORMATS[format].to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
         report(f"checking {path.name}", 0, 0)
-        computed = FORMATS[format].compute(content, {name: pictures[size] for size, name in names.items()})
-        pixels = [np.ascontiguousarray(view.of(pictures)) for view in views]
+        computed = FORMATS[format].compute(content, {name: images[size] for size, name in names.items()})
+        pixels = [np.ascontiguousarray(view.of(images)) for view in views]
         probabilities = trained.classifier.probabilities
         expected = probabilities(np.hstack([_reference_features(backbone.model, of_view) for of_view in pixels]))
         predicted = probabilities(np.hstack([backbone.features(of_view) for of_view in pixels]))

@@ -92,7 +92,7 @@ class _Original:
     label: int
     digest: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(16, np.uint8))
     name: str = ""
-    new: bool = False
+    written: bool = False
     reason: str = ""
 
 
@@ -139,8 +139,8 @@ def prepare(
     if seed < 0:
         raise OptionError(f"the seed is {seed}", "Give a seed of at least 0")
     _check_outside(folder, user_path(data))
-    drawn = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": identity.pixels()}
-    _read_split(folder, drawn)  # before long work
+    settings = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": identity.pixels()}
+    _read_split(folder, settings)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:
         images, unlabelled = source.labelled()
         originals = [_Original(*of) for of in zip(images.files, images.ids, images.labels.tolist(), strict=True)]
@@ -157,7 +157,7 @@ def prepare(
             original.name = name
         # Depends on the images and the paths of their PNGs, but not on the paths of the originals.
         places = hashlib.sha256(to_json([(original.name, original.digest.tobytes().hex()) for original in readable]))
-        facts = drawn | {"classes": list(source.classes), "data": places.hexdigest()}
+        facts = settings | {"classes": list(source.classes), "data": places.hexdigest()}
         with write_lock(folder, RESULTS, alternative="another OUT"):
             if not _read_split(folder, facts):
                 write_atomic(folder / SPLIT_FILE, to_json(facts))
@@ -172,7 +172,7 @@ def prepare(
         classes=source.classes,
         seed=seed,
         images={"train": folders[TRAINING], "test": folders[TESTING]},
-        written=sum(original.new for original in originals),
+        written=sum(original.written for original in originals),
         renumbered=renumbered,
         unreadable={original.file.display_path: original.reason for original in originals if original.reason},
         unlabelled=unlabelled,
@@ -229,7 +229,7 @@ def _write_png(folder: Path, original: _Original) -> None:
     if not original.reason:
         # Not synced: a PNG that a power cut damages is written again.
         write_atomic(path, png.encode(loaded.pixels[DEFAULT_VIEW]), sync=False)
-        original.new = True
+        original.written = True
 
 
 def _in_threads(

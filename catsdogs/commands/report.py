@@ -23,7 +23,7 @@ from .result import Result
 _MAX_TOTAL_BYTES = 4_000_000
 """Bytes of all thumbnails together, which are most of the page: the page must be below 5 MB."""
 
-_MAX_PICTURE_BYTES = 60_000
+_MAX_THUMBNAIL_BYTES = 60_000
 """Bytes of one thumbnail: more would not be visible."""
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Report(Result):
     path : Path
     size : int
         In bytes.
-    pictures : int
+    images : int
         Images that the page shows.
     missing : int
         Images that it only names, as their files are missing, changed or unreadable.
@@ -50,7 +50,7 @@ class Report(Result):
 
     path: Path
     size: int
-    pictures: int
+    images: int
     missing: int
     problems: tuple[str, ...]
     seconds: float
@@ -85,7 +85,7 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         galleries, pairs = choose_galleries(findings), choose_pairs(findings)
         images = [image for gallery in galleries.values() for image in gallery.images]
         images += [image for pair in pairs for image in (pair.first, pair.second)]
-        most = min(_MAX_PICTURE_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
+        most = min(_MAX_THUMBNAIL_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
         keys = dict.fromkeys(image.key for image in images)
         thumbnails = cut_thumbnails(findings, keys, most=most, progress=progress)
         tell(progress, "drawing plots", 0, 0)

@@ -1,6 +1,6 @@
-"""What metrics.json holds: scores, and how they came about.
+"""Define the content of metrics.json: scores, and how they were computed.
 
-These are msgspec's structs rather than dataclasses, so that a study that was not asked for has no key in the file.
+The classes are msgspec structs, which are like frozen dataclasses, but omit the keys of studies that were not run.
 """
 
 from pathlib import Path
@@ -186,9 +186,9 @@ class TrainingMetrics(Metrics, frozen=True):
         None if there is no labelled test split.
     holdout : HoldoutMetrics or None
     nested : NestedMetrics or None
-        None if they were not asked for.
+        None if it was not run.
     learning_curve : tuple of LearningCurvePoint
-        In ascending order of images; empty if it was not asked for.
+        In ascending order of images; empty if it was not run.
     """
 
     how: str
