@@ -125,7 +125,7 @@ def test_every_path_of_the_whole_job_may_begin_with_a_tilde(home, data, tiny_bac
     assert catsdogs.evaluate(Path("~/data/train"), artifacts="~/mine").images == 22
     assert catsdogs.info("~/mine").stale == catsdogs.verify("~/mine").problems == ()
     assert catsdogs.prepare("~/data", "~/prepared").folder == home / "prepared"
-    with pytest.raises(CatsDogsError, match="data/out lies in"):
+    with pytest.raises(CatsDogsError, match="data/out is inside"):
         catsdogs.prepare("~/data", home / "data/out")
     with pytest.raises(CatsDogsError, match=rf"^{home}/x\.h5 does not end with \.keras"):
         catsdogs.export("keras", out="~/x.h5", artifacts="~/mine")

@@ -16,7 +16,6 @@ from support.program import command
 from support.tables import assert_no_formula
 
 import catsdogs
-from catsdogs import CatsDogsError
 from catsdogs.errors import is_printable
 from catsdogs.storage import to_cell
 
@@ -175,5 +174,5 @@ def test_square_brackets_in_a_name_are_no_markup_of_the_terminal(tmp_path):
         show([("image", "[bold red]name[/] [link=file:///etc]x[/link]")])
     assert "[bold red]name[/] [link=file:///etc]x[/link]" in said.getvalue()
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        show_error(CatsDogsError("[bold]a[/] is \x1b[0m", "None"))
+        show_error("[bold]a[/] is \x1b[0m. None.")
     assert said.getvalue() == "error: [bold]a[/] is \\x1b[0m. None.\n"

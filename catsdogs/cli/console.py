@@ -32,7 +32,7 @@ def show(lines: Iterable[Line]) -> None:
 
 def show_error(text: str) -> None:
     """Write an error as one line to standard error."""
-    _print([(("error:", "bold red"), " ", text)], stderr=True)
+    _print([(("error:", "bold red"), " ", printable(text))], stderr=True)
 
 
 def _print(lines: Iterable[tuple[str | tuple[str, str], ...]], *, stderr: bool = False) -> None:

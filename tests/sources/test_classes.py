@@ -78,7 +78,7 @@ def test_two_class_folders_name_the_classes_of_the_whole_job(finished, run):
     said = [*run_lines(done, artifacts), *info_lines(catsdogs.info(artifacts)), *prediction_lines(answers)]
     text = "\n".join(" ".join(line) for line in said).replace("catsdogs", "").replace(str(data.parent), "")
     assert "ants and bees" in text
-    assert "the training share of bees" in text
+    assert "the fraction of bees in training" in text
     assert "cat" not in text.split()
     assert "dog" not in text
     again = run(data, artifacts=artifacts)
