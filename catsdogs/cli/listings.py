@@ -10,7 +10,7 @@ from typing import Any
 import catsdogs
 
 from .console import Line, block, plural, program, unreadable_lines, wrapped
-from .summaries import duplicates_line, int8_similarity_line, metrics_lines, score_lines
+from .summaries import duplicates_texts, int8_similarity_line, metrics_lines, score_lines
 
 
 def info_lines(info: catsdogs.Info) -> Iterator[Line]:
@@ -40,7 +40,7 @@ def _fact_lines(info: catsdogs.Info) -> Iterator[Line]:
         yield "shards", f"{info.shards:,} rows of an unfinished run"
     yield "classes", " and ".join(features.classes)
     if info.duplicates:
-        yield "duplicates", duplicates_line(info.duplicates)
+        yield from block("duplicates", duplicates_texts(info.duplicates))
     yield "backbone", f"{provenance.weights_name}, SHA-256 {provenance.sha256[:16]}..."
     yield "", f"{provenance.engine} in {provenance.precision}"
     if features.int8_similarity:

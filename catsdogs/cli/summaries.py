@@ -35,7 +35,8 @@ def run_lines(done: catsdogs.Run, artifacts: Path) -> Iterator[Line]:
         yield from submission_facts(done.submission, artifacts)
     else:
         yield "submission", "none: there are no unlabelled test images"
-    yield from wrote(paths.metrics, paths.predictions, *([paths.submission] if done.submission else []))
+    trained, submitted = [paths.metrics, paths.predictions], [paths.submission]
+    yield from wrote(*(trained if done.trained else []), *(submitted if done.submission else []))
     yield from block("next", (next_after_submission(done.submission, artifacts), command("report", artifacts)))
 
 
@@ -67,7 +68,7 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
     if done.backbone.startswith("random"):
         yield "", "random weights are not trained: for testing and timing only,"
         yield "", "accuracy will be low on photographs"
-    yield "duplicates", duplicates_line(done.duplicates)
+    yield from block("duplicates", duplicates_texts(done.duplicates))
 
 
 def _paths(artifacts: Path) -> Artifacts:
@@ -78,20 +79,19 @@ def _paths(artifacts: Path) -> Artifacts:
 
 def int8_similarity_line(cosine: Int8Similarity) -> str:
     """Return how similar int8 features are to float32 features."""
-    return f"cosine similarity to float32 {cosine.mean:.4f}, at least {cosine.least:.4f}"
+    return f"cosine to float32: mean {cosine.mean:.4f}, lowest {cosine.least:.4f}, on {cosine.images} images"
 
 
-def duplicates_line(counts: dict[str, int]) -> str:
-    """Return the number of pairs of identical and near-duplicate images."""
+def duplicates_texts(counts: dict[str, int]) -> Iterator[str]:
+    """Return the numbers of pairs of identical and near-duplicate images."""
     if not counts:
-        return "not searched: the other split is damaged, see catsdogs verify"
-    if not counts["pairs"]:
-        return "none" if counts["near"] else "no identical images; near-duplicates were not searched"
-    kinds = f"{counts['identical']:,} identical" if counts["near"] else "identical; near-duplicates were not searched"
-    return (
-        f"{plural(counts['pairs'], 'pair')}, {kinds}; "
-        f"{counts['across_classes']:,} across classes, {counts['across_splits']:,} across train and test"
-    )
+        yield "not searched for: the other split is damaged, see catsdogs verify"
+        return
+    across = f"{counts['across_classes']:,} across classes, {counts['across_splits']:,} across train and test"
+    pairs = f"{plural(counts['pairs'], 'pair')}, {counts['identical']:,} identical; {across}"
+    yield pairs if counts["pairs"] else "none"
+    if not counts["near"]:
+        yield "near-duplicates were not searched for"
 
 
 def training_lines(done: catsdogs.Training, artifacts: Path) -> Iterator[Line]:

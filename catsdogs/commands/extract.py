@@ -133,8 +133,7 @@ def extract(
         disk space for the features, or, with `fail_fast`, an image is unreadable. Computed features are kept for the
         next run; the cache does not change until all features are computed.
     """
-    start, timer = time.perf_counter(), StageTimer()
-    names = None if classes is None else parse_classes(classes)
+    start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
@@ -260,7 +259,7 @@ def _find_duplicates(artifacts: Artifacts, *, near: bool, progress: Progress | N
         return load_duplicates(artifacts.cache, near=near, progress=progress).counts()
     except DamagedError as error:
         # The damage is in the split that this run does not write. The run that repairs it searches for duplicates.
-        _log.info("duplicates were not searched: %s", error)
+        _log.info("duplicates were not searched for: %s", error)
         return {}
 
 

@@ -229,7 +229,7 @@ def test_exit_codes_are_0_1_for_errors_and_2_for_wrong_usage(arguments, code, sa
         (["trian"], "no such command 'trian'. Did you mean 'train'? See catsdogs --help."),
         (["run"], "missing argument 'DATA'. See catsdogs run --help."),
         (["predict"], "missing argument 'IMAGE'. See catsdogs predict --help."),
-        (["verify", "--bark"], "no such option: --bark"),
+        (["verify", "--bark"], "no such option: --bark. See catsdogs verify --help."),
         (["run", "DATA", "--engine", "abacus"], "invalid value for '--engine'"),
         (["run", "DATA", "--precision", "int4"], "invalid value for '--precision'"),
         (["export", "savedmodel"], "invalid value for 'FORMAT'"),

@@ -327,7 +327,7 @@ def test_damage_in_the_other_split_only_leaves_the_duplicates_for_later(folder, 
     (folder / "test").rename(tmp_path / "test")
     done = extract(folder)
     assert (done.images, done.computed, done.duplicates) == ({"train": 7}, 1, {})
-    assert any("not searched:" in text for _, text in extraction_lines(done, tmp_path / "artifacts"))
+    assert any("not searched for:" in text for _, text in extraction_lines(done, tmp_path / "artifacts"))
     assert len(load_features(tmp_path / "artifacts").ids) == 7
     with pytest.raises(CatsDogsError, match=r"rows in .*test are damaged"):
         load_features(tmp_path / "artifacts", split="test")

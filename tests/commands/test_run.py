@@ -67,8 +67,9 @@ def test_near_duplicates_can_be_left_out_and_looked_for_later(data, tmp_path, ti
         (data / f"train/dog.{50 if name == 'copy' else 51}.jpg").write_bytes(again)
     options = ["--artifacts", tmp_path / "artifacts", "--weights", tiny_backbone]
     done = command("run", data, *options, "--no-near-duplicates")
-    assert "1 pair, identical; near-duplicates were not searched; 1 across classes" in done.stdout
-    assert "near-duplicates were not searched" in command("info", "--artifacts", tmp_path / "artifacts").stdout
+    assert "1 pair, 1 identical; 1 across classes, 0 across train and test\n" in done.stdout
+    assert "near-duplicates were not searched for" in done.stdout
+    assert "near-duplicates were not searched for" in command("info", "--artifacts", tmp_path / "artifacts").stdout
     again = command("train", "--artifacts", tmp_path / "artifacts", "--no-near-duplicates")
     assert again.returncode == 0
     assert "not searched" not in command("report", "--artifacts", tmp_path / "artifacts").stdout
