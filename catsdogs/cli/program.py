@@ -110,7 +110,8 @@ def _fail(error: CatsDogsError) -> None:
 
 def _fail_usage(error: TyperException) -> None:
     """Report Typer's own errors like all others."""
-    message, context = " ".join(error.format_message().split()), getattr(error, "ctx", None)
+    message = " ".join(error.format_message().replace("Value error, ", "").split())  # which Pydantic adds
+    context = getattr(error, "ctx", None)
     sentence = message[:1].lower() + message[1:] + ("" if message.endswith((".", "?")) else ".")
     show_error(f"{sentence} See {context.command_path if context else 'catsdogs'} --help.")
     sys.exit(error.exit_code)

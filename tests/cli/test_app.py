@@ -230,7 +230,7 @@ def test_exit_codes_are_0_1_for_errors_and_2_for_wrong_usage(arguments, code, sa
         (["run"], "missing argument 'DATA'. See catsdogs run --help."),
         (["predict"], "missing argument 'IMAGE'. See catsdogs predict --help."),
         (["verify", "--bark"], "no such option: --bark. See catsdogs verify --help."),
-        (["run", "DATA", "--engine", "abacus"], "invalid value for '--engine'"),
+        (["run", "DATA", "--engine", "abacus"], "invalid value for '--engine': 'abacus' is not one of 'auto', "),
         (["run", "DATA", "--precision", "int4"], "invalid value for '--precision'"),
         (["export", "savedmodel"], "invalid value for 'FORMAT'"),
         (["export", "keras", "--out", "network.h5", "--artifacts", "DATA"], "network.h5 does not end with .keras"),
