@@ -22,7 +22,8 @@ from catsdogs.inference import plan
 class Instant:
     """A backbone that computes nothing."""
 
-    engine, device, precision, streams, batch, batch_reduced, network = "instant", "cpu", "float32", 2, 8, False, None
+    engine, device, precision, network = "instant", "cpu", "float32", None
+    streams, batch_size, batch_reduced = 2, 8, False
     versions: dict[str, str] = {}  # noqa: RUF012
     sha256, int8_similarity = "0" * 64, None
 

@@ -14,7 +14,7 @@ from scipy.special import expit
 from catsdogs.backbone import N_FEATURES
 from catsdogs.head import designs, solver
 from catsdogs.head.folds import FOLDS, draw_order
-from catsdogs.head.validation import _PATH, _START, _c, _Path
+from catsdogs.head.validation import _PATH_TOLERANCE, _START_C, _c, _Path
 from catsdogs.threads import single_threaded_blas
 
 WRONG = 0.003
@@ -100,7 +100,7 @@ class _Fits(_Path):
     def __init__(
         self, images: Images, split: Split, design: designs.Design, free: NDArray[np.bool_], start: int
     ) -> None:
-        self._tolerance, self._first, self._used = _PATH, None, np.ones(len(images.labels), bool)
+        self._tolerance, self._first, self._used = _PATH_TOLERANCE, None, np.ones(len(images.labels), bool)
         self.design, self._labels, self._folds, self._trained = design, images.labels, split.folds, split.trained
         self._problem = solver.Problem(design.matrix, images.labels, split.weights, design.penalty, free)
         self._solutions, self._losses, self._start = {}, {}, start
@@ -115,7 +115,7 @@ class _Fits(_Path):
 
     def margins(self, rounds: int) -> Margins:
         """Return the out-of-fold margins at the best C, after some rounds of weighing the images."""
-        _, solution, _ = self.chosen()
+        _, solution, _ = self.final_fit()
         for _ in range(rounds):
             right = expit(np.where(self._labels[:, np.newaxis] == 1, 1, -1) * solution.logits)
             likely = right * (1 - WRONG) / (right * (1 - WRONG) + (1 - right) * WRONG)
@@ -165,15 +165,15 @@ class Bench:
         with single_threaded_blas():
             if isinstance(spec, Linear):
                 design = self._linear(spec)
-                usual = _START / len(design.matrix) / float(np.square(design.matrix[:, :-1]).mean())
+                usual = _START_C / len(design.matrix) / float(np.square(design.matrix[:, :-1]).mean())
                 free = np.ones((design.matrix.shape[1], split.weights.shape[1]), bool)
             else:
-                (design, free), usual, rounds = self._rbf(spec, split), _START, spec.rounds
+                (design, free), usual, rounds = self._rbf(spec, split), _START_C, spec.rounds
             start = self._best.get(spec, 4 * np.log10(usual))
             # The path's steps are half decades.
             fits = _Fits(self.images, split, design, free, 2 * round(start / 2) if walked else round(start))
             if walked:
-                fits.walk()
+                fits.search()
                 fits.refine()
                 self._best[spec] = fits._best
             else:

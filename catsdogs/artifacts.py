@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from .cache import Cache, Manifest, features_folder
+from .cache import Cache, Manifest, features_folder, waiting_note
 from .errors import CatsDogsError
 from .locks import FEATURES, write_lock
 from .paths import user_path
@@ -102,8 +102,8 @@ class Artifacts:
         """
         if manifest := self.cache.manifest:
             return manifest
-        rows = f"; the shards of an unfinished run have {rows:,} rows" if (rows := self.cache.shard_rows) else ""
-        raise CatsDogsError(f"there are no artifacts in {self.root}{rows}", "Run catsdogs run DATA, or catsdogs demo")
+        message = f"there are no artifacts in {self.root}{waiting_note(self.cache.folder)}"
+        raise CatsDogsError(message, "Run catsdogs run DATA, or catsdogs demo")
 
 
 ArtifactsFolder = str | Path | Artifacts

@@ -1,4 +1,4 @@
-"""Lock an artifacts folder, so that only one process writes it."""
+"""Lock an artifacts folder, so that only one process at a time writes to it."""
 
 import fcntl
 import os
@@ -12,12 +12,12 @@ from .paths import user_path
 from .progress import Progress, tell
 
 FEATURES, RESULTS = "features", "results"
-"""The two locks: of the cache, which `extract` and imports write, and of what `train`, `submit`, `report` and `export`
-write."""
+"""The two locks: one for the cache, which `extract` and `import_features` write, and one for the files that `train`,
+`submit`, `report` and `export` write."""
 
 BOTH = (RESULTS, FEATURES)
-"""In the order in which they are taken: who waits for the results' does not hold the features', which `train` may need
-for a moment."""
+"""Both locks in the order in which they are acquired. A process that waits for the results lock does not hold the
+features lock, which `train` may need for a moment."""
 
 
 class LockedError(CatsDogsError):
@@ -26,46 +26,47 @@ class LockedError(CatsDogsError):
 
 @contextmanager
 def write_lock(folder: Path, *names: str, alternative: str = "another --artifacts DIR") -> Iterator[None]:
-    """Hold a folder for writing; only one process at a time can, and it may hold it more than once.
+    """Hold locks of a folder; only one process at a time can hold a lock, and may acquire it more than once.
 
     Parameters
     ----------
     folder : Path
     *names : str
-        Which locks, in the order of `BOTH`.
+        The names of the locks, in the order of `BOTH`.
     alternative : str
-        What the user may give where the folder will not do.
+        What the user can give instead of this folder, for the hint.
 
     Raises
     ------
     LockedError
-        Another process holds it; one that died holds nothing.
+        Another process holds a lock. The locks of a process that died are free.
     CatsDogsError
-        It cannot be written, now or later.
+        The folder, or later a file in it, cannot be written.
     """
     with _acquire(folder, names, alternative=alternative):
         try:
             yield
         except OSError as error:
-            if not Path(str(error.filename or folder)).is_relative_to(folder):
-                raise  # it is of a file elsewhere, such as one that is read
-            what = f"{folder} cannot be written ({error.strerror or error})"
-            hint = "What is done is kept: make room or mend that, and run the same command again"
-            raise CatsDogsError(what, hint) from error
+            path = Path(str(error.filename or folder))
+            if not path.is_relative_to(folder):
+                raise  # the error is of a file elsewhere, such as an image
+            message = f"{path} cannot be written ({error.strerror or error})"
+            hint = "Free disk space or fix the problem, and rerun: finished work is kept"
+            raise CatsDogsError(message, hint) from error
 
 
 @contextmanager
 def lock(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Iterator[None]:
-    """Hold the artifacts for the calls within, as soon as no other process does; others have to wait as long.
+    """Lock the artifacts folder for the enclosed calls; wait first if another process holds the lock.
 
-    Without it a call that would write ends at once where another process is writing.
+    Without this lock, a call that writes raises an error if another process is writing.
 
     Parameters
     ----------
     artifacts : str or Path
         The artifacts folder.
     progress : callable, optional
-        Told that there is something to wait for.
+        Called when there is a process to wait for.
 
     Raises
     ------
@@ -82,11 +83,11 @@ def lock(artifacts: str | Path = "artifacts", *, progress: Progress | None = Non
 
 
 def require_unlocked(folder: Path, name: str) -> None:
-    """Refuse to judge what another process is just writing; nothing is written.
+    """Raise an error if another process holds a lock; nothing is written.
 
     Raises
     ------
-    CatsDogsError
+    LockedError
         Another process holds this lock.
     """
     from filelock import FileLock
@@ -97,7 +98,7 @@ def require_unlocked(folder: Path, name: str) -> None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise _held_error(folder, name) from error
+                raise _locked_error(folder, name) from error
 
 
 @contextmanager
@@ -108,47 +109,47 @@ def _acquire(
     wait: Callable[[str], None] | None = None,
     alternative: str = "another --artifacts DIR",
 ) -> Iterator[None]:
-    """Take the locks, and note beside each who did; `wait` is told who must be waited for."""
+    """Acquire the locks and write this process's number beside each; `wait` is called with the process to wait for."""
     from filelock import FileLock, Timeout
 
-    made: list[Path] = []
+    created: list[Path] = []
     with ExitStack() as held:
         for name in names:
             lock = FileLock(_path(folder, name), is_singleton=True)
             timeout = 0
             while True:
-                made += [path for path in (folder, *folder.parents) if not path.exists()]
+                created += [path for path in (folder, *folder.parents) if not path.exists()]
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                    with suppress(FileNotFoundError):  # the one that had made the folder has taken it away again
+                    with suppress(FileNotFoundError):  # the process that created the folder has removed it again
                         lock.acquire(timeout=timeout)
                         break
                 except Timeout as error:
                     if wait is None:
-                        raise _held_error(folder, name, alternative) from error
+                        raise _locked_error(folder, name, alternative) from error
                     wait(_holder(folder, name))
                     timeout = -1
                 except OSError as error:
-                    what = f"{folder} cannot be written ({error.strerror})"
-                    raise CatsDogsError(what, f"Give {alternative}") from error
+                    message = f"{folder} cannot be written ({error.strerror})"
+                    raise CatsDogsError(message, f"Give {alternative}") from error
             held.callback(lock.release)
-            with suppress(OSError):  # a full disk must not keep anybody from pruning
-                _note(folder, name).write_text(f"process {os.getpid()} on {platform.node()}")
+            with suppress(OSError):  # on a full disk, --prune must still run
+                _holder_file(folder, name).write_text(f"process {os.getpid()} on {platform.node()}")
         try:
             yield
         finally:
-            if made:
-                _remove_if_unused(folder, names, made)
+            if created:
+                _remove_if_unused(folder, names, created)
 
 
-def _remove_if_unused(folder: Path, names: tuple[str, ...], made: Sequence[Path]) -> None:
-    """Take away what was made for these locks, which must still be held, where nothing else has come into it."""
-    files = [path for name in names for path in (_path(folder, name), _note(folder, name))]
-    with suppress(OSError):  # somebody else has come meanwhile
+def _remove_if_unused(folder: Path, names: tuple[str, ...], created: Sequence[Path]) -> None:
+    """Remove the folders and files created for these locks, which must still be held, if they are otherwise empty."""
+    files = [path for name in names for path in (_path(folder, name), _holder_file(folder, name))]
+    with suppress(OSError):  # another process is using the folder
         if {path.name for path in folder.iterdir()} <= {path.name for path in files}:
             for path in files:
                 path.unlink(missing_ok=True)
-            for path in made:
+            for path in created:
                 path.rmdir()
 
 
@@ -156,20 +157,20 @@ def _path(folder: Path, name: str) -> Path:
     return folder.resolve() / f".{name}.lock"
 
 
-def _note(folder: Path, name: str) -> Path:
+def _holder_file(folder: Path, name: str) -> Path:
     return folder / f".{name}.holder"
 
 
-def _held_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> LockedError:
+def _locked_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> LockedError:
     return LockedError(
         f"{folder} is being written by another run, {_holder(folder, name)}",
-        f"Wait until it has ended, or have that done with --wait, or give {alternative}",
+        f"Wait until it has finished, or rerun with --wait, or give {alternative}",
     )
 
 
 def _holder(folder: Path, name: str) -> str:
-    """Return who wrote the note last; where the lock is held, that is who holds it."""
+    """Return which process acquired the lock last; while the lock is held, that process holds it."""
     try:
-        return _note(folder, name).read_text() or "a process that is just starting"
+        return _holder_file(folder, name).read_text() or "a process that is just starting"
     except (OSError, ValueError):
-        return "a process that did not say which"
+        return "an unknown process"

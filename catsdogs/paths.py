@@ -1,4 +1,4 @@
-"""Read what a user gives as a path."""
+"""Check and expand the paths that users give."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ from .errors import CatsDogsError
 
 
 def user_path(given: str | Path) -> Path:
-    """Return what a user gave as a path, ``~`` and ``~user`` at its start expanded.
+    """Return the path that a user gave, with ``~`` or ``~user`` at its start expanded.
 
-    Shells expand most of these, but not that of ``--artifacts=~/x``; notebooks expand none. ``~`` and ``~/x`` are
-    always the home folder. Any other name that begins with ``~`` and is there, as a shell's ``*`` finds it, is that
-    file or folder. Given its own result, this function returns the same.
+    Shells expand most of these, but not the one in ``--artifacts=~/x``; notebooks expand none. ``~`` and ``~/x`` are
+    always in the home folder. Another name that starts with ``~`` is a file or folder if one of that name exists: a
+    shell's ``*`` may have found it. Applying this function to its own result changes nothing.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def user_path(given: str | Path) -> Path:
     except UnicodeEncodeError:
         valid = False
     if not valid:
-        raise CatsDogsError(f"{str(given)!a} cannot be a path", "Give one without NUL characters and lone surrogates")
+        raise CatsDogsError(f"{str(given)!a} cannot be a path", "Give a path without NUL characters and surrogates")
     first = path.parts[0] if path.parts else ""
     if not first.startswith("~"):
         return path
@@ -34,6 +34,6 @@ def user_path(given: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise CatsDogsError(
-            f"the home folder that {given} begins with is not known",
-            f"Give the full path; a file or folder that is itself called {first} is ./{first}",
+            f"the home folder {first} in {given} is not known",
+            f"Give the full path, or ./{first} for a file or folder of that name",
         ) from error

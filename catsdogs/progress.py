@@ -1,12 +1,12 @@
-"""How long work reports its progress."""
+"""Report the progress of long steps."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called with the step, the units done and the units in all, which is 0 where nobody knows. It must return at once."""
+"""Called with the name of the step, the units done and the total, 0 if that is not known. It must return quickly."""
 
 
 def tell(progress: Progress | None, step: str, done: int, total: int) -> None:
-    """Report progress to whoever wants to know of it."""
+    """Call `progress`, if there is one."""
     if progress:
         progress(step, done, total)

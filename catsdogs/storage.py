@@ -1,4 +1,4 @@
-"""Write files atomically; write and read JSON and CSV."""
+"""Write files atomically; read and write JSON and CSV."""
 
 import csv
 import hashlib
@@ -8,32 +8,34 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import CatsDogsError, escape, printable
 
-NOTE_HINT = "Delete it: it is only a note, and is written anew; --weights must be given once more if it was before"
-"""What to do about a damaged source.json or timings.json."""
+NOTE_HINT = "Delete this file: the next run writes it again; if you gave --weights before, give that option again"
+"""The hint for a damaged source.json or timings.json."""
 
 _FORMULA = re.compile(r'((?:^(?=..)|;)[\s"\u200c\u200d]*)([=+\-@\uff1d\uff0b\uff0d\uff20])', re.DOTALL)
-"""What begins a formula of a spreadsheet (CWE-1236), full width where it is East Asia's, behind what is skipped there:
-at the start of a cell, and after a semicolon, which separates cells where the comma is a decimal point."""
+"""The first character of a spreadsheet formula (CWE-1236), also in East Asian full width, after characters that
+spreadsheets ignore: at the start of a cell, and after a semicolon, which separates cells in locales with a decimal
+comma."""
 
 _Kind = TypeVar("_Kind")
 
 _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
-def write_atomic(path: Path, content: bytes, *, sync: bool = True, beside: str = "") -> None:
-    """Put `content` at `path`: written beside it, synced, renamed, so that the old file or the new one is there.
+def write_atomic(path: Path, content: bytes, *, sync: bool = True, temporary_name: str = "") -> None:
+    """Write `content` to a temporary file beside `path`, sync it, and rename it, so that no reader sees half a file.
 
-    What is not synced may be cut short after a power cut. Processes that hold no lock name the file `beside`.
+    Without `sync` the file may be truncated after a power failure. A process that holds no lock gives its temporary
+    file a name of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(beside or f"{path.name}.new")
+    new = path.with_name(temporary_name or f"{path.name}.new")
     try:
         write_file(new, [content], sync=sync)
         new.replace(path)
@@ -45,15 +47,15 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = True, beside: str =
         sync_folder(path.parent)
 
 
-def write_if_changed(path: Path, content: bytes, *, beside: str = "") -> None:
-    """Put `content` at `path` as `write_atomic` does, unless it is there."""
-    if read_if_there(path) != content:
-        write_atomic(path, content, beside=beside)
+def write_if_changed(path: Path, content: bytes, *, temporary_name: str = "") -> None:
+    """Write `content` to `path` as `write_atomic` does, unless the file already has this content."""
+    if read_or_none(path) != content:
+        write_atomic(path, content, temporary_name=temporary_name)
 
 
 def write_file(path: Path, pieces: Iterable[bytes | memoryview], *, sync: bool = True) -> None:
-    """Write a file in place, piece by piece; synced it outlasts a power cut."""
-    with path.open("wb") as file:
+    """Write a file in place, piece by piece; with `sync` it survives a power failure. Errors name the file."""
+    with name_errors(path), path.open("wb") as file:
         for piece in pieces:
             file.write(piece)
         if sync:
@@ -61,20 +63,30 @@ def write_file(path: Path, pieces: Iterable[bytes | memoryview], *, sync: bool =
             os.fsync(file.fileno())
 
 
-def read_if_there(path: Path) -> bytes | None:
-    """Return the content of a file, or None where it cannot be read."""
+@contextmanager
+def name_errors(path: Path) -> Iterator[None]:
+    """Add a file's path to errors of reading or writing it: only those of opening have it already."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def read_or_none(path: Path) -> bytes | None:
+    """Return the content of a file, or None if it cannot be read."""
     with suppress(OSError):
         return path.read_bytes()
     return None
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Return all files below a folder, sorted; what another process takes away meanwhile is left out."""
+    """Return all files below a folder, sorted; without error if another process removes some at the same time."""
     return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
 
 
 def make_folder(folder: Path, root: Path) -> None:
-    """Make a folder below `root` that outlasts a power cut, also where a killed run has made it and not synced it."""
+    """Create a folder below `root`, and sync its parents even if it exists: a killed run may not have synced them."""
     folder.mkdir(parents=True, exist_ok=True)
     while folder != root:
         folder = folder.parent
@@ -82,7 +94,7 @@ def make_folder(folder: Path, root: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames within `folder` outlast a power cut."""
+    """Sync a folder, so that renames in it survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -91,16 +103,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def to_json(value: object) -> bytes:
-    """Return `value` as JSON for people: indented, keys in the order given, and `null` for numbers that JSON lacks.
+    """Return `value` as indented JSON, keys in the given order, and `null` for numbers that JSON does not support.
 
-    What of a name is no UTF-8, which Python keeps as surrogates, is escaped as JSON escapes it.
+    Bytes of file names that are not UTF-8, which Python represents as surrogates, are escaped as in JSON.
     """
     text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 def finite(value: Any) -> Any:
-    """Return `value`, with None for NaN and the infinities, which Python would write and JSON does not know."""
+    """Return `value` with None in place of NaN and infinities, which JSON does not support."""
     if isinstance(value, Mapping):
         return {name: finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -109,17 +121,17 @@ def finite(value: Any) -> Any:
 
 
 def to_sealed_json(value: dict[str, Any]) -> bytes:
-    """Return `value` as JSON that ends with its own SHA-256."""
+    """Return `value` as JSON with a last entry "sha256", which is the SHA-256 of the rest."""
     return to_json(value | {"sha256": hashlib.sha256(to_json(value)).hexdigest()})
 
 
 def unseal(value: dict[str, Any]) -> bool:
-    """Take the SHA-256 off what `to_sealed_json` wrote; return whether it was the right one."""
+    """Remove the entry "sha256" that `to_sealed_json` added; return whether it was correct."""
     return bool(value.pop("sha256", None) == hashlib.sha256(to_json(value)).hexdigest())
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """Return a table as CSV (RFC 4180, but lines end in a line feed, as Kaggle's own do); see `to_cell` for texts."""
+    """Return a table as CSV (RFC 4180, but lines end with a line feed, as in Kaggle's files); texts as in `to_cell`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -128,9 +140,9 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def to_cell(text: str) -> str:
-    r"""Return `text` as a table may hold it: what cannot be shown and what begins a formula as ``\xNN``.
+    r"""Return `text` made safe for a table: unprintable characters, and one that starts a formula, become ``\xNN``.
 
-    Ids of images are such texts from the start, so that they are the same everywhere, and nothing must be undone.
+    Ids of images have this form from the start, so they are the same in all files and are never converted back.
 
     >>> print(to_cell("=1+1"), to_cell("-5"), to_cell("a; @b"))
     \x3d1+1 -5 a; \x40b
@@ -139,69 +151,69 @@ def to_cell(text: str) -> str:
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(lambda found: found[1] + escape(found[2]), text)
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Return the object in a JSON file, or an empty one where there is no file.
+def read_json(path: Path, hint: str) -> dict[str, Any]:
+    """Return the object in a JSON file, or an empty one if there is no file.
 
     Raises
     ------
     CatsDogsError
-        The file cannot be read or holds no JSON object; `remedy` is the hint.
+        The file cannot be read or is not a JSON object; the error has this `hint`.
     """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise CatsDogsError(f"{path} cannot be read ({error.strerror})", remedy) from error
+        raise CatsDogsError(f"{path} cannot be read ({error.strerror})", hint) from error
     except (ValueError, RecursionError) as error:
-        raise CatsDogsError(f"{path} is damaged: it is no JSON", remedy) from error
+        raise CatsDogsError(f"{path} is damaged: it is not JSON", hint) from error
     if not isinstance(value, dict):
-        raise CatsDogsError(f"{path} is damaged: it is no JSON object", remedy)
+        raise CatsDogsError(f"{path} is damaged: it is not a JSON object", hint)
     return value
 
 
 def read_sealed(
-    path: Path, kind: type[_Kind], version: int, remedy: str, *, other_version: str | None = None
+    path: Path, kind: type[_Kind], version: int, hint: str, *, version_hint: str | None = None
 ) -> _Kind | None:
-    """Return what `to_sealed_json` wrote, checked, as a dataclass; None where there is no file.
+    """Read and check a file that `to_sealed_json` wrote, and return it as a dataclass; None if there is no file.
 
     Parameters
     ----------
     path : Path
     kind : type
-        What the object is converted to; its "format" and its SHA-256 are none of its fields.
+        The dataclass to convert the object to; it has no fields for "format" and "sha256".
     version : int
-        What its "format" must be.
-    remedy : str
-        The hint where it is damaged.
-    other_version : str, optional
-        The hint where it is of another format; by default the same.
+        The expected value of "format".
+    hint : str
+        The hint of the error if the file is damaged.
+    version_hint : str, optional
+        The hint of the error if the file has another format; by default `hint`.
 
     Raises
     ------
     CatsDogsError
-        The file cannot be read, is damaged, or of another format.
+        The file cannot be read, is damaged, or has another format.
     """
     import msgspec
 
-    content = read_json(path, remedy)
+    content = read_json(path, hint)
     if not content and not path.exists():
         return None
     if content.get("format", version) != version:
-        finding = f"{path} is of format {content['format']}, and this version reads format {version}"
-        raise CatsDogsError(finding, other_version or remedy)
+        message = f"{path} has format {content['format']}, but this version of catsdogs reads format {version}"
+        raise CatsDogsError(message, version_hint or hint)
     if not unseal(content):
-        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", remedy)
+        raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", hint)
     try:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise CatsDogsError(f"{path} is damaged: {error}", remedy) from error
+        raise CatsDogsError(f"{path} is damaged: {error}", hint) from error
 
 
 def record(path: Path, **entries: object) -> None:
-    """Set `entries` in a JSON file of notes (timings.json, source.json), keeping those of other names.
+    """Set `entries` in timings.json or source.json, and keep the other entries; a damaged file is replaced.
 
-    A damaged one is replaced: it is only a note. Holders of different locks note in the same files, one at a time.
+    Processes that hold different locks write to the same file, so it has a lock of its own.
     """
     from filelock import FileLock
 
@@ -214,5 +226,5 @@ def record(path: Path, **entries: object) -> None:
 
 
 def record_timing(timings: Path, step: str, **facts: object) -> None:
-    """Note in timings.json how long a step took, and on which host."""
+    """Write to timings.json how long a step took, and on which host."""
     record(timings, **{step: facts | {"host": platform.node(), "cores": os.cpu_count()}})

@@ -1,7 +1,7 @@
-"""Run one thread a core, each with a BLAS of one thread.
+"""Run one thread for each core, with a BLAS that uses one thread each.
 
-BLAS's own threads wait for each other busily: where the cores have other work too, or the products are small, that
-costs a multiple of the time. Work by blocks of rows, one a thread, costs its share and no more.
+The threads of a BLAS wait for each other in busy loops. If the cores have other work, or the matrices are small, that
+takes several times as long as one block of rows for each thread.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from joblib import cpu_count
 
 @contextmanager
 def single_threaded_blas() -> Iterator[ThreadPoolExecutor]:
-    """Give as many threads as there are cores; within, BLAS has one for each of them."""
+    """Yield a pool of as many threads as there are cores; meanwhile, BLAS uses one thread for each call."""
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(cpu_count()) as threads:
         yield threads
 
 
 @cache
 def _blas() -> Any:
-    """Return the controller of all BLAS libraries; to look for them takes some 3 ms, so it is done once."""
-    import scipy.special  # noqa: F401 - it loads SciPy's own BLAS, which is to be found as well as NumPy's
+    """Return the controller of all BLAS libraries; finding them takes about 3 ms, so it is done once."""
+    import scipy.special  # noqa: F401 - loads SciPy's own BLAS, which must be found as well as NumPy's
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -30,7 +30,7 @@ KERAS = (
     "tests/backbone/test_backbone.py",
     "tests/backbone/test_engines.py",
     "tests/backbone/test_gpu.py",
-    "tests/backbone/test_stranger_weights.py",
+    "tests/backbone/test_untrusted_weights.py",
     "tests/commands/test_export.py",
 )
 """Files whose quick tests import Keras, which takes 6 s of processor time in each worker that does."""

@@ -3,7 +3,7 @@ from pathlib import Path
 from catsdogs.artifacts import Artifacts
 
 
-def test_asking_where_a_file_lies_creates_nothing(tmp_path):
+def test_asking_for_the_path_of_a_file_creates_nothing(tmp_path):
     artifacts = Artifacts(tmp_path / "artifacts")
     paths = [value for value in vars(artifacts).values() if isinstance(value, Path)]
     assert {str(path.relative_to(artifacts.root)) for path in paths} == {

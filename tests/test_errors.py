@@ -39,12 +39,12 @@ def test_names_in_any_script_are_shown_as_they_are(name):
         ("\udcff\udc00\ud800", r"\xff\xed\xb0\x80\xed\xa0\x80"),
     ],
 )
-def test_what_hides_or_reverses_text_is_shown_as_bytes(characters, shown):
+def test_characters_that_hide_or_reverse_text_are_shown_as_bytes(characters, shown):
     assert printable(characters) == shown
     assert printable(shown) == shown
 
 
-def test_spaces_and_two_joiners_are_all_that_is_invisible_and_shown():
+def test_spaces_and_two_joiners_are_the_only_invisible_ones_shown():
     shown = set(printable("".join(map(chr, range(sys.maxunicode + 1)))))
     assert len(shown) > 100_000
     categories = {character: unicodedata.category(character) for character in shown}

@@ -1,4 +1,4 @@
-"""What a whole run makes of all that is bad at once, of being killed again and again, and of very many images."""
+"""Complete runs with all bad files together, with many kills, and with very many images."""
 
 import os
 import random
@@ -25,7 +25,7 @@ def tree(root):
 
 
 def snapshot(folder):
-    """Return what is to be left as it is: every name, what it is, its time, and the bytes of files that can be read."""
+    """Return what must not change: the name, type, time and, if readable, content of every file."""
     found = {}
     for name in sorted(os.fsencode(path) for path in folder.rglob("*")):
         status = os.lstat(name)
@@ -34,18 +34,18 @@ def snapshot(folder):
 
 
 def bad_pictures(folder, draw, encode, png_of):
-    """Fill a folder with every bad picture there is; return {id: a part of the reason, or None where it is read}."""
+    """Fill a folder with bad images of all kinds; return {id: a part of the reason, or None if it is read}."""
     good = encode(draw(1, size=(64, 48)), "JPEG")
     files = {
         "good": (good, None),
         "empty": (b"", "the file is empty"),
         "text": (b"a text that somebody called .jpg", "not a JPEG"),
         "gif": (encode(draw(2), "GIF"), None),
-        "cut": (good[: len(good) // 2], "it does not decode"),
+        "cut": (good[: len(good) // 2], "the file cannot be decoded"),
         "flipped": (good[:300] + bytes([good[300] ^ 1]) + good[301:], None),
         "bomb": (png_of(20_000, 20_000), "pixels"),
-        "bomb-that-is-let-in": (png_of(16_000, 8_000), "it does not decode"),
-        "tall-bomb": (png_of(1, 2_000_000), "would take"),
+        "bomb-that-is-let-in": (png_of(16_000, 8_000), "the file cannot be decoded"),
+        "tall-bomb": (png_of(1, 2_000_000), "bytes of memory, more than the limit"),
         "point": (encode(Image.new("RGB", (1, 1), "red")), None),
         "line": (encode(draw(3, size=(1, 30_000))), None),
         "lying-line": (encode(draw(3, size=(30_000, 1))), None),
@@ -72,7 +72,7 @@ def bad_pictures(folder, draw, encode, png_of):
         "pipe": "it is not a regular file",
         "dangling": "No such file",
         "loop": "symbolic links",
-        "vast": "more than 268,435,456",
+        "vast": "more than the limit of 268,435,456",
     }
 
 
@@ -97,7 +97,7 @@ print("TOOK", peak() - before)
 
 
 @LINUX
-def test_of_all_bad_images_each_is_computed_or_has_a_reason_and_none_is_touched(
+def test_each_bad_image_is_computed_or_has_a_reason_and_none_is_changed(
     tmp_path, draw, encode, write_folder, tiny_backbone
 ):
     data, plain = tmp_path / "data/test", tmp_path / "plain"
@@ -124,7 +124,7 @@ def test_of_all_bad_images_each_is_computed_or_has_a_reason_and_none_is_touched(
 @pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("form", ["folder", "zip"])
-def test_many_threads_that_read_vast_files_take_less_than_a_gibibyte(
+def test_threads_that_read_huge_files_take_less_than_a_gibibyte(
     tmp_path, draw, encode, write_folder, zipped, tiny_backbone, form
 ):
     write_folder(tmp_path / "plain", {"1.png": encode(draw(1))})
@@ -142,7 +142,7 @@ def test_many_threads_that_read_vast_files_take_less_than_a_gibibyte(
     assert int(done.stdout.rpartition("TOOK ")[2]) < 1 << 30
 
 
-def test_what_vanishes_or_changes_meanwhile_is_a_reason_or_what_it_is_now(
+def test_images_removed_or_changed_in_a_run_have_a_reason_or_new_features(
     tmp_path, draw, encode, write_folder, tiny_backbone
 ):
     from catsdogs.commands import extract as extraction
@@ -163,8 +163,8 @@ def test_what_vanishes_or_changes_meanwhile_is_a_reason_or_what_it_is_now(
         done = catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone))
     assert done.computed == 2
     assert {name: reason[:12] for name, reason in done.unreadable["test"].items()} == {
-        "2": "it cannot be",
-        "4": "it cannot be",
+        "2": "the file can",
+        "4": "the file can",
         "5": done.unreadable["test"]["5"][:12],
     }
     write_folder(tmp_path / "other", {"3.png": encode(draw(77))})
@@ -175,12 +175,14 @@ def test_what_vanishes_or_changes_meanwhile_is_a_reason_or_what_it_is_now(
 
 
 def readable_rows(artifacts):
-    """Return how many rows of images that decode lie in shards."""
+    """Return the number of rows of readable images in shards."""
     return sum(int(np.sum(np.load(path)["reason"] == b"")) for path in artifacts.glob("features/shards/*/*.npy"))
 
 
 @pytest.mark.slow
-def test_after_forty_kills_the_cache_is_that_of_an_undisturbed_run(tmp_path, draw, encode, write_folder, tiny_backbone):
+def test_after_forty_kills_the_cache_equals_that_of_an_uninterrupted_run(
+    tmp_path, draw, encode, write_folder, tiny_backbone
+):
     images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 1201)}
     images |= {f"{number}.png": b"bad %d" % number for number in range(1201, 1221)}
     data = write_folder(tmp_path / "data", images)

@@ -1,4 +1,4 @@
-"""Rows belong to bytes: what an image is called and where it lies costs nothing, and what would be lost is refused."""
+"""Rows belong to bytes: moved and renamed images are not computed again, and no rows are lost unasked."""
 
 import csv
 import shutil
@@ -33,7 +33,7 @@ def artifacts(made, tmp_path):
 
 
 def tree(root):
-    """Return the bytes of each file and when it was written."""
+    """Return the bytes and the modification time of each file."""
     files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return {str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
@@ -76,7 +76,7 @@ MOVES = {
 
 
 @pytest.mark.parametrize("how", MOVES)
-def test_an_image_elsewhere_costs_nothing_and_has_the_label_of_now(
+def test_a_moved_image_is_not_computed_again_and_has_its_new_label(
     how, images, artifacts, made, write_folder, tmp_path
 ):
     moved = MOVES[how](images)
@@ -90,9 +90,7 @@ def test_an_image_elsewhere_costs_nothing_and_has_the_label_of_now(
     assert (info(artifacts).stale, catsdogs.verify(artifacts).problems) == ((), ())
 
 
-def test_a_corrected_label_makes_the_head_stale_and_the_next_one_is_of_it(
-    images, artifacts, made, write_folder, tmp_path
-):
+def test_a_corrected_label_makes_the_head_stale_until_it_is_retrained(images, artifacts, made, write_folder, tmp_path):
     data = write_folder(tmp_path / "data", move(images, ("train/dog.5.jpg", "train/cat.50.jpg")))
     done = command("extract", data, "--artifacts", artifacts)
     assert (done.returncode, "none computed: all were cached" in done.stdout) == (0, True), done.stderr
@@ -104,9 +102,7 @@ def test_a_corrected_label_makes_the_head_stale_and_the_next_one_is_of_it(
         assert (artifacts / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes() != (made / name).read_bytes()
 
 
-def test_one_form_after_the_other_in_the_same_artifacts_computes_nothing(
-    images, artifacts, made, write_folder, zipped, tmp_path
-):
+def test_images_given_in_another_form_are_not_computed_again(images, artifacts, made, write_folder, zipped, tmp_path):
     train = {path.removeprefix("train/"): data for path, data in images.items() if path.startswith("train/")}
     (tmp_path / "both.zip").write_bytes(zipped({f"data/{path}": data for path, data in images.items()}))
     forms = [
@@ -141,7 +137,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("what", LOSSES)
-def test_what_would_be_lost_is_refused_in_a_line_before_anything_is_done(
+def test_a_run_that_would_lose_rows_is_refused_before_it_starts(
     what, images, artifacts, write_folder, encode, draw, tmp_path
 ):
     left, lost = LOSSES[what]
@@ -150,8 +146,9 @@ def test_what_would_be_lost_is_refused_in_a_line_before_anything_is_done(
     before = tree(artifacts)
     refused = command("extract", data, "--artifacts", artifacts)
     claim = f"error: {artifacts}/features would lose {lost}. "
-    assert refused.stderr == f"{claim}Check what was given, or give --prune to replace what is there, or another " + (
-        "artifacts folder to keep both.\n"
+    assert refused.stderr == claim + (
+        "Check the given path and options, or rerun with --prune to replace the cache, "
+        "or give another artifacts folder to keep both.\n"
     )
     assert (refused.returncode, refused.stdout, tree(artifacts)) == (1, "", before)
     (data / "train/cat.99.jpg").unlink()
@@ -160,7 +157,7 @@ def test_what_would_be_lost_is_refused_in_a_line_before_anything_is_done(
 
 
 @pytest.mark.parametrize("splits", [["train"], ["train", "test"]])
-def test_the_folder_of_a_split_that_was_removed_is_made_again(splits, images, artifacts, made, write_folder, tmp_path):
+def test_a_removed_folder_of_a_split_is_created_again(splits, images, artifacts, made, write_folder, tmp_path):
     for split in splits:
         shutil.rmtree(artifacts / "features" / split)
     done = catsdogs.extract(write_folder(tmp_path / "data", images), artifacts=artifacts)
@@ -171,7 +168,7 @@ def test_the_folder_of_a_split_that_was_removed_is_made_again(splits, images, ar
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_wrong_path_computes_nothing_and_changes_nothing(split, artifacts, write_folder, encode, draw, tmp_path):
-    """The file names may even be the same, but for the numbers."""
+    """The file names are the same as in the artifacts, except for the numbers."""
     names = [f"{kind}.{n}.jpg" for kind in ("cat", "dog") for n in range(50, 60)]
     names = names if split == "train" else [f"{n}.jpg" for n in range(50, 70)]
     wrong = write_folder(tmp_path / "wrong", {name: encode(draw(500 + n), "JPEG") for n, name in enumerate(names)})
@@ -184,7 +181,7 @@ def test_a_wrong_path_computes_nothing_and_changes_nothing(split, artifacts, wri
 
 @pytest.fixture
 def linked(images, write_folder, tmp_path):
-    """Return the folder of a drive, and one of links to the pictures there."""
+    """Return the folder of a drive, and a folder of links to the images on it."""
     drive, data = write_folder(tmp_path / "drive", images), tmp_path / "data"
     for name in images:
         (data / name).parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +189,7 @@ def linked(images, write_folder, tmp_path):
     return drive, data
 
 
-def test_pictures_on_a_drive_that_is_not_there_lose_no_row(linked, artifacts, tmp_path):
+def test_images_on_a_missing_drive_lose_no_row(linked, artifacts, tmp_path):
     drive, data = linked
     assert catsdogs.extract(data, artifacts=artifacts).computed == 0
     before = tree(artifacts / "features")
@@ -206,7 +203,7 @@ def test_pictures_on_a_drive_that_is_not_there_lose_no_row(linked, artifacts, tm
     assert catsdogs.extract(data, artifacts=artifacts).computed == 0
 
 
-def test_pictures_that_could_never_be_read_are_not_lost(linked, tmp_path, tiny_backbone):
+def test_images_that_could_never_be_read_do_not_count_as_lost(linked, tmp_path, tiny_backbone):
     drive, data = linked
     for path in [*drive.glob("train/*.1*.jpg"), *drive.glob("test/*.jpg")]:
         path.unlink()
@@ -215,14 +212,14 @@ def test_pictures_that_could_never_be_read_are_not_lost(linked, tmp_path, tiny_b
         assert {split: len(of_split) for split, of_split in done.unreadable.items()} == {"train": 6, "test": 6}
 
 
-def test_a_few_images_that_are_gone_need_no_option(images, artifacts, write_folder, tmp_path):
+def test_a_few_missing_images_need_no_option(images, artifacts, write_folder, tmp_path):
     left = {path: data for path, data in images.items() if path not in ("train/cat.0.jpg", "test/1.jpg")}
     assert catsdogs.extract(write_folder(tmp_path / "data", left), artifacts=artifacts).computed == 0
     assert len(load_features(artifacts).ids) == 23
     assert len(load_features(artifacts, split="test").ids) == 5
 
 
-def test_equal_bytes_with_two_labels_stay_share_a_fold_and_are_listed(images, artifacts, write_folder, tmp_path):
+def test_identical_images_with_two_labels_share_a_fold_and_are_listed(images, artifacts, write_folder, tmp_path):
     twins = {f"train/dog.{n}0.jpg": images[f"train/cat.{n}.jpg"] for n in range(3, 8)}
     data = write_folder(tmp_path / "data", images | twins)
     done = catsdogs.run(data, artifacts=artifacts)
@@ -241,7 +238,7 @@ def test_equal_bytes_with_two_labels_stay_share_a_fold_and_are_listed(images, ar
         assert "; 5 across classes" in command(of, *arguments, "--artifacts", artifacts).stdout
 
 
-def test_facts_are_those_of_the_image_whatever_the_views_and_the_form(
+def test_facts_do_not_depend_on_the_views_or_the_form_of_the_source(
     images, artifacts, write_folder, zipped, tmp_path, tiny_backbone
 ):
     before = load_features(artifacts)
@@ -261,7 +258,7 @@ def test_facts_are_those_of_the_image_whatever_the_views_and_the_form(
     assert load_features(artifacts).facts.tobytes() == before.facts.tobytes()
 
 
-def test_facts_are_nan_of_what_does_not_decode_or_was_imported(write_folder, encode, draw, tmp_path, tiny_backbone):
+def test_facts_of_unreadable_or_imported_images_are_nan(write_folder, encode, draw, tmp_path, tiny_backbone):
     files = {"1.png": encode(draw(1, (64, 48))), "2.png": b"no image", "3.png": encode(draw(3, (64, 48)))[:80]}
     data = write_folder(tmp_path / "data", files)
     catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone))

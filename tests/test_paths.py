@@ -1,4 +1,4 @@
-"""What users give as paths: `user_path`, and that every public function takes its paths through it."""
+"""`user_path`, and that every public function uses it for its paths."""
 
 import os
 import pwd
@@ -18,7 +18,7 @@ ME = pwd.getpwuid(os.getuid())
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty home folder, and an empty current one beside it."""
+    """An empty home folder, and an empty current folder beside it."""
     for name in ("home", "here"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -27,7 +27,7 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_tilde_is_the_home_folder_at_the_start_alone(home, kind):
+def test_a_tilde_is_the_home_folder_only_at_the_start(home, kind):
     assert user_path(kind("~")) == home
     assert user_path(kind("~/a/b.jpg")) == home / "a/b.jpg"
     assert user_path(kind(f"~{ME.pw_name}/a")) == Path(ME.pw_dir, "a")
@@ -35,7 +35,7 @@ def test_a_tilde_is_the_home_folder_at_the_start_alone(home, kind):
         assert user_path(kind(given)) == Path(given)
 
 
-def test_a_name_that_begins_with_a_tilde_and_is_there_is_that_name(home):
+def test_an_existing_name_that_starts_with_a_tilde_is_not_expanded(home):
     here = Path.cwd()
     for name in ("~a.jpg", "~$b.jpg", f"~{ME.pw_name}"):
         (here / name).touch()
@@ -53,14 +53,14 @@ def test_a_name_that_begins_with_a_tilde_and_is_there_is_that_name(home):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("~no-such-user/x", "the home folder that ~no-such-user/x begins with is not known. Give the full path"),
-        ("~gone.jpg", "a file or folder that is itself called ~gone.jpg is ./~gone.jpg."),
+        ("~no-such-user/x", "the home folder ~no-such-user in ~no-such-user/x is not known. Give the full path"),
+        ("~gone.jpg", "or ./~gone.jpg for a file or folder of that name."),
         ("a\0b", r"'a\x00b' cannot be a path"),
         ("~/\0", r"'~/\x00' cannot be a path"),
         ("a\ud800", r"'a\ud800' cannot be a path"),
     ],
 )
-def test_what_cannot_be_a_path_is_one_line(home, given, message):
+def test_an_invalid_path_is_an_error_of_one_line(home, given, message):
     for path in (given, Path(given)):
         with pytest.raises(CatsDogsError) as caught:
             user_path(path)
@@ -97,7 +97,7 @@ CALLS = {
 
 @pytest.mark.parametrize("path", ["~no-such-user/x", "nul\0byte"])
 @pytest.mark.parametrize("call", CALLS)
-def test_every_function_says_of_a_path_that_is_none_that_it_is_none(home, call, path):
+def test_every_function_reports_an_invalid_path(home, call, path):
     with pytest.raises(CatsDogsError, match=r"is not known\. Give the full path|cannot be a path"):
         CALLS[call](path)
     assert list(Path.cwd().iterdir()) == []
@@ -105,13 +105,13 @@ def test_every_function_says_of_a_path_that_is_none_that_it_is_none(home, call, 
 
 @pytest.fixture
 def data(home, draw, encode, write_folder):
-    """Pictures of cats and dogs in ``~/data``."""
+    """Images of cats and dogs in ``~/data``."""
     images = {f"train/cat.{n}.png": encode(draw(n)) for n in range(11)}
     images |= {f"train/dog.{n}.png": encode(draw(50 + n)) for n in range(11)}
     return write_folder(home / "data", images | {"test/1.png": encode(draw(99))})
 
 
-def test_every_path_of_the_whole_job_may_begin_with_a_tilde(home, data, tiny_backbone):
+def test_every_path_of_a_run_may_start_with_a_tilde(home, data, tiny_backbone):
     (home / "tiny.keras").write_bytes(tiny_backbone.read_bytes())
     catsdogs.extract("~/data", artifacts="~/mine", weights="~/tiny.keras")
     (home / "left-out.csv").write_text("id\ncat.3\n")
@@ -135,18 +135,18 @@ def test_every_path_of_the_whole_job_may_begin_with_a_tilde(home, data, tiny_bac
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_commands_expand_what_shells_and_notebooks_do_not(home, data, tiny_backbone):
+def test_commands_expand_tildes_that_shells_and_notebooks_do_not(home, data, tiny_backbone):
     done = command("extract", "~/data", "--artifacts=~/mine", "--weights", tiny_backbone)
     assert (done.returncode, done.stderr) == (0, "")
     assert (home / "mine/features").is_dir()
     assert command("info", "--artifacts=~/mine").returncode == 0
     done = command("run", "~no-such-user/x")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: the home folder that ~no-such-user/x begins with is not known.")
+    assert done.stderr.startswith("error: the home folder ~no-such-user in ~no-such-user/x is not known.")
     assert done.stderr.count("\n") == 1
 
 
-def test_images_that_a_shell_found_by_a_star_are_predicted(home, data, tiny_backbone):
+def test_images_from_a_wildcard_of_the_shell_are_predicted(home, data, tiny_backbone):
     catsdogs.run("~/data", artifacts="~/mine", weights=str(tiny_backbone))
     shutil.copytree(data / "test", "~root")
     shutil.copy(data / "test/1.png", "~1.png")

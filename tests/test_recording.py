@@ -27,7 +27,7 @@ def must_be_a_recording(svg):
     assert set(re.findall(r"https?://[^\s\"'<)]+", svg)) <= {"http://www.w3.org/2000/svg", "https://www.textualize.io"}
 
 
-def test_the_recording_in_the_readme_is_one_and_names_nothing_of_the_machine():
+def test_the_recording_in_the_readme_does_not_name_the_machine():
     must_be_a_recording((ROOT / "docs/recording.svg").read_text())
 
 

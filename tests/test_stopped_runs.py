@@ -1,4 +1,4 @@
-"""An extraction that runs, or was killed, leaves the cache as it was, which everything else goes on with."""
+"""A running or killed extraction does not change the cache, and all other commands still work."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ from catsdogs import ComputeOptions, info, load_features
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny_backbone, draw, encode, write_folder):
-    """A folder with data/, artifacts/ of a run on that, and more/, which has twenty images more."""
+    """A folder with data/, the artifacts/ of a run on it, and more/, which has twenty more images."""
     folder = tmp_path_factory.mktemp("made")
     names = [f"train/{kind}.{n}.jpg" for kind in ("cat", "dog") for n in range(12)]
     names += [f"test/{n}.jpg" for n in range(1, 7)]
@@ -32,7 +32,7 @@ def artifacts(made, tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(made, tmp_path_factory, tiny_backbone):
-    """Return the cache of an undisturbed run on more/."""
+    """Return the cache of an uninterrupted run on more/."""
     artifacts = tmp_path_factory.mktemp("whole")
     catsdogs.extract(made / "more", artifacts=artifacts, weights=str(tiny_backbone))
     return tree(artifacts / "features")
@@ -43,7 +43,7 @@ def tree(root):
 
 
 def use_everything(artifacts, made, *, running):
-    """Use artifacts in every way that reads features, and find them as they are in `made`, and rows in shards."""
+    """Run everything that reads features; check that they equal those in `made`, and that shards have rows."""
     for split in ("train", "test"):
         found, before = load_features(artifacts, split=split), load_features(made / "artifacts", split=split)
         assert (found.features.tobytes(), found.digest) == (before.features.tobytes(), before.digest)
@@ -63,7 +63,7 @@ def use_everything(artifacts, made, *, running):
         assert f"{artifacts} is being written by another run, process" in refused.stderr
 
 
-def test_during_an_extraction_and_after_its_kill_all_goes_on_as_before(made, artifacts, whole):
+def test_during_and_after_a_killed_extraction_old_features_are_usable(made, artifacts, whole):
     with stopped("extract", made / "more", "--artifacts", artifacts) as run:
         use_everything(artifacts, made, running=True)
         assert end(run, signal.SIGKILL) == (-signal.SIGKILL, "")
@@ -74,7 +74,7 @@ def test_during_an_extraction_and_after_its_kill_all_goes_on_as_before(made, art
 
 
 def test_a_head_is_trained_while_another_process_holds_the_features(made, artifacts, whole):
-    """Where no duplicates are known, it looks for them, and cannot keep them."""
+    """If no duplicates are stored, it finds them but cannot store them."""
     for name in ("duplicates.npy", "duplicates.json"):
         (artifacts / "features" / name).unlink()
     with stopped("extract", made / "more", "--artifacts", artifacts):
@@ -84,20 +84,19 @@ def test_a_head_is_trained_while_another_process_holds_the_features(made, artifa
     assert tree(artifacts / "features") == whole
 
 
-def test_before_the_first_commit_it_is_said_that_rows_wait_in_shards(made, tmp_path, tiny_backbone, whole):
+def test_before_the_first_commit_rows_in_shards_are_counted(made, tmp_path, tiny_backbone, whole):
     arguments = ("extract", made / "more", "--artifacts", tmp_path / "new", "--weights", tiny_backbone)
     with stopped(*arguments):
         for name in ("info", "train"):
             refused = command(name, "--artifacts", tmp_path / "new").stderr
-            assert "10 rows" in refused
-            assert "Run catsdogs " in refused
+            assert "yet; 10 computed rows are in shards. Run catsdogs " in refused
             assert len(refused.splitlines()) == 1
     assert "40 computed" in command(*arguments).stdout
     assert tree(tmp_path / "new/features") == whole
 
 
 @pytest.mark.parametrize(("kind", "kept"), [(signal.SIGTERM, 15), (signal.SIGINT, 15), (signal.SIGKILL, 10)])
-def test_a_process_that_is_told_to_end_writes_every_row_that_waits(kind, kept, made, artifacts, whole):
+def test_a_terminated_process_writes_every_row_that_waits(kind, kept, made, artifacts, whole):
     said = "interrupted: finished work is kept\n" if kind == signal.SIGINT else ""
     with stopped("extract", made / "more", "--artifacts", artifacts) as run:
         assert end(run, kind) == (130 if kind == signal.SIGINT else -kind, said)
@@ -106,7 +105,7 @@ def test_a_process_that_is_told_to_end_writes_every_row_that_waits(kind, kept, m
     assert tree(artifacts / "features") == whole
 
 
-def test_a_view_added_for_one_split_outlasts_a_kill_and_leaves_the_other(made, artifacts, tmp_path):
+def test_a_view_added_to_one_split_survives_a_kill_of_the_run(made, artifacts, tmp_path):
     views, before = ComputeOptions(views=["224", "160"]), load_features(artifacts)
     with stopped("extract", made / "more/train", "--artifacts", artifacts, "--views", "224,160") as run:
         assert end(run, signal.SIGKILL)[0] == -signal.SIGKILL
@@ -117,7 +116,7 @@ def test_a_view_added_for_one_split_outlasts_a_kill_and_leaves_the_other(made, a
     after = load_features(artifacts)
     assert (after.views, after.features.shape) == (("160", "224"), (44, 4096))
     np.testing.assert_array_equal(after.features[np.isin(after.ids, before.ids), 2048:], before.features)
-    with pytest.raises(catsdogs.CatsDogsError, match=r"the test features .* lack view 160"):
+    with pytest.raises(catsdogs.CatsDogsError, match=r"the test features .* do not have view 160"):
         load_features(artifacts, split="test")
     assert catsdogs.extract(made / "more", artifacts=artifacts, compute=views).computed == 6
     weights = info(artifacts).source["weights"]
@@ -125,7 +124,7 @@ def test_a_view_added_for_one_split_outlasts_a_kill_and_leaves_the_other(made, a
     assert tree(artifacts / "features") == tree(tmp_path / "fresh/features")
 
 
-def test_a_killed_prune_by_other_weights_costs_nothing_of_the_old_cache(made, artifacts, tmp_path, tiny_backbone):
+def test_a_killed_prune_by_other_weights_keeps_the_old_cache(made, artifacts, tmp_path, tiny_backbone):
     other, before = write_backbone(tmp_path / "other.keras", seed=1), tree(artifacts / "features")
     pruning = ("extract", made / "data", "--artifacts", artifacts, "--weights", other, "--prune")
     with stopped(*pruning) as run:

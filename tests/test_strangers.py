@@ -1,4 +1,4 @@
-"""Files that a stranger may have made to harm: pickles, names that are markup or codes."""
+"""Untrusted files made to do harm: pickles, and names that contain markup or escape codes."""
 
 import contextlib
 import csv
@@ -30,12 +30,12 @@ class Evil:
 
 UNPICKLED = []
 WATCHING = []
-"""Not empty while what is unpickled is noted: an audit hook stays for as long as the process."""
+"""Not empty while unpickling is recorded; an audit hook cannot be removed from a process."""
 
 
 @pytest.fixture
 def unpickled():
-    """What is unpickled meanwhile."""
+    """The objects that are unpickled during a test."""
     if not UNPICKLED:
         sys.addaudithook(lambda event, about: WATCHING and event == "pickle.find_class" and UNPICKLED.append(about))
     WATCHING.append(True)
@@ -45,7 +45,7 @@ def unpickled():
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory, draw, encode, write_folder, tiny_backbone):
-    """Data, and artifacts of it in which every file that could be a pickle is one that touches a file."""
+    """Data, and artifacts in which every file that could be a pickle is one that creates a file."""
     folder = tmp_path_factory.mktemp("evil")
     images = {f"train/{k}.{n}.png": encode(draw(n + 50 * i)) for i, k in enumerate(("cat", "dog")) for n in range(10)}
     data = write_folder(folder / "data", images | {"test/1.png": encode(draw(99))})
@@ -85,7 +85,7 @@ MARKUP, CODES = "<img src=x onerror=alert(1)>", "\x1b[31mred\x1b]0;title\x07\x9b
 FORMULA = '=cmd|"x"!A1, and "quoted"'
 
 
-def test_names_that_are_markup_codes_or_formulas_are_names_everywhere(tmp_path, draw, encode, tiny_backbone):
+def test_markup_codes_and_formulas_in_names_are_text_everywhere(tmp_path, draw, encode, tiny_backbone):
     data, artifacts = tmp_path / "data", tmp_path / "artifacts"
     for folder in ("train", "test"):
         (data / folder).mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_no_cell_of_any_table_is_a_formula_and_ids_stay_the_same(
     assert done.metrics.excluded == len(suspects)
 
 
-def test_square_brackets_in_a_name_are_no_markup_of_the_terminal(tmp_path):
+def test_square_brackets_in_a_name_are_not_terminal_markup(tmp_path):
     from catsdogs.cli.console import show, show_error
 
     with contextlib.redirect_stdout(io.StringIO()) as said:

@@ -8,7 +8,7 @@ def blas_threads():
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
 
-def test_every_blas_has_one_thread_within_and_as_many_as_before_after():
+def test_every_blas_has_one_thread_only_within_the_context():
     with threadpool_limits(2, "blas"):
         with single_threaded_blas():
             assert blas_threads() == {1}

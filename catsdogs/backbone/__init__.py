@@ -1,7 +1,7 @@
 """Compute features with a frozen network: ``uint8[n, size, size, 3]`` RGB pixels to ``float32[n, 2048]``.
 
-`weights` says which weights, `network` builds the model as Keras does, `engines` chooses what computes it. Each engine
-has a module of its own, and has only to compute batches of one shape.
+`weights` selects the weights, `network` builds the Keras model, and `engines` selects the engine that runs it. Each
+engine has its own module and computes batches of one fixed shape.
 """
 
 from .backbone import Backbone, probe_image

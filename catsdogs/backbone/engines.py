@@ -1,4 +1,4 @@
-"""Choose the engine that computes features, by what is asked for and what is installed."""
+"""Select the engine that computes features, by option, environment and installed packages."""
 
 import os
 from importlib import import_module
@@ -18,54 +18,57 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class Engine(Protocol):
-    """What computes one shape of images.
+    """Computes features of batches of one fixed shape.
 
     Attributes
     ----------
     name : str
-    batches : dict of str to int
-        How many images of 224 pixels a side it takes at once, by device.
+    batch_sizes : dict of str to int
+        Default batch size for images of 224 x 224 pixels, by device.
     streams : int
-        How many calls may run at the same time.
+        Recommended number of concurrent calls.
     """
 
     name: str
-    batches: dict[str, int]
+    batch_sizes: dict[str, int]
     streams: int
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None: ...
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of a batch; MemoryError where the device has not enough."""
+        """Compute the features of a batch; raise MemoryError if the device has too little memory."""
 
     @staticmethod
     def device() -> str:
-        """Return what it computes on."""
+        """Return the device, such as "cpu" or "gpu"."""
 
     @staticmethod
     def native_precision() -> str:
-        """Return the fastest precision that the device computes without emulating it."""
+        """Return the fastest precision that the device supports natively."""
 
 
 def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
-    """Choose the engine, and set Keras to what it needs.
+    """Select the engine, and set KERAS_BACKEND to the backend that it needs.
 
-    "auto" is what KERAS_BACKEND names; OpenVINO where that is installed and there is no GPU for TensorFlow; TensorFlow;
-    and without that JAX, or PyTorch. Only OpenVINO computes in int8.
+    "auto" selects the backend that KERAS_BACKEND names, or else the first of TensorFlow, JAX and PyTorch that is
+    installed. OpenVINO then replaces TensorFlow if it is installed and TensorFlow finds no GPU. Only OpenVINO computes
+    in int8.
 
     Raises
     ------
     CatsDogsError
-        There is no such engine or precision, the engine is not installed, or does not compute in that precision.
+        The engine or precision does not exist, or the engine is not installed or does not support the precision.
     """
     if choice not in (AUTO, *ENGINES):
-        raise OptionError(f"there is no engine {choice}", f"Give --engine {AUTO}, {', '.join(ENGINES)}")
+        raise OptionError(f"there is no engine {choice}", f"Set --engine to one of {AUTO}, {', '.join(ENGINES)}")
     if precision not in (AUTO, *PRECISIONS):
-        raise OptionError(f"there is no precision {precision}", f"Give --precision {AUTO}, {', '.join(PRECISIONS)}")
+        raise OptionError(
+            f"there is no precision {precision}", f"Set --precision to one of {AUTO}, {', '.join(PRECISIONS)}"
+        )
     name = choice
     if precision == INT8:
         if choice not in (AUTO, "openvino"):
-            raise OptionError(f"{choice} does not compute in {INT8}", "Give --engine openvino, or --precision auto")
+            raise OptionError(f"{choice} does not support {INT8}", "Use --engine openvino or --precision auto")
         name = "openvino"
     elif choice == AUTO:
         name = os.environ.get("KERAS_BACKEND") or next((name for name in _BACKENDS if find_spec(name)), _BACKENDS[0])
@@ -73,11 +76,11 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
     if name not in ENGINES or find_spec(name) is None or find_spec(backend) is None:
         raise CatsDogsError(
             f"the engine {name} is not installed",
-            f"pip install {name}, or give another --engine and, where it is set, KERAS_BACKEND",
+            f"Run pip install {name}, or select another engine with --engine or KERAS_BACKEND",
         )
     if (configured := os.environ.setdefault("KERAS_BACKEND", backend)) != backend:
         raise CatsDogsError(
-            f"the engine {name} needs Keras' {backend} backend, and KERAS_BACKEND is {configured}",
+            f"the engine {name} needs the {backend} backend of Keras, but KERAS_BACKEND is {configured}",
             f"Set KERAS_BACKEND={backend} before Keras is imported",
         )
     engine = _engine_class(name)
@@ -87,6 +90,6 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
 
 
 def _engine_class(name: str) -> type[Engine]:
-    """Import an engine: the module that has its name."""
+    """Import the engine from the module of the same name."""
     engine: type[Engine] = getattr(import_module(f".{name}", __package__), _CLASSES[name])
     return engine

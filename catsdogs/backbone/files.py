@@ -1,4 +1,4 @@
-"""Load weights and models from files that a stranger may have made: arrays and layers of Keras' own, no code."""
+"""Load weights and models from untrusted files: arrays and Keras' own layers, never code."""
 
 import json
 import math
@@ -15,26 +15,27 @@ from .frameworks import keras
 from .resnet50 import N_FEATURES, build_resnet50, without_weights
 
 _FREE_BYTES, _MAX_EXPANSION = 64 << 20, 8
-"""Bytes of weights that a model may declare whatever its file holds, and for each byte of its file: a weight takes 4,
-and may have been stored as 2 and compressed."""
+"""Bytes of weights that any model may declare, and bytes that it may declare in addition for each byte of its file. A
+weight takes 4 bytes in memory; the file may store it in 2 bytes and compress it."""
 
-_FITTING = "It must hold the weights of Keras' ResNet50 (with or without top), or be a .keras model of 2048 features"
+_HINT = "Use a file with weights of Keras' ResNet50 (with or without top), or a .keras model with 2048 features"
 
 
 def load_weights_file(path: Path) -> Any:
-    """Load arrays, and nothing else, even where the file holds a whole model.
+    """Load only the arrays of weights, even if the file holds a complete model.
 
-    Keras goes by the name, ".h5" or ".weights.h5", as to which of its two formats a file is in; Keras 2 wrote the
-    older one under both. So it gets to see the file under a name that is right.
+    Keras infers which of its two formats a file has from the name: ".h5" or ".weights.h5". Keras 2 wrote the older
+    format under both names, so Keras reads the file through a symbolic link with the correct
+    name.
     """
     import h5py
 
     if not h5py.is_hdf5(path):
-        raise CatsDogsError(f"{path} is no HDF5 file, or cannot be read", _FITTING)
+        raise CatsDogsError(f"{path} is not an HDF5 file, or cannot be read", _HINT)
     try:
         with h5py.File(path, "r") as file:
             older = any(name.startswith("layer_names") for name in file.attrs) or "model_weights" in file
-            # The older format must be taken whole, of the newer what the architecture has a place for.
+            # The older format must match every layer; from the newer one Keras reads the layers of the architecture.
             classes = _count_classes(file) if older else None
         model = build_resnet50(classes)
         with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +44,7 @@ def load_weights_file(path: Path) -> Any:
             model.load_weights(named)
     except Exception as error:
         raise CatsDogsError(
-            f"{path} holds no weights of Keras' ResNet50: {summarize_error(error)}", _FITTING
+            f"{path} does not hold weights of Keras' ResNet50: {summarize_error(error)}", _HINT
         ) from error
     if classes is None:
         return model
@@ -53,21 +54,24 @@ def load_weights_file(path: Path) -> Any:
 
 
 def _count_classes(file: Any) -> int | None:
-    """Return how many classes the top in a weights file has: its kernel is ResNet50's only matrix; None without."""
+    """Return the number of classes of the top in a weights file, or None without a top.
+
+    The kernel of the top is the only matrix among ResNet50's weights.
+    """
 
     def classes_of(_: str, item: Any) -> int | None:
         shape: tuple[int, ...] = getattr(item, "shape", ())
         return shape[1] if len(shape) == 2 and shape[0] == N_FEATURES else None
 
-    classes: int | None = file.visititems(classes_of)  # the first that is not None
+    classes: int | None = file.visititems(classes_of)  # the first result that is not None
     return classes
 
 
 def load_model_file(path: Path, size: int) -> tuple[Any, str]:
-    """Load a whole model in Keras' safe mode, and its configuration in one spelling.
+    """Load a complete model in Keras' safe mode, and return it with its normalised configuration.
 
-    The mode is set around it all, as what the process has set by enable_unsafe_deserialization wins over the argument
-    of `load_model` (keras/src/saving/serialization_lib.py, deserialize_keras_object).
+    A scope sets the safe mode, because enable_unsafe_deserialization, if the process has called it, takes precedence
+    over the argument of `load_model` (keras/src/saving/serialization_lib.py, deserialize_keras_object).
     """
     keras()
     from keras.src.saving.serialization_lib import SafeModeScope
@@ -75,7 +79,7 @@ def load_model_file(path: Path, size: int) -> tuple[Any, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             saved = json.loads(archive.read("config.json"))
-        config = json.dumps(_normalized(saved["config"]), sort_keys=True)
+        config = json.dumps(_normalised(saved["config"]), sort_keys=True)
         with SafeModeScope(True):
             _check_declared_weights(path, saved)
             model = keras().saving.load_model(path, compile=False, safe_mode=True)
@@ -85,26 +89,26 @@ def load_model_file(path: Path, size: int) -> tuple[Any, str]:
     except Exception as error:
         if "safe_mode" in str(error):
             raise CatsDogsError(
-                f"{path} holds code of its own, such as a Lambda layer, and that is never run",
-                "Build those layers from Keras' own and save the model again",
+                f"{path} contains custom code, such as a Lambda layer, which is never run",
+                "Rebuild the model from Keras' own layers and save it again",
             ) from error
-        raise CatsDogsError(f"{path} does not load as a Keras model: {summarize_error(error)}", _FITTING) from error
+        raise CatsDogsError(f"{path} cannot be loaded as a Keras model: {summarize_error(error)}", _HINT) from error
     (output,) = model.outputs
     if len(output.shape) == 4:
         output = keras().layers.GlobalAveragePooling2D()(output)
-    # Built anew, as an only input or output may sit in a dict.
+    # A new model, because the saved one may have its only input or output in a dict.
     return keras().Model(model.inputs[0], output), config
 
 
 def _check_declared_weights(path: Path, config: Any) -> None:
-    """Refuse a model that declares far more weights than lie in its file, before memory is allocated for them."""
+    """Refuse a model that declares far more weights than its file can hold, before memory is allocated for them."""
     with without_weights():
         model = keras().saving.deserialize_keras_object(config)
     declared = sum(math.prod(weight.shape) for weight in model.weights)
     if 4 * declared > _FREE_BYTES + _MAX_EXPANSION * path.stat().st_size:
         raise CatsDogsError(
-            f"{path} declares {declared:,} weights, and holds {path.stat().st_size:,} bytes",
-            "That is no trained model: take it from a place that you trust",
+            f"{path} declares {declared:,} weights, but has only {path.stat().st_size:,} bytes",
+            "Use a model from a source that you trust: a file of this size cannot hold these weights",
         )
 
 
@@ -112,40 +116,41 @@ def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: in
     shapes: list[list[Any]] = [[*tensor.shape] for tensor in outputs]
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3 or "float" not in inputs[0].dtype:
         what = " and ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in inputs)
-        raise CatsDogsError(f"{path} does not take RGB images as floats, but {what}", _FITTING)
+        raise CatsDogsError(f"{path} must take RGB images as floats, but takes {what}", _HINT)
     count, *sides, _ = inputs[0].shape
     if count is not None or not {*sides} <= {None, size}:
         raise CatsDogsError(
-            f"{path} takes only {[*inputs[0].shape]}, not any number of images of {size} x {size}",
-            "Build it with the input shape (None, None, 3) and save it again",
+            f"{path} takes only inputs of shape {[*inputs[0].shape]}, not batches of {size} x {size} pixels",
+            "Rebuild the model with the input shape (None, None, 3) and save it again",
         )
     if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or shapes[0][-1] != N_FEATURES:
         raise CatsDogsError(
-            f"{path} does not give {N_FEATURES} features, but {' and '.join(map(str, shapes))}", _FITTING
+            f"{path} must have an output of {N_FEATURES} features, but has {' and '.join(map(str, shapes))}", _HINT
         )
 
 
-def _normalized(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
-    """Return a model's configuration without what tells one saving of the same network from another.
+def _normalised(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:
+    """Return a model's configuration without the parts that differ each time the same network is saved.
 
-    Keras counts layers' names up in a process, so their places stand for them; and it numbers objects by address.
+    Keras numbers the names of layers within a process, so their positions replace them; and it derives the ids of
+    shared objects from memory addresses.
     """
     if isinstance(config, list):
-        return [places.get(item, item) if isinstance(item, str) else _normalized(item, places) for item in config]
+        return [places.get(item, item) if isinstance(item, str) else _normalised(item, places) for item in config]
     if not isinstance(config, dict):
         return config
     if "layers" in config:
         places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
         config = config | {"name": None}
     return {
-        key: places[value] if key == "name" and value in places else _normalized(value, places)
+        key: places[value] if key == "name" and value in places else _normalised(value, places)
         for key, value in config.items()
         if key != "shared_object_id"
     }
 
 
 def summarize_error(error: Exception) -> str:
-    """Return the part of Keras' or HDF5's message that says what is wrong, on one line."""
+    """Return the cause from an error message of Keras or HDF5, on one line."""
     text = re.sub(r"\{\{.*?\}\} |\x1b\[\d+m", "", str(error).rpartition("Exception encountered: ")[2])
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Exception encountered")]
     return re.split(" Example error| Please | Make sure ", (lines or [type(error).__name__])[0])[0].strip().rstrip(".:")

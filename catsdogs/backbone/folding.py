@@ -1,8 +1,8 @@
 """Fold batch normalisations into convolutions, and set the precision that a network computes in.
 
 In inference a batch normalisation is one multiplication and one addition for each channel, and both fold into the
-convolution before it (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Keras' own cloning does the rest, so that
-this is the same for every engine.
+convolution before it (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Keras clones the other layers, so all engines
+compute the same network.
 """
 
 import json
@@ -27,14 +27,14 @@ def fold(model: Any, precision: str) -> Any:
     model : keras.Model
         Functional or sequential.
     precision : {"float32", "bfloat16", "float16"}
-        Of convolutions and of what lies between them; features are averaged in float32 whatever it is.
+        Precision of the convolutions and of the layers between them. Features are always averaged in float32.
 
     Returns
     -------
     model : keras.Model
-        Another one; the one given stays as it is.
+        A new model; the argument is not changed.
     """
-    # Over a sequential model's layers too, a functional one can be built.
+    # A functional model can also be built from a sequential one.
     model = keras().Model(model.inputs, model.outputs[0])
     norms = _find_foldable(model)
     pairs: list[tuple[Any, Any]] = []
@@ -42,7 +42,7 @@ def fold(model: Any, precision: str) -> Any:
 
     def clone(layer: Any) -> Any:
         config = zero_init_config(layer)
-        if not isinstance(layer, keras().Layer):  # a bare operation, such as x / 255: no weights, its input's precision
+        if not isinstance(layer, keras().Layer):  # an operation such as x / 255: no weights, precision of its input
             return type(layer).from_config(config)
         if precision != FLOAT32:
             config["dtype"] = _dtype_policy(layer, precision)
@@ -69,8 +69,8 @@ def fold(model: Any, precision: str) -> Any:
 def _dtype_policy(layer: Any, precision: str) -> str:
     """Return the dtype policy of a layer.
 
-    Convolutions store their weights as they use them: casting them anew for each batch costs time. The weights of other
-    layers stay float32. What works on pixels as they come, or averages, is float32 throughout.
+    Convolutions store their weights in the precision that they compute in, because casting them for each batch costs
+    time. Other layers keep float32 weights. Layers that scale pixels or average are in float32 throughout.
     """
     layers = keras().layers
     if isinstance(layer, layers.GlobalAveragePooling2D | layers.Rescaling | layers.Normalization):
@@ -79,14 +79,14 @@ def _dtype_policy(layer: Any, precision: str) -> str:
 
 
 def _find_foldable(model: Any) -> dict[int, Any]:
-    """Return, by the `id` of a convolution, the batch normalisation that alone takes its output."""
+    """Return the batch normalisations that alone use the output of a convolution, by the `id` of the convolution."""
     layers, config = keras().layers, model.get_config()
     by_name = {layer.name: layer for layer in model.layers}
     sources = {
         entry["name"]: re.findall(r'"keras_history": \["(.*?)", ', json.dumps(entry["inbound_nodes"]))
         for entry in config["layers"]
     }
-    # A model's output is a use of it, too.
+    # The model's output counts as a use, too.
     uses = Counter([name for inputs in sources.values() for name in inputs] + [config["output_layers"][0]])
     found = {}
     for norm in model.layers:
@@ -100,14 +100,14 @@ def _find_foldable(model: Any) -> dict[int, Any]:
 
 
 def _fold_weights(layer: Any, arrays: list[NDArray[Any]], norm: Any) -> list[NDArray[np.float32]]:
-    """Return kernel and bias of a convolution that does what the normalisation behind it did."""
+    """Return the kernel and bias of a convolution that includes the normalisation after it."""
     kernel, *bias = arrays
     mean, variance = (to_numpy(moment).astype(np.float64) for moment in (norm.moving_mean, norm.moving_variance))
     scale = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
         scale *= to_numpy(norm.gamma)
     shift = to_numpy(norm.beta) if norm.center else 0
-    # A depthwise kernel ends in (channels, multiplier), and its outputs count through both.
+    # The last axes of a depthwise kernel are (channels, multiplier); its outputs are ordered by both.
     per_output = scale.reshape(kernel.shape[2:]) if isinstance(layer, keras().layers.DepthwiseConv2D) else scale
     new_bias = ((bias[0] if bias else 0) - mean) * scale + shift
     return [(kernel * per_output).astype(np.float32), new_bias.astype(np.float32)]

@@ -1,6 +1,6 @@
-"""Import Keras, OpenVINO and NNCF at the first need.
+"""Import Keras, OpenVINO and NNCF when they are first needed.
 
-What is set for the whole process then is all here, and listed in docs/design.md.
+All settings that affect the whole process are in this module; docs/reference/environment.md lists them.
 """
 
 import logging
@@ -16,22 +16,22 @@ from ..errors import CatsDogsError
 
 @cache
 def keras() -> Any:
-    """Import Keras with the backend that KERAS_BACKEND names, by itself TensorFlow.
+    """Import Keras with the backend that KERAS_BACKEND names, TensorFlow by default.
 
-    Sets KERAS_BACKEND and TF_CPP_MIN_LOG_LEVEL=3 where they are not set, and switches TensorFloat-32 off.
+    Sets KERAS_BACKEND and TF_CPP_MIN_LOG_LEVEL=3 if they are not set, and disables TensorFloat-32.
 
     Raises
     ------
     CatsDogsError
-        It does not load, or is set to another backend, to channels first, or to another precision than float32.
+        Keras cannot be imported, or is set to another backend, to channels first, or to a precision other than float32.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What keras.json says is meant for the user's own work.
+    # The backend in keras.json is for the user's other work.
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         import keras
 
-        # "float32" is to mean that on every device, and not the 10 bits of TensorFloat-32.
+        # float32 must have its 23 bits of mantissa on every device, not the 10 bits of TensorFloat-32.
         if backend == "tensorflow":
             import tensorflow as tf
 
@@ -46,14 +46,14 @@ def keras() -> Any:
             torch.backends.cudnn.allow_tf32 = False
     except ImportError as error:
         raise CatsDogsError(
-            f"Keras does not load with its {backend} backend ({error})",
-            "Unset KERAS_BACKEND, or install catsdogs anew in an environment of its own",
+            f"Keras cannot be imported with its {backend} backend ({error})",
+            "Unset KERAS_BACKEND, or install catsdogs in a new virtual environment",
         ) from error
     of_keras = keras.backend.backend()
     for found, needed, hint in (
         (f"its {of_keras} backend", f"its {backend} backend", f"Set KERAS_BACKEND={backend} before Keras is imported"),
         (keras.config.image_data_format(), "channels_last", 'Set "image_data_format": "channels_last" in keras.json'),
-        (keras.config.dtype_policy().name, "float32", 'Set "floatx" in keras.json and the policy to float32'),
+        (keras.config.dtype_policy().name, "float32", 'Set "floatx" in keras.json and the dtype policy to float32'),
     ):
         if found != needed:
             raise CatsDogsError(f"Keras is set to {found}", hint)
@@ -70,7 +70,7 @@ def openvino() -> Any:
 
 @cache
 def nncf() -> Any:
-    """Import NNCF, and keep it from logging and from progress bars, and from changing how others log."""
+    """Import NNCF without its log lines and progress bars, and without its changes to the logger class."""
     loggers = logging.getLoggerClass()
     try:
         with without_telemetry():
@@ -79,16 +79,16 @@ def nncf() -> Any:
     finally:
         logging.setLoggerClass(loggers)
     nncf.set_log_level(logging.ERROR)
-    # Its bars go to standard output whatever the level, and it has no switch for them.
+    # NNCF prints progress bars to standard output at every log level, and has no option to disable them.
     track.__init__ = partialmethod(track.__init__, disable=True)
     return nncf
 
 
 @contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Keep Intel's packages from telling Google Analytics that they are used, as they do at their import and later.
+    """Prevent Intel's packages from sending usage data to Google Analytics, at their import and later.
 
-    They do without the package that sends it where that is not installed.
+    They send none if the package openvino_telemetry is not installed, so its import fails within this context.
     """
     name = "openvino_telemetry"
     before = sys.modules.get(name)

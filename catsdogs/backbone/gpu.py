@@ -1,6 +1,6 @@
-"""Find out why an NVIDIA GPU is not used, and warn of it.
+"""Warn if an NVIDIA GPU is not used, and find the reason.
 
-What TensorFlow itself says stands among lines that concern nobody, and does not name the library that is missing.
+TensorFlow's own message is one of many log lines, and does not name the missing library.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 DRIVER, DEVICES = Path("/proc/driver/nvidia/gpus"), Path("/dev")
-"""Where NVIDIA's driver lists its GPUs, and where the files nvidia0, nvidia1 and so on give access to them."""
+"""Folder in which NVIDIA's driver lists its GPUs, and folder of the device files nvidia0, nvidia1 and so on."""
 
 _NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
@@ -19,12 +19,12 @@ _log = logging.getLogger(__name__)
 
 @cache
 def warn_of_unused_gpu(framework: str) -> None:
-    """Warn, once a process, if there is an NVIDIA GPU that `framework` does not see.
+    """Warn, once per process, if the machine has an NVIDIA GPU that `framework` does not find.
 
     Parameters
     ----------
     framework : {"tensorflow", "jax", "torch"}
-        What has found no GPU.
+        A framework that has found no GPU.
     """
     accessible = any(DEVICES.glob("nvidia[0-9]*"))
     if accessible or any(DRIVER.glob("*")):
@@ -32,11 +32,11 @@ def warn_of_unused_gpu(framework: str) -> None:
 
 
 def _find_reason(framework: str, accessible: bool) -> tuple[str, str]:
-    """Return why the GPU is not used, and what to do."""
-    name, install = _NAMES[framework], "pip install 'catsdogs[gpu]'"
+    """Return why the GPU is not used, and a hint."""
+    name, install = _NAMES[framework], "Run pip install 'catsdogs[gpu]'"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and (not visible.strip() or visible.strip().startswith("-")):
-        return f"CUDA_VISIBLE_DEVICES={visible} hides it", "Unset that"
+        return f"CUDA_VISIBLE_DEVICES={visible} hides it", "Unset CUDA_VISIBLE_DEVICES"
     if not accessible:
         return f"there is no {DEVICES / 'nvidia0'}", "Start the container with --gpus all, or ask the cluster for a GPU"
     libraries = _cuda_libraries() if framework == "tensorflow" else []
@@ -44,22 +44,22 @@ def _find_reason(framework: str, accessible: bool) -> tuple[str, str]:
         return f"{name} is built without CUDA", install
     try:
         if code := ctypes.CDLL("libcuda.so.1").cuInit(0):
-            return f"its driver does not start (CUDA error {code})", "See what nvidia-smi says"
+            return f"its driver does not start (CUDA error {code})", "Run nvidia-smi for details"
     except OSError as error:
-        return f"its driver does not load ({error})", "Install NVIDIA's driver"
+        return f"its driver cannot be loaded ({error})", "Install NVIDIA's driver"
     try:
         for library in libraries:
             ctypes.CDLL(library)
     except OSError as error:
-        return f"{name} needs a library that does not load ({error})", install
-    log = "TF_CPP_MIN_LOG_LEVEL=0 and CATSDOGS_DEBUG=1 let it say why"
-    return f"{name} does not see it", log if framework == "tensorflow" else "Install it with CUDA"
+        return f"{name} needs a library that cannot be loaded ({error})", install
+    log = "Set TF_CPP_MIN_LOG_LEVEL=0 and CATSDOGS_DEBUG=1 for TensorFlow's log"
+    return f"{name} does not find it", log if framework == "tensorflow" else f"Install {name} with CUDA"
 
 
 def _cuda_libraries() -> list[str]:
     """Return the libraries that TensorFlow loads (tsl/platform/default/dlopen_checker.cc); none if built without CUDA.
 
-    Those are left out whose numbers TensorFlow does not tell; they are installed together with these.
+    Libraries whose version TensorFlow does not report are omitted; they are installed together with these.
     """
     import tensorflow as tf
 
@@ -68,5 +68,5 @@ def _cuda_libraries() -> list[str]:
         return []
     cuda, cudnn = (str(build[f"{of}_version"]).partition(".")[0] for of in ("cuda", "cudnn"))
     names = [f"libcudart.so.{cuda}", f"libcublas.so.{cuda}", f"libcublasLt.so.{cuda}", f"libcudnn.so.{cudnn}"]
-    packages = Path(tf.__file__).parents[1]  # where TensorFlow looks first
+    packages = Path(tf.__file__).parents[1]  # where TensorFlow searches first
     return [str(next(packages.glob(f"nvidia/*/lib/{name}"), name)) for name in names]

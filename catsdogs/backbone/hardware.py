@@ -1,20 +1,20 @@
-"""Find out what the processor is called, and which precisions it computes natively."""
+"""Find the name of the CPU, and the precisions that it supports natively."""
 
 import platform
 from functools import cache
 from pathlib import Path
 
 _FLAGS = {"bfloat16": {"avx512_bf16", "amx_bf16"}}
-"""As the kernel of Linux names them (arch/x86/include/asm/cpufeatures.h)."""
+"""CPU flags by precision, as the Linux kernel names them (arch/x86/include/asm/cpufeatures.h)."""
 
 
-def cpu_computes(precision: str) -> bool:
-    """Whether the processor computes `precision` natively; False where nobody says so."""
+def cpu_supports(precision: str) -> bool:
+    """Whether the CPU supports `precision` natively; False if the system does not report CPU flags."""
     return bool(_FLAGS[precision] & set(_cpuinfo("flags").split()))
 
 
 def processor_name() -> str:
-    """Return what the processor calls itself, or its architecture."""
+    """Return the model name of the CPU, or its architecture if the system does not report a name."""
     return _cpuinfo("model name") or platform.machine()
 
 

@@ -16,21 +16,21 @@ class JaxEngine:
     Parameters
     ----------
     model : keras.Model
-        Takes BGR with the means off, gives (n, 2048).
+        Takes BGR with the channel means subtracted, and returns (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str
     """
 
     name = "jax"
-    batches = {"cpu": 32, "gpu": 128, "tpu": 128}  # noqa: RUF012
+    batch_sizes = {"cpu": 32, "gpu": 128, "tpu": 128}  # noqa: RUF012
     streams = 2
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         import jax
 
         folded = fold(model, precision)
-        # As arguments, the weights are no constants that the compiler would try to do something about.
+        # The weights are arguments, because the compiler would try to optimise constants.
         self._weights = [[variable.value for variable in folded.trainable_variables]]
         self._weights += [[variable.value for variable in folded.non_trainable_variables]]
 
@@ -42,12 +42,12 @@ class JaxEngine:
         self._compiled = jax.jit(features).lower(self._weights, pixels).compile()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of as many images as the function takes.
+        """Compute the features of one batch of the compiled shape.
 
         Raises
         ------
         MemoryError
-            The device has not enough.
+            The device has too little memory.
         """
         from jax.errors import JaxRuntimeError
 
@@ -67,5 +67,5 @@ class JaxEngine:
 
     @staticmethod
     def native_precision() -> str:
-        """Return the fastest precision that the device computes without emulating it; XLA emulates on CPUs."""
+        """Return the fastest precision that the device supports natively; XLA emulates bfloat16 on CPUs."""
         return FLOAT32 if JaxEngine.device() == "cpu" else "bfloat16"

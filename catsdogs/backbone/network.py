@@ -1,6 +1,6 @@
 """Build the frozen network as a Keras model, and identify it.
 
-The model takes what ResNet50 takes, ``float32[n, h, w, 3]`` BGR with the channel means off, and gives
+The model takes the inputs of ResNet50, ``float32[n, h, w, 3]`` BGR with the channel means subtracted, and returns
 ``float32[n, 2048]``.
 """
 
@@ -26,19 +26,19 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
     size : int
         Side of the images in pixels.
     progress : callable, optional
-        Told how far a download is.
+        Called with the bytes downloaded so far.
 
     Returns
     -------
     model : keras.Model
         Frozen.
     sha256 : str
-        Identity: SHA-256 of configuration and weights, the arrays in layer order.
+        Identity: SHA-256 of the configuration and of the weight arrays in layer order.
 
     Raises
     ------
     CatsDogsError
-        The weights cannot be had, or do not fit.
+        The weights are not available, or do not fit.
     """
     model, config = weights.load(size, progress)
     model.trainable = False
@@ -47,8 +47,8 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
         array = to_numpy(variable)
         if not np.isfinite(array).all():
             raise CatsDogsError(
-                f"{weights.spec} holds weights that are NaN or infinite",
-                "The file, or the training that made it, is at fault: give other weights",
+                f"{weights.spec} contains weights that are NaN or infinite",
+                "Use other weights: the file is damaged, or its training diverged",
             )
         identity.update(f"{array.dtype}{array.shape}".encode())
         identity.update(array.tobytes())
@@ -56,7 +56,7 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
 
 
 def _in_float32(model: Any) -> Any:
-    """Return what was saved in mixed precision as a model that computes in float32: engines choose for themselves."""
+    """Return the model in float32, even if it was saved in mixed precision: each engine sets the precision itself."""
     if all(layer.dtype_policy.name == "float32" for layer in model.layers):
         return model
 
@@ -71,13 +71,13 @@ def _in_float32(model: Any) -> Any:
 
 
 def preprocess(rgb: Any) -> Any:
-    """Turn float32 RGB pixels into the network's inputs, as a part of every engine's graph."""
+    """Convert float32 RGB pixels to the network's inputs, within the graph of an engine."""
     ops = keras().ops
     return ops.flip(rgb, axis=-1) - ops.convert_to_tensor(MEANS_BGR, rgb.dtype)
 
 
 def reference_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Compute features in float32 as Keras' own documentation does: engines are checked against them.
+    """Compute features in float32 as Keras' documentation shows; engines are checked against them.
 
     Parameters
     ----------
@@ -89,13 +89,13 @@ def reference_features(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.floa
     -------
     features : ndarray of shape (n, 2048), float32
     """
-    # preprocess_input changes a float array in place: this one is nobody else's.
+    # preprocess_input changes float arrays in place, so it gets a copy.
     inputs = keras().applications.resnet50.preprocess_input(pixels.astype(np.float32))
-    if keras().backend.backend() == "jax":  # it would compile each operation by itself
+    if keras().backend.backend() == "jax":  # a plain call would compile each operation separately
         return np.asarray(model.predict_on_batch(inputs), np.float32)
     return np.asarray(to_numpy(model(inputs, training=False)), np.float32)
 
 
 def to_numpy(tensor: Any) -> NDArray[Any]:
-    """Return what a tensor or a variable of any backend holds."""
+    """Return the values of a tensor or a variable of any backend."""
     return np.asarray(keras().ops.convert_to_numpy(tensor))

@@ -1,6 +1,7 @@
 """Compute features with OpenVINO on a CPU.
 
-TensorFlow's graph is converted in memory; it has one batch size, so that neither neighbours nor position change a row.
+TensorFlow's graph is converted in memory. It has a fixed batch size, so a row does not depend on the other images in
+its batch, or on its position.
 """
 
 import threading
@@ -15,16 +16,16 @@ from .precisions import FLOAT32, INT8
 from .quantized import Quantized
 
 _HINTS = {FLOAT32: "f32", "bfloat16": "bf16", "float16": "f16", INT8: "f32"}
-"""OpenVINO's names of precisions; in a quantized network, of what is not quantized."""
+"""OpenVINO's names of the precisions; for int8, of the operations that are not quantized."""
 
 
 class OpenVINOEngine:
-    """One compiled model, and a request of its own for each thread that calls.
+    """A compiled model with one inference request for each calling thread.
 
     Parameters
     ----------
     model : keras.Model or Quantized
-        Takes BGR with the means off, gives (n, 2048).
+        Takes BGR with the channel means subtracted, and returns (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str
@@ -32,11 +33,11 @@ class OpenVINOEngine:
     Raises
     ------
     ValueError
-        OpenVINO does not compute in that precision on this machine.
+        OpenVINO does not support the precision on this machine.
     """
 
     name = "openvino"
-    batches = {"cpu": 8}  # noqa: RUF012
+    batch_sizes = {"cpu": 8}  # noqa: RUF012
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         core = openvino().Core()
@@ -49,12 +50,12 @@ class OpenVINOEngine:
             network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
         )
         if (actual := self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != _HINTS[precision]:
-            raise ValueError(f"OpenVINO computes in {actual} on this machine")
+            raise ValueError(f"OpenVINO computes in {actual} instead of {_HINTS[precision]} on this machine")
         self.streams: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._thread = threading.local()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of as many images as the graph takes."""
+        """Compute the features of one batch of the compiled shape."""
         if not hasattr(self._thread, "request"):
             self._thread.request = self._compiled.create_infer_request()
         self._thread.request.infer([pixels])
@@ -67,5 +68,5 @@ class OpenVINOEngine:
 
     @staticmethod
     def native_precision() -> str:
-        """Return the fastest precision that the processor computes without emulating it."""
+        """Return the fastest precision that the CPU supports natively."""
         return "bfloat16" if "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else FLOAT32

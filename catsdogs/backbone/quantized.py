@@ -1,7 +1,7 @@
-"""Quantize a network to int8 with NNCF, and keep it as the two files of OpenVINO's format.
+"""Quantize a network to int8 with NNCF, and serialise it to the two files of OpenVINO's format.
 
-From the activations on some images NNCF fixes a scale for each (post-training quantization: Jacob et al. 2018,
-arXiv:1712.05877). No scale depends on what else is in a batch, so neighbours do not change a row.
+NNCF sets a fixed scale for each activation from its values on sample images (post-training quantization: Jacob et al.
+2018, arXiv:1712.05877). The scales are constant, so a row does not depend on the other images in its batch.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from .precisions import INT8
 
 @dataclass(frozen=True)
 class Quantized:
-    """A quantized network as it lies on the disk.
+    """A serialised quantized network.
 
     Parameters
     ----------
@@ -35,20 +35,20 @@ class Quantized:
 
     @property
     def sha256(self) -> str:
-        """Identity: SHA-256 of both, one after the other."""
+        """Identity: SHA-256 of `graph` followed by `weights`."""
         return hashlib.sha256(self.graph + self.weights).hexdigest()
 
 
 @dataclass(frozen=True)
 class Int8Similarity:
-    """How near the features of a quantized network were to those in float32, on a sample of images.
+    """Similarity of a quantized network's features to those in float32, on a sample of images.
 
     Parameters
     ----------
     images : int
-        How many were compared.
+        Number of images compared.
     least, mean : float
-        Of the cosines of an image's features to those in float32.
+        Minimum and mean of the cosine similarity of an image's features to those in float32.
     """
 
     images: int
@@ -57,7 +57,7 @@ class Int8Similarity:
 
 
 def check_installed() -> None:
-    """Check that what quantizes is installed.
+    """Check that the packages for quantization are installed.
 
     Raises
     ------
@@ -67,38 +67,38 @@ def check_installed() -> None:
     missing = [name for name in ("openvino", "nncf") if find_spec(name) is None]
     if missing:
         raise CatsDogsError(
-            f"--precision {INT8} needs {' and '.join(missing)}, and that is not installed",
-            f"pip install 'catsdogs[{INT8}]', or give another --precision",
+            f"packages that --precision {INT8} needs are not installed: {', '.join(missing)}",
+            f"Run pip install 'catsdogs[{INT8}]', or use another --precision",
         )
 
 
-def quantize(model: Any, pictures: NDArray[np.uint8]) -> Quantized:
+def quantize(model: Any, images: NDArray[np.uint8]) -> Quantized:
     """Quantize a network.
 
     Parameters
     ----------
     model : keras.Model
-        Takes BGR with the means off, gives (n, 2048).
-    pictures : ndarray of shape (n, size, size, 3), uint8
-        RGB; representative of those that it will compute.
+        Takes BGR with the channel means subtracted, and returns (n, 2048).
+    images : ndarray of shape (n, size, size, 3), uint8
+        RGB; representative of the images whose features it will compute.
 
     Returns
     -------
     network : Quantized
-        Takes any number of images, of any size that the model takes.
+        Accepts any batch size, and any image size that the model accepts.
     """
-    # One by one, as NNCF keeps the activations of all layers: eight images take 2.2 GiB in ResNet50, one 1.4.
-    singles = np.split(pictures, len(pictures))
+    # Batches of one image, as NNCF keeps all activations of a batch: in ResNet50 2.2 GiB for eight images, 1.4 for one.
+    batches = np.split(images, len(images))
     network = to_openvino(model, (None, *model.inputs[0].shape[1:]))
     with tempfile.TemporaryDirectory() as folder:
         quantized = nncf().quantize(
             network,
-            nncf().Dataset(singles),
-            subset_size=len(singles),
+            nncf().Dataset(batches),
+            subset_size=len(batches),
             preset=nncf().QuantizationPreset.MIXED,
             fast_bias_correction=False,
         )
-        # OpenVINO and Keras count names up in a process; the same network is to be the same bytes.
+        # OpenVINO and Keras number names within a process, but the same network must give identical bytes.
         quantized.output(0).get_tensor().set_names({"features"})
         for number, layer in enumerate(quantized.get_ordered_ops()):
             layer.set_friendly_name(f"{layer.get_type_name()}_{number}")

@@ -1,4 +1,4 @@
-"""Time Keras' own recipe for features, as a baseline for ours."""
+"""Time feature extraction as Keras' documentation shows it, as a baseline."""
 
 import time
 from pathlib import Path
@@ -9,14 +9,16 @@ from .weights import Weights
 
 
 def keras_recipe(weights: Weights, folder: Path, size: int) -> float | None:
-    """Do what keras.io shows: a tf.data pipeline into `predict`, in batches of 32.
+    """Compute features as keras.io shows: `predict` on a tf.data pipeline, with a batch size of 32.
+
+    Images are skipped if their file extension is not one of TensorFlow's formats.
 
     Returns
     -------
     rate : float or None
-        Images a second up to the last batch, the tracing of the graph left out: `predict` may come back many seconds
-        later, as long as tf.data's autotuning sleeps. None where Keras has another backend than TensorFlow, or
-        cannot read one of the images; those whose names do not end as TensorFlow's formats do are left out.
+        Images per second until the end of the last batch, without the tracing of the graph. `predict` itself may return
+        many seconds later, because it waits for the autotuning thread of tf.data. None if Keras' backend is not
+        TensorFlow, or TensorFlow cannot read one of the images.
     """
     if keras().backend.backend() != "tensorflow":
         return None
@@ -36,5 +38,5 @@ def keras_recipe(weights: Weights, folder: Path, size: int) -> float | None:
         start = time.perf_counter()
         features = model.predict(batches, verbose=0, callbacks=[clock])
         return round(len(features) / (ends[-1] - start), 1)
-    except (ValueError, tf.errors.InvalidArgumentError):  # none is of a format that TensorFlow reads, or one is not
+    except (ValueError, tf.errors.InvalidArgumentError):  # TensorFlow cannot read any image, or one of them
         return None

@@ -1,4 +1,4 @@
-"""Build Keras' ResNet50 without drawing weights that are replaced anyway."""
+"""Build Keras' ResNet50 without random initialisation of weights that are then replaced."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +9,21 @@ import numpy as np
 from .frameworks import keras
 
 N_FEATURES = 2048
-"""Features of one view of one image: the channels of ResNet50's last layer, averaged."""
+"""Number of features of one view of one image: the channels of ResNet50's last layer, averaged over the positions."""
 
 MEANS_BGR = (103.939, 116.779, 123.68)
-"""Mean of each channel over ImageNet, which ResNet50's first weights expect to be off
-(keras/src/applications/imagenet_utils.py, mode "caffe")."""
+"""Channel means of ImageNet, which ResNet50 expects to be subtracted (keras/src/applications/imagenet_utils.py, mode
+"caffe")."""
 
 RESNET50 = "keras.applications.ResNet50, include_top=False, pooling=avg"
-"""What stands for its configuration in the identity of its weights."""
+"""Represents the configuration of ResNet50 in the identity of its weights."""
 
 _KERNEL_INITIALIZERS = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
-"""The entries of a layer's configuration that say how its kernels are initialised."""
+"""Entries of a layer's configuration that set the initialisers of its kernels."""
 
 
 def build_resnet50(classes: int | None = None) -> Any:
-    """Build the architecture, its kernels zeros; with `classes`, through the last layer of its top."""
+    """Build the architecture with kernels of zeros; with `classes`, including the top."""
     with without_weights():
         model = keras().applications.ResNet50(
             weights=None,
@@ -40,16 +40,17 @@ def build_resnet50(classes: int | None = None) -> Any:
 def zero_init_config(layer: Any) -> dict[str, Any]:
     """Return the layer's configuration with zeros as initial kernels, if it is one of Keras' own layers.
 
-    The kernels are replaced anyway, and JAX takes seconds to draw some first, as it compiles that for each shape.
+    The kernels are replaced later. With JAX a random initialisation would take seconds, because it is compiled for each
+    shape.
     """
     config: dict[str, Any] = layer.get_config()
-    if not type(layer).__module__.startswith("keras."):  # what somebody else's layer does with its own is not known
+    if not type(layer).__module__.startswith("keras."):  # custom layers may use these entries differently
         return config
     return config | {name: "zeros" for name in _KERNEL_INITIALIZERS if name in config}
 
 
-def draw_kernels(model: Any, seed: int) -> None:
-    """Draw every kernel anew by He's rule (He et al. 2015, arXiv:1502.01852), the same on every machine."""
+def initialise_kernels(model: Any, seed: int) -> None:
+    """Initialise every kernel with He's method (He et al. 2015, arXiv:1502.01852); identical on every machine."""
     for position, layer in enumerate(model.layers):
         if hasattr(layer, "kernel"):
             kernel, *bias = layer.get_weights()
@@ -60,7 +61,7 @@ def draw_kernels(model: Any, seed: int) -> None:
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Have Keras allocate no memory for the weights of models that are built within."""
+    """Prevent Keras from allocating memory for the weights of models that are built in this context."""
     keras()
     from keras.src.backend import StatelessScope
     from keras.src.backend.common import global_state
@@ -71,4 +72,4 @@ def without_weights() -> Iterator[None]:
         with StatelessScope(initialize_variables=False):
             yield
     finally:
-        del waiting[before:]  # else Keras would allocate them at the end of its next such scope
+        del waiting[before:]  # otherwise Keras allocates them at the end of its next scope

@@ -1,6 +1,7 @@
 """Compute features with TensorFlow.
 
-The graph has one batch size: the last batch is padded, so that neither neighbours nor position change a row.
+The graph has a fixed batch size, to which `Backbone` pads the last batch, so a row does not depend on the other images
+in its batch, or on its position.
 """
 
 from typing import Any
@@ -9,38 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folding import fold
-from .hardware import cpu_computes
+from .hardware import cpu_supports
 from .network import preprocess
 from .precisions import FLOAT32
 
 
 class TensorFlowEngine:
-    """One compiled graph.
+    """A compiled graph.
 
     Parameters
     ----------
     model : keras.Model
-        Takes BGR with the means off, gives (n, 2048).
+        Takes BGR with the channel means subtracted, and returns (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str
     """
 
     name = "tensorflow"
-    batches = {"cpu": 32, "gpu": 128}  # noqa: RUF012
+    batch_sizes = {"cpu": 32, "gpu": 128}  # noqa: RUF012
     streams = 2
-    """Calls that may run at the same time: while one waits for its slowest thread, or copies, the other computes."""
+    """Concurrent calls: one computes while the other waits for its slowest thread, or copies."""
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         self._graph = compile_graph(fold(model, precision), shape)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of as many images as the graph takes.
+        """Compute the features of one batch of the compiled shape.
 
         Raises
         ------
         MemoryError
-            The device has not enough.
+            The device has too little memory.
         """
         tf = _tf()
         try:
@@ -55,24 +56,24 @@ class TensorFlowEngine:
 
     @staticmethod
     def native_precision() -> str:
-        """Return the fastest precision that the device computes without emulating it."""
+        """Return the fastest precision that the device supports natively."""
         if TensorFlowEngine.device() == "cpu":
-            return "bfloat16" if cpu_computes("bfloat16") else FLOAT32
+            return "bfloat16" if cpu_supports("bfloat16") else FLOAT32
         gpu = _tf().config.list_physical_devices("GPU")[0]
         capability = _tf().config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-        # Tensor cores came with Volta (7.0), and take bfloat16 from Ampere (8.0) on.
+        # GPUs have tensor cores since Volta (7.0), with bfloat16 since Ampere (8.0).
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FLOAT32
 
 
 def compile_graph(model: Any, shape: tuple[int | None, ...], *, preprocessed: bool = False) -> Any:
-    """Trace a function of uint8 RGB pixels of a shape (None: any length) or, `preprocessed`, of the model's inputs."""
+    """Trace a function of uint8 RGB pixels of a shape (None for any length), or of `preprocessed` inputs."""
     tf, dtype = _tf(), "float32" if preprocessed else "uint8"
 
-    # There is no Python control flow to convert, and autograph leaves files in the temporary folder when killed.
+    # Autograph is not needed without Python control flow, and leaves temporary files if the process is killed.
     @tf.function(input_signature=[tf.TensorSpec(shape, dtype)], autograph=False)  # type: ignore[untyped-decorator]
     def features(pixels: Any) -> Any:
         inputs = pixels if preprocessed else preprocess(tf.cast(pixels, tf.float32))
-        # A model of mixed precision gives 16 bits.
+        # A model in mixed precision returns 16-bit values.
         return tf.cast(model(inputs, training=False), tf.float32)
 
     return features.get_concrete_function()

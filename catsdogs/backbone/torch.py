@@ -11,19 +11,19 @@ from .precisions import FLOAT32
 
 
 class TorchEngine:
-    """The network as Keras runs it on PyTorch, operation by operation.
+    """The network run by Keras on PyTorch, without compilation.
 
     Parameters
     ----------
     model : keras.Model
-        Takes BGR with the means off, gives (n, 2048).
+        Takes BGR with the channel means subtracted, and returns (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str
     """
 
     name = "torch"
-    batches = {"cpu": 32, "gpu": 128}  # noqa: RUF012
+    batch_sizes = {"cpu": 32, "gpu": 128}  # noqa: RUF012
     streams = 1
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
@@ -31,12 +31,12 @@ class TorchEngine:
         self._device = self._model.variables[0].value.device
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of some images.
+        """Compute the features of one batch.
 
         Raises
         ------
         MemoryError
-            The device has not enough.
+            The device has too little memory.
         """
         import torch
 
@@ -56,7 +56,7 @@ class TorchEngine:
 
     @staticmethod
     def native_precision() -> str:
-        """Return the fastest precision that the device computes without emulating it."""
+        """Return the fastest precision that the device supports natively."""
         import torch
 
         return "bfloat16" if TorchEngine.device() == "gpu" and torch.cuda.is_bf16_supported(False) else FLOAT32

@@ -1,7 +1,6 @@
-"""Choose the weights by what the user, the environment and the artifacts say.
+"""Select the weights by option, environment variable and artifacts.
 
-Keras is not imported here before weights are loaded, so that a run that has nothing to compute need not wait for
-TensorFlow.
+Keras is imported only when weights are loaded, so a run that has nothing to compute does not wait for TensorFlow.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ from ..progress import Progress
 from ..storage import NOTE_HINT, read_json
 from .files import load_model_file, load_weights_file
 from .imagenet import IMAGENET_MD5, fetch_imagenet
-from .resnet50 import RESNET50, build_resnet50, draw_kernels
+from .resnet50 import RESNET50, build_resnet50, initialise_kernels
 
 WEIGHTS_VARIABLE = "CATSDOGS_WEIGHTS"
 
@@ -28,36 +27,36 @@ _FORMS = "imagenet, random, random:SEED, FILE.h5, FILE.weights.h5 or FILE.keras"
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that have been chosen, and are not loaded yet.
+    """Weights that are selected, but not loaded yet.
 
     Parameters
     ----------
     spec : str
-        The `--weights` that names them again, from any folder: "imagenet", "random:SEED", or the absolute path of a
-        file.
+        Value of `--weights` that selects them from any folder: "imagenet", "random:SEED" (untrained, for testing and
+        timing), or the absolute path of a file.
     """
 
     spec: str
 
     @property
     def name(self) -> str:
-        """What people are shown: of a file its name without the folder."""
+        """Name for messages and reports: `spec`, but only the file name of a path."""
         return Path(self.spec).name
 
     @property
     def _seed(self) -> int | None:
-        """That the kernels are drawn from; None where they are not drawn."""
+        """Seed of random weights; None for other weights."""
         return int(self.spec.removeprefix(_RANDOM)) if self.spec.startswith(_RANDOM) else None
 
     def fingerprint(self) -> str:
-        """Return what tells these weights from others without loading them.
+        """Return text that identifies these weights, without loading them.
 
-        The MD5 that Keras publishes with its own, the seed that weights are drawn from, the SHA-256 of a file.
+        It is the MD5 that Keras publishes for "imagenet", the seed of random weights, or the SHA-256 of a file.
 
         Raises
         ------
         CatsDogsError
-            Their file cannot be read.
+            The file cannot be read.
         """
         if self.spec == IMAGENET:
             return f"md5:{IMAGENET_MD5}"
@@ -68,20 +67,20 @@ class Weights:
                 return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         except OSError as error:
             raise CatsDogsError(
-                f"{self.spec} cannot be read ({error.strerror or error})", "Mend that, or give other --weights"
+                f"{self.spec} cannot be read ({error.strerror or error})", "Fix this, or use other --weights"
             ) from error
 
     def load(self, size: int, progress: Progress | None) -> tuple[Any, str]:
-        """Return the Keras model of images of `size` pixels a side, and its configuration in one spelling.
+        """Return the Keras model for images of `size` x `size` pixels, and its normalised configuration.
 
         Raises
         ------
         CatsDogsError
-            They cannot be had, or do not fit.
+            The weights are not available, or do not fit.
         """
         if self._seed is not None:
             model = build_resnet50()
-            draw_kernels(model, self._seed)
+            initialise_kernels(model, self._seed)
             return model, RESNET50
         if self.spec.endswith(".keras"):
             return load_model_file(Path(self.spec), size)
@@ -90,19 +89,19 @@ class Weights:
 
 
 def choose_weights(option: str | None, source: Path | None = None) -> Weights:
-    """Choose by option, then by the variable CATSDOGS_WEIGHTS, then by what artifacts note, then ImageNet's.
+    """Select weights by the option, the variable CATSDOGS_WEIGHTS or source.json, in this order; by default ImageNet's.
 
     Parameters
     ----------
     option : str or None
-        What `--weights` says.
+        Value of `--weights`.
     source : Path, optional
         source.json of the artifacts.
 
     Raises
     ------
     CatsDogsError
-        It is none of the four forms, or there is no such file.
+        The value has none of the valid forms, or the file does not exist.
     """
     spec, origin = _find_spec(option, source)
     if spec == IMAGENET:
@@ -111,19 +110,19 @@ def choose_weights(option: str | None, source: Path | None = None) -> Weights:
         seed = spec.removeprefix("random").removeprefix(":") or "0"
         if not re.fullmatch("[0-9]{1,18}", seed):
             raise OptionError(
-                f"{spec}{origin} has no whole number for a seed", "Give random or random:SEED, such as random:7"
+                f"the seed of {spec}{origin} is not a whole number", "Use random or random:SEED, such as random:7"
             )
         return Weights(f"{_RANDOM}{int(seed)}")
     if not spec.endswith((".h5", ".keras")):
-        raise OptionError(f"{spec}{origin} names no weights", f"Give --weights one of {_FORMS}")
+        raise OptionError(f"{spec}{origin} does not name any weights", f"Set --weights to {_FORMS}")
     path = user_path(spec).absolute()
-    if not os.path.isfile(path):  # noqa: PTH113 - Path's raises where the system does not say
-        raise CatsDogsError(f"there is no weights file {spec}{origin}", f"Give --weights one of {_FORMS}")
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises if the name is too long
+        raise CatsDogsError(f"there is no weights file {spec}{origin}", f"Set --weights to {_FORMS}")
     return Weights(str(path))
 
 
 def _find_spec(option: str | None, source: Path | None) -> tuple[str, str]:
-    """Return what names the weights, and where that is from if not from the option."""
+    """Return the text that selects the weights, and its origin for messages, which is empty for the option."""
     if option:
         return option, ""
     if spec := os.environ.get(WEIGHTS_VARIABLE):
@@ -132,5 +131,5 @@ def _find_spec(option: str | None, source: Path | None) -> tuple[str, str]:
     if not noted:
         return IMAGENET, ""
     if not isinstance(noted, str):
-        raise CatsDogsError(f"{source} is damaged: weights must be text", NOTE_HINT)
+        raise CatsDogsError(f"{source} is damaged: weights must be a string", NOTE_HINT)
     return noted, f" (from {source})"

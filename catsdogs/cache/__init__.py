@@ -1,17 +1,17 @@
-"""Keep features on disk: a row belongs to an image's bytes, whatever it is called and wherever it lies.
+"""Store features on disk, by the digest of an image's bytes: names and paths of images do not matter.
 
-A row is what one image's bytes give in one view, and carries a checksum over that, the bytes' digest, and what made it
-(backbone, pixels, precision, engine). Rows are written to shards as they are computed, by any number of processes; from
-shards, and from what is there, the arrays are assembled that people open, with a table beside them that says which
-images they are of. Nothing that is there is changed in place: files that change are written as ``X.new``, the manifest
-that names them is the commit, and who writes the cache next finishes the renames.
+A row is the features of one image in one view. Its checksum covers the features, the digest of the image's bytes and
+the provenance (backbone, pixels, precision, engine). Rows are written to shards as they are computed, by any number of
+processes. The arrays of a split are then assembled from shards and from the existing arrays, with files beside them
+that list their images. No file is changed in place: new files are written as ``X.new``, and the manifest that names
+them commits them. If a process is killed before it has renamed them, the next one that writes the cache does it.
 """
 
 from .duplicates import Duplicates, group_images, load_duplicates, read_duplicates
 from .importing import import_features
-from .manifest import UNKNOWN, Manifest, Provenance, differences, read_network
+from .manifest import UNKNOWN, Manifest, Provenance, pixel_differences, read_network
 from .neighbours import group_keys
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import KnownRows, digest
-from .shards import read_provenances
+from .shards import read_provenances, waiting_note
 from .writing import CacheWriter

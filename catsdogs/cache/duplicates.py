@@ -1,7 +1,8 @@
-"""Find the pairs of images that are the same, or nearly so, and keep them with the cache.
+"""Find pairs of identical and near-duplicate images, and store them with the cache.
 
-`duplicates.json` is written last. It says which features the pairs are of, whether near duplicates are among them, and
-holds the SHA-256 of `duplicates.npy` and of itself: what does not agree is looked for anew.
+`duplicates.json` is written last. It holds the digests of the features that the pairs belong to, whether they include
+near-duplicates, the SHA-256 of `duplicates.npy`, and its own SHA-256. If one of these is wrong, the pairs are searched
+for again.
 """
 
 import hashlib
@@ -24,31 +25,31 @@ from .reading import Cache, Features
 from .rows import Rows
 
 ARRAY, METADATA = "duplicates.npy", "duplicates.json"
-"""The files in the cache's folder."""
+"""The two files in the cache's folder."""
 
 _METHOD = 2
-"""How pairs are found. Raise it when the program would find others, and those that are kept are looked for anew."""
+"""Version of the method. Increase it if a change makes the program find other pairs: stored pairs are then stale."""
 
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """Pairs of images that are the same, or nearly so.
+    """Pairs of identical and near-duplicate images.
 
     Parameters
     ----------
     pairs : structured ndarray of shape (pairs,)
-        Fields split, id, label and other_split, other_id, other_label; and similarity, float32: 1 where the images
-        are byte for byte the same, otherwise below it, as `neighbours.find_pairs` has it. Splits that are not
-        complete, and images that cannot be read, are left out.
+        Fields split, id, label and other_split, other_id, other_label; and similarity, float32: 1 if the images are
+        byte-identical, otherwise less than 1, as `neighbours.find_pairs` returns it. Splits with missing views, and
+        unreadable images, are excluded.
     near : bool
-        Whether near duplicates were looked for, and not images of equal bytes alone.
+        Whether near-duplicates were searched for, not only identical images.
     """
 
     pairs: NDArray[Any]
     near: bool
 
     def counts(self) -> dict[str, int]:
-        """Return how many pairs there are: "pairs", "identical", "across_classes", "across_splits"; and "near"."""
+        """Return the numbers of pairs: "pairs", "identical", "across_classes" and "across_splits"; and "near"."""
         pairs = self.pairs
         labels, other_labels = pairs["label"], pairs["other_label"]
         return {
@@ -61,42 +62,42 @@ class Duplicates:
 
 
 def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | None = None) -> Duplicates:
-    """Load the pairs of a cache; where they are not there, or not of its features, look for them and keep them.
+    """Load the stored pairs of a cache; if there are none for its features, find and store them.
 
     Parameters
     ----------
     cache : Cache
     near : bool
-        Look for near duplicates as well, which takes a minute for 400,000 images. Without it images of equal bytes
-        are looked for, which takes a second and reads no features; near duplicates that are kept already are loaded.
+        Whether to find near-duplicates too, which takes a minute for 400,000 images. Otherwise only identical images
+        are searched for, which takes a second and reads no features; stored near-duplicates are loaded in any case.
     progress : callable, optional
-        Told how far it is.
+        Called with the progress.
 
     Raises
     ------
     CatsDogsError
-        Features that have to be read are damaged, or the folder cannot be written.
+        The features are damaged, or the folder cannot be written.
     """
-    kept = read_duplicates(cache)
-    if kept and kept.near >= near:
-        return kept
-    of = cache.digests()
-    loaded = [cache.load(split) for split in of] if near else []
-    images = [*map(_readable, loaded if near else [cache.list(split) for split in of])]
-    found = Duplicates(_find([*of], images, _StackedFeatures(loaded) if near else None, progress), near)
+    stored = read_duplicates(cache)
+    if stored and stored.near >= near:
+        return stored
+    digests = cache.digests()
+    loaded = [cache.load(split) for split in digests] if near else []
+    images = [*map(_readable, loaded if near else [cache.list(split) for split in digests])]
+    found = Duplicates(_find([*digests], images, _StackedFeatures(loaded) if near else None, progress), near)
     file = io.BytesIO()
     np.save(file, found.pairs, allow_pickle=False)
-    with suppress(LockedError), write_lock(cache.folder.parent, FEATURES):  # who is writing now looks for them as well
+    with suppress(LockedError), write_lock(cache.folder.parent, FEATURES):  # a process that writes now finds them too
         write_atomic(cache.folder / ARRAY, file.getvalue())
-        write_atomic(cache.folder / METADATA, to_sealed_json(_metadata(file.getvalue(), near, of)))
+        write_atomic(cache.folder / METADATA, to_sealed_json(_metadata(file.getvalue(), near, digests)))
     return found
 
 
 def read_duplicates(cache: Cache) -> Duplicates | None:
-    """Return the pairs that are kept, or None where there are none, or none that can be believed; write nothing."""
+    """Return the stored pairs, or None if there are none or they are damaged or stale; write nothing."""
     try:
         metadata, content = read_json(cache.folder / METADATA, ""), (cache.folder / ARRAY).read_bytes()
-    except (CatsDogsError, OSError):  # whatever is wrong with them, the remedy is to look for them anew
+    except (CatsDogsError, OSError):  # in all cases, they are searched for again
         return None
     sealed, near = unseal(metadata), metadata.get("near") is True
     if not sealed or metadata != _metadata(content, near, cache.digests()):
@@ -104,25 +105,25 @@ def read_duplicates(cache: Cache) -> Duplicates | None:
     return Duplicates(np.load(io.BytesIO(content), allow_pickle=False), near)
 
 
-def _metadata(content: bytes, near: bool, of: dict[str, str]) -> dict[str, Any]:
-    return {"method": _METHOD, "near": near, "of": of, ARRAY: hashlib.sha256(content).hexdigest()}
+def _metadata(content: bytes, near: bool, digests: dict[str, str]) -> dict[str, Any]:
+    return {"method": _METHOD, "near": near, "of": digests, ARRAY: hashlib.sha256(content).hexdigest()}
 
 
 def group_images(cache: Cache, features: Features, duplicates: Duplicates) -> NDArray[np.int64]:
-    """Return a number for each training image; those that are the same, or nearly so, share one.
+    """Return the number of the group of each training image; identical and near-duplicate images share a group.
 
     Parameters
     ----------
     cache : Cache
     features : Features
-        What it has loaded of the training images.
+        The training features that the cache has loaded.
     duplicates : Duplicates
-        Its own.
+        The pairs of the cache.
 
     Returns
     -------
     groups : ndarray of shape (n,), int64
-        Of each row. Which rows share a number does not depend on their order.
+        By row. Which rows share a number does not depend on their order.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def group_images(cache: Cache, features: Features, duplicates: Duplicates) -> ND
         The cache has changed since `features` were loaded.
     """
     if cache.digests().get("train") != features.digest:
-        raise CatsDogsError(f"{cache.folder} has changed while it was read", "Run the same command again")
+        raise cache.changed_error()
     pairs = duplicates.pairs
     pairs = pairs[(pairs["split"] == "train") & (pairs["other_split"] == "train")]
     row = {name: number for number, name in enumerate(features.ids.tolist())}
@@ -143,11 +144,11 @@ _Images = tuple[NDArray[Any], ...]
 
 
 def _readable(split: Features | Rows) -> _Images:
-    return tuple(of[split.readable] for of in (split.ids, split.labels, split.digests))
+    return tuple(array[split.readable] for array in (split.ids, split.labels, split.digests))
 
 
 class _StackedFeatures:
-    """The first view of several splits' readable images, one below the other, and no copy of them."""
+    """The first view of the readable images of several splits, one split after the other, without a copy."""
 
     def __init__(self, splits: Sequence[Features]) -> None:
         self._splits = splits
@@ -155,24 +156,26 @@ class _StackedFeatures:
         self._row = np.concatenate([np.empty(0, int), *(np.flatnonzero(split.readable) for split in splits)])
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        taken = np.empty((len(rows), N_FEATURES), np.float32)
+        features = np.empty((len(rows), N_FEATURES), np.float32)
         for number, split in enumerate(self._splits):
-            here = self._split[rows] == number
-            taken[here] = split.features[self._row[rows[here]], :N_FEATURES]
-        return taken
+            in_split = self._split[rows] == number
+            features[in_split] = split.features[self._row[rows[in_split]], :N_FEATURES]
+        return features
 
 
 def _find(
     splits: Sequence[str], images: Sequence[_Images], features: Matrix | None, progress: Progress | None
 ) -> NDArray[Any]:
-    """Find the pairs among the images of all splits, whose rows `features` has in that order."""
-    nothing = np.empty(0, "<U1"), np.empty(0, np.int8), np.empty((0, 16), np.uint8)
-    ids, labels, digested = (np.concatenate(arrays) for arrays in zip(nothing, *images, strict=True))
-    split = np.repeat(np.array(splits, "<U5"), [len(of_split[0]) for of_split in images])
-    *ends, similarity = find_pairs(digested, features, progress=progress)
-    names = np.array(ids[np.stack(ends)].tolist(), np.str_)  # no wider than the longest of them
+    """Find the pairs among the images of all splits; `features` has their rows in the same order."""
+    empty = np.empty(0, "<U1"), np.empty(0, np.int8), np.empty((0, 16), np.uint8)
+    ids, labels, digests = (np.concatenate(arrays) for arrays in zip(empty, *images, strict=True))
+    split = np.repeat(np.array(splits, "<U5"), [len(ids) for ids, _, _ in images])
+    *ends, similarity = find_pairs(digests, features, progress=progress)
+    names = np.array(ids[np.stack(ends)].tolist(), np.str_)  # as wide as the longest of these ids
     columns: dict[str, NDArray[Any]] = {}
     for prefix, end, name in zip(("", "other_"), ends, names, strict=True):
         columns |= {f"{prefix}split": split[end], f"{prefix}id": name, f"{prefix}label": labels[end]}
     columns["similarity"] = similarity
-    return np.asarray(np.rec.fromarrays([*columns.values()], [(name, of.dtype) for name, of in columns.items()]))
+    return np.asarray(
+        np.rec.fromarrays([*columns.values()], [(name, column.dtype) for name, column in columns.items()])
+    )

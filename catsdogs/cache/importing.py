@@ -35,55 +35,56 @@ def import_features(
     backbone: str = "imported",
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Make a cache, or one split of it, from features that were computed elsewhere.
+    """Create or replace one split of a cache from features that were computed elsewhere.
 
-    All rows are given each time: those that are not given any more go. Where half of a split or more, or a class as a
-    whole, would go, that is refused.
+    Give all rows of the split each time: other rows of the split are removed. It is an error if half of the split's
+    images or more, or all images of a class, would be removed.
 
     Parameters
     ----------
     ids : sequence of str, length n
-        Distinct, printable and no formulas (see `storage.to_cell`); any order.
+        Unique ids in any order: printable text that is not a spreadsheet formula (see `storage.to_cell`).
     labels : array-like of shape (n,), or None
-        A position in the classes, -1 unknown; None for a split without labels.
+        Position in the classes, or -1 for unknown; None for a split without labels.
     views : dict of str to array-like of shape (n, 2048), float32
-        Finite features by the view's name, such as "224". Other floating dtypes are rounded to float32.
+        Finite features by the view's name, such as "224". Other floating-point dtypes are rounded to float32.
     artifacts : str or Path
         The artifacts folder.
     split : str
         "train" or "test".
     backbone : str
-        Name of what computed them. Features of different names are never mixed.
+        Name of the network that computed the features. Features with different names are never mixed.
     classes : two str, optional
-        What the labels 0 and 1 are called; by default as in what is there already, or cat and dog.
+        Names of the labels 0 and 1; by default those of the existing cache, or cat and dog.
 
     Raises
     ------
     CatsDogsError
-        Shapes, ids, labels or values are not as above, or the folder holds features of something else. Nothing has
-        been written then.
+        Shapes, ids, labels or values are not as above, or the folder contains other features. In that case nothing has
+        been written.
     """
     from natsort import index_natsorted, natsorted, ns
 
     names = _checked_ids(ids)
-    of_rows = np.full(len(names), -1) if labels is None else _checked_labels(labels, len(names))
+    checked_labels = np.full(len(names), -1) if labels is None else _checked_labels(labels, len(names))
     arrays = _checked_views(views, len(names))
     pair = parse_classes(classes) if classes is not None else None
     _require(split in SPLITS, f"there is no split {split!r}", f"Give one of {', '.join(SPLITS)}")
     named = isinstance(backbone, str) and backbone and is_printable(backbone)
-    _require(named, f"the backbone is named {backbone!a}", 'Give it a printable name, such as "resnet50-imagenet"')
+    hint = 'Give a printable name, such as "resnet50-imagenet"'
+    _require(named, f"{backbone!a} cannot be the name of a backbone", hint)
     order = index_natsorted(names, alg=ns.PRESORT)
     name = f"imported:{backbone}"
     sha256 = hashlib.sha256(name.encode()).hexdigest()
     provenance = Provenance(backbone, sha256, name, pixels=UNKNOWN, precision="float32", engine=IMPORTED)
-    wanted = {split: ([names[row] for row in order], of_rows[order].astype(np.int8))}
+    wanted = {split: ([names[row] for row in order], checked_labels[order].astype(np.int8))}
     ordered = {view: arrays[view] for view in natsorted(arrays)}
 
     def features_of(row: int) -> dict[str, NDArray[np.float32]]:
         return {view: array[row].astype(np.float32) for view, array in ordered.items()}
 
-    # The images are not at hand; their features stand for them, so equal images still get equal digests.
-    digests = np.array([digest(b"".join(of.tobytes() for of in features_of(row).values())) for row in order])
+    # The digests are of the features, because the images are not given; identical images still get equal digests.
+    digests = np.array([digest(b"".join(view.tobytes() for view in features_of(row).values())) for row in order])
     folder = features_folder(artifacts)
     with write_lock(folder.parent, FEATURES):
         with CacheWriter(folder, provenance, tuple(ordered), wanted, classes=pair) as writer:
@@ -93,68 +94,69 @@ def import_features(
                 if missing.get(image.tobytes(), ordered):
                     writer.add(image, features_of(row))
             writer.assemble(digests)
-        with suppress(DamagedError):  # of the other split: who mends that looks for them
+        with suppress(DamagedError):  # the other split is damaged: the run that repairs it finds the duplicates
             load_duplicates(Cache(folder))
 
 
 def _checked_ids(ids: Sequence[str]) -> list[str]:
     names = [] if isinstance(ids, str | bytes) or not np.iterable(ids) else list(ids)
-    _require(names, "there are no ids", "Give a sequence of them, one for each image")
+    _require(names, "there are no ids", "Give a sequence of ids, one for each image")
     hint = (
-        f"Give text of 1 to {MAX_NAME} printable characters that begins no formula of a spreadsheet; catsdogs writes "
-        "the bytes of what is none as \\xNN, =1 as \\x3d1"
+        f"Give text of 1 to {MAX_NAME} printable characters that is not a spreadsheet formula; catsdogs writes other "
+        "characters as \\xNN, for example =1 as \\x3d1"
     )
     seen: set[str] = set()
     for name in names:
         valid = isinstance(name, str) and 0 < len(name) <= MAX_NAME and to_cell(name) == name
-        _require(valid, f"{ascii(name)[:80]} is no id", hint)
-        _require(name not in seen, f"the id {name} is given twice", "Give each image an id of its own")
+        _require(valid, f"{ascii(name)[:80]} is not an id", hint)
+        _require(name not in seen, f"the id {name} is given twice", "Give each image its own id")
         seen.add(name)
     return [str(name) for name in names]
 
 
 def _checked_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
     found = _array("the labels", labels, "biuf", "Give one number for each id: 0 or 1, by class, or -1 for unknown")
-    what = f"the labels are of shape {found.shape}, and there are {n:,} ids"
-    _require(found.shape == (n,), what, "Give one label for each id")
+    message = f"the labels have shape {found.shape}, but there are {n:,} ids"
+    _require(found.shape == (n,), message, "Give one label for each id")
     known = np.isin(found, (-1, 0, 1))
     hint = "Give 1 for the second class (dog), 0 for the first (cat), -1 for unknown"
-    _require(known.all(), f"{found[known.argmin()]} is no label", hint)
+    _require(known.all(), f"{found[known.argmin()]} is not a label", hint)
     return found
 
 
 def _checked_views(views: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[np.floating[Any]]]:
     given = isinstance(views, Mapping) and views
-    _require(given, "there are no features", 'Give them by view: views={"224": features}')
-    taken = ("digest", "digests", FACTS_COLUMN, "ids", "labels", "reason", "status")
-    named = f"Name it with at most 32 small letters and digits, such as 224m, and not {', '.join(taken)}"
+    _require(given, "there are no features", 'Give features by view: views={"224": features}')
+    reserved = ("digest", "digests", FACTS_COLUMN, "ids", "labels", "reason", "status")
+    name_hint = f"Give 1 to 32 lower-case letters and digits, such as 224m, but not {', '.join(reserved)}"
     hint = f"Give an array of shape ({n}, {N_FEATURES}) and dtype float32"
     arrays = {}
-    # They are in the names of shards, which may be of 255 bytes.
-    _require(len(".".join(map(str, views))) <= 200, "the names of the views are too long together", "Give shorter ones")
+    # The names of the views are part of the names of shards, which can have 255 bytes.
+    length = len(".".join(map(str, views)))
+    _require(length <= 200, f"the names of the views have {length:,} characters in total", "Give at most 200")
     for view, features in views.items():
-        # Capitals would be other files on one system and the same file on another.
-        valid = isinstance(view, str) and re.fullmatch("[0-9a-z]{1,32}", view) and view not in taken
-        _require(valid, f"a view is named {view!a}", named)
+        # Upper-case names would be the same file as lower-case ones on some systems.
+        valid = isinstance(view, str) and re.fullmatch("[0-9a-z]{1,32}", view) and view not in reserved
+        _require(valid, f"{view!a} cannot be the name of a view", name_hint)
         array = arrays[view] = _array(f"view {view}", features, "f", hint)
-        _require(array.shape == (n, N_FEATURES), f"view {view} is of shape {array.shape}", hint)
+        _require(array.shape == (n, N_FEATURES), f"view {view} has shape {array.shape}", hint)
         for at in npy.blocks(n):
             with np.errstate(over="ignore"):
                 finite = np.isfinite(array[at].astype(np.float32, copy=False)).all(axis=1)
-            what = f"view {view} holds NaN or infinite values in row {at.start + int(finite.argmin())}"
-            _require(finite.all(), what, "Leave such images out, or mend them")
+            message = f"view {view} has NaN or infinite values in row {at.start + int(finite.argmin())}"
+            _require(finite.all(), message, "Exclude such images, or correct their features")
     return arrays
 
 
-def _array(what: str, given: ArrayLike, kinds: str, hint: str) -> NDArray[Any]:
+def _array(name: str, given: ArrayLike, kinds: str, hint: str) -> NDArray[Any]:
     try:
         array = np.asarray(given)
     except (ValueError, TypeError) as error:
-        raise CatsDogsError(f"{what} cannot be made an array", hint) from error
-    _require(array.dtype.kind in kinds, f"the dtype of {what} is {array.dtype}", hint)
+        raise CatsDogsError(f"{name} cannot be converted to an array", hint) from error
+    _require(array.dtype.kind in kinds, f"the dtype of {name} is {array.dtype}", hint)
     return array
 
 
-def _require(valid: object, what: str, hint: str) -> None:
+def _require(valid: object, message: str, hint: str) -> None:
     if not valid:
-        raise CatsDogsError(what, hint)
+        raise CatsDogsError(message, hint)

@@ -1,6 +1,6 @@
-"""Write ``.npy`` files, and read them without trusting them.
+"""Write ``.npy`` files, and read files that may be damaged or untrusted.
 
-The header is written, compared or skipped, and never parsed: what a damaged one says has no say in anything.
+A header is written, compared or skipped, and never parsed, so a damaged one has no effect.
 """
 
 import os
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..storage import write_file
+from ..storage import name_errors, write_file
 
 BLOCK = 256
-"""Rows that are read or written together: 2 MiB of features."""
+"""Rows that are read or written at a time: 2 MiB of features."""
 
 _GROWTH = 21
-"""Digits for which ``np.save`` leaves room in the length of an array."""
+"""Digits that ``np.save`` reserves for the length of an array."""
 
 
 def header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:
@@ -28,35 +28,35 @@ def header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:
     descr, shape = np.lib.format.dtype_to_descr(dtype), tuple(map(int, shape))
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
     text += (_GROWTH - len(str(shape[0]))) * " " if shape else ""
-    length = -(-(11 + len(text)) // 64) * 64 - 10  # with magic, version and these two bytes a multiple of 64
+    length = -(-(11 + len(text)) // 64) * 64 - 10  # the whole header has a multiple of 64 bytes
     return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1).encode("latin-1") + b"\n"
 
 
 @cache
 def header_size(dtype: np.dtype[Any]) -> int:
-    """Return the bytes before the data of any number of rows, each an item of `dtype`."""
+    """Return the size of the header in bytes, for any number of rows of this dtype."""
     return len(header((0, *dtype.shape), dtype.base))
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:
-    """Return what ``np.save`` would write, the same bytes with any version of NumPy."""
+    """Return the content of an array's ``.npy`` file, the same bytes with any version of NumPy."""
     return b"".join([header(array.shape, array.dtype), np.ascontiguousarray(array).data])
 
 
 def from_bytes(content: bytes, n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return `n` rows of a file's content, damaged perhaps, and zeros for what is not there."""
+    """Return the first `n` rows of the content of a file, which may be damaged; missing bytes are zeros."""
     data = content[header_size(dtype) :][: n * dtype.itemsize].ljust(n * dtype.itemsize, b"\0")
     return np.frombuffer(data, dtype.base).reshape(n, *dtype.shape)
 
 
 def write_blocks(path: Path, n: int, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]]) -> None:
-    """Write `n` rows as they come, in place, so that they outlast a power cut."""
+    """Write `n` rows block by block, in place, and sync the file."""
     data = (np.ascontiguousarray(block, dtype.base).data for block in blocks)
     write_file(path, chain([header((n, *dtype.shape), dtype.base)], data))
 
 
 def is_intact(path: Path, n: int, dtype: np.dtype[Any]) -> bool:
-    """Whether a file has the header and the size of `n` rows."""
+    """Whether a file has the header and the size of an array of `n` rows."""
     start = header((n, *dtype.shape), dtype.base)
     with suppress(OSError), path.open("rb") as file:
         return file.read(len(start)) == start and os.fstat(file.fileno()).st_size == len(start) + n * dtype.itemsize
@@ -64,25 +64,26 @@ def is_intact(path: Path, n: int, dtype: np.dtype[Any]) -> bool:
 
 
 def count_rows(path: Path, dtype: np.dtype[Any]) -> int:
-    """Return how many whole rows a file has room for by its size; 0 where there is no file."""
+    """Return the number of complete rows in a file, computed from its size; 0 if there is no file."""
     with suppress(OSError):
         return max(0, path.stat().st_size - header_size(dtype)) // dtype.itemsize
     return 0
 
 
 def read_rows(path: Path, first: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return what a file, damaged perhaps, holds where these rows should be, and zeros for the rest.
+    """Return `count` rows of a file, which may be damaged or missing, from row `first` on; missing bytes are zeros.
 
-    It is not mapped into memory: where the disk fails or is full below a map, the system kills the process. A file that
-    the system does not let us read is not taken for a damaged one.
+    The file is not mapped into memory: if the disk fails under a memory map, the system kills the process. If an
+    existing file cannot be read, OSError is raised: it does not count as damaged.
     """
     block = np.zeros(count, dtype)
-    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError), path.open("rb") as file:
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    with suppress(*missing), name_errors(path), path.open("rb") as file:
         file.seek(header_size(dtype) + first * dtype.itemsize)
         file.readinto(block.reshape(-1).view(np.uint8).data)
     return block
 
 
 def blocks(n: int) -> list[slice]:
-    """Return where `BLOCK` of `n` rows lie at a time."""
+    """Split `n` rows into slices of at most `BLOCK` rows."""
     return [slice(first, min(first + BLOCK, n)) for first in range(0, n, BLOCK)]

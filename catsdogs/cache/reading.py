@@ -1,4 +1,4 @@
-"""Load the features of one split, every row checked."""
+"""Load the features of a split, and check every row."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,38 +16,40 @@ from . import manifest as manifests
 from . import rows, shards
 from .manifest import Manifest, Provenance
 
-_MEND = "Run catsdogs extract with the same images, or import the same features again: only that is made anew"
+_REPAIR_HINT = (
+    "Run catsdogs extract with the same images, or import the same features again: this repairs only the damage"
+)
 
 _ATTEMPTS = 10
-"""How often a cache is read that another run replaces meanwhile."""
+"""How often a cache is read again if another process replaces it at the same time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One split in natural order of ids.
+    """The features of one split, in natural order of the ids.
 
     Parameters
     ----------
     ids : ndarray of shape (n,), str
     labels : ndarray of shape (n,), int8
-        A position in the classes, -1 unknown.
+        Position in the classes; -1 means unknown.
     digests : ndarray of shape (n, 16), uint8
         BLAKE2b-128 of each image's bytes.
     readable : ndarray of shape (n,), bool
     features : ndarray of shape (n, views * 2048), float32
-        The views side by side; NaN where the image is unreadable.
+        The views side by side; NaN if the image is unreadable.
     facts : structured ndarray of shape (n,), float64
-        Width, height, bytes, brightness, contrast and sharpness of each image, as `images.facts` has them; NaN where
-        that is not known.
+        Width, height, bytes, brightness, contrast and sharpness of each image, as `images.facts.measure` returns them;
+        NaN if they are not known.
     unreadable : dict of str to str
         Why an image is unreadable, by id.
     views : tuple of str
     provenance : Provenance
-        What made them.
+        How the features were computed.
     digest : str
-        SHA-256 of what made them and of all that the split holds but the facts; changes when anything of that does.
+        SHA-256 of the provenance and of everything in the split except the facts; changes if any of these changes.
     classes : pair of str
-        What the labels 0 and 1 are called.
+        Names of the labels 0 and 1.
     """
 
     ids: NDArray[np.str_]
@@ -64,7 +66,7 @@ class Features:
 
 
 class Cache:
-    """The cache of one artifacts folder, read once: its manifest when it is first asked for, and each split as well.
+    """The cache of one artifacts folder. The manifest, and each split, is read when it is first used, and kept.
 
     Parameters
     ----------
@@ -78,59 +80,62 @@ class Cache:
 
     @cached_property
     def manifest(self) -> Manifest | None:
-        """What the cache says of itself, or None where there is none."""
+        """The cache's manifest, or None if there is no cache."""
         return manifests.read(self.folder)
 
     @property
     def shard_rows(self) -> int:
-        """How many rows wait in shards, of a run that has not ended, or not well."""
+        """Number of rows in shards, from a run that has not finished or was interrupted."""
         return shards.count_rows(self.folder)
 
     def reload(self) -> None:
-        """Forget what was read: the cache has been written since."""
+        """Discard what was read, because the cache has been written since."""
         self.__dict__.pop("manifest", None)
         self._loaded = {}
 
     def digests(self) -> dict[str, str]:
-        """Return the `Features.digest` of each split that has all views, without reading the features."""
+        """Return `Features.digest` for each split that has all views, without reading the features."""
         return self.manifest.digests() if self.manifest else {}
 
     def labelled(self, split: str) -> bool | None:
-        """Whether all images of a split have labels; None where there is no such split."""
+        """Whether all images of a split have labels; None if there is no such split."""
         entry = self.manifest.splits.get(split) if self.manifest else None
         return None if entry is None else entry.labelled == entry.images
 
     def list(self, split: str) -> Features | rows.Rows:
-        """Return a split without its features; where it is damaged, loading them says what to do about it."""
+        """Return a split without its features; if it is damaged, `load` raises the error, or reads a newer cache."""
         manifest = cast(Manifest, self.manifest)
-        entry, where = manifest.splits[split], (self.folder / split).joinpath
-        listed = rows.read_split(where, entry.images, (), entry.sha256, manifest.provenance)
+        entry, path_of = manifest.splits[split], (self.folder / split).joinpath
+        listed = rows.read_split(path_of, entry.images, (), entry.sha256, manifest.provenance)
         return self.load(split) if listed.damaged else listed
 
     def load(self, split: str = "train") -> Features:
-        """Load one split, every row checked against its checksum.
+        """Load one split, and check every row against its checksum.
 
         Raises
         ------
         CatsDogsError
-            There is no such split, it lacks a view, something in it is damaged (`DamagedError`), or the cache has
-            changed since another split was loaded.
+            There is no such split, a view is missing from it, a file or row is damaged (`DamagedError`), or the cache
+            has changed since another split was loaded.
         """
         attempt = 0
         while split not in self._loaded:
             try:
                 self._loaded[split] = _load(self.folder, self.manifest, split)
             except DamagedError:
-                # Not damaged, if another run has replaced it since the manifest was read, or has put it back as well.
+                # Not damaged if another process has replaced the cache since the manifest was read, or restored it too.
                 before, self.manifest = self.manifest, manifests.read(self.folder)
                 attempt += 1
                 pending = self.manifest and self.manifest.renames
                 if attempt == _ATTEMPTS or (attempt > 1 and self.manifest == before and not pending):
                     raise
-                if any(of.digest != self.digests().get(name) for name, of in self._loaded.items()):
-                    changed = f"{self.folder} has changed while it was read"
-                    raise CatsDogsError(changed, "Run the same command again") from None
+                if any(loaded.digest != self.digests().get(name) for name, loaded in self._loaded.items()):
+                    raise self.changed_error() from None
         return self._loaded[split]
+
+    def changed_error(self) -> CatsDogsError:
+        """Return the error for a cache that another process has changed while this one was reading it."""
+        return CatsDogsError(f"{self.folder} has changed while it was read", "Run the same command again")
 
 
 def features_folder(artifacts: str | Path) -> Path:
@@ -139,7 +144,7 @@ def features_folder(artifacts: str | Path) -> Path:
 
 
 def load_features(artifacts: str | Path = "artifacts", *, split: str = "train") -> Features:
-    """Load one split of the cache, every row checked against its checksum.
+    """Load one split of the cache, and check every row against its checksum.
 
     Parameters
     ----------
@@ -155,39 +160,38 @@ def load_features(artifacts: str | Path = "artifacts", *, split: str = "train") 
     Raises
     ------
     CatsDogsError
-        There is no such split, it lacks a view, or something in it is damaged (`DamagedError`).
+        There is no such split, a view is missing from it, or a file or row is damaged (`DamagedError`).
     """
     return Cache(features_folder(artifacts)).load(split)
 
 
 class DamagedError(CatsDogsError):
-    """Files do not match the manifest."""
+    """Files of the cache do not match its manifest or their checksums."""
 
 
 def _load(folder: Path, manifest: Manifest | None, split: str) -> Features:
     if manifest is None or split not in manifest.splits:
-        waiting = f" yet; {count:,} rows wait in shards" if (count := shards.count_rows(folder)) else ""
-        raise CatsDogsError(f"there are no {split} features in {folder}{waiting}", "Run catsdogs extract DATA first")
+        message = f"there are no {split} features in {folder}{shards.waiting_note(folder)}"
+        raise CatsDogsError(message, "Run catsdogs extract DATA first")
     if missing := manifest.missing_views(split):
-        what = f"the {split} features in {folder} lack view {', '.join(missing)}"
-        raise CatsDogsError(what, f"Run catsdogs extract with the {split} images: it computes that, and only that")
+        message = f"the {split} features in {folder} do not have view {', '.join(missing)}"
+        raise CatsDogsError(message, f"Run catsdogs extract with the {split} images: it computes only the missing view")
     entry, views = manifest.splits[split], manifest.views
 
-    def where(name: str) -> Path:
-        """Return where a file lies: what a run that was killed has committed may still be beside it."""
+    def path_of(name: str) -> Path:
+        """Return the path of a file: if it is committed but not yet renamed, that of ``name.new``."""
         path = folder / split / name
-        beside = path.with_name(f"{name}.new")
-        return beside if f"{split}/{name}" in manifest.renames and beside.exists() else path
+        new = path.with_name(f"{name}.new")
+        return new if f"{split}/{name}" in manifest.renames and new.exists() else path
 
     features = np.empty((entry.images, N_FEATURES * len(views)), np.float32)
-    stored = rows.read_split(where, entry.images, views, entry.sha256, manifest.provenance, into=features)
+    stored = rows.read_split(path_of, entry.images, views, entry.sha256, manifest.provenance, into=features)
     if stored.damaged:
-        raise DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", _MEND)
+        raise DamagedError(f"{folder / split / stored.damaged[0]} is missing or damaged", _REPAIR_HINT)
     valid = np.all([stored.valid[view] for view in views], axis=0)
     if not valid.all():
-        what = f"{np.sum(~valid):,} of {entry.images:,} rows in {folder / split} are damaged"
-        first = f"the first of them {stored.ids[valid.argmin()]}: they do not match their checksums"
-        raise DamagedError(f"{what}, {first}", _MEND)
+        message = f"{np.sum(~valid):,} of {entry.images:,} rows in {folder / split} are damaged (wrong checksum)"
+        raise DamagedError(f"{message}; the first is {stored.ids[valid.argmin()]}", _REPAIR_HINT)
     return Features(
         ids=stored.ids,
         labels=stored.labels,

@@ -1,6 +1,7 @@
-"""The rows of a cache: what one image's bytes give in one view, and the checksum that vouches for it.
+"""Read the rows of a cache, and compute their checksums.
 
-What is true of an image whatever the view (its facts) is kept as a view is, in a column of its own.
+A row is the features of one image in one view. The facts of an image, which do not depend on the view, are stored like
+a view, in a column of their own.
 """
 
 import csv
@@ -17,26 +18,26 @@ from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
 from ..images.facts import FACTS, FACTS_COLUMN
-from ..storage import read_if_there, to_csv
+from ..storage import read_or_none, to_csv
 from . import npy
 from .manifest import Provenance
 
 READABLE, UNREADABLE = 1, 2
-"""What `status.npy` says of a row."""
+"""The values in `status.npy`."""
 
 REASONS = "unreadable.csv"
-"""The file of a split that is no array: why images are unreadable."""
+"""The only file of a split that is not an array: why images are unreadable."""
 
 FEATURE_ROW = np.dtype((np.float32, (N_FEATURES,)))
-"""A row of a view."""
+"""The dtype of a row of one view."""
 
 NO_DIGEST = bytes(16)
-"""Digest of a file whose bytes could not be read."""
+"""The digest of a file that could not be read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows that lie together: those of a split, or those of a shard, which have neither ids nor labels.
+    """The rows of a split, or of a shard, which has neither ids nor labels.
 
     Parameters
     ----------
@@ -47,13 +48,14 @@ class Rows:
         Why an image is unreadable, or "".
     facts : ndarray of shape (n,), FACTS
     sums : dict of str to ndarray of shape (n,), uint64
-        The rows' checksums, by view, and those of the facts.
+        The checksums of the rows of each view, and of the facts.
     valid : dict of str to ndarray of shape (n,), bool
-        By view, and of the facts: where the checksum is right.
+        Which rows of each view, and which facts, match their checksums.
     files : dict of str to (Path, dtype)
-        By view where its rows lie, and what a row of that file is: the view's, or a record that has it as a field.
+        The file with the rows of each view, and the dtype of its rows: `FEATURE_ROW`, or a record with the view as a
+        field.
     damaged : list of str
-        Names of the split's files that are missing, or not what they should be.
+        Names of the split's files that are missing or damaged.
     """
 
     ids: NDArray[np.str_]
@@ -86,27 +88,27 @@ class Rows:
         return content | {REASONS: to_csv(("id", "reason"), self.unreadable.items())}
 
     def read(self, view: str, first: int, count: int) -> NDArray[np.float32]:
-        """Return rows that follow each other, of shape (count, 2048), float32, as they are now."""
+        """Read `count` rows of a view from its file, from row `first` on; of shape (count, 2048), float32."""
         path, dtype = self.files[view]
         block = npy.read_rows(path, first, count, dtype)
         return block[view] if dtype.names else block
 
     def check(self, provenance: Provenance, column: str, at: slice, block: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which of some rows match their checksums."""
+        """Return which of the rows in `block`, at the positions `at`, match their checksums."""
         sums = row_sums(provenance, column, self.digests[at], self.reasons[at], block)
         return np.asarray(sums == self.sums[column][at])
 
 
 @dataclass(frozen=True, eq=False)
 class KnownRows:
-    """What there are rows of already.
+    """The images that have rows in a cache or its shards.
 
     Parameters
     ----------
     columns : tuple of str
-        The views that are wanted, and the facts.
+        The requested views, and the facts.
     missing : dict of bytes to tuple of str
-        By the digest of an image's bytes, which of the columns it lacks. An image that is not there lacks all.
+        The columns that must still be computed for an image, by its digest. An image without rows has no entry.
     reasons : dict of bytes to str
         Why images are unreadable, by digest.
     """
@@ -117,7 +119,7 @@ class KnownRows:
 
 
 def read_split(
-    where: Callable[[str], Path],
+    path_of: Callable[[str], Path],
     n: int,
     views: Sequence[str],
     sha256: Mapping[str, str],
@@ -125,43 +127,43 @@ def read_split(
     *,
     into: NDArray[np.float32] | None = None,
 ) -> Rows:
-    """Read a split, each small file held against its SHA-256 and each row against its checksum.
+    """Read a split; check each small file against its SHA-256 and each row against its checksum.
 
     Parameters
     ----------
-    where : callable
-        Returns the path of one of the split's files by its name.
+    path_of : callable
+        Returns the path of a file of the split, given its name.
     n : int
-        How many images it has.
+        Number of images.
     views : sequence of str
     sha256 : dict of str to str
-        By file. Those that it does not name are damaged.
+        By file name; a file without an entry counts as damaged.
     provenance : Provenance
     into : ndarray of shape (n, views * 2048), float32, optional
-        Where the features go; without it they are looked through, `npy.BLOCK` rows at a time.
+        Filled with the features; without it they are only checked, `npy.BLOCK` rows at a time.
 
     Returns
     -------
     rows : Rows
-        What is left of damaged files is in it, as the rows' checksums tell what of that is right; nothing of damaged
-        ids and reasons.
+        Includes the content of damaged files, because the rows' checksums show which rows are valid; but damaged ids
+        and reasons are empty.
     """
     columns = (*views, FACTS_COLUMN)
     kinds: dict[str, np.dtype[Any]] = {"labels": np.dtype(np.int8), "status": np.dtype(np.uint8)}
     kinds |= {"digests": np.dtype((np.uint8, (16,))), FACTS_COLUMN: FACTS}
     kinds |= {f"{column}.sums": np.dtype(np.uint64) for column in columns}
     names = ["ids.npy", *(f"{name}.npy" for name in kinds), REASONS]
-    damaged = [f"{view}.npy" for view in views if not npy.is_intact(where(f"{view}.npy"), n, FEATURE_ROW)]
-    # What is checked is what was read, the width of the ids too: another run may put another file in its place.
-    content = {name: read_if_there(where(name)) or b"" for name in names}
+    damaged = [f"{view}.npy" for view in views if not npy.is_intact(path_of(f"{view}.npy"), n, FEATURE_ROW)]
+    # Each file is read once and then checked, also for the width of the ids: another process may replace it.
+    content = {name: read_or_none(path_of(name)) or b"" for name in names}
     damaged += [name for name in names if hashlib.sha256(content[name]).hexdigest() != sha256.get(name)]
     width = (len(content["ids.npy"]) - npy.header_size(np.dtype("<U1"))) // max(1, 4 * n)
     kinds["ids"] = np.dtype(f"<U{min(max(1, width), 1 << 16)}")
     arrays = {name: npy.from_bytes(content[f"{name}.npy"], n, dtype) for name, dtype in kinds.items()}
-    if "ids.npy" in damaged:  # what is left of it need not even be text
+    if "ids.npy" in damaged:  # its content may not be text
         arrays["ids"] = np.zeros(n, np.str_)
-    whole = not {"ids.npy", REASONS} & {*damaged}
-    reasons = dict([*csv.reader(io.StringIO(content[REASONS].decode(), newline=""))][1:]) if whole else {}
+    intact = not {"ids.npy", REASONS} & {*damaged}
+    reasons = dict([*csv.reader(io.StringIO(content[REASONS].decode(), newline=""))][1:]) if intact else {}
     rows = Rows(
         ids=arrays["ids"],
         labels=arrays["labels"],
@@ -170,7 +172,7 @@ def read_split(
         facts=arrays[FACTS_COLUMN],
         sums={column: arrays[f"{column}.sums"] for column in columns},
         valid={column: np.zeros(n, bool) for column in columns},
-        files={view: (where(f"{view}.npy"), FEATURE_ROW) for view in views},
+        files={view: (path_of(f"{view}.npy"), FEATURE_ROW) for view in views},
         damaged=damaged,
     )
     rows.valid[FACTS_COLUMN][:] = rows.check(provenance, FACTS_COLUMN, slice(n), rows.facts)
@@ -178,7 +180,7 @@ def read_split(
         for at in npy.blocks(n):
             block = rows.read(view, at.start, at.stop - at.start)
             rows.valid[view][at] = rows.check(provenance, view, at, block)
-            if into is not None:  # what is checked is what is handed out, whatever becomes of the files meanwhile
+            if into is not None:  # return the bytes that were checked: another process may replace the file
                 into[at, number * N_FEATURES : (number + 1) * N_FEATURES] = block
     return rows
 
@@ -195,7 +197,7 @@ def row_sums(
     reasons: Sequence[str],
     rows: NDArray[Any],
 ) -> NDArray[np.uint64]:
-    """Return the BLAKE2b-64 of each row: provenance, view, digest, the reason if there is one, and the row's bytes."""
+    """Return the BLAKE2b-64 of each row: of the provenance, the view, the digest, the reason and the row's bytes."""
     start = hashlib.blake2b(json.dumps([*provenance.key, column]).encode(), digest_size=8)
     sums = []
     for image, reason, row in zip(digests, reasons, rows, strict=True):

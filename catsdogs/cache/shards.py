@@ -1,7 +1,7 @@
-"""Write rows to shards as they are computed, and read them again: any number of processes, and no lock.
+"""Write computed rows to shards, and read shards, from any number of processes without a lock.
 
-A shard is a `.npy` file of records, each with its own checksums. Its name is the hash of its content and the views that
-it holds, so that nothing in the file need be believed to read it, and a shard that is written twice is one file.
+A shard is a `.npy` file of records, each with its own checksums. Its name is the hash of its content, followed by its
+views: it can be read without trusting its header, and a shard that is written twice is one file.
 """
 
 import hashlib
@@ -27,33 +27,33 @@ from .manifest import Manifest, Provenance, network_content
 from .rows import FEATURE_ROW, Rows, row_sums
 
 _NAME = re.compile(r"[0-9a-f]{32}(?!.*(\.\w+)(?=\.).*\1\.|.*\.(?:digest|facts|reason)\.)(\.[0-9a-z]{1,32})*\.npy")
-"""What shards are called: the hash of their content, and the views, each once and none like another field."""
+"""The name of a shard: the hash of its content, then its views, each once and none named like another field."""
 
 SHARD_SECONDS, SHARD_ROWS = 5.0, 4096
-"""How old the oldest row may become before it is in a shard, and how many rows of all views are kept until then."""
+"""Rows wait in memory until the oldest is this old, or until there are this many rows of all views."""
 
 MAX_REASON = 200
-"""Bytes of UTF-8 that are kept of why an image is unreadable."""
+"""Maximum length, in bytes of UTF-8, of the stored reason why an image is unreadable."""
 
 _TRIES = 3
-"""How often a shard is written whose folder another process removes, as it has found nothing in it."""
+"""How often writing a shard is tried if another process removes its folder because it is empty."""
 
 _ABANDONED_SECONDS = 3600
-"""Age from which on a file that was never completed is taken for one of a process that was killed."""
+"""An incomplete file older than this counts as left by a killed process."""
 
 
 def shards_folder(cache: Path, provenance: Provenance) -> Path:
-    """Return the folder of the shards of one provenance."""
+    """Return the folder for the shards of one provenance."""
     return cache / "shards" / hashlib.sha256(json.dumps(provenance.key).encode()).hexdigest()[:16]
 
 
 def canonical_reason(reason: str) -> str:
-    """Return a reason as it is kept: as a table may hold it, and not longer than a record's field."""
+    """Return a reason as it is stored: made safe for a table, and truncated to the length of the record's field."""
     return to_cell(reason).encode()[:MAX_REASON].decode(errors="ignore")
 
 
 class ShardWriter:
-    """Rows that are on their way to shards.
+    """Collects rows and writes them to shards.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ class ShardWriter:
     def add(
         self, digest: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]], facts: np.void | None, reason: str
     ) -> None:
-        """Take over what an image's bytes give; it waits until `flush`, which is `due` after a while.
+        """Add the features of an image; they wait in memory until `flush`, which `due` asks for.
 
-        Facts that are not there have a checksum of zero, which is wrong.
+        Missing facts have a checksum of zero, which makes them invalid.
         """
         record = np.zeros(1, _dtype(tuple(features)))
         record["digest"], record["reason"] = digest, reason.encode()
@@ -91,40 +91,40 @@ class ShardWriter:
 
     @property
     def due(self) -> bool:
-        """Whether as many rows wait as are kept, or the oldest has waited for as long as it may."""
+        """Whether `SHARD_ROWS` rows wait, or the oldest has waited for `SHARD_SECONDS`."""
         rows = sum(max(1, len(views)) * len(records) for views, records in self._waiting.items())
         return rows >= SHARD_ROWS or (rows > 0 and time.monotonic() - self._since >= SHARD_SECONDS)
 
     def flush(self) -> None:
-        """Write what waits, so that it outlasts a power cut."""
+        """Write all waiting rows to shards, and sync them."""
         for _ in range(_TRIES - 1):
-            with suppress(FileNotFoundError):  # a process that assembled shards has removed the folder meanwhile
+            with suppress(FileNotFoundError):  # another process has assembled its shards and removed the folder
                 self._write()
         self._write()
 
     def _write(self) -> None:
-        """Write what waits; what the shards are of, and the network, first."""
+        """Write the provenance and the network, then all waiting rows."""
         if not self._waiting:
             return
         make_folder(self.folder, self._root)
-        about = Manifest(self._provenance, (), {}, int8_similarity=self.int8_similarity)
-        files = network_content(self._network) | {"provenance.json": manifests.to_bytes(about)}
+        manifest = Manifest(self._provenance, (), {}, int8_similarity=self.int8_similarity)
+        files = network_content(self._network) | {"provenance.json": manifests.to_bytes(manifest)}
         for name, content in files.items():
-            write_if_changed(self.folder / name, content, beside=f".{uuid.uuid4().hex}.new")
+            write_if_changed(self.folder / name, content, temporary_name=f".{uuid.uuid4().hex}.new")
         for views in [*self._waiting]:
             shard = npy.to_bytes(np.concatenate(self._waiting[views]))
             name = ".".join([hashlib.blake2b(shard, digest_size=16).hexdigest(), *views, "npy"])
-            write_atomic(self.folder / name, shard, beside=f".{uuid.uuid4().hex}.new")
+            write_atomic(self.folder / name, shard, temporary_name=f".{uuid.uuid4().hex}.new")
             del self._waiting[views]
 
 
 def find_shards(folder: Path) -> list[Path]:
-    """Return the shards below a folder, and nothing else that lies there."""
+    """Return the paths of the shards below a folder; other files are ignored."""
     return [path for path in list_files(folder) if _NAME.fullmatch(path.name) and path.is_file()]
 
 
 def read_shard(path: Path, provenance: Provenance) -> Rows:
-    """Read a shard, and hold each row against its checksum; a shard of another provenance has no valid one."""
+    """Read a shard and check each row; in a shard of another provenance, no row is valid."""
     dtype = _dtype(views := _views(path))
     n = min(SHARD_ROWS, npy.count_rows(path, dtype))
     records = npy.read_rows(path, 0, n, dtype)
@@ -144,12 +144,17 @@ def read_shard(path: Path, provenance: Provenance) -> Rows:
 
 
 def count_rows(cache: Path) -> int:
-    """Return how many rows lie in the shards of a cache, those of all provenances, by the sizes of the files."""
+    """Return the number of rows in the shards of a cache, of all provenances, computed from the files' sizes."""
     return sum(npy.count_rows(path, _dtype(_views(path))) for path in find_shards(cache / "shards"))
 
 
+def waiting_note(cache: Path) -> str:
+    """Return the end of a message that features are missing: the number of rows in shards, if there are any."""
+    return f" yet; {rows:,} computed rows are in shards" if (rows := count_rows(cache)) else ""
+
+
 def read_provenances(cache: Path) -> list[Manifest]:
-    """Return what the shards of a cache are of, as manifests without splits; what is damaged is left out."""
+    """Return the provenances of a cache's shards, as manifests without splits; damaged ones are skipped."""
     found: list[Manifest] = []
     for path in [path for path in list_files(cache / "shards") if path.name == "provenance.json"]:
         with suppress(CatsDogsError):
@@ -158,24 +163,24 @@ def read_provenances(cache: Path) -> list[Manifest]:
 
 
 def remove_shards(paths: Collection[Path], emptied: Path) -> None:
-    """Remove shards, and where there is none any more, there and in `emptied`, what lies beside them."""
+    """Remove shards; from a folder without shards, `emptied` included, also provenance, network and abandoned files."""
     for path in paths:
         path.unlink(missing_ok=True)
     old = time.time() - _ABANDONED_SECONDS
     for folder in {emptied, *(path.parent for path in paths)}:
         if not find_shards(folder):
             for path in list_files(folder):
-                with suppress(FileNotFoundError):  # the process that was writing it has completed it
+                with suppress(FileNotFoundError):  # the process that was writing the file has renamed it
                     abandoned = path.suffix == ".new" and path.stat().st_mtime < old
                     if abandoned or path.name == "provenance.json" or path.name.startswith("int8."):
                         path.unlink()
-            with suppress(OSError):  # something else lies in them
+            with suppress(OSError):  # other files are in them
                 folder.rmdir()
                 folder.parent.rmdir()
 
 
 def _views(path: Path) -> tuple[str, ...]:
-    """Return the views that a shard's name says."""
+    """Return the views in a shard's name."""
     return tuple(path.name.split(".")[1:-1])
 
 

@@ -1,6 +1,6 @@
-"""Add rows to a cache as they are computed, and commit them together.
+"""Add computed rows to a cache, and commit them together.
 
-What is computed goes to shards; the cache stays as it was until `CacheWriter.assemble` replaces it.
+Computed rows are written to shards; the cache does not change until `CacheWriter.assemble` replaces it.
 """
 
 import shutil
@@ -20,44 +20,45 @@ from ..sources.classes import CLASSES, Classes
 from ..storage import write_if_changed
 from . import manifest as manifests
 from . import npy, shards
-from .assembling import Copies, SplitAssembly
+from .assembling import RowIndex, SplitAssembly
 from .manifest import IMPORTED, SPLITS, Manifest, Provenance, SplitEntry, describe, network_content
 from .rows import FEATURE_ROW, KnownRows, Rows, read_split
 
 
 class CacheWriter:
-    """A cache to which rows are added; a context manager, which keeps on every way out what was added.
+    """A cache to which rows are added; a context manager, which writes all added rows to shards on exit.
 
-    Its folder must be held for writing (`locks.write_lock`). Nothing of the cache changes before `assemble`.
+    The caller must hold the folder's lock (`locks.write_lock`). The cache does not change before `assemble`.
 
     Parameters
     ----------
     folder : Path
-        The cache: ``artifacts/features``.
+        The cache's folder, ``artifacts/features``.
     provenance : Provenance
-        What makes the features.
+        How the new features are computed.
     views : tuple of str
     wanted : dict of str to (ids, labels)
-        The splits to fill, ids in natural order. Other splits of the cache stay as they are.
+        The splits to write, ids in natural order. Other splits of the cache do not change.
     prune : bool
-        Whether rows of something else, views, splits and most of the images may go.
+        Whether rows of another provenance, views, splits, and half of the images or more may be removed.
     classes : pair of str, optional
-        What the labels 0 and 1 are called; by default as in what is there, or cat and dog.
+        Names of the labels 0 and 1; by default those of the existing cache, or cat and dog.
     network : Quantized, optional
         The quantized network that computes the features.
 
     Attributes
     ----------
     int8_similarity : Int8Similarity or None
-        How near the quantized network is to float32, where that is known.
+        Similarity of the quantized network's features to those in float32, if known.
     differing : int
-        Rows of which there were copies that are not the same, within what the precision lets them; after `assemble`.
+        Number of rows that were stored more than once with different values, within the tolerance of the precision;
+        set by `assemble`.
 
     Raises
     ------
     CatsDogsError
-        Rows of something else, views or splits would go and `prune` is not set, there is not room enough, or the
-        manifest is damaged.
+        Rows of another provenance, views or splits would be removed and `prune` is not set, there is not enough disk
+        space, or the manifest is damaged.
     """
 
     def __init__(
@@ -79,13 +80,13 @@ class CacheWriter:
         self.differing = 0
         self.int8_similarity: Int8Similarity | None = None
         if self._before:
-            self._take_over(self._before)
+            self._keep_compatible(self._before)
         self._shards = shards.ShardWriter(folder, self._provenance, network)
-        for beside in shards.read_provenances(folder):
-            if beside.provenance.key == provenance.key:
-                self.int8_similarity = beside.int8_similarity or self.int8_similarity
+        for manifest in shards.read_provenances(folder):
+            if manifest.provenance.key == provenance.key:
+                self.int8_similarity = manifest.int8_similarity or self.int8_similarity
         self._stored = {split: self._read_stored(split) for split in SPLITS if (folder / split).exists()}
-        self._copies, _ = self._find_copies()
+        self._index, _ = self._index_rows()
         self._check_disk_space()
 
     def __enter__(self) -> "CacheWriter":
@@ -95,45 +96,45 @@ class CacheWriter:
         self._flush()
 
     def known(self) -> KnownRows:
-        """Return which rows are there, as they were when the cache was opened."""
-        found = [(digest, *self._copies.missing(digest)) for digest in self._copies.places]
+        """Return which rows existed when the cache was opened."""
+        found = [(digest, *self._index.missing(digest)) for digest in self._index.sources]
         missing = {digest: columns for digest, columns, _ in found}
         return KnownRows((*self._views, FACTS_COLUMN), missing, {digest: why for digest, _, why in found if why})
 
     def check_losses(self, digest_all: Callable[[], NDArray[np.uint8]]) -> None:
-        """Refuse to drop half of the images of a split, or all of a class, where that is not asked for.
+        """Raise an error if half of a split's images, or all images of a class, would be removed without `prune`.
 
         Parameters
         ----------
         digest_all : callable
-            Returns the digests of all images that are wanted, of shape (n, 16), uint8: what has another id now is not
-            dropped. Called only where so many ids are gone.
+            Returns the digests of all images in `wanted`, of shape (n, 16), uint8: an image with a new id is not
+            removed. Called only if so many ids are missing.
 
         Raises
         ------
         CatsDogsError
-            They are not among those that are wanted.
+            The images are not in `wanted`.
         """
         if self._prune or not self._find_losses(set()):
             return
         if lost := self._find_losses({digest.tobytes() for digest in digest_all()}):
-            raise CatsDogsError(f"{self._folder} would lose {lost}", self._remedy)
+            raise CatsDogsError(f"{self._folder} would lose {lost}", self._hint)
 
     def _find_losses(self, digests: Collection[bytes], unread: Collection[tuple[str, str]] = ()) -> str:
-        """Say what would be lost if there were these bytes, and files by split and id that cannot be read; or ""."""
+        """Describe what would be removed, given all new digests and the split and id of unreadable files; or ""."""
         lost = []
         for split in [split for split in self._stored if split in self._kept and split in self._wanted]:
             (ids, labels), stored = self._wanted[split], self._stored[split]
-            # What is damaged as a whole is lost already, and so is what could not be read before either.
-            there = np.any(list(stored.valid.values()), axis=0) & (stored.readable | (not unread))
+            # Images whose rows are all damaged do not count, nor do images that were unreadable before.
+            existing = np.any(list(stored.valid.values()), axis=0) & (stored.readable | (not unread))
             moved = np.array([digest.tobytes() in digests for digest in stored.digests], bool)
-            gone = there & ~np.isin(stored.ids, [name for name in ids if (split, name) not in unread]) & ~moved
-            if gone.any() and 2 * gone.sum() >= there.sum():
-                lost.append(f"{gone.sum():,} of the {there.sum():,} {split} images")
+            removed = existing & ~np.isin(stored.ids, [name for name in ids if (split, name) not in unread]) & ~moved
+            if removed.any() and 2 * removed.sum() >= existing.sum():
+                lost.append(f"{removed.sum():,} of the {existing.sum():,} {split} images")
             known = self._before.classes if self._before and "labels.npy" not in stored.damaged else ()
             for label, name in enumerate(known):
-                of_class = there & (stored.labels == label)
-                if of_class.any() and (gone[of_class].all() or not np.any(labels == label)):
+                of_class = existing & (stored.labels == label)
+                if of_class.any() and (removed[of_class].all() or not np.any(labels == label)):
                     lost.append(f"all {of_class.sum():,} {split} images of class {name}")
         return " and ".join(lost)
 
@@ -144,17 +145,17 @@ class CacheWriter:
         facts: np.void | None = None,
         reason: str | None = None,
     ) -> None:
-        """Add what an image's bytes give; it is on the disk within seconds, and in the cache after `assemble`.
+        """Add the features of an image; they are in a shard within seconds, and in the cache after `assemble`.
 
         Parameters
         ----------
         digest : ndarray of shape (16,), uint8
-            Of the bytes.
+            Digest of the image's bytes.
         features : dict of str to ndarray of shape (2048,), float32
-            By view, finite.
+            Finite features by view.
         facts : record of FACTS, optional
         reason : str, optional
-            Why there are no features, of a file that cannot be decoded.
+            Why the image cannot be decoded; it then has no features.
         """
         if reason is not None:
             features = dict.fromkeys(self._views, np.full(N_FEATURES, np.nan, np.float32))
@@ -162,19 +163,19 @@ class CacheWriter:
         self.flush_if_due()
 
     def flush_if_due(self) -> None:
-        """Write what waits if it has waited long enough, as where no image that comes need be added."""
+        """Write the waiting rows to a shard if they are due; also called for images that are not added."""
         if self._shards.due:
             self._flush()
 
     def assemble(self, digests: NDArray[np.uint8], unreadable: Mapping[int, str] = {}) -> dict[str, dict[str, str]]:
-        """Put the rows of all wanted images into the arrays, and commit them together.
+        """Write the rows of all images in `wanted` to the arrays, and commit them together.
 
         Parameters
         ----------
         digests : ndarray of shape (n, 16), uint8
-            Of the images of all wanted splits, one after the other; zeros where a file could not be read.
+            Digests of the images of all splits in `wanted`, in this order; zeros if a file could not be read.
         unreadable : dict of int to str
-            Why such files could not be read, by position.
+            Why a file could not be read, by position.
 
         Returns
         -------
@@ -184,22 +185,22 @@ class CacheWriter:
         Raises
         ------
         CatsDogsError
-            Copies of a row differ by more than the precision lets them; or so many files cannot be read that half of a
-            split or a whole class would be lost, as where a drive is not there.
+            Two stored values of a row differ by more than the precision allows; or so many files cannot be read that
+            half of a split or all of a class would be removed, for example because a drive is missing.
         """
         self._flush()
         now = {digest.tobytes() for digest in digests}
         names = [(split, name) for split, (ids, _) in self._wanted.items() for name in ids]
         unread = {names[position] for position in unreadable}
         if unread and not self._prune and (lost := self._find_losses(now, unread)):
-            raise CatsDogsError(f"{self._folder} would lose {lost}, as their files cannot be read", self._remedy)
-        copies, read = self._find_copies()
+            raise CatsDogsError(f"{self._folder} would lose {lost}: their files cannot be read", self._hint)
+        index, read = self._index_rows()
         assemblies: dict[str, SplitAssembly] = {}
         reasons = [shards.canonical_reason(unreadable.get(position, "")) for position in range(len(digests))]
         first = 0
         for split, wanted in self._wanted.items():
             here = slice(first, first := first + len(wanted[0]))
-            assemblies[split] = SplitAssembly(self._folder / split, copies, wanted, digests[here], reasons[here])
+            assemblies[split] = SplitAssembly(self._folder / split, index, wanted, digests[here], reasons[here])
         self.differing = sum(assembly.differing for assembly in assemblies.values())
         self._commit(assemblies)
         used = [path for path, shard in read.items() if self._is_used(shard, now)]
@@ -209,10 +210,10 @@ class CacheWriter:
         return {split: assembly.rows.unreadable for split, assembly in assemblies.items()}
 
     def _is_used(self, shard: Rows, digests: Collection[bytes]) -> bool:
-        """Whether nothing in a shard waits any more: no view, and no image of a split that was not given."""
+        """Whether all rows of a shard are in the cache now: no other views, and no images of other splits."""
         rows = shard.digests[np.any(list(shard.valid.values()), axis=0)]
-        everything = len(self._wanted) == len(SPLITS) or all(digest.tobytes() in digests for digest in rows)
-        return self._prune or (everything and set(shard.files) <= set(self._views))
+        all_images = len(self._wanted) == len(SPLITS) or all(digest.tobytes() in digests for digest in rows)
+        return self._prune or (all_images and set(shard.files) <= set(self._views))
 
     def _commit(self, assemblies: Mapping[str, SplitAssembly]) -> None:
         entries = self._kept | {split: assembly.entry() for split, assembly in assemblies.items()}
@@ -224,71 +225,75 @@ class CacheWriter:
             int8_similarity=self.int8_similarity,
         )
         try:
-            renames = tuple(chain(*(of.write(self._stored.get(split)) for split, of in assemblies.items())))
+            renames = tuple(chain(*(new.write(self._stored.get(split)) for split, new in assemblies.items())))
         except BaseException:
-            with suppress(OSError):  # it must not hide the error
+            with suppress(OSError):  # the original error is the one to report
                 manifests.remove_uncommitted(self._folder, self._before)
             raise
         removals = tuple(sorted(self._before.files() - manifest.files())) if self._before else ()
         for name, content in network_content(self._network).items():
             write_if_changed(self._folder / name, content)
         if renames or manifest != self._before:
-            manifests.write(self._folder, replace(manifest, renames=renames, removals=removals))
+            manifests.commit(self._folder, replace(manifest, renames=renames, removals=removals))
 
     def _flush(self) -> None:
         self._shards.int8_similarity = self.int8_similarity
         self._shards.flush()
 
-    def _take_over(self, before: Manifest) -> None:
-        """Take over what the cache has of the same provenance, views and classes; the rest goes, if it may."""
+    def _keep_compatible(self, before: Manifest) -> None:
+        """Keep the splits of the same provenance, views and classes; raise an error if others may not be removed."""
         old, new = before.provenance, self._provenance
         if old.key == new.key:
-            # What it says of versions stays what made the first row.
+            # The recorded versions stay those that computed the first rows.
             self._provenance, self.int8_similarity = old, before.int8_similarity
-            # Labels that stay as they are would be taken for those of the other classes.
+            # A labelled split that is not rewritten is kept only if the classes are the same.
             same = before.classes == self._classes
             self._kept = {
-                name: of for name, of in before.splits.items() if same or name in self._wanted or not of.labelled
+                name: entry
+                for name, entry in before.splits.items()
+                if same or name in self._wanted or not entry.labelled
             }
-        gone = sum(entry.images for name, entry in before.splits.items() if name not in self._kept)
-        what, now = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
+        removed = sum(entry.images for split, entry in before.splits.items() if split not in self._kept)
+        old_rows, replacement = f"with the labels {' and '.join(before.classes)}", " and ".join(self._classes)
         if old.key != new.key or not set(before.views) <= set(self._views):
-            gone = sum(entry.images for entry in before.splits.values())
-            what, now = f"made by {describe(old, before.views, new)}", describe(new, self._views, old)
-        if gone and not self._prune:
-            what = f"{self._folder} holds {gone:,} rows {what}; {now} would replace them"
-            raise CatsDogsError(what, self._remedy)
+            removed = sum(entry.images for entry in before.splits.values())
+            old_rows, replacement = f"computed by {describe(old, before.views, new)}", describe(new, self._views, old)
+        if removed and not self._prune:
+            message = f"{self._folder} has {removed:,} rows {old_rows}; {replacement} would replace them"
+            raise CatsDogsError(message, self._hint)
 
     @property
-    def _remedy(self) -> str:
-        prune = "" if self._provenance.engine == IMPORTED else "--prune to replace what is there, or "
-        return f"Check what was given, or give {prune}another artifacts folder to keep both"
+    def _hint(self) -> str:
+        prune = "" if self._provenance.engine == IMPORTED else "rerun with --prune to replace the cache, or "
+        return f"Check the given path and options, or {prune}give another artifacts folder to keep both"
 
     def _read_stored(self, split: str) -> Rows:
-        """Read a split that is there; without a manifest, as many rows as there is room for in its files."""
+        """Read an existing split; without a manifest, the files' sizes give the number of rows."""
         folder, entry = self._folder / split, self._before and self._before.splits.get(split)
         n = entry.images if entry else npy.count_rows(folder / "digests.npy", np.dtype((np.uint8, (16,))))
         views, sha256 = (entry.views, entry.sha256) if entry else (self._views, {})
         return read_split(folder.joinpath, n, views, sha256, self._provenance)
 
-    def _find_copies(self) -> tuple[Copies, dict[Path, Rows]]:
-        """Find the rows that there are now, in the arrays first; return the shards that were read as well."""
-        copies = Copies(self._provenance, self._views)
+    def _index_rows(self) -> tuple[RowIndex, dict[Path, Rows]]:
+        """Index the rows that are stored now, those of the arrays first; also return the shards that were read."""
+        index = RowIndex(self._provenance, self._views)
         read = {path: shards.read_shard(path, self._provenance) for path in shards.find_shards(self._shards.folder)}
         for rows in (*self._stored.values(), *read.values()):
-            copies.add(rows)
-        return copies, read
+            index.add(rows)
+        return index, read
 
     def _check_disk_space(self) -> None:
         disk = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
         stored, wanted = self._stored, sum(len(ids) for ids, _ in self._wanted.values())
-        listed = {split: of.ids for split, of in stored.items()}
+        listed = {split: rows.ids for split, rows in stored.items()}
         same = all(np.array_equal(listed.get(split, ()), ids) for split, (ids, _) in self._wanted.items())
-        parts = [stored[split] for split in stored.keys() & self._wanted] + self._copies.parts[len(stored) :]
-        there = [sum(part.valid[view].sum() for part in parts if view in part.valid) for view in self._views]
-        # Rows lie in shards first. Beside the features there are ids, digests, checksums and facts.
-        rows = sum(0 if same and count >= wanted else max(0, wanted - count) + wanted for count in there)
+        tables = [stored[split] for split in stored.keys() & self._wanted] + self._index.tables[len(stored) :]
+        counts = [sum(table.valid[view].sum() for table in tables if view in table.valid) for view in self._views]
+        # New rows are in shards first, and then in the arrays too. Ids, digests, checksums and facts add 5 %.
+        rows = sum(0 if same and count >= wanted else max(0, wanted - count) + wanted for count in counts)
         needed, free = int(1.05 * rows * FEATURE_ROW.itemsize), shutil.disk_usage(disk).free
         if needed > free:
-            what = f"the features need {needed:,} bytes more, and where {self._folder} lies {free:,} are free"
-            raise CatsDogsError(what, "Make room, or give --artifacts DIR on another disk")
+            message = (
+                f"the features need {needed:,} more bytes on the disk of {self._folder}, but only {free:,} are free"
+            )
+            raise CatsDogsError(message, "Free disk space, or give --artifacts DIR on another disk")

@@ -205,7 +205,7 @@ def _rates(made: Artifacts, done: Extraction, weights: Weights, pixels: NDArray[
     by = made.cache.load("test").provenance
     network = read_network(made.features, by.network) if by.network else None
     backbone = Backbone(weights, (DEFAULT_VIEW.size,), engine=by.engine, precision=by.precision, network=network)
-    batches = np.split(pixels, range(backbone.batch, len(pixels), backbone.batch))
+    batches = np.split(pixels, range(backbone.batch_size, len(pixels), backbone.batch_size))
     backbone.features(batches[0])  # the first batch takes longer
     with ThreadPoolExecutor(backbone.streams) as threads:
         _, computing = _measure(threads, backbone.features, batches)

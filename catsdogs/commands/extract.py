@@ -17,7 +17,7 @@ from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Backbone, Int8Similarity, choose_weights
 from ..cache import CacheWriter, DamagedError, KnownRows, Manifest, load_duplicates
 from ..errors import CatsDogsError
-from ..inference.batches import Row, compute_rows
+from ..inference.batches import ComputedRow, compute_rows
 from ..inference.loading import load_images
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.timing import StageTimer
@@ -173,7 +173,7 @@ def extract(
             precision=provenance.precision,
             batch_reduced=used is not None and used.batch_reduced,
             seconds=time.perf_counter() - start,
-            rate=_rate(added, used.batch * used.streams) if used else None,
+            rate=_rate(added, used.batch_size * used.streams) if used else None,
             stages=timer.seconds,
             int8_similarity=writer.int8_similarity,
         )
@@ -217,7 +217,7 @@ def _digest_all(files: Sequence[ImageFile], timer: StageTimer) -> NDArray[np.uin
 
 
 def _store(
-    rows: Iterable[Row],
+    rows: Iterable[ComputedRow],
     writer: CacheWriter,
     known: KnownRows,
     files: Sequence[ImageFile],

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import head
 from ..artifacts import Artifacts
-from ..cache import Manifest, differences, read_duplicates
+from ..cache import Manifest, pixel_differences, read_duplicates
 from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import check_head, submission_staleness
 from ..images import identity
@@ -127,7 +127,7 @@ def _find_stale(
     """Yield what is stale: first the features, then the files that are made from them."""
     source, noted = read_json(artifacts.source, NOTE_HINT), read_json(artifacts.timings, NOTE_HINT).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
-    if other := differences(manifest.provenance.pixels, identity.pixels()):
+    if other := pixel_differences(manifest.provenance.pixels, identity.pixels()):
         sources = set(data.values())
         # With one of two sources, the rows of the other would be removed.
         source_path = sources.pop() if len(sources) == 1 else "DATA"

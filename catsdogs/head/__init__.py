@@ -1,8 +1,8 @@
 """The head: a logistic regression on features, which gives the probability of class 1.
 
-`designs` says what the regression sees of the features, `solver` fits many of them at once, `validation` chooses among
-transforms and values of C by the folds, `fitting` makes the scikit-learn estimator that is kept, and `files` writes and
-reads it.
+`designs` builds the design matrix of the regression, `solver` fits the regressions of all folds together, `validation`
+selects the transform and C by cross-validation, `fitting` fits the final scikit-learn estimator, and `files` writes and
+reads the head.
 """
 
 from .designs import Classifier

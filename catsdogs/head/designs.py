@@ -1,16 +1,16 @@
 """Turn features into the design matrix of a logistic regression.
 
-Several views are averaged, so that a view costs nothing here. Then one of three things happens to the averages:
+Several views are averaged, so the number of views does not change the size of the matrix. There are three transforms:
 
 identity
-    Nothing.
+    The average of the features.
 sqrt
-    Their square roots are taken, before the average: features of rectified units are skewed as counts are, and this is
-    what evens out the spread of counts (Bartlett 1936; Arandjelovic and Zisserman 2012 for image features).
+    The average of their square roots. Features of rectified units are skewed like counts, and the square root
+    stabilises the variance of counts (Bartlett 1936; Arandjelovic and Zisserman 2012 for image features).
 rbf
-    The square roots are brought to length 1 and compared with some training images, the landmarks, by the Gaussian
-    kernel: the Nystroem method (Williams and Seeger 2001) as scikit-learn's `Nystroem` has it. A head that is linear in
-    these similarities is not linear in the features, and is better where there are thousands of images.
+    The averages of "sqrt", normalised to length 1, are compared with some training images, the landmarks, by the
+    Gaussian kernel. This is the Nystroem method (Williams and Seeger 2001), as in scikit-learn's `Nystroem`. A head
+    that is linear in these similarities is not linear in the features, and is better if there are thousands of images.
 """
 
 from dataclasses import dataclass
@@ -25,26 +25,26 @@ from .logits import to_probabilities
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
 
 LANDMARKS = 448
-"""Training images that others are compared with."""
+"""Number of landmarks of the transform "rbf"."""
 
 _GAMMA = 1.5
-"""The kernel's gamma, over the mean squared distance of two images."""
+"""The kernel's gamma, as a multiple of the inverse of the mean squared distance between two images."""
 
 _RIDGE = 1e-4
-"""Added to the diagonal of the landmarks' kernel matrix, whose diagonal is 1: two may be almost the same."""
+"""Added to the diagonal of the landmarks' kernel matrix, which is 1, because two landmarks may be almost equal."""
 
 _BLOCK = 1024
-"""Rows that one thread takes at once."""
+"""Number of rows in a block; each block is one task of a thread."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """The Gaussian kernel against landmarks.
+    """The Gaussian kernel between rows and landmarks.
 
     Parameters
     ----------
     landmarks : ndarray of shape (m, 2048), float32
-        Of length 1.
+        Rows of length 1.
     gamma : float
     """
 
@@ -52,9 +52,9 @@ class Kernel:
     gamma: float
 
     def compare(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the similarity of rows of shape (n, 2048) and length 1, or 0, to each landmark: (n, m), float32."""
+        """Return the kernel, (n, m), float32, between rows of shape (n, 2048) and length 1 or 0 and the landmarks."""
         similarity = np.empty((len(rows), len(self.landmarks)), np.float32)
-        # Distances are of differences; taken from nearly parallel rows as they are, float32 would lose them.
+        # The rows are nearly parallel: centring them keeps the precision of their distances in float32.
         centre = self.landmarks.mean(axis=0)
         landmarks = self.landmarks - centre
         lengths = np.square(landmarks).sum(axis=1)
@@ -73,7 +73,7 @@ class Kernel:
 
 
 def view_average(features: NDArray[np.float32], transform: str) -> NDArray[np.float32]:
-    """Average the views, or their square roots, and bring them to length 1 where the transform compares them.
+    """Average the views, or their square roots; for "rbf" also normalise the averages to length 1.
 
     Parameters
     ----------
@@ -102,20 +102,20 @@ def view_average(features: NDArray[np.float32], transform: str) -> NDArray[np.fl
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """The rows that a logistic regression sees, and how the size of its coefficients is measured.
+    """The design matrix of a logistic regression, and the penalty on its coefficients.
 
     Parameters
     ----------
     matrix : ndarray of shape (n, d + 1), float32
-        The averages or the similarities, of mean zero; the last column is 1. In float64 where there is a basis.
+        The averages or the similarities, with mean zero; the last column is 1. It is float64 if there is a basis.
     mean : ndarray of shape (d,), float64
-        What was taken off.
+        The subtracted mean.
     penalty : ndarray of shape (d + 1, d + 1), float64
         ``coefficients @ penalty @ coefficients`` is the squared norm; zero for the intercept.
     kernel : Kernel or None
-        Of the transform "rbf".
+        The kernel of the transform "rbf"; None for other transforms.
     basis : ndarray of shape (2048, d), float64, or None
-        Of the others, where there are fewer images than features: what the coefficients are coordinates of.
+        For other transforms with fewer images than features: the basis whose coordinates the coefficients are.
     """
 
     matrix: NDArray[np.floating]
@@ -126,20 +126,20 @@ class Design:
 
 
 def linear_design(features: NDArray[np.float32], transform: str) -> Design:
-    """Return the design of the transforms "identity" and "sqrt"."""
+    """Return the design of the transform "identity" or "sqrt"."""
     matrix, mean = _centred(view_average(features, transform))
     basis = None
-    if len(matrix) < N_FEATURES:  # as coordinates in the space that they span, the rows say as much and are shorter
+    if len(matrix) < N_FEATURES:  # as coordinates in their span, the rows are shorter without a loss
         basis, triangle = np.linalg.qr(matrix[:, :-1].T.astype(np.float64))
         matrix = np.column_stack([triangle.T, matrix[:, -1]])
     return Design(matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)), basis=basis)
 
 
 def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) -> Design:
-    """Return the design of the transform "rbf", `landmarks` being rows of the features."""
+    """Return the design of the transform "rbf"; `landmarks` are indices of rows of the features."""
     rows = view_average(features, RBF)
     average = rows.mean(axis=0, dtype=np.float64)
-    squared_distance = 2 * max(1 - float(average @ average), 1e-6)  # of two rows of length 1, in the mean
+    squared_distance = 2 * max(1 - float(average @ average), 1e-6)  # mean over pairs of rows of length 1
     kernel = Kernel(rows[landmarks], _GAMMA / squared_distance)
     penalty = kernel.compare(kernel.landmarks).astype(np.float64)
     penalty[np.diag_indices(len(penalty))] = 1 + _RIDGE
@@ -157,17 +157,17 @@ def _centred(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """What a head computes, from features to logits and probabilities.
+    """The classifier of a head, which computes logits and probabilities from features.
 
     Parameters
     ----------
     transform : str
-        What becomes of the features first: "identity", "sqrt" or "rbf".
+        Transform of the features: "identity", "sqrt" or "rbf".
     coefficients : ndarray of shape (2048,) or (landmarks,), float64
-        Of the averages, or of the similarities to the landmarks.
+        Coefficients of the averages, or of the similarities to the landmarks.
     intercept : float
     kernel : Kernel or None
-        Of the transform "rbf".
+        The kernel of the transform "rbf"; None for other transforms.
     """
 
     transform: str
@@ -188,5 +188,5 @@ class Classifier:
         return np.asarray(rows @ self.coefficients + self.intercept)
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probability of class 1, of shape (n,), as `to_probabilities` does of the logits."""
+        """Return the probability of class 1, of shape (n,), by `to_probabilities` of the logits."""
         return to_probabilities(self.logits(features))

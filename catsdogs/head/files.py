@@ -1,4 +1,4 @@
-"""Write a fitted head to the artifacts folder, and read it back, checked."""
+"""Write a fitted head to the artifacts folder, and read and check it."""
 
 import hashlib
 import io
@@ -16,24 +16,24 @@ from ..backbone import N_FEATURES
 from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
-from ..storage import read_if_there, read_json, read_sealed, to_sealed_json, write_atomic
+from ..storage import read_json, read_or_none, read_sealed, to_sealed_json, write_atomic
 from .designs import IDENTITY, RBF, SQRT, Classifier, Kernel
 from .fitting import FittedHead
 from .metadata import FORMAT, HeadMetadata
 
-TRAIN_HINT = "Run catsdogs train: it writes the head anew"
+TRAIN_HINT = "Run catsdogs train to train the head again"
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A head as it lies on the disk.
+    """A head as loaded from the artifacts.
 
     Parameters
     ----------
     classifier : Classifier
-        What it computes.
+        Computes probabilities.
     metadata : HeadMetadata
-        What made it.
+        Describes how the head was trained.
     """
 
     classifier: Classifier
@@ -43,7 +43,7 @@ class Head:
 def save(
     artifacts: Artifacts, fitted: FittedHead, metadata: HeadMetadata, *, extra_files: Mapping[Path, bytes] | None = None
 ) -> None:
-    """Write head.npz, head.joblib and the extra files, and last head.json, which vouches for all of them."""
+    """Write head.npz, head.joblib and the extra files, then head.json with the SHA-256 of each."""
     import joblib
 
     arrays, pickled, kernel = io.BytesIO(), io.BytesIO(), fitted.classifier.kernel
@@ -60,21 +60,21 @@ def save(
 
 
 def load(artifacts: Artifacts) -> Head:
-    """Read the head; the pickle beside it is for others.
+    """Read the head from head.json and head.npz; the pickle head.joblib is for other programs.
 
     Raises
     ------
     CatsDogsError
-        There is none, or it is damaged.
+        There is no head, or it is damaged.
     """
     path = artifacts.head_metadata
     if (metadata := read_sealed(path, HeadMetadata, FORMAT, TRAIN_HINT)) is None:
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
-    content = read_if_there(artifacts.head) or b""
+    content = read_or_none(artifacts.head) or b""
     if _sha256(content) != metadata.files.get(artifacts.head.name):
         require_unlocked(artifacts.root, RESULTS)
         if read_json(path, TRAIN_HINT).get("files") != metadata.files:
-            return load(artifacts)  # another run has written it since head.json was read
+            return load(artifacts)  # another run has replaced the head since head.json was read
         raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN_HINT)
     try:
         return Head(_to_classifier(content), metadata)
@@ -92,14 +92,14 @@ def _to_classifier(content: bytes) -> Classifier:
         wanted.append((kernel.landmarks, (n, N_FEATURES), "float32"))
     fits = all(of.shape == shape and of.dtype == dtype and np.isfinite(of).all() for of, shape, dtype in wanted)
     if not fits or classifier.transform not in (IDENTITY, SQRT, RBF):
-        raise ValueError("it holds no head")
+        raise ValueError("its content is not a valid head")
     return classifier
 
 
 def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
-    """Return which of the files that were written with the head are missing, or are not what they were."""
-    # Only of files in the folder, whatever a stranger's head.json says.
-    there = {name: read_if_there(artifacts.root / Path(name).name) for name in head.metadata.files}
+    """Return the names of the files written with the head that are missing or have changed since."""
+    # Only files in the artifacts folder are read, because head.json may be untrusted.
+    there = {name: read_or_none(artifacts.root / Path(name).name) for name in head.metadata.files}
     return [name for name, content in there.items() if _sha256(content or b"") != head.metadata.files[name]]
 
 
@@ -108,18 +108,30 @@ def _sha256(content: bytes) -> str:
 
 
 def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], hint: str) -> None:
-    """Refuse a head that was trained on features of another kind.
+    """Refuse a head that was trained on features with another provenance or other views.
 
     Raises
     ------
     CatsDogsError
-        Backbone, pixels, precision or views differ; `hint` says what to do.
+        Backbone, preprocessing, precision or views differ. `hint` is the hint of the error.
     """
-    metadata, backbone = head.metadata, head.metadata.backbone
-    trained_on = (backbone.sha256, metadata.pixels, metadata.precision, backbone.network, metadata.views)
-    if trained_on != (provenance.sha256, provenance.pixels, provenance.precision, provenance.network, tuple(views)):
+    pairs = compare_features(head, provenance, views).items()
+    if different := [name for name, (of_head, given) in pairs if of_head != given]:
         raise CatsDogsError(
-            f"the head was trained on features of {backbone.weights_name}, view {', '.join(metadata.views)}; "
-            f"these are of {provenance.weights_name}, view {', '.join(views)}, and of another kind",
+            f"the head was trained on features of {head.metadata.backbone.weights_name}, "
+            f"view {', '.join(head.metadata.views)}; these features of {provenance.weights_name}, "
+            f"view {', '.join(views)} differ in {', '.join(different)}",
             hint,
         )
+
+
+def compare_features(head: Head, provenance: Provenance, views: Sequence[str]) -> dict[str, tuple[object, object]]:
+    """Return the properties of the features of a head and of given features, as pairs by name."""
+    metadata = head.metadata
+    return {
+        "the backbone": (metadata.backbone.sha256, provenance.sha256),
+        "the quantized network": (metadata.backbone.network, provenance.network),
+        "the preprocessing of pixels": (metadata.pixels, provenance.pixels),
+        "the precision": (metadata.precision, provenance.precision),
+        "the views": (metadata.views, tuple(views)),
+    }

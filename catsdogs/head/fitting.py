@@ -1,4 +1,4 @@
-"""Fit the scikit-learn estimator with the transform and the C that were chosen."""
+"""Fit the scikit-learn estimator with the selected transform and C."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +11,11 @@ from .designs import IDENTITY, LANDMARKS, RBF, Classifier, Kernel
 from .solver import Matrix, Problem, minimise, start_from
 from .validation import CrossValidation, TrainingSet
 
-_ROUGH, _EXACT = 1e-5, 1e-12
-"""Tolerances of the objective, as shares: in float32, and from there in float64."""
+_FLOAT32_TOLERANCE, _FLOAT64_TOLERANCE = 1e-5, 1e-12
+"""Relative tolerances of the objective: of the fit in float32, and of the fit in float64 that starts from it."""
 
-_GRADIENT = 1e-6
-"""Largest component of the gradient of the mean objective with which scikit-learn is content."""
+_GRADIENT_TOLERANCE = 1e-6
+"""Scikit-learn's `tol`: its fit stops when no component of the gradient of the mean objective is larger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class FittedHead:
     Parameters
     ----------
     classifier : Classifier
-        What this program computes with.
+        The head for use in this program.
     estimator : sklearn.pipeline.Pipeline
-        The same, for features as they are in the cache.
+        The same head as a scikit-learn estimator; its input are features as in the cache.
     gradient_norm : float
         Euclidean norm of the gradient of the mean objective.
     """
@@ -37,16 +37,17 @@ class FittedHead:
     gradient_norm: float
 
 
-def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
-    """Fit a head with what cross-validation chose, on all rows that may be trained on.
+def fit(training_set: TrainingSet, selected: CrossValidation) -> FittedHead:
+    """Fit a head with the transform and C that cross-validation selected, on all rows of `train_mask`.
 
-    The optimum is found here, and scikit-learn's own fit starts from it.
+    `solver` finds the optimum, and scikit-learn's own fit starts from it.
 
     Parameters
     ----------
     training_set : TrainingSet
-        Those that were cross-validated; folds take no part.
-    found : CrossValidation
+        The cross-validated training set; its folds are not used.
+    selected : CrossValidation
+        Result of `cross_validate` for this training set.
 
     Returns
     -------
@@ -54,26 +55,26 @@ def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
     """
     from sklearn.pipeline import Pipeline
 
-    transform, c, design = found.transform, found.C, found.design
+    transform, c, design = selected.transform, selected.C, selected.design
     steps = _average_steps(transform, training_set.features.shape[1] // N_FEATURES)
     kernel, matrix, penalty = design.kernel, design.matrix, design.penalty
-    of_folds = found.solution.coefficients
-    if kernel:  # the folds' landmarks are in order: the first of them are those of all rows
+    of_folds = selected.solution.coefficients
+    if kernel:  # the landmarks are in order, and the first ones are those for all rows
         kept = np.append(np.arange(min(LANDMARKS, len(kernel.landmarks))), len(kernel.landmarks))
         kernel = replace(kernel, landmarks=kernel.landmarks[kept[:-1]])
         matrix, penalty, of_folds = matrix[:, kept], penalty[np.ix_(kept, kept)], of_folds[kept]
     if not training_set.train_mask.all():
         matrix = matrix[training_set.train_mask]
     labels = training_set.labels[training_set.train_mask]
-    # In float32 first, and from there in float64.
+    # Fit in float32, then in float64 from there.
     problem = Problem(matrix, labels, np.ones((len(labels), 1), bool), penalty, np.ones((matrix.shape[1], 1), bool))
-    rough = minimise(problem, c, start_from(of_folds.mean(axis=1, keepdims=True)), tolerance=_ROUGH)
+    rough = minimise(problem, c, start_from(of_folds.mean(axis=1, keepdims=True)), tolerance=_FLOAT32_TOLERANCE)
     exact = matrix.astype(np.float64)
-    start = minimise(replace(problem, matrix=exact), c, rough, tolerance=_EXACT).coefficients[:, 0]
+    start = minimise(replace(problem, matrix=exact), c, rough, tolerance=_FLOAT64_TOLERANCE).coefficients[:, 0]
     if kernel:
         nystroem = _nystroem(kernel, penalty[:-1, :-1])
         steps.append(("kernel", nystroem))
-        # Nystroem's features are the similarities times its normalization; so are the coefficients, the other way.
+        # Nystroem multiplies the similarities by its normalization, so the coefficients need the inverse.
         normalization = nystroem.normalization_.T
         start[:-1] = np.linalg.solve(normalization, start[:-1])
         regression, gradient = _regression(exact[:, :-1] @ normalization, labels, c, start)
@@ -83,18 +84,18 @@ def fit(training_set: TrainingSet, found: CrossValidation) -> FittedHead:
         if design.basis is not None:
             regression.coef_, regression.n_features_in_ = regression.coef_ @ design.basis.T, N_FEATURES
         coefficients = regression.coef_[0]
-    # The rows had mean zero.
+    # The regression was fitted on centred rows.
     regression.intercept_ = regression.intercept_ - design.mean[: len(coefficients)] @ coefficients
     classifier = Classifier(transform, coefficients, float(regression.intercept_[0]), kernel)
     return FittedHead(classifier, Pipeline([*steps, ("head", regression)]), gradient)
 
 
 def _regression(rows: Matrix, labels: NDArray[np.int8], c: float, start: Matrix) -> tuple[Any, float]:
-    """Return scikit-learn's logistic regression, fitted from `start`, and the norm of the gradient there."""
+    """Return scikit-learn's logistic regression, fitted from `start`, and the norm of the gradient at the result."""
     from scipy.special import expit
     from sklearn.linear_model import LogisticRegression
 
-    regression = LogisticRegression(C=c, tol=_GRADIENT, max_iter=1000, warm_start=True)
+    regression = LogisticRegression(C=c, tol=_GRADIENT_TOLERANCE, max_iter=1000, warm_start=True)
     regression.classes_ = np.array([0, 1], labels.dtype)
     regression.coef_, regression.intercept_ = start[np.newaxis, :-1], start[-1:]
     regression.fit(rows, labels)
@@ -105,7 +106,7 @@ def _regression(rows: Matrix, labels: NDArray[np.int8], c: float, start: Matrix)
 
 
 def _average_steps(transform: str, views: int) -> list[tuple[str, Any]]:
-    """Return what averages the views; of NumPy and scikit-learn alone, to be unpickled anywhere."""
+    """Return steps that average the views, from NumPy and scikit-learn alone, to be unpickled without catsdogs."""
     from sklearn.preprocessing import FunctionTransformer, Normalizer
 
     steps: list[tuple[str, Any]] = []
@@ -122,8 +123,8 @@ def _average_steps(transform: str, views: int) -> list[tuple[str, Any]]:
 def _nystroem(kernel: Kernel, penalty: NDArray[np.float64]) -> Any:
     """Return scikit-learn's Nystroem of the kernel, normalized with the Cholesky factor of the penalty.
 
-    Its own `fit` takes the inverse square root of the same matrix, without the ridge, which is this one up to a
-    rotation, and takes twenty times as long.
+    `Nystroem.fit` computes the inverse square root of the same matrix without the ridge. Up to a rotation that equals
+    the inverse of this factor, and takes twenty times as long.
     """
     from scipy.linalg import cholesky, solve_triangular
     from sklearn.kernel_approximation import Nystroem

@@ -1,6 +1,6 @@
 """Draw cross-validation folds, a holdout, and a random order of the images.
 
-All depends on what the images are, not on where they stand: whatever order they come in, the same images give the same.
+All results depend only on the images, not on their order.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ from ..cache import group_keys
 FOLDS = 5
 
 SEED = 0
-"""Of the folds and of the order of the images that `train` draws."""
+"""Seed of the folds and of the random order of the images in `train`."""
 
 
 def draw_folds(keys: NDArray[np.void], labels: NDArray[np.int8], *, seed: int = 0) -> NDArray[np.int8]:
-    """Deal the images out to folds of equal size and equal shares of the classes; those of equal keys share one.
+    """Draw stratified folds of equal size; images with equal keys are in the same fold.
 
-    So none is scored by a head that has seen it.
+    So no image is scored by a head that was trained on the same image or a near-duplicate of it.
 
     Parameters
     ----------
@@ -39,31 +39,38 @@ def draw_folds(keys: NDArray[np.void], labels: NDArray[np.int8], *, seed: int = 
     return folds[group_of_row]
 
 
-def draw_holdout(keys: NDArray[np.void], labels: NDArray[np.int8], share: float, *, seed: int = 0) -> NDArray[np.bool_]:
-    """Return which images are held out: a share of each class, at random; those of equal keys together.
+def draw_holdout(
+    keys: NDArray[np.void], labels: NDArray[np.int8], fraction: float, *, seed: int = 0
+) -> NDArray[np.bool_]:
+    """Draw a stratified holdout; images with equal keys are either all held out or all kept.
 
     Parameters
     ----------
     keys, labels, seed
         As for `draw_folds`.
-    share : float
-        From 0 to 1.
+    fraction : float
+        Fraction of each class to hold out, from 0 to 1.
+
+    Returns
+    -------
+    held : ndarray of shape (n,), bool
+        Whether an image is held out.
     """
     group_of_row, classes = _shuffled_groups(keys, labels, seed)
-    return np.isin(group_of_row, np.concatenate([groups[: round(share * len(groups))] for groups in classes]))
+    return np.isin(group_of_row, np.concatenate([groups[: round(fraction * len(groups))] for groups in classes]))
 
 
 def _shuffled_groups(
     keys: NDArray[np.void], labels: NDArray[np.int8], seed: int
 ) -> tuple[NDArray[np.intp], list[NDArray[np.intp]]]:
-    """Return the group of each row, by equal keys, and the groups of either class in a random order."""
+    """Return the group of each row (rows with equal keys), and the groups of each class in a random order."""
     _, first, group_of_row = np.unique(keys, return_index=True, return_inverse=True)
     generator = np.random.default_rng(seed)
     return group_of_row, [generator.permutation(np.flatnonzero(labels[first] == label)) for label in (0, 1)]
 
 
 def draw_order(digests: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.intp]:
-    """Shuffle the images.
+    """Draw a random order of the images.
 
     Parameters
     ----------
@@ -73,7 +80,7 @@ def draw_order(digests: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.intp]
     Returns
     -------
     order : ndarray of shape (n,), int
-        The row that comes first, the one that comes second, and so on; images of equal bytes follow each other.
+        Row indices in the random order; identical images are next to each other.
     """
     images, image_of_row = np.unique(group_keys(digests), return_inverse=True)
     place = np.random.default_rng(seed).permutation(len(images))

@@ -1,4 +1,4 @@
-"""What head.json holds: what a head was trained on, and what was chosen."""
+"""The content of head.json: the features that a head was trained on, and the selected settings."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +8,10 @@ import msgspec
 from ..sources.classes import Classes
 
 FORMAT = 4
-"""Version of head.npz and head.json. Raise it when the program before would misread what is written now."""
+"""Version of head.npz and head.json. Increase it if earlier versions of the program would misread new files."""
 
 METHOD = 1
-"""How a head is trained. Raise it when the same features would give another head: those from before are then stale."""
+"""Version of the training method. Increase it if the same features give another head; existing heads are then stale."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,10 +21,11 @@ class BackboneIdentity:
     Parameters
     ----------
     weights_name : str
-        What its weights are called; says nothing of what they are.
+        Name of the weights, for messages only; it does not identify them.
     sha256 : str
+        Identity of the weights.
     network : str
-        SHA-256 of the quantized network; empty where nothing is quantized.
+        SHA-256 of the quantized network; empty if none is used.
     """
 
     weights_name: str
@@ -34,34 +35,34 @@ class BackboneIdentity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadMetadata:
-    """What made a head, and which files belong to it.
+    """How a head was trained, and which files were written with it.
 
     Parameters
     ----------
     method : int
-        How it was trained: `METHOD` of that time.
+        `METHOD` at the time of training.
     classes : pair of str
-        The probabilities are those of the second.
+        Probabilities are those of the second class.
     backbone : BackboneIdentity
     pixels, precision : str
-        Of the features, as `Provenance` has them.
+        Preprocessing and precision of the features, as in `Provenance`.
     views : tuple of str
     features : dict of str to str
-        `Features.digest` of the splits that it was trained on and, as "test", scored on.
+        `Features.digest` of the split "train" that the head was trained on and, if labelled, of the split "test".
     transform : str
     C : float
     clip : float
-        How near to 0 or 1 a probability in a submission may be.
+        Probabilities in a submission are clipped to ``[clip, 1 - clip]``.
     positive_share : float
-        Share of the second class among the training images.
+        Fraction of the second class among the training images.
     excluded : tuple of str
-        Ids of training images that it was not trained on.
+        Ids of training images that were excluded from training.
     near_duplicates : bool
-        Whether near duplicates shared a fold, and not images of equal bytes alone.
+        Whether near-duplicates were kept in the same fold, in addition to identical images.
     versions : dict of str to str
-        Of the packages that took part. Nothing depends on them.
+        Versions of the packages used for training, for information only.
     files : dict of str to str
-        SHA-256 of the files that were written with it, by name.
+        SHA-256 of the files written with the head, by name.
     """
 
     method: int

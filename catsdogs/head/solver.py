@@ -1,9 +1,9 @@
-"""Fit many logistic regressions on the same rows at once.
+"""Fit many logistic regressions on the same rows together, each with its own weights of the rows.
 
-Newton's method, every step by conjugate gradients that are preconditioned with one Hessian, which all columns share: a
-fold's own is four fifths of it, give or take. So all folds read the rows together, as one matrix product that is
-bound by memory and takes hardly longer than for one of them, and few products are needed. (Truncated Newton as in
-Nocedal and Wright, Numerical Optimization, 2006, chapter 7.1.)
+The method is truncated Newton: conjugate gradients compute each Newton step (Nocedal and Wright, Numerical
+Optimization, 2006, chapter 7.1). The preconditioner is one Hessian that all columns share, as the Hessian of each fold
+is about four fifths of it. So a step needs few matrix products, and one product serves all folds: it is bound by memory
+bandwidth, and takes hardly longer than the product for one fold.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,28 +19,29 @@ from numpy.typing import NDArray
 from ..threads import single_threaded_blas
 
 _FORCING = 0.01
-"""A step is taken when conjugate gradients have brought its own decrement down by this factor."""
+"""Conjugate gradients stop when the preconditioned squared norm of the residual has fallen by this factor."""
 
-_HARD = 6
-"""Where a step took more products than this, the Hessian is computed anew: it costs about as much as so many."""
+_MAX_PRODUCTS_TO_REUSE = 6
+"""If a step took more products than this, the Hessian is computed again; it costs about as much as these products."""
 
-_STEPS, _PRODUCTS, _HALVINGS = 60, 40, 12
+_MAX_STEPS, _MAX_PRODUCTS, _MAX_HALVINGS = 60, 40, 12
+"""Maximum number of Newton steps, of products in a step, and of halvings of a step."""
 
-_SAMPLE = 3000
-"""Rows for the first, rough fit where there are more than four times as many."""
+_SAMPLE_SIZE = 3000
+"""Approximate number of rows for a rough first fit, if there are at least four times as many."""
 
-_ROUGH = 1e-2
-"""Its tolerance."""
+_SAMPLE_TOLERANCE = 1e-2
+"""Tolerance of the rough first fit."""
 
 _JITTERS = 1e-6, 1e-4, 1e-2
-"""What is added to the diagonal of a Hessian, as a share of its mean: it only preconditions, and must have a factor in
-float32."""
+"""Fractions of the mean diagonal of the Hessian to add to its diagonal, until it has a Cholesky factor in float32. The
+Hessian is only the preconditioner, so this does not change the solution."""
 
-_CHUNK = 128
-"""Rows that are multiplied at once: by five columns in half the time that all rows together take."""
+_CHUNK_ROWS = 128
+"""Rows in one matrix product: with five columns, this takes half the time of one product of all rows."""
 
-_NOISE = 32
-"""How many times the dtype's epsilon an objective may seem to have risen."""
+_ROUNDING = 32
+"""Relative increase of an objective that counts as rounding error, in units of the dtype's epsilon."""
 
 Matrix = NDArray[np.floating]
 
@@ -52,15 +53,15 @@ class Problem:
     Parameters
     ----------
     matrix : ndarray of shape (n, d + 1), float32 or float64
-        The rows, of mean zero; the last column is 1 and belongs to the intercept.
+        The rows, with mean zero; the last column is 1, for the intercept.
     labels : ndarray of shape (n,), int8
         0 or 1.
     weights : ndarray of shape (n, k), bool
-        Which rows each column is fitted on.
+        Rows that each column is fitted on.
     penalty : ndarray of shape (d + 1, d + 1)
-        Symmetric, positive definite but for the last row and column, which are zero.
+        Symmetric and positive definite, except for the last row and column, which are zero.
     free : ndarray of shape (d + 1, k), bool
-        Which coefficients each column has; the others stay zero.
+        Coefficients that each column fits; the others stay zero.
     """
 
     matrix: Matrix
@@ -72,13 +73,15 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Coefficients of shape (d + 1, k), all rows' logits of shape (n, k), and what the next fit can start with.
+    """The result of a fit, and the start of the next one.
 
     Parameters
     ----------
-    coefficients, logits : ndarray
+    coefficients : ndarray of shape (d + 1, k)
+    logits : ndarray of shape (n, k)
+        Logits of all rows.
     hessian : ndarray or None
-        None where the coefficients are of another problem.
+        None if the coefficients are from another problem.
     """
 
     coefficients: Matrix
@@ -87,7 +90,7 @@ class Solution:
 
 
 def start_from(coefficients: Matrix) -> Solution:
-    """Return what a fit can start with, of coefficients of another problem: shape (d + 1, k)."""
+    """Return a start for a fit from coefficients of another problem, of shape (d + 1, k)."""
     return Solution(coefficients, logits=coefficients[:0], hessian=None)
 
 
@@ -100,18 +103,18 @@ def minimise(problem: Problem, c: float, start: Solution | None = None, *, toler
     c : float
         Inverse of the strength of the penalty.
     start : Solution, optional
-        Of the same problem with another `c`.
+        Solution of the same problem with another `c`.
     tolerance : float
-        The last step is the one before which the objective was above its minimum by no more than this share, about,
-        in the worst column: half of Newton's decrement over the objective.
+        The fit stops after a step that started at most about this far above the minimum, relative to the objective, in
+        the worst column. The distance is estimated by half the squared Newton decrement.
 
     Returns
     -------
     Solution
-        Which may be less exact than asked for where the dtype allows no more.
+        It may be less exact than `tolerance` if the dtype limits it.
     """
     with single_threaded_blas() as threads:
-        return _minimise(problem, c, start or _rough(problem, c), tolerance, threads)
+        return _minimise(problem, c, start or _initial(problem, c), tolerance, threads)
 
 
 def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, threads: ThreadPoolExecutor) -> Solution:
@@ -122,22 +125,22 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
     weights = problem.weights.astype(dtype)
     coefficients, hessian = start.coefficients, start.hessian
     logits = matrix.times(coefficients)
-    fresh = hessian is None
+    outdated = hessian is None
     if hessian is not None:
-        solve = _factors(hessian + penalty, problem.free, threads)
+        solve = _factorise(hessian + penalty, problem.free, threads)
     objective = _objective(problem, penalty, logits, coefficients)
-    for _ in range(_STEPS):
+    for _ in range(_MAX_STEPS):
         probabilities = expit(logits)
         gradient = (matrix.transposed_times((probabilities - labels) * weights) + penalty @ coefficients) * problem.free
         spread = probabilities * (1 - probabilities) * weights
-        if fresh:
+        if outdated:
             hessian = matrix.squared(spread.mean(axis=1, keepdims=True))
-            solve = _factors(hessian + penalty, problem.free, threads)
+            solve = _factorise(hessian + penalty, problem.free, threads)
         step, change, residual = np.zeros_like(coefficients), np.zeros_like(logits), -gradient
         direction = solve(residual)
         squared = first = (residual * direction).sum(axis=0)
         products = 0
-        while products < _PRODUCTS and (squared > _FORCING * first).any():
+        while products < _MAX_PRODUCTS and (squared > _FORCING * first).any():
             along = matrix.times(direction)
             curved = (matrix.transposed_times(spread * along) + penalty @ direction) * problem.free
             length = _ratio(squared, (direction * curved).sum(axis=0))
@@ -146,30 +149,30 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
             solved = solve(residual)
             before, squared = squared, (residual * solved).sum(axis=0)
             direction = solved + _ratio(squared, before) * direction
-        fresh = products > _HARD
+        outdated = products > _MAX_PRODUCTS_TO_REUSE
         decrement = float((-(gradient * step).sum(axis=0) / objective).max() / 2)
-        share = np.ones(len(objective), dtype)
-        for _ in range(_HALVINGS):
-            moved = _objective(problem, penalty, logits + share * change, coefficients + share * step)
-            worse = moved > objective * (1 + _NOISE * np.finfo(dtype).eps)
+        fraction = np.ones(len(objective), dtype)
+        for _ in range(_MAX_HALVINGS):
+            moved = _objective(problem, penalty, logits + fraction * change, coefficients + fraction * step)
+            worse = moved > objective * (1 + _ROUNDING * np.finfo(dtype).eps)
             if not worse.any():
                 break
-            share = np.where(worse, share / 2, share)
+            fraction = np.where(worse, fraction / 2, fraction)
         else:
-            break  # the dtype allows no more
-        coefficients, logits, objective = coefficients + share * step, logits + share * change, moved
+            break  # the precision of the dtype is reached
+        coefficients, logits, objective = coefficients + fraction * step, logits + fraction * change, moved
         if decrement <= tolerance:
             break
     return Solution(coefficients, logits, hessian)
 
 
 def _ratio(above: Matrix, below: Matrix) -> Matrix:
-    """Divide; 0 where there is nothing left to do."""
+    """Divide; 0 in columns that have converged."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 class _Blocks:
-    """A matrix by blocks of rows, one a thread."""
+    """A matrix in blocks of rows, with one block for each thread."""
 
     def __init__(self, matrix: Matrix, threads: ThreadPoolExecutor) -> None:
         rows = -(-len(matrix) // cpu_count())
@@ -205,23 +208,23 @@ class _Blocks:
 
 
 def _chunks(block: slice) -> Iterator[slice]:
-    """Cut a block into parts that a core's cache holds: BLAS reads a matrix several times where the other is narrow."""
-    for start in range(block.start, block.stop, _CHUNK):
-        yield slice(start, min(start + _CHUNK, block.stop))
+    """Divide a block into parts that fit into a core's cache: BLAS reads a matrix repeatedly if the other is narrow."""
+    for start in range(block.start, block.stop, _CHUNK_ROWS):
+        yield slice(start, min(start + _CHUNK_ROWS, block.stop))
 
 
-def _rough(problem: Problem, c: float) -> Solution:
-    """Return where to start without a solution: that of few rows where there are many."""
+def _initial(problem: Problem, c: float) -> Solution:
+    """Return a start without a solution: the fit of a sample of the rows if there are many, or else zeros."""
     matrix, (n, k) = problem.matrix, problem.weights.shape
-    step = n // _SAMPLE
+    step = n // _SAMPLE_SIZE
     if step > 3:
         few = Problem(matrix[::step], problem.labels[::step], problem.weights[::step], problem.penalty, problem.free)
-        return start_from(minimise(few, c * step, tolerance=_ROUGH).coefficients)
+        return start_from(minimise(few, c * step, tolerance=_SAMPLE_TOLERANCE).coefficients)
     return start_from(np.zeros((matrix.shape[1], k), matrix.dtype))
 
 
-def _factors(hessian: Matrix, free: NDArray[np.bool_], threads: ThreadPoolExecutor) -> Callable[[Matrix], Matrix]:
-    """Return what solves ``hessian @ x = column`` for each column, over the coefficients that it has."""
+def _factorise(hessian: Matrix, free: NDArray[np.bool_], threads: ThreadPoolExecutor) -> Callable[[Matrix], Matrix]:
+    """Return a function that solves ``hessian @ x = column`` for each column, in its free coefficients."""
     from scipy.linalg import cho_factor, cho_solve
 
     def factor(columns: NDArray[np.intp]) -> tuple[Any, Any]:

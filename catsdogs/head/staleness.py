@@ -1,4 +1,4 @@
-"""Tell whether the head and the submission are what would be written now, and if not, why."""
+"""Find out whether the head and the submission are current, and if not, why they are stale."""
 
 import hashlib
 
@@ -6,19 +6,19 @@ from ..artifacts import Artifacts
 from ..cache import read_duplicates
 from ..errors import CatsDogsError
 from ..storage import NOTE_HINT, read_json
-from .files import Head, damaged_files, load
+from .files import Head, compare_features, damaged_files, load
 from .metadata import METHOD
 
 
 def check_head(artifacts: Artifacts) -> tuple[Head | None, str | None]:
-    """Load the head, and say why it must be trained anew.
+    """Load the head, and find out whether it is stale.
 
     Returns
     -------
     head : Head or None
-        None where it cannot be loaded.
+        None if it cannot be loaded.
     reason : str or None
-        As `head_staleness` has it, or why the head cannot be loaded.
+        Result of `head_staleness`, or the reason why the head cannot be loaded.
     """
     try:
         trained = load(artifacts)
@@ -28,10 +28,10 @@ def check_head(artifacts: Artifacts) -> tuple[Head | None, str | None]:
 
 
 def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
-    """Return why the head must be trained anew, or None where it and all that was written with it are current.
+    """Return why the head is stale, or None if the head and all files written with it are current.
 
-    What its numbers depend on decides, and nothing else: another version of a package or another name of the weights
-    makes no other head.
+    Only changes that can change its values make a head stale; another version of a package or another name of the
+    weights does not.
     """
     cache = artifacts.cache
     manifest, features = cache.manifest, cache.digests()
@@ -39,17 +39,13 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
         return f"{damaged[0]} is missing, or was changed"
     if manifest is None or "train" not in features:
         return "there are no complete training features"
-    metadata, provenance, duplicates = trained.metadata, manifest.provenance, read_duplicates(cache)
+    metadata, duplicates = trained.metadata, read_duplicates(cache)
     near = metadata.near_duplicates or (duplicates is not None and duplicates.near)
     compared = {
         "the method of training": (metadata.method, METHOD),
         "the classes": (metadata.classes, manifest.classes),
-        "the backbone": (metadata.backbone.sha256, provenance.sha256),
-        "the quantized network": (metadata.backbone.network, provenance.network),
-        "the way pixels are made": (metadata.pixels, provenance.pixels),
-        "the precision": (metadata.precision, provenance.precision),
-        "the views": (metadata.views, manifest.views),
-        "what is known of near duplicates": (metadata.near_duplicates, near),
+        **compare_features(trained, manifest.provenance, manifest.views),
+        "the list of near-duplicates": (metadata.near_duplicates, near),
         "the training features": (metadata.features.get("train"), features["train"]),
         "the test features": (metadata.features.get("test"), features.get("test") if cache.labelled("test") else None),
     }
@@ -58,13 +54,13 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
 
 
 def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | None:
-    """Return why submission.csv is not what `submit` would write now, or None where it is.
+    """Return why submission.csv is stale, or None if it is current.
 
     Parameters
     ----------
     artifacts : Artifacts
     trained : Head or None
-        The current head. None where there is none, or it is stale: then only changes to the file are told.
+        The current head. None if there is no head or it is stale; then only changes to the file are checked.
     """
     if not artifacts.submission.exists():
         return "there is none yet"
@@ -74,14 +70,14 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
     except (CatsDogsError, OSError, AttributeError):
         unchanged = False
     if not unchanged:
-        return "it is not as it was written"
+        return "it was changed after it was written"
     if trained is None:
         return None
     if noted.get("inputs_digest") == inputs_digest(trained, artifacts.cache.digests().get("test", "")):
         return None
-    return "it is of another head, or of other features"
+    return "it was computed from another head or other features"
 
 
 def inputs_digest(trained: Head, test: str) -> dict[str, str]:
-    """Return what a submission follows from: the SHA-256 of the head's coefficients, and the test features' digest."""
+    """Return what a submission depends on: the SHA-256 of head.npz, and the digest of the test features."""
     return {"head": trained.metadata.files["head.npz"], "features": test}

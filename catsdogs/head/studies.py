@@ -1,4 +1,4 @@
-"""Score heads by holdout, by nested cross-validation, and with fewer images."""
+"""Score heads on a holdout, by nested cross-validation, and by a learning curve."""
 
 from dataclasses import replace
 
@@ -13,21 +13,22 @@ from .logits import log_losses
 from .metrics import best_clip, intervals, log_loss, score_with_intervals
 from .results import HoldoutMetrics, LearningCurvePoint, NestedMetrics
 
-_FEWEST = 250
-"""Images with which the learning curve starts; each point has twice as many as the one before."""
+_FIRST_SIZE = 250
+"""Number of images of the first point of the learning curve; each next point has twice as many."""
 
 
 def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, share: float, seed: int) -> HoldoutMetrics:
-    """Train on all but some of the images, with everything chosen there, and score those.
+    """Select and train a head on the images that are not held out, and score the others with it.
 
     Parameters
     ----------
     training_set : TrainingSet
     held : ndarray of shape (n,), bool
+        Images to hold out and score.
     share : float
-        Fraction of the images that was asked for.
+        Requested fraction of the images.
     seed : int
-        Of the intervals.
+        Seed of the intervals.
 
     Returns
     -------
@@ -43,15 +44,15 @@ def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, share: 
 def nested_cv(
     training_set: TrainingSet, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
 ) -> NestedMetrics:
-    """Score each fold by a head of which transform, C and clip were chosen on the other folds alone.
+    """Score each fold with a head whose transform, C and clip were selected on the other folds alone.
 
     Parameters
     ----------
     training_set : TrainingSet
     groups : ndarray of shape (n,)
-        Keys as `draw_folds` takes them.
+        Keys for `draw_folds`.
     seed : int
-        Of the inner folds and the intervals.
+        Seed of the inner folds and the intervals.
     progress : callable, optional
 
     Returns
@@ -60,7 +61,7 @@ def nested_cv(
     """
     labels, logits, clipped = training_set.labels, np.empty(len(groups)), np.empty(len(groups))
     for fold in range(FOLDS):
-        tell(progress, "nested folds", fold, FOLDS)
+        tell(progress, "nested cross-validation", fold, FOLDS)
         held = training_set.folds == fold
         rest = training_set.subset(~held)
         rest = replace(rest, folds=draw_folds(groups[~held], rest.labels, seed=seed + 1 + fold))
@@ -74,13 +75,13 @@ def nested_cv(
 def learning_curve(
     training_set: TrainingSet, found: CrossValidation, *, seed: int, progress: Progress | None = None
 ) -> tuple[LearningCurvePoint, ...]:
-    """Train on fewer images, from 250 on, and score all of them out of fold.
+    """Cross-validate with increasing numbers of training images, starting at 250, and score all images out of fold.
 
     Parameters
     ----------
     training_set : TrainingSet
     found : CrossValidation
-        Of all of them.
+        Result for all images.
     seed : int
     progress : callable, optional
 
@@ -90,7 +91,7 @@ def learning_curve(
         In ascending order of images.
     """
     most = int(training_set.train_mask.sum()) * (FOLDS - 1) // FOLDS
-    sizes = [_FEWEST * 2**k for k in range(30) if _FEWEST * 2**k < most]
+    sizes = [_FIRST_SIZE * 2**k for k in range(30) if _FIRST_SIZE * 2**k < most]
     points = []
     for done, size in enumerate([*sizes, most]):
         tell(progress, "learning curve", done, len(sizes) + 1)

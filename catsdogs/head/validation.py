@@ -1,4 +1,4 @@
-"""Choose the transform and C with the lowest out-of-fold log loss."""
+"""Select the transform and C with the lowest out-of-fold log loss."""
 
 from dataclasses import dataclass, replace
 
@@ -12,32 +12,35 @@ from .folds import FOLDS
 from .metrics import log_loss
 from .solver import Problem, Solution, minimise, start_from
 
-_START = 30.0
-"""The first C of the path: of a kernel, whose diagonal is 1; of others over the number of images and the features' mean
-variance. The best of the data sets tried is within a decade, but where the classes are all but separable."""
+_START_C = 30.0
+"""First C of a path for "rbf", whose kernel has the diagonal 1. For other transforms it is divided by the number of
+images and by the mean variance of the features. On the data sets tried, the best C was within a decade of it, unless
+the classes were almost separable."""
 
-_HALF_DECADE, _QUARTER = 2, 1
-"""The path's steps, and those about its lowest point, in quarters of a decade."""
+_STEP, _FINE_STEP = 2, 1
+"""Step of a path, and step next to its lowest point, in quarters of a decade."""
 
-_RISES, _CLEARLY = 2, 1.01
-"""The path ends when the loss has not fallen so often in a row, or has once risen by this factor above the lowest."""
+_MAX_RISES, _STOP_RATIO = 2, 1.01
+"""A path ends after this many steps in a row without a lower loss, or when a loss exceeds the lowest by this factor."""
 
-_HARDLY = 1.001
-"""By less than this factor the loss has not fallen: of what is as good, the stronger regularisation is the best."""
+_TIE_RATIO = 1.001
+"""Losses within this factor of the lowest count as equal, and the strongest regularisation among them is selected."""
 
-_WIDEST = 24
-_PATH, _CHOSEN = 1e-3, 1e-9
-"""Tolerance of the objective before the last step, as a share: along the path, where log losses are compared in their
-fourth digit, and at its lowest point."""
+_MAX_FITS = 24
+"""Maximum number of fits of a path."""
 
-_FEW, _TRIAL, _LEAD = 2100, 1e-2, 1.15
-"""Images below which float64 is used, and on which a linear transform is tried where there are more; the tolerance; and
-by which factor it must be ahead of the kernel there to be tried on all, as with more images the kernel gains on it."""
+_PATH_TOLERANCE, _FINAL_TOLERANCE = 1e-3, 1e-9
+"""Tolerances of fits: along a path, where log losses are compared in their fourth digit, and for the selected C."""
+
+_TRIAL_SIZE, _TRIAL_TOLERANCE, _MIN_LEAD = 2100, 1e-2, 1.15
+"""With fewer images than the trial size, fits use float64. With more, "rbf" and "sqrt" are first tried on that number
+of images. Then "sqrt" and "identity" are fitted on all images only if the log loss of "rbf" in the trial is at least
+`_MIN_LEAD` times that of "sqrt", because "rbf" improves more with more images."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """The images that heads are trained on and scored on.
+    """The labelled images that heads are trained and scored on.
 
     Parameters
     ----------
@@ -45,11 +48,11 @@ class TrainingSet:
     labels : ndarray of shape (n,), int8
         0 or 1.
     folds : ndarray of shape (n,), int8
-        A row's head is trained on the rows of other folds.
+        A row is scored by the head that is trained on the rows of other folds.
     order : ndarray of shape (n,), int
-        The rows in an order that is random, and follows from the images alone: landmarks are the first of it.
+        The rows in a random order that depends on the images alone; landmarks are the first rows in it.
     train_mask : ndarray of shape (n,), bool
-        Whether a row may be trained on; those that may not are scored all the same.
+        Whether heads are trained on a row; all rows are scored.
     """
 
     features: NDArray[np.float32]
@@ -59,31 +62,31 @@ class TrainingSet:
     train_mask: NDArray[np.bool_]
 
     def subset(self, kept: NDArray[np.bool_]) -> "TrainingSet":
-        """Return some of the rows."""
+        """Return the training set of some of the rows."""
         order = (np.cumsum(kept) - 1)[self.order[kept[self.order]]]
         return TrainingSet(self.features[kept], self.labels[kept], self.folds[kept], order, self.train_mask[kept])
 
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """The paths over C, and where they are lowest.
+    """The regularisation paths, and the selected transform and C.
 
     Parameters
     ----------
     transform : str
-        What becomes of the features first, as `designs` has it: that of the lowest log loss.
+        Selected transform of the features (see `designs`), which has the lowest log loss.
     C : float
-        Inverse of the strength of the regularisation, as scikit-learn has it: that of the lowest log loss.
+        Selected inverse regularisation strength, as in scikit-learn.
     paths : dict of str to tuple of (float, float)
-        By transform: C, and the out-of-fold log loss with it, in ascending order of C.
+        Pairs of C and its out-of-fold log loss by transform, in ascending order of C.
     trials : dict of str to tuple of (float, float)
-        The same on the first images alone, where there are many.
+        The same for the trials on the first images; empty if there are few images.
     logits : ndarray of shape (n,), float64
-        Log-odds of class 1, out of fold, with what was chosen.
+        Log-odds of class 1, out of fold, with the selected transform and C.
     design : Design
-        Of the chosen transform.
+        Design of the selected transform.
     solution : Solution
-        Of the folds, one a column.
+        Solution of the selected C, with one column for each fold.
     """
 
     transform: str
@@ -98,58 +101,59 @@ class CrossValidation:
 def cross_validate(
     training_set: TrainingSet, *, size: int | None = None, progress: Progress | None = None
 ) -> CrossValidation:
-    """Choose the transform and C by the out-of-fold log loss.
+    """Select the transform and C by the out-of-fold log loss.
 
-    Each path goes from strong regularisation to weak until the loss has turned upwards, and where it was lowest at the
-    start, on to the stronger side as well: the best is at no edge, unless the features tell nothing at all.
+    Each path goes from strong to weak regularisation until the loss increases. If its start has the lowest loss, it
+    also goes from there to stronger regularisation. So the best C is not at an end of the path, unless the features are
+    not informative at all.
 
     Parameters
     ----------
     training_set : TrainingSet
     size : int, optional
-        Train each fold on so many images at most, the first in their order.
+        Maximum number of images to train each fold on, the first in `order`.
     progress : callable, optional
-        Told which transform is tried.
+        Called with the transform that is being fitted.
 
     Returns
     -------
     CrossValidation
     """
-    # There are no square roots of negative features; ResNet50 has none.
+    # ResNet50's features are not negative, but other features may be and have no square root then.
     transforms = [IDENTITY] if training_set.features.min() < 0 else [RBF, SQRT, IDENTITY]
     trials: dict[str, _Path] = {}
     paths: dict[str, _Path] = {}
     with single_threaded_blas():
-        if len(transforms) > 1 and min(len(training_set.labels), size or _FEW + 1) > _FEW:
-            few = training_set.subset(np.isin(np.arange(len(training_set.labels)), training_set.order[:_FEW]))
+        if len(transforms) > 1 and min(len(training_set.labels), size or _TRIAL_SIZE + 1) > _TRIAL_SIZE:
+            few = training_set.subset(np.isin(np.arange(len(training_set.labels)), training_set.order[:_TRIAL_SIZE]))
             for transform in (RBF, SQRT):
-                tell(progress, f"trying {transform}", len(trials), 2)
-                trials[transform] = _Path(few, transform, tolerance=_TRIAL)
-                trials[transform].walk()
-            if trials[SQRT].lowest * _LEAD > trials[RBF].lowest:
+                tell(progress, f"trying the transform {transform}", len(trials), 2)
+                trials[transform] = _Path(few, transform, tolerance=_TRIAL_TOLERANCE)
+                trials[transform].search()
+            if trials[SQRT].lowest * _MIN_LEAD > trials[RBF].lowest:
                 transforms = [RBF]
         for transform in transforms:
-            tell(progress, f"choosing C, {transform}", len(paths), len(transforms))
+            tell(progress, f"selecting C for {transform}", len(paths), len(transforms))
             path = paths[transform] = _Path(training_set, transform, size=size, trial=trials.get(transform))
-            path.walk()
+            path.search()
             path.refine()
         best = min(paths, key=lambda transform: paths[transform].lowest)
-        c, solution, logits = paths[best].chosen()
+        c, solution, logits = paths[best].final_fit()
     tried, on_few = ({name: path.tried for name, path in of.items()} for of in (paths, trials))
     return CrossValidation(best, c, tried, on_few, logits, paths[best].design, solution)
 
 
 class _Path:
-    """Out-of-fold log losses of one transform by C, each fit starting from the nearest.
+    """A regularisation path: out-of-fold log losses of one transform by C. Each fit starts from the nearest one.
 
     Parameters
     ----------
     training_set, transform, size
         As for `cross_validate`.
     tolerance : float
-        Of each fit.
+        Tolerance of each fit.
     trial : _Path, optional
-        A path over fewer of the rows: this one starts where it was best.
+        A path over fewer rows, at whose best C this path starts.
     """
 
     def __init__(
@@ -158,7 +162,7 @@ class _Path:
         transform: str,
         *,
         size: int | None = None,
-        tolerance: float = _PATH,
+        tolerance: float = _PATH_TOLERANCE,
         trial: "_Path | None" = None,
     ) -> None:
         self._tolerance = tolerance
@@ -174,7 +178,7 @@ class _Path:
                 self._first = start_from(coefficients.astype(self._problem.matrix.dtype))
         else:
             variance = float(np.square(self.design.matrix[:, :-1]).mean()) or 1.0
-            usual = _START if transform == RBF else _START / len(training_set.labels) / variance
+            usual = _START_C if transform == RBF else _START_C / len(training_set.labels) / variance
             self._start = 2 * round(2 * np.log10(usual))
 
     @property
@@ -185,32 +189,32 @@ class _Path:
     def tried(self) -> tuple[tuple[float, float], ...]:
         return tuple((_c(at), loss) for at, loss in sorted(self._losses.items()))
 
-    def walk(self) -> None:
-        """Go up until the loss has turned, and down where the first was the lowest."""
-        self._go(self._start, _HALF_DECADE)
+    def search(self) -> None:
+        """Increase C until the loss increases; then decrease it from the start, if the start has the lowest loss."""
+        self._walk(self._start, _STEP)
         if self._best == self._start:
-            self._go(self._start - _HALF_DECADE, -_HALF_DECADE)
+            self._walk(self._start - _STEP, -_STEP)
 
     def refine(self) -> None:
-        """Look between the best and the better of its neighbours."""
+        """Fit between the best C and its better neighbour."""
         best = self._best
-        below, above = (self._losses.get(best + step, np.inf) for step in (-_HALF_DECADE, _HALF_DECADE))
-        self._fit(best - _QUARTER if below < above else best + _QUARTER)
+        below, above = (self._losses.get(best + step, np.inf) for step in (-_STEP, _STEP))
+        self._fit(best - _FINE_STEP if below < above else best + _FINE_STEP)
 
-    def chosen(self) -> tuple[float, Solution, NDArray[np.float64]]:
-        """Return the best C, the solution with it, tightly, and the out-of-fold logits."""
-        solution = minimise(self._problem, _c(self._best), self._solutions[self._best], tolerance=_CHOSEN)
+    def final_fit(self) -> tuple[float, Solution, NDArray[np.float64]]:
+        """Return the best C, its solution with a small tolerance, and the out-of-fold logits."""
+        solution = minimise(self._problem, _c(self._best), self._solutions[self._best], tolerance=_FINAL_TOLERANCE)
         return _c(self._best), solution, self._out_of_fold(solution)
 
     @property
     def _best(self) -> int:
-        return min(at for at, loss in self._losses.items() if loss <= _HARDLY * self.lowest)
+        return min(at for at, loss in self._losses.items() if loss <= _TIE_RATIO * self.lowest)
 
-    def _go(self, at: int, step: int) -> None:
+    def _walk(self, at: int, step: int) -> None:
         risen = 0
-        while risen < _RISES and len(self._losses) < _WIDEST:
+        while risen < _MAX_RISES and len(self._losses) < _MAX_FITS:
             self._fit(at)
-            risen = 0 if at == self._best else _RISES if self._losses[at] > _CLEARLY * self.lowest else risen + 1
+            risen = 0 if at == self._best else _MAX_RISES if self._losses[at] > _STOP_RATIO * self.lowest else risen + 1
             at += step
 
     def _fit(self, at: int) -> None:
@@ -229,14 +233,14 @@ def _c(quarters: int) -> float:
 
 
 def _problem(training_set: TrainingSet, transform: str, size: int | None) -> tuple[Design, Problem, NDArray[np.bool_]]:
-    """Return the design, what the folds are fitted on as one problem with a column a fold, and which rows take part."""
+    """Return the design, the problem with one column for each fold, and which rows the problem has."""
     weights = (training_set.folds[:, np.newaxis] != np.arange(FOLDS)) & training_set.train_mask[:, np.newaxis]
     ordered = weights[training_set.order]
     ordered &= ordered.cumsum(axis=0) <= (size or len(weights))
     weights[training_set.order] = ordered
     used = weights.any(axis=1)
     if transform == RBF:
-        # A fold's landmarks are of its own training images: what is scored takes no part in the fit, not even so.
+        # The landmarks of a fold are among its training images, so the images it scores have no influence on the fit.
         first = ordered & (ordered.cumsum(axis=0) <= LANDMARKS)
         chosen = first.any(axis=1)
         design = kernel_design(training_set.features, training_set.order[chosen])
@@ -244,9 +248,8 @@ def _problem(training_set: TrainingSet, transform: str, size: int | None) -> tup
     else:
         design = linear_design(training_set.features, transform)
         free = np.ones((len(design.penalty), FOLDS), bool)
-    # Few images are often parted without an error; then the log loss is at its lowest where C is large, and float32 is
-    # too coarse.
-    matrix = design.matrix.astype(np.float64) if len(weights) < _FEW else design.matrix
+    # Few images are often linearly separable. The log loss is then lowest at a large C, and float32 is too inexact.
+    matrix = design.matrix.astype(np.float64) if len(weights) < _TRIAL_SIZE else design.matrix
     problem = Problem(matrix, training_set.labels, weights, design.penalty, free)
     if not used.all():
         problem = replace(problem, matrix=matrix[used], labels=training_set.labels[used], weights=weights[used])

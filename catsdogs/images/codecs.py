@@ -1,4 +1,4 @@
-"""Load Pillow's decoders of six formats, without their warnings."""
+"""Load Pillow's decoders of six formats, and silence their warnings."""
 
 import ctypes
 import logging
@@ -6,7 +6,7 @@ import re
 import threading
 import warnings
 
-# The decoders are named here so that no thread is the first to load one, and so that Pillow loads no other.
+# All decoders are imported here, so that threads never load one at the same time and Pillow loads no others.
 from PIL import (  # noqa: F401
     BmpImagePlugin,
     GifImagePlugin,
@@ -19,17 +19,17 @@ from PIL import (  # noqa: F401
 )
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""The only decoders that are let near a file. JPEG covers MPO, in which cameras put a second picture."""
+"""The only formats that are decoded. JPEG includes MPO, in which cameras store a second image."""
 
 _IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-"""An entry of `warnings.filters`, in the form that `warnings.filterwarnings` gives it."""
+"""The entry that `warnings.filterwarnings` adds to `warnings.filters`."""
 
 _filters_lock = threading.Lock()
 
-# Without a handler, Python would print the few errors that Pillow logs.
+# Without a handler, Python prints the few errors that Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-# Pillow's libtiff prints what it finds wrong to file descriptor 2 by itself, unless it is told otherwise.
+# By default, Pillow's libtiff prints its errors and warnings to file descriptor 2.
 _pillow = ctypes.CDLL(_imaging.__file__)
 for _setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
     if hasattr(_pillow, _setter):
@@ -37,10 +37,11 @@ for _setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
 
 
 def ignore_pillow_warnings() -> None:
-    """Have Pillow's warnings ignored, in all threads.
+    """Ignore Pillow's warnings in all threads.
 
-    They would reach the terminal; or be errors, where a user wants that of warnings, and decide what decodes.
-    `warnings.catch_warnings` is not for threads, and undoes this where it ends in another: so look each time.
+    Otherwise Python prints them; or it raises them as errors if the user asks for that, and such images would count as
+    unreadable. `warnings.catch_warnings` is not thread-safe: when it ends in another thread, it can remove this filter.
+    So the filter is checked at each call.
     """
     with _filters_lock:
         if warnings.filters[:1] != [_IGNORE_PILLOW]:

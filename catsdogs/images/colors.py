@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 _STRIP_PIXELS = 1 << 20
-"""Pixels that are converted at once: a copy of a large image in every mode on its way would be too much."""
+"""Pixels that are converted at a time. A copy of a whole large image in each intermediate mode would take too much
+memory."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an 8-bit image in mode RGB, or L, which resizes to the same values in a third of the time."""
+    """Return an 8-bit image in mode RGB, or L if it is grey: L resizes to the same values in a third of the time."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
@@ -21,7 +22,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         factor = 1 / 257
         if image.mode == "F":
             factor = 255 if largest <= 1 else 1
-        elif largest > 65535:  # "I" is 32-bit integers, and the signed 16-bit ones that Pillow widens
+        elif largest > 65535:  # "I" is 32-bit integers, or signed 16-bit ones that Pillow has widened
             factor = 1 / 8421504.5
         return _convert_in_strips(image, "L", lambda strip: _to_8_bits(_grey_values(strip), factor))
     if image.mode == "CMYK":
@@ -53,7 +54,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _grey_values(image: Image.Image) -> NDArray[np.float32]:
-    """Return the values of a grey image of 16 or 32 bits or of floats, what is transparent white, NaN 0."""
+    """Return the values of a grey image of 16 or 32 bits or of floats; transparent pixels become white, NaN 0."""
     values = np.array(image, np.float32)
     if image.mode == "F":
         np.nan_to_num(values, copy=False)
@@ -63,7 +64,7 @@ def _grey_values(image: Image.Image) -> NDArray[np.float32]:
 
 
 def _to_8_bits(values: NDArray[np.float32], factor: float) -> Image.Image:
-    """Return a grey image of values times factor, rounded and cut off at 0 and 255; uses `values` up."""
+    """Return a grey image of `values` times `factor`, rounded and clipped to 0 to 255; overwrites `values`."""
     np.clip(values, 0, 255 / factor, out=values)
     values *= factor
     return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
@@ -71,7 +72,7 @@ def _to_8_bits(values: NDArray[np.float32], factor: float) -> Image.Image:
 
 def _from_cmyk(image: Image.Image) -> Image.Image:
     if profile := image.info.get("icc_profile"):
-        # A broken profile is no reason to lose the picture: it is read as if it had none.
+        # An image whose profile is broken is converted as if it had no profile.
         with suppress(ImageCms.PyCMSError, OSError, TypeError, ValueError):
             embedded, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
             if converted := ImageCms.profileToProfile(image, embedded, srgb, outputMode="RGB"):

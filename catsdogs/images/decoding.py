@@ -1,9 +1,9 @@
 """Decode image files into resized RGB arrays.
 
-First frame, EXIF orientation applied, resized to a square without keeping the aspect ratio and without cropping, by
-Pillow's bicubic filter with antialiasing.
-Grey and palette become RGB, alpha goes over white, 16 bit is scaled to 8, CMYK becomes sRGB (by the embedded profile
-where there is one); the profiles of RGB and grey images are ignored.
+The first frame of an animation is decoded, and its EXIF orientation applied. It is resized to a square without keeping
+the aspect ratio and without cropping, by Pillow's bicubic filter with antialiasing. Grey and palette images become RGB,
+transparent ones are composited over white, 16-bit values are scaled to 8 bits, and CMYK becomes sRGB, by the embedded
+profile if there is one. The profiles of RGB and grey images are ignored.
 """
 
 import io
@@ -23,15 +23,15 @@ from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 _log = logging.getLogger(__name__)
 
 SIZE = 224
-"""Side of the square that ResNet50 was trained on, in pixels."""
+"""Side of the squares that ResNet50 was trained on, in pixels."""
 
 
 class UnreadableImageError(Exception):
-    """Bytes that are no image that can be decoded; its text is the reason, for a person to read."""
+    """Bytes that cannot be decoded as an image; its text is the reason, for users."""
 
 
 def decode(data: bytes, size: int = SIZE, *, reserved: int = 0) -> NDArray[np.uint8]:
-    """Decode an image and resize it to a square of `size` pixels, as `decode_resized` does to several."""
+    """Decode an image and resize it to one square; `decode_resized` resizes it to several."""
     return decode_resized(data, (size,), reserved=reserved)[size]
 
 
@@ -41,23 +41,23 @@ def decode_resized(data: bytes, sizes: Collection[int], *, reserved: int = 0) ->
     Parameters
     ----------
     data : bytes
-        The content of a JPEG, PNG, WebP, BMP, GIF or TIFF file, whatever its name was.
+        The content of a JPEG, PNG, WebP, BMP, GIF or TIFF file; the file's name does not matter.
     sizes : collection of int
         Sides of the squares in pixels.
     reserved : int
-        Bytes that `reserve_memory` has reserved already.
+        Bytes of memory that `reserve_memory` has already reserved.
 
     Returns
     -------
     resized : dict of int to ndarray of shape (size, size, 3), uint8
-        RGB, by size.
+        RGB pixels, by size.
 
     Raises
     ------
     UnreadableImageError
-        With the reason.
+        The image cannot be decoded, or would take more memory than `memory.MEMORY_BUDGET`.
     MemoryError
-        There is less than the bytes that an image may take.
+        The process cannot allocate the memory.
     """
     with _decoded(data, max(sizes), reserved) as image:
         return _to_squares(image, sizes)
@@ -66,25 +66,25 @@ def decode_resized(data: bytes, sizes: Collection[int], *, reserved: int = 0) ->
 def decode_with_facts(
     data: bytes, sizes: Collection[int], *, reserved: int = 0
 ) -> tuple[dict[int, NDArray[np.uint8]], np.void]:
-    """Return what `decode_resized` does, and what `facts.measure` finds; it raises as that does."""
+    """Return the results of `decode_resized` and of `facts.measure`; raises what `decode_resized` raises."""
     with _decoded(data, max(sizes, default=0), reserved) as image:
         return _to_squares(image, sizes), measure(image, len(data))
 
 
 def decode_thumbnail(data: bytes, side: int, *, reserved: int = 0) -> NDArray[np.uint8]:
-    """Decode an image in its own proportions, for people to look at.
+    """Decode an image and reduce it for display, keeping its aspect ratio.
 
     Parameters
     ----------
     data, reserved
         As for `decode_resized`.
     side : int
-        Its longer side in pixels; an image that is smaller stays as it is.
+        Longer side in pixels; a smaller image keeps its size.
 
     Returns
     -------
     pixels : ndarray of shape (height, width, 3), uint8
-        RGB.
+        RGB pixels.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def decode_thumbnail(data: bytes, side: int, *, reserved: int = 0) -> NDArray[np
 
 @contextmanager
 def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
-    """Decode an image, and yield it upright and in RGB while memory is held for it and for resizing it up to `side`."""
+    """Decode an image, and yield it upright, in RGB or L; hold the memory for it and for resizing it up to `side`."""
     if not data:
         raise UnreadableImageError("the file is empty")
     ignore_pillow_warnings()
@@ -107,19 +107,20 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
             needed = estimate_memory(image, data, side)
             if needed > MEMORY_BUDGET:
                 raise UnreadableImageError(
-                    f"{image.width}x{image.height} would take {needed:,} bytes to decode, more than {MEMORY_BUDGET:,}"
+                    f"decoding {image.width}x{image.height} pixels needs {needed:,} bytes of memory, "
+                    f"more than the limit of {MEMORY_BUDGET:,}"
                 )
             more = max(0, needed - reserved)
-            # Both are closed first, so that their memory is free before others may take it.
+            # Both images are closed first: their memory must be free before another thread may take it.
             with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image))) as upright:
                 yield upright
     except UnidentifiedImageError as error:
-        raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF, or damaged") from error
+        raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged") from error
     except (UnreadableImageError, MemoryError):
         raise
-    except Exception as error:  # on hostile bytes Pillow's decoders raise nearly anything
+    except Exception as error:  # on damaged or malicious bytes, Pillow's decoders raise nearly any exception
         reason = str(error) or type(error).__name__
-        raise UnreadableImageError(f"it does not decode: {reason}") from error
+        raise UnreadableImageError(f"the file cannot be decoded: {reason}") from error
 
 
 def _to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
@@ -127,18 +128,18 @@ def _to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the RGB pixels of an image, squashed or stretched to a width and a height by antialiased bicubic."""
+    """Return the RGB pixels of an image, resized to a width and a height by an antialiased bicubic filter."""
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
 def _load_upright(image: Image.Image) -> Image.Image:
-    """Load the pixels and apply the EXIF orientation; an EXIF block too broken to be read has none."""
+    """Load the pixels and apply the EXIF orientation, if the EXIF block can be read."""
     image.load()
-    # Only now: a TIFF is turned by Pillow itself while it loads, and a PNG's tag may follow its pixels.
+    # After loading: Pillow itself rotates a TIFF while it loads, and a PNG's EXIF chunk may follow its pixels.
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - the picture is still good; Pillow's EXIF reader raises nearly anything
-        _log.debug("an EXIF block that cannot be read: %s", error)
+    except Exception as error:  # noqa: BLE001 - the pixels are valid; Pillow's EXIF reader raises nearly any exception
+        _log.debug("ignored an EXIF block that cannot be read: %s", error)
     return image

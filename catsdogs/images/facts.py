@@ -7,34 +7,36 @@ from numpy.typing import NDArray
 from PIL import Image
 
 FACTS = np.dtype([(name, "<f8") for name in ("width", "height", "bytes", "brightness", "contrast", "sharpness")])
-"""What is known of an image besides its features; NaN where it is not."""
+"""The measured properties of an image; NaN if a value is not known."""
 
 FACTS_COLUMN = "facts"
-"""What they are called where the views of an image have their names."""
+"""The name of the facts among the names of the views."""
 
 _LONGER_SIDE = 224
-"""Pixels at most of what the sharpness is measured on: what ResNet50 was trained on sees no finer, and it is cheap."""
+"""The sharpness is measured on an image reduced to at most this many pixels a side: the network sees no finer detail,
+and it is fast."""
 
 _POWERS = np.vander(np.arange(256), 3, increasing=True)
+"""Each level to the powers 0, 1 and 2."""
 
 
 def measure(image: Image.Image, size: int) -> np.void:
-    """Measure an image as it is before it is resized to squares: in whole numbers, the same on every machine.
+    """Measure an image before it is resized, in integer arithmetic: the results are the same on every machine.
 
     Parameters
     ----------
     image : Image
         Upright, in mode RGB or L.
     size : int
-        Bytes of its file.
+        Size of its file in bytes.
 
     Returns
     -------
     facts : record of `FACTS`
         Width and height in pixels. Bytes of the file. Brightness and contrast: mean and standard deviation of the luma
-        (ITU-R BT.601, 0 to 255). Sharpness: variance of the luma's Laplacian of four neighbours, in squared levels
-        (Pech-Pacheco et al., ICPR 2000), of the means of k x k pixels, k the smallest that leaves no side longer than
-        224; NaN where that leaves fewer than 3 pixels in a side.
+        (ITU-R BT.601, 0 to 255). Sharpness: variance of the luma's four-neighbour Laplacian, in squared levels
+        (Pech-Pacheco et al., ICPR 2000). It is computed on the means of k x k pixels, with the smallest k that leaves
+        no side longer than 224 pixels; NaN if a side is then shorter than 3 pixels.
     """
     luma = image if image.mode == "L" else image.convert("L")
     brightness, variance = _mean_and_variance(np.array(luma.histogram(), np.int64) @ _POWERS)
@@ -48,6 +50,6 @@ def measure(image: Image.Image, size: int) -> np.void:
 
 
 def _mean_and_variance(sums: NDArray[np.int64]) -> tuple[float, float]:
-    """Return both from the sums of the values' powers 0, 1 and 2, in Python's integers, which do not overflow."""
+    """Return mean and variance from the sums of the powers 0, 1 and 2; Python's integers do not overflow."""
     count, total, squares = sums.tolist()
     return total / count, (count * squares - total**2) / count**2

@@ -1,4 +1,4 @@
-"""Limit the memory that all threads together take to decode images."""
+"""Limit the memory that all threads together use to decode images."""
 
 import ctypes
 import threading
@@ -8,35 +8,37 @@ from contextlib import contextmanager
 from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 MEMORY_BUDGET = 960 << 20
-"""Bytes that all threads together may take to decode: an image that alone would take more is taken for a bomb."""
+"""Bytes that all threads together may use to decode. An image that needs more is unreadable: it may be a decompression
+bomb."""
 
 _BYTES_PER_PIXEL = {"L": 4.0, "P": 7.0, "1": 7.0}
 _WEBP_BYTES, _ONE_SCAN_BYTES, _OTHER_BYTES = 16.5, 8.5, 12.5
-"""Bytes a pixel that decoding takes at its peak, by mode, or by what else tells: Pillow keeps 1 or 4, as much again
-where the image is turned or becomes RGB; WebP's canvas is kept four times, a JPEG of several scans as coefficients
-too. Measured with the highest resident size of a process (tests/images/test_memory.py)."""
+"""Peak memory of decoding in bytes a pixel, by mode, format or number of scans. Pillow keeps 1 or 4, and as much again
+if the image is rotated or converted to RGB; it keeps the canvas of a WebP four times, and the coefficients of a JPEG of
+several scans. Measured as the peak resident size of a process (tests/images/test_memory.py)."""
 
 _TRIM_THRESHOLD = 64 << 20
-"""Bytes from which on it is worth some milliseconds to give them back to the system."""
+"""Memory of at least this many bytes is returned to the system after use, which takes some milliseconds."""
 
 _HEAVY_FILE = 32 << 20
-"""Bytes from which on files are read and decoded one at a time, and count for `MEMORY_BUDGET` from the start."""
+"""Files of at least this many bytes are read and decoded one at a time, and count towards `MEMORY_BUDGET` while they
+are read."""
 
 _libc = ctypes.CDLL(None)
 
 _released = threading.Condition()
 _acquired: list[int] = []
-"""Bytes of `MEMORY_BUDGET`, by the images that are being decoded: memory is the process's, whoever decodes."""
+"""Bytes of `MEMORY_BUDGET` that each image being decoded holds. The limit is one for the whole process."""
 
 _heavy_file_lock = threading.Lock()
 
 
 @contextmanager
 def reserve_memory(size: int) -> Iterator[int]:
-    """Wait until a file that takes so many bytes may be read; yield how many of them are reserved.
+    """Wait until a file of `size` bytes may be read; yield the number of reserved bytes, 0 for a small file.
 
-    The decoders are given that number as `reserved`, and acquire only what they need beyond it. Only one file waits
-    for more memory while it has some, and those that decode wait for none: all come to an end.
+    The decoders get that number as `reserved`, and acquire only what they need beyond it. There is no deadlock: only
+    one file at a time waits for more memory while it holds some.
     """
     if size < _HEAVY_FILE:
         yield 0
@@ -48,7 +50,7 @@ def reserve_memory(size: int) -> Iterator[int]:
 
 @contextmanager
 def acquire_memory(needed: int) -> Iterator[None]:
-    """Wait until so many bytes of `MEMORY_BUDGET` are free, and take them."""
+    """Wait until `needed` bytes of `MEMORY_BUDGET` are free, and hold them."""
     with _released:
         _released.wait_for(lambda: sum(_acquired) + needed <= MEMORY_BUDGET)
         _acquired.append(needed)
@@ -56,7 +58,7 @@ def acquire_memory(needed: int) -> Iterator[None]:
         yield
     finally:
         if needed > _TRIM_THRESHOLD and hasattr(_libc, "malloc_trim"):
-            # glibc would keep it for the thread that had it, and give the next thread other memory.
+            # glibc keeps freed memory for the thread that used it, and allocates more for the next thread.
             _libc.malloc_trim(0)
         with _released:
             _acquired.remove(needed)
@@ -64,7 +66,7 @@ def acquire_memory(needed: int) -> Iterator[None]:
 
 
 def estimate_memory(image: Image.Image, data: bytes, side: int) -> int:
-    """Return how many bytes decoding will take at most, from what the header says."""
+    """Return how many bytes of memory decoding takes at most, estimated from the image's header."""
     if image.format == "WEBP":
         per_pixel = _WEBP_BYTES
     elif isinstance(image, JpegImagePlugin.JpegImageFile) and image.mode == "RGB" and _has_one_scan(image, data):
@@ -72,19 +74,19 @@ def estimate_memory(image: Image.Image, data: bytes, side: int) -> int:
     else:
         per_pixel = _BYTES_PER_PIXEL.get(image.mode, _OTHER_BYTES)
     pixels = image.width * image.height
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile is decoded whole, however little of it is shown
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile is decoded completely, even if it exceeds the image
         pixels = max(pixels, image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0))
-    # Pillow resizes in one direction first, at most all rows of it, and to one size after the other.
+    # Pillow resizes in one direction first, which keeps up to all rows; it resizes to one size after the other.
     return len(data) + int(per_pixel * pixels) + 4 * side * image.height
 
 
 def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
-    """Whether a JPEG's decoder, having read the header up to its first scan, need not keep it as coefficients.
+    """Whether the decoder of a JPEG, read up to its first scan, does not keep the coefficients of the whole image.
 
-    As libjpeg decides (jdinput.c, initial_setup): all components are in that scan, and it is not progressive.
+    libjpeg decides so (jdinput.c, initial_setup) if that scan has all components and the file is not progressive.
     """
     end, length = image.fp.tell() if image.fp else 0, 6 + 2 * image.layers  # of the scan's header (ITU-T T.81, B.2.3)
-    if end < length:  # Pillow goes back to the start of a file of several pictures
+    if end < length:  # in a file of several images, Pillow seeks back to the start
         return False
-    whole = data[end - length : end - length + 3] == bytes([0, length, image.layers])
-    return whole and "progressive" not in image.info
+    all_components = data[end - length : end - length + 3] == bytes([0, length, image.layers])
+    return all_components and "progressive" not in image.info

@@ -5,23 +5,27 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin  # noqa: F401 - the decoder is named so that no thread is the first to load it
+from PIL import Image, PngImagePlugin  # noqa: F401 - imported so that threads never load the decoder at the same time
 
 _COMPRESSION_LEVEL = 1
-"""Of zlib's nine. The sixth, Pillow's default, makes photographs of 224x224 4 % smaller in nearly four times the time
-(docs/design.md has the figures)."""
-
+"""zlib's fastest level. Level 6, Pillow's default, makes photographs of 224x224 4 % smaller in nearly four times the
+time (docs/project/benchmarks.md has the figures)."""
 
 _END_CHUNK = b"\0\0\0\0IEND\xaeB`\x82"
 """The chunk that ends every PNG, with its checksum."""
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
-    """Return the PNG of an RGB image: what decodes to the same pixels, to the last bit.
+    """Encode an RGB image as PNG, which is lossless.
 
     Parameters
     ----------
     pixels : ndarray of shape (height, width, 3), uint8
+
+    Returns
+    -------
+    content : bytes
+        The content of the file.
     """
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG", compress_level=_COMPRESSION_LEVEL)
@@ -29,12 +33,12 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def is_valid(path: Path, size: int) -> bool:
-    """Whether a complete PNG of this many pixels a side is at `path`, each of its chunks matching its checksum."""
+    """Whether `path` is a complete PNG file, `size` pixels wide and high, in which each chunk matches its checksum."""
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             sides = image.size
             image.verify()
-    except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise nearly anything
+    except Exception:  # noqa: BLE001 - on damaged bytes Pillow's decoders raise nearly any exception
         return False
     return sides == (size, size) and content.endswith(_END_CHUNK)

@@ -1,4 +1,4 @@
-"""Parse the names of views, the sizes and reflections of an image that features are computed for."""
+"""Parse the names of views: the sizes, mirrored or not, in which features of an image are computed."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,19 +12,19 @@ from ..errors import OptionError
 from .decoding import SIZE
 
 SIZES = range(160, 513, 32)
-"""Sides that the network halves five times without a rest, in pixels."""
+"""Sides in pixels that the network can halve five times without a remainder."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One way of looking at an image.
+    """One form in which an image enters the backbone.
 
     Parameters
     ----------
     size : int
         Side of the square in pixels.
     mirrored : bool
-        Left and right swapped.
+        Whether left and right are swapped.
     """
 
     size: int = SIZE
@@ -32,40 +32,40 @@ class View:
 
     @property
     def name(self) -> str:
-        """Its name in files and options."""
+        """The view's name in files and options, such as 224 or 224m."""
         return f"{self.size}{'m' if self.mirrored else ''}"
 
     def of(self, resized: dict[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Return its pixels, of shape (..., size, size, 3), uint8, of one image or several, resized to each size."""
+        """Return the view of one or more resized images, given by size; of shape (..., size, size, 3), uint8."""
         return resized[self.size][..., ::-1, :] if self.mirrored else resized[self.size]
 
 
 DEFAULT_VIEW = View()
-"""The images as they are, in the size that the network was trained on."""
+"""Images that are not mirrored, in the size that the network was trained on."""
 
 
 def sizes_of(views: Iterable[View]) -> list[int]:
-    """Return the sizes that an image is resized to for these views, ascending, each once."""
+    """Return the sizes of these views, ascending, each once."""
     return sorted({view.size for view in views})
 
 
 def parse_views(names: Sequence[str]) -> tuple[View, ...]:
-    """Return views by their names, in natural order.
+    """Return the views with these names, in natural order.
 
     Raises
     ------
     CatsDogsError
-        There is none, or one is named that cannot be computed.
+        There are no names, or a name is not that of a view.
     """
     views = []
     for name in natsorted(set(names)):
         found = re.fullmatch("([0-9]{3})(m?)", name)
         if not found or int(found[1]) not in SIZES:
             raise OptionError(
-                f"{name!a} is no view",
-                f"Give --views sizes, multiples of 32 from {SIZES[0]} to {SIZES[-1]}, m if mirrored: 224,224m,288",
+                f"{name!a} is not a view",
+                f"Give --views multiples of 32 from {SIZES[0]} to {SIZES[-1]}, followed by m if mirrored: 224,224m,288",
             )
         views.append(View(int(found[1]), bool(found[2])))
     if not views:
-        raise OptionError("there are no views", "Give --views one or more, such as 224,224m")
+        raise OptionError("no views are given", "Give --views one or more, such as 224,224m")
     return tuple(views)

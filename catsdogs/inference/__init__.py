@@ -1,1 +1,1 @@
-"""Compute feature rows from image files: which backbone, how images are loaded, and in which batches."""
+"""Compute feature rows from image files: select the backbone, load the images, and compute in batches."""

@@ -1,7 +1,7 @@
 """Compute feature rows of decoded images, in batches.
 
-What need not be computed is passed on; the rest is gathered into batches, which threads put through the backbone while
-others go on decoding and the caller writes.
+Images without missing views pass through. The others are collected into batches, which threads compute while other
+threads decode and the caller writes.
 """
 
 from collections import deque
@@ -23,21 +23,23 @@ from .timing import StageTimer
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
-    """What became of one file. Neither features nor reason: the row of these bytes is known already, or another file's.
+class ComputedRow:
+    """The result for one file.
+
+    It has neither features nor a reason if the cache already has the row, or an earlier file is identical.
 
     Parameters
     ----------
     position : int
-        Of the file among those given.
+        Index of the file in the sequence of files.
     digest : ndarray of shape (16,), uint8
-        Of the file's bytes; zeros where it could not be read.
+        Digest of the file's bytes; zeros if the file could not be read.
     features : dict of View to ndarray of shape (2048,), float32
-        Of the views that were missing.
+        Features of the views that were missing.
     facts : record of `images.facts.FACTS` or None
-        Where they were missing.
+        Measurements of the image, if they were missing.
     reason : str or None
-        Why there are no features.
+        Why the image has no features.
     """
 
     position: int
@@ -55,19 +57,20 @@ def compute_rows(
     *,
     known: KnownRows | None = None,
     timer: StageTimer,
-) -> Iterator[Iterator[Row]]:
-    """Start to read and decode; give an iterator of a row for each file, those that are computed in batches.
+) -> Iterator[Iterator[ComputedRow]]:
+    """Start reading and decoding; yield an iterator with one row for each file.
 
-    At the end no thread of it is left, whatever ended it.
+    Rows with features come in batches, so the rows are not in the order of the files. When the context ends, also by an
+    error, all its threads have ended.
 
     Parameters
     ----------
     files, views, known
         As for `load_images`.
     backbone : callable
-        Returns the backbone; called when the first image is there to be computed, and not if there is none.
+        Returns the backbone; called only when the first image needs features.
     timer : StageTimer
-        Told how long reading, decoding and computing took.
+        Records the time for reading, decoding and computing.
 
     Raises
     ------
@@ -88,36 +91,36 @@ def compute_all(
     step: str,
     *,
     progress: Progress | None = None,
-) -> tuple[list[Row], NDArray[np.float32]]:
-    """Compute all rows and keep them in memory: 8 KB an image and view.
+) -> tuple[list[ComputedRow], NDArray[np.float32]]:
+    """Compute all rows and keep them in memory, 8 KB for each image and view.
 
     Parameters
     ----------
     files, views, backbone
         As for `compute_rows`.
     step : str
-        What `progress` is told.
+        Name of the step for `progress`.
     progress : callable, optional
 
     Returns
     -------
-    rows : list of Row
+    rows : list of ComputedRow
         In the order of the files.
     features : ndarray of shape (n, views * 2048), float32
-        Theirs, the views side by side; NaN where a row has none.
+        Features of the rows, with the views side by side; NaN if a row has none.
 
     Raises
     ------
     CatsDogsError
         As for `compute_rows`.
     """
-    rows: list[Row] = []
+    rows: list[ComputedRow] = []
     features = np.full((len(files), len(views), N_FEATURES), np.nan, np.float32)
     with compute_rows(files, views, backbone, timer=StageTimer()) as computed:
         for row in computed:
             rows.append(row)
-            for view, of_view in row.features.items():
-                features[row.position, views.index(view)] = of_view
+            for view, values in row.features.items():
+                features[row.position, views.index(view)] = values
             tell(progress, step, len(rows), len(files))
     rows.sort(key=lambda row: row.position)
     return rows, features.reshape(len(files), len(views) * N_FEATURES)
@@ -125,21 +128,21 @@ def compute_all(
 
 def _compute_batches(
     images: Iterable[LoadedImage], backbone: Callable[[], Backbone], timer: StageTimer
-) -> Generator[Row]:
-    """Gather batches, and keep as many of them computing as the backbone takes, and one more ready."""
+) -> Generator[ComputedRow]:
+    """Collect batches; compute `backbone().streams` of them at the same time, and keep one more in the queue."""
     batch: list[LoadedImage] = []
-    computing: deque[Future[list[Row]]] = deque()
+    computing: deque[Future[list[ComputedRow]]] = deque()
     threads: ThreadPoolExecutor | None = None
     with ExitStack() as stack:
         for image in images:
             if not image.pixels:
-                yield Row(image.position, image.digest, facts=image.facts, reason=image.reason)
+                yield ComputedRow(image.position, image.digest, facts=image.facts, reason=image.reason)
                 continue
             if threads is None:
                 threads = ThreadPoolExecutor(backbone().streams, thread_name_prefix="compute")
                 stack.callback(threads.shutdown, cancel_futures=True)
             batch.append(image)
-            if len(batch) == backbone().batch:
+            if len(batch) == backbone().batch_size:
                 computing.append(threads.submit(_compute, batch, backbone(), timer))
                 batch = []
             if len(computing) > backbone().streams:
@@ -150,9 +153,9 @@ def _compute_batches(
             yield from computing.popleft().result()
 
 
-def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[Row]:
-    """Compute each view of those images of a batch that lack it."""
-    rows = [Row(image.position, image.digest, facts=image.facts) for image in batch]
+def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[ComputedRow]:
+    """Compute the missing views of a batch of images."""
+    rows = [ComputedRow(image.position, image.digest, facts=image.facts) for image in batch]
     with timer.time("compute"):
         for view in {view for image in batch for view in image.pixels}:
             missing = [(row, image) for row, image in zip(rows, batch, strict=True) if view in image.pixels]

@@ -1,4 +1,4 @@
-"""Load a backbone in int8: calibrate it on some of the images, and compare it with float32 on others."""
+"""Load a backbone in int8: calibrate it on some images, and compare its features with float32 on others."""
 
 from collections.abc import Sequence
 
@@ -22,10 +22,10 @@ from ..sources import ImageFile
 from .loading import sample_images
 
 CALIBRATION_IMAGES, COMPARISON_IMAGES = 96, 32
-"""Images on which a network is quantized, and others on which it is compared."""
+"""Number of images for the calibration of a network, and of other images for the comparison with float32."""
 
 MIN_COSINE = 0.99
-"""What the mean cosine of the compared features to those in float32 must be."""
+"""Minimum of the mean cosine similarity between int8 and float32 features."""
 
 
 def load_int8(
@@ -37,60 +37,62 @@ def load_int8(
     network: Quantized | None,
     progress: Progress | None = None,
 ) -> Backbone:
-    """Load a backbone that computes in int8, and compare it with float32.
+    """Load a backbone in int8, and compare its features with float32.
 
     Parameters
     ----------
     weights : Weights
     sizes : sequence of int
-        Sides of the images in pixels; the network is quantized at the first.
+        Sides of the images in pixels; the network is calibrated at the first size.
     files : sequence of ImageFile
-        What it will compute: samples of it are drawn by a fixed seed.
+        The images of the run, of which a fixed seed draws a sample.
     engine : str
-        By name, or "auto".
+        A name, or "auto".
     network : Quantized or None
-        One that was made before.
+        An existing quantized network; None to quantize the weights.
     progress : callable, optional
-        Told what the wait is for.
+        Called with the current step.
 
     Returns
     -------
     backbone : Backbone
-        Its `int8_similarity` is over all sizes.
+        With `int8_similarity` over all sizes.
 
     Raises
     ------
     CatsDogsError
-        What int8 needs is not installed, no image is readable, or it is too far from float32.
+        A package for int8 is not installed, no image is readable, or the features differ too much from float32.
     """
     if network is None:
         check_installed()
     exact = Backbone(weights, sizes, engine=choose_engine(engine, INT8).name, precision=FLOAT32, progress=progress)
-    tell(progress, "comparing" if network else "quantizing the backbone", 0, 0)
-    # One draw, of which the first pictures are for the one and the last for the other: where there are few, both.
-    pictures = sample_images(files, sizes, count=CALIBRATION_IMAGES + COMPARISON_IMAGES)
-    if not len(pictures[sizes[0]]):
-        raise CatsDogsError(f"none of the images is readable, and {INT8} is calibrated on them", "Give readable images")
-    expected = {size: exact.features(of_size[-COMPARISON_IMAGES:]) for size, of_size in pictures.items()}
-    network = network or quantize(exact.model, pictures[sizes[0]][:CALIBRATION_IMAGES])
-    del exact  # two at a time take memory
+    tell(progress, "comparing int8 with float32" if network else "quantizing the backbone", 0, 0)
+    # The first images of the sample are for calibration, the last for comparison. If there are few, these overlap.
+    images = sample_images(files, sizes, count=CALIBRATION_IMAGES + COMPARISON_IMAGES)
+    if not len(images[sizes[0]]):
+        raise CatsDogsError(
+            f"none of the images is readable, but {INT8} needs some for calibration", "Use readable images"
+        )
+    expected = {size: exact.features(pixels[-COMPARISON_IMAGES:]) for size, pixels in images.items()}
+    network = network or quantize(exact.model, images[sizes[0]][:CALIBRATION_IMAGES])
+    del exact  # free memory before the next backbone is loaded
     backbone = Backbone(weights, sizes, precision=INT8, network=network, progress=progress)
-    found = [_cosines(backbone.features(pictures[size][-COMPARISON_IMAGES:]), expected[size]) for size in sizes]
+    found = [_cosines(backbone.features(images[size][-COMPARISON_IMAGES:]), expected[size]) for size in sizes]
     least, mean = float(np.min(found)), float(np.mean(found))
     if not mean >= MIN_COSINE:
         raise CatsDogsError(
-            f"{INT8} does not suit {weights.name}: the mean cosine of its features to those in float32 is {mean:.4f} "
-            f"on {len(found[0])} of the images, and must be {MIN_COSINE}",
-            "Give --precision bfloat16; what is cached stays as it is",
+            f"{INT8} is too inexact for {weights.name}: the mean cosine similarity to float32 features is {mean:.4f} "
+            f"on {len(found[0])} images, but must be at least {MIN_COSINE}",
+            "Use --precision bfloat16; the existing cache is not changed",
         )
     backbone.int8_similarity = Int8Similarity(len(found[0]), round(least, 6), round(mean, 6))
     return backbone
 
 
 def _cosines(some: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the cosine of each row with the one in the same place."""
+    """Return the cosine similarity of corresponding rows."""
     norms = np.linalg.norm(some.astype(np.float64), axis=1) * np.linalg.norm(others.astype(np.float64), axis=1)
-    # A picture can give nothing but zeros: then it is as near as can be if both are.
+    # The features of an image may all be zero: the similarity is then 1 if both rows are zero, and else 0.
     same: NDArray[np.float64] = np.all(some == others, axis=1).astype(np.float64)
     np.divide(np.sum(some.astype(np.float64) * others, axis=1), norms, out=same, where=norms > 0)
     return same

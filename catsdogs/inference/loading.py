@@ -1,4 +1,4 @@
-"""Read, digest and decode image files, in threads that keep some way ahead."""
+"""Read, digest and decode image files, in threads that prefetch a limited number of images."""
 
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -20,29 +20,29 @@ from ..sources import ImageFile, raise_if_system_error, unreadable_reason
 from .timing import StageTimer
 
 THREADS = 8
-"""More of them only wait for one another, as there is a part of each image that one thread at a time does: on 16 cores
-of a Xeon 16 threads handed over 1,361 photographs a second, 8 did 1,745 (nothing computed)."""
+"""Maximum number of threads. More threads are slower, because one part of the work on an image runs in only one thread
+at a time: on 16 cores of a Xeon 16 threads loaded 1,361 photographs per second, and 8 threads 1,745 (no features)."""
 
 CHUNK_SIZE, MAX_CHUNK_BYTES, PREFETCH = 8, 2 << 20, 4
-"""How many images a thread reads and decodes before it hands them over, as each handing over costs the more the more
-threads there are; how many bytes their pixels may take; and how many such chunks there are for each thread, being
-decoded or waiting: 5 MB for one view of 224."""
+"""Maximum images in a chunk, which one thread reads and decodes before it returns them, as each return costs more the
+more threads there are; maximum bytes of pixels in a chunk; and number of chunks for each thread that are being decoded
+or waiting: 5 MB for one view of 224 pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
-    """One file, read and decoded.
+    """An image file that was read and decoded.
 
     Parameters
     ----------
     position : int
-        Of the file among those given.
+        Index of the file in the sequence of files.
     digest : ndarray of shape (16,), uint8
-        Of the file's bytes; zeros where it could not be read.
+        Digest of the file's bytes; zeros if the file could not be read.
     pixels : dict of View to ndarray of shape (size, size, 3), uint8
-        Of each view that is to be computed; empty where there is none, or the image is unreadable.
+        Pixels of each missing view; empty if no view is missing, or the image is unreadable.
     facts : record of `images.facts.FACTS` or None
-        Where they are wanted and not known.
+        Measurements of the image, if they were missing.
     reason : str or None
         Why the image is unreadable.
     """
@@ -55,7 +55,7 @@ class LoadedImage:
 
 
 def decoding_threads() -> int:
-    """Return how many threads read and decode: one for each core, up to `THREADS`."""
+    """Return the number of threads that read and decode: one for each core, up to `THREADS`."""
     from joblib import cpu_count
 
     return min(int(cpu_count()), THREADS)
@@ -65,29 +65,28 @@ def decoding_threads() -> int:
 def load_images(
     files: Sequence[ImageFile], views: Sequence[View], *, known: KnownRows | None = None, timer: StageTimer
 ) -> Iterator[Iterator[LoadedImage]]:
-    """Start to read and decode some way ahead; give an iterator of an image for each file, in the files' order.
+    """Start reading and decoding; yield an iterator with one image for each file, in the order of the files.
 
     Parameters
     ----------
     files : sequence of ImageFile
     views : sequence of View
     known : KnownRows, optional
-        Rows that are there already: what is known of the same bytes is not decoded again, and what several files
-        have in common is decoded once.
+        Rows of the cache. Files whose bytes have all rows are not decoded, and identical files are decoded once.
     timer : StageTimer
-        Told how long reading and decoding took.
+        Records the time for reading and decoding.
 
     Raises
     ------
     CatsDogsError
-        From the iterator: the machine fails, its disk, its memory or a connection, rather than one image. What else
-        there is to read would fare no better, and good rows are not to be taken for bad ones.
+        From the iterator, if the disk, the memory or a connection fails: the other files would fail, too, and readable
+        images must not be recorded as unreadable.
     """
-    closing = Event()
-    first = None if known is None else dict[bytes, int]()
+    stopping = Event()
+    seen = None if known is None else dict[bytes, int]()
 
     def load(positions: Sequence[int]) -> list[LoadedImage]:
-        return [load_image(files, at, views, known, timer, first=first) for at in positions if not closing.is_set()]
+        return [load_image(files, at, views, known, timer, seen=seen) for at in positions if not stopping.is_set()]
 
     count = decoding_threads()
     threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
@@ -102,7 +101,7 @@ def load_images(
     try:
         yield loaded_in_order()
     finally:
-        closing.set()
+        stopping.set()
         threads.shutdown(cancel_futures=True)
 
 
@@ -113,9 +112,12 @@ def load_image(
     known: KnownRows | None,
     timer: StageTimer,
     *,
-    first: dict[bytes, int] | None = None,
+    seen: dict[bytes, int] | None = None,
 ) -> LoadedImage:
-    """Read and digest a file, and decode it for what is not known, where it is the `first` of its bytes, by digest."""
+    """Read and digest a file, and decode it for its missing views.
+
+    `seen` has the position of the first file with each digest; later files with identical bytes are not decoded.
+    """
     with reserve_memory(files[position].size()) as reserved:
         try:
             with timer.time("read"):
@@ -124,10 +126,10 @@ def load_image(
         except OSError as error:
             return LoadedImage(position, np.zeros(16, np.uint8), reason=unreadable_reason(error))
         missing: Collection[str] = [view.name for view in views]
-        if known is not None and first is not None:
+        if known is not None and seen is not None:
             key = identity.tobytes()
-            # Atomic, as other threads may have the same bytes.
-            missing = () if first.setdefault(key, position) != position else known.missing.get(key, known.columns)
+            # `setdefault` is atomic: another thread may read an identical file.
+            missing = () if seen.setdefault(key, position) != position else known.missing.get(key, known.columns)
         if not missing:
             return LoadedImage(position, identity)
         views, facts = [view for view in views if view.name in missing], None
@@ -146,12 +148,12 @@ def load_image(
 
 
 def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: int) -> dict[int, NDArray[np.uint8]]:
-    """Decode some of the files that can be read, drawn by a fixed seed: the same whatever the machine.
+    """Decode a sample of the readable files, drawn with a fixed seed, so that it is identical on every machine.
 
     Returns
     -------
-    pictures : dict of int to ndarray of shape (n, size, size, 3), uint8
-        By size, `count` of them, or as many as there are.
+    images : dict of int to ndarray of shape (n, size, size, 3), uint8
+        `count` images by size, or fewer if there are not as many.
     """
     views = [View(size) for size in sizes]
     drawn = np.random.default_rng(0).permutation(len(files)).tolist()
@@ -164,7 +166,7 @@ def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: in
 
 
 def chunk_positions(files: int, threads: int, views: Sequence[View]) -> list[range]:
-    """Return the positions that a thread sees to at a time: fewer where there are few, or where each takes much."""
+    """Divide the positions into chunks for threads: smaller ones if there are few files, or views have many pixels."""
     pixels = max(1, sum(3 * size**2 for size in sizes_of(views)))
     together = max(1, min(CHUNK_SIZE, files // threads, MAX_CHUNK_BYTES // pixels))
     return [range(start, min(start + together, files)) for start in range(0, files, together)]

@@ -1,4 +1,4 @@
-"""Resolve how features are to be computed: the options that were given, then what the cache has."""
+"""Resolve how features are computed, from the options and the cache."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import head
 from ..artifacts import Artifacts
 from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights
-from ..cache import UNKNOWN, Manifest, Provenance, differences, read_network, read_provenances
+from ..cache import UNKNOWN, Manifest, Provenance, pixel_differences, read_network, read_provenances
 from ..choices import EngineChoice, PrecisionChoice
 from ..errors import CatsDogsError
 from ..images import identity
@@ -23,17 +23,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """How features are to be computed.
+    """Options for the computation of features.
 
     Parameters
     ----------
     views : sequence of str, optional
-        Names such as "224", "224m" for mirrored, "288". By default those that the artifacts have, then "224".
+        Names such as "224", "224m" (mirrored) or "288". The default is the views of the cache, or "224" without a
+        cache.
     engine : str
         "auto", "tensorflow", "openvino", "jax" or "torch".
     precision : str
-        "auto", "float32", "bfloat16", "float16" or "int8". "auto" is what the artifacts have, then the fastest that the
-        hardware computes natively; "int8" is calibrated on a sample of the images, and never taken unless asked for.
+        "auto", "float32", "bfloat16", "float16" or "int8". "auto" is the precision of the cache, or without a cache the
+        fastest that the hardware supports natively. "int8" is calibrated on a sample of the images, and never selected
+        automatically.
     """
 
     views: Sequence[str] | None = None
@@ -43,22 +45,22 @@ class ComputeOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """How one run computes.
+    """How one run computes features.
 
     Parameters
     ----------
     folder : Path
-        The cache.
+        Folder of the cache.
     weights : Weights
     fingerprint : str
-        Theirs, when it was planned.
+        Fingerprint of the weights when the plan was made.
     views : tuple of View
     engine, precision : str
-        By name, or "auto".
+        A name, or "auto".
     provenance : Provenance or None
-        What made the cache that is there, where the run goes on with it; None where only the loaded backbone tells.
+        Provenance of the cache, if the run continues it; None if it is only known once the backbone is loaded.
     network : Quantized or None
-        The quantized network that computed it.
+        The quantized network of the cache.
     """
 
     folder: Path
@@ -72,7 +74,7 @@ class Plan:
 
     @property
     def needs_images(self) -> bool:
-        """Whether the backbone cannot be loaded before the images are listed."""
+        """Whether loading the backbone requires the list of images."""
         return self.precision == INT8
 
     def load(self, files: Sequence[ImageFile] = (), *, progress: Progress | None = None) -> Backbone:
@@ -81,14 +83,14 @@ class Plan:
         Parameters
         ----------
         files : sequence of ImageFile
-            What it will compute; read only where it `needs_images`.
+            The images of the run; used only if `needs_images`.
         progress : callable, optional
-            Told what the wait is for.
+            Called with the current step.
 
         Raises
         ------
         CatsDogsError
-            It cannot be had, changes meanwhile, or is not the network any more that made the cache.
+            The backbone is not available, its weights change while it is loaded, or it is not the one of the cache.
         """
         sizes = sizes_of(self.views)
         if self.needs_images:
@@ -96,50 +98,50 @@ class Plan:
         else:
             loaded = Backbone(self.weights, sizes, engine=self.engine, precision=self.precision, progress=progress)
         if self.weights.fingerprint() != self.fingerprint:
-            raise CatsDogsError(f"{self.weights.name} has changed while it was loaded", "Run the same command again")
+            raise CatsDogsError(f"{self.weights.name} changed while it was loaded", "Run the same command again")
         if self.provenance and loaded.sha256 != self.provenance.sha256:
             raise CatsDogsError(
-                f"{self.weights.name} is not the network any more that {self.folder} was made with",
-                "Give --artifacts DIR for a cache of its own",
+                f"{self.weights.name} is no longer the network that computed the features in {self.folder}",
+                "Use --artifacts DIR to create another cache",
             )
         return loaded
 
 
 def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, compute: ComputeOptions) -> Plan:
-    """Decide how a run computes: as asked, where nothing is asked as the cache has it, else as is best.
+    """Resolve how a run computes: by the options, then as in the cache, then by the defaults.
 
     Parameters
     ----------
     folder : Path
-        The cache.
+        Folder of the cache.
     manifest : Manifest or None
-        What it says of itself.
+        Manifest of the cache.
     weights : Weights
     compute : ComputeOptions
 
     Raises
     ------
     CatsDogsError
-        The views cannot be computed, or the weights' file cannot be read.
+        A view is not valid, or the file of the weights cannot be read.
     """
     fingerprint = weights.fingerprint()
-    made = _made_as_asked(folder, manifest, fingerprint, compute)
-    # Of other pixels, only how they were computed still counts.
+    made = _matching_provenance(folder, manifest, fingerprint, compute)
+    # If the preprocessing of pixels has changed, only engine and precision are reused.
     known = made if made and made.pixels == identity.pixels() else None
     network = None
     if known and known.network:
         try:
             network = read_network(folder, known.network)
         except CatsDogsError as error:
-            # Without the network that computed it it is not gone on with, unless the same comes out anew.
-            _log.info("the backbone is quantized anew: %s", error)
+            # Without this network the run does not continue the cache, unless quantizing gives the same network again.
+            _log.info("the backbone is quantized again: %s", error)
             known = None
     engine, precision = (made.engine, made.precision) if made else (compute.engine, compute.precision)
     return Plan(folder, weights, fingerprint, _views(manifest, compute), engine, precision, known, network)
 
 
 def provenance_of(weights: Weights, fingerprint: str, backbone: Backbone) -> Provenance:
-    """Return what the cache says of features that `backbone` computes, which has weights of that fingerprint."""
+    """Return the provenance of features that `backbone` computes, whose weights have this fingerprint."""
     return Provenance(
         weights_name=weights.name,
         sha256=backbone.sha256,
@@ -155,29 +157,28 @@ def provenance_of(weights: Weights, fingerprint: str, backbone: Backbone) -> Pro
 def load_head_backbone(
     trained: head.Head, artifacts: Artifacts, weights: str | None, *, progress: Progress | None = None
 ) -> Callable[[], Backbone]:
-    """Return what loads the backbone that a head was trained with, when it is called first.
+    """Return a function that loads the backbone that a head was trained with, at its first call.
 
     Raises
     ------
     CatsDogsError
-        At once where the head's images were resized by other rules, at the call where the weights are not its own.
+        The head's images were resized by other rules; or, at the first call, the weights are not those of the head.
     """
     chosen, metadata = choose_weights(weights, artifacts.source), trained.metadata
     if metadata.pixels == UNKNOWN:
         raise CatsDogsError(
-            f"the head in {artifacts.root} was trained on features that were not computed from images here",
-            "Compute and predict new ones where those came from, or run catsdogs run DATA --artifacts ANOTHER",
+            f"the head in {artifacts.root} was trained on imported features, not on features that catsdogs computed",
+            "Predict with the program that computed them, or train on images: catsdogs run DATA --artifacts ANOTHER",
         )
     here = identity.pixels()
-    of_head, of_here = differences(metadata.pixels, here), differences(here, metadata.pixels)
-    what = f"the head in {artifacts.root} was trained on images {of_head}, and here they"
+    of_head, of_here = pixel_differences(metadata.pixels, here), pixel_differences(here, metadata.pixels)
+    finding = f"the head in {artifacts.root} was trained on images {of_head}, but here images are {of_here}"
     if identity.resizing_rules(metadata.pixels) != identity.resizing_rules(here):
         raise CatsDogsError(
-            f"{what} would be {of_here}",
-            "Run catsdogs run DATA --prune, which computes and trains anew, or predict where that one is installed",
+            finding, "Run catsdogs run DATA --prune to compute and train again, or install the previous versions"
         )
     if of_head != of_here:
-        _log.warning("%s are %s, by other codecs: probabilities may differ slightly", what, of_here)
+        _log.warning("%s: codecs differ, so probabilities may differ slightly", finding)
 
     views = parse_views(metadata.views)
 
@@ -185,9 +186,9 @@ def load_head_backbone(
     def backbone() -> Backbone:
         sha256 = metadata.backbone.network
         network = read_network(artifacts.features, sha256) if sha256 else None
-        # By whatever engine there is: within the precision's tolerance they agree.
+        # With any engine: they agree within the tolerance of the precision.
         loaded = Backbone(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
-        hint = "Give the --weights that the head was trained with"
+        hint = "Use the --weights that the head was trained with"
         provenance = replace(provenance_of(chosen, chosen.fingerprint(), loaded), pixels=metadata.pixels)
         head.check_compatible(trained, provenance, metadata.views, hint)
         return loaded
@@ -195,21 +196,21 @@ def load_head_backbone(
     return backbone
 
 
-def _made_as_asked(
+def _matching_provenance(
     folder: Path, manifest: Manifest | None, fingerprint: str, compute: ComputeOptions
 ) -> Provenance | None:
-    """Return what made the cache that is there, if that is the network, engine and precision that are asked for.
+    """Return the provenance of the cache, if its weights, engine and precision match the options.
 
-    Else what made the shards of a run that has not ended, if they are of one kind. Nothing need be loaded to know it.
+    Otherwise return the matching provenance of an unfinished run's shards, if exactly one matches. Loads no backbone.
     """
 
-    def as_asked(made: Provenance) -> bool:
+    def matches(made: Provenance) -> bool:
         engine, precision = compute.engine in (AUTO, made.engine), compute.precision in (AUTO, made.precision)
         return made.fingerprint == fingerprint and engine and precision
 
-    if manifest and as_asked(manifest.provenance):
+    if manifest and matches(manifest.provenance):
         return manifest.provenance
-    found = [beside.provenance for beside in read_provenances(folder) if as_asked(beside.provenance)]
+    found = [entry.provenance for entry in read_provenances(folder) if matches(entry.provenance)]
     return found[0] if len(found) == 1 else None
 
 

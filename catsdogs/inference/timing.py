@@ -1,4 +1,4 @@
-"""Time each stage of the inference, over all threads."""
+"""Time each stage of inference, summed over all threads."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class StageTimer:
-    """Seconds of work by stage, those of all its threads together.
+    """Seconds of work by stage, summed over its threads.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class StageTimer:
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Add what happens within to a stage."""
+        """Add the time within this context to a stage."""
         start = time.perf_counter()
         try:
             yield

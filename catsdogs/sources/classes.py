@@ -1,6 +1,6 @@
-"""Parse the names of the two classes, or choose them from the names of folders.
+"""Parse the names of the two classes, or take them from the names of folders.
 
-A label is a position in the pair: 0 or 1, and -1 is unknown.
+A label is a position in the pair of classes, 0 or 1; -1 means unknown.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from ..errors import CatsDogsError, OptionError, is_printable, printable
 Classes = tuple[str, str]
 
 CLASSES: Classes = ("cat", "dog")
-"""What the classes are where nothing says otherwise."""
+"""The default classes."""
 
 
 def parse_classes(given: str | Sequence[str]) -> Classes:
-    """Return the two classes that somebody named: ``"ants,bees"``, or a sequence of two names.
+    """Return the two classes that a user gave, as ``"ants,bees"`` or as a sequence of two names.
 
     Raises
     ------
     CatsDogsError
-        They are not two, or not to be told from each other or from what is no name.
+        There are not two names, or they are not different, or one cannot be the name of a class.
     """
     names = tuple(given.split(",") if isinstance(given, str) else given)
     match names:
@@ -27,26 +27,26 @@ def parse_classes(given: str | Sequence[str]) -> Classes:
             return first, second
     raise OptionError(
         f"{', '.join(map(str, names)) or 'nothing'} cannot be the classes",
-        "Give two different names, such as ants,bees; cat and cats are the same",
+        "Give two different names, such as ants,bees; cat and cats count as the same name",
     )
 
 
 def choose_classes(found: Sequence[str], display_path: str, *, default_classes: Classes | None = None) -> Classes:
-    """Return the two classes of a source of which nobody said them.
+    """Return the two classes of a source for which the user gave none.
 
     Parameters
     ----------
     found : sequence of str
-        What its class folders are named, in order; empty where there are none.
+        Names of its class folders, in order; empty if there are none.
     display_path : str
         The source's path, for messages.
     default_classes : pair of str, optional
-        The classes of what is there already. They count where the folders say nothing else.
+        The classes of the existing features or head; they are returned if the folders do not contradict them.
 
     Raises
     ------
     CatsDogsError
-        There are more than two, and nothing says which two of them.
+        There are more than two class folders, and `default_classes` are not among them.
     """
     if default_classes and (not found or set(map(class_key, default_classes)) <= set(map(class_key, found))):
         return default_classes
@@ -54,15 +54,21 @@ def choose_classes(found: Sequence[str], display_path: str, *, default_classes: 
         return CLASSES
     if len(found) > 2:
         raise CatsDogsError(
-            f"{display_path} holds {len(found)} folders that may be classes: {', '.join(found)}",
-            f"Name two of them, such as --classes {found[0]},{found[1]}: the others are then skipped; images "
-            "without labels belong into test/",
+            f"{display_path} has {len(found)} folders that may be classes: {', '.join(found)}",
+            f"Select two of them, such as --classes {found[0]},{found[1]}: the others are then skipped; put images "
+            "without labels into test/",
         )
     return found[0], found[1]
 
 
+def label_hint(classes: Classes) -> str:
+    """Return the hint for images whose labels are not known."""
+    first, second = classes
+    return f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg"
+
+
 def class_key(name: str) -> str:
-    """Return what is the same for all names of a class: Cat, cat and cats are one."""
+    """Return a key that all names of a class share: Cat, cat and cats are one class."""
     key = printable(name).lower()
     return key.removesuffix("s") or key
 

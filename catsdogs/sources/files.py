@@ -1,4 +1,4 @@
-"""Open image files and zips, regular files only, and tell a failing machine from a bad file."""
+"""Open image files and zips, and distinguish errors of the system from errors of one file."""
 
 import errno
 import os
@@ -12,14 +12,14 @@ from typing import BinaryIO
 from ..errors import CatsDogsError
 
 MAX_BYTES = 1 << 28
-"""Most bytes that an image's file may hold (256 MiB); a larger one is not read into memory."""
+"""Maximum size of an image file in bytes (256 MiB); a larger one is not read into memory."""
 
 
 _SYSTEM_ERRORS = (
     *(errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT),
     *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN, errno.ECONNRESET),
 )
-"""Errors of a disk, a connection or a system rather than of one file: the next file would have them too."""
+"""Errors of a disk, a connection or the system, which would affect the next files too."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class ImageFile(ABC):
     Parameters
     ----------
     parts : tuple of str
-        Its path below the source; a zip within counts as a folder with the zip's stem as its name.
+        Its path below the source; a zip within the source counts as a folder that is named by the zip's stem.
     display_path : str
-        Its path as a person would write it, for messages; within a zip, the zip's path and the member's name.
+        Its path for messages; for a zip's member, the zip's path followed by the member's name.
     """
 
     parts: tuple[str, ...]
@@ -39,24 +39,24 @@ class ImageFile(ABC):
 
     @abstractmethod
     def read(self) -> bytes:
-        """Return its bytes.
+        """Return the content of the file.
 
         Raises
         ------
         OSError
-            That cannot be done; its text is the reason, and does not hold the path.
+            The file cannot be read; the error's text is the reason, without the path.
         CatsDogsError
-            The machine fails rather than the file.
+            A disk, a connection or the memory fails; other files may be affected too.
         """
 
     @abstractmethod
     def size(self) -> int:
-        """Return how many bytes reading it will take at most; 0 where it will not be read."""
+        """Return how many bytes of memory reading takes at most; 0 if the file will not be read."""
 
 
 @dataclass(frozen=True)
 class _PlainFile(ImageFile):
-    """A file of the system's; only a regular one is read."""
+    """A file of the file system; only a regular file is read."""
 
     path: Path
 
@@ -65,7 +65,7 @@ class _PlainFile(ImageFile):
             with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > MAX_BYTES:
-                    raise OSError(f"it holds {size:,} bytes, more than {MAX_BYTES:,}")
+                    raise OSError(f"it has {size:,} bytes, more than the limit of {MAX_BYTES:,}")
                 return file.read()
         except (OSError, MemoryError) as error:
             raise_if_system_error(error, str(self.path))
@@ -75,19 +75,19 @@ class _PlainFile(ImageFile):
         try:
             size = self.path.stat().st_size
         except OSError:
-            return 0  # reading says why
+            return 0  # read() raises the error
         return size if size <= MAX_BYTES else 0
 
 
 @dataclass(frozen=True)
 class _StreamFile(ImageFile):
-    """What an open file held, such as a pipe: it has been read already."""
+    """The content of a stream, such as a pipe, that has already been read."""
 
     content: bytes = field(repr=False)
 
     def read(self) -> bytes:
         if len(self.content) > MAX_BYTES:
-            raise OSError(f"it holds more than {MAX_BYTES:,} bytes")
+            raise OSError(f"it has more than the limit of {MAX_BYTES:,} bytes")
         return self.content
 
     def size(self) -> int:
@@ -95,40 +95,40 @@ class _StreamFile(ImageFile):
 
 
 def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
-    """Return the file at `path` as one that lies at `parts` below the source."""
+    """Return the file at `path` as an image file with the path `parts` below the source."""
     return _PlainFile(parts, str(path), path)
 
 
 def image_from_stream(content: BufferedIOBase, display_path: str) -> ImageFile:
-    """Return what an open file still holds as one image; it is read at once, as pipes are."""
+    """Read the rest of an open file, such as a pipe, and return it as one image file."""
     return _StreamFile((display_path,), display_path, content.read(MAX_BYTES + 1))
 
 
 def unreadable_reason(error: OSError) -> str:
-    """Return the reason that an image has which the system does not let us read."""
-    return f"it cannot be read: {error.strerror or error}"
+    """Return the reason for an image whose file cannot be read."""
+    return f"the file cannot be read: {error.strerror or error}"
 
 
 def raise_if_system_error(error: BaseException, display_path: str) -> None:
-    """Refuse to take for a bad image what a failing machine makes of a good one: it may pass.
+    """Raise an error that ends the run if a disk, a connection or the memory fails: the image may be valid.
 
     Raises
     ------
     CatsDogsError
-        A disk, a connection or the memory is at fault.
+        A disk, a connection or the memory fails.
     """
     if isinstance(error, MemoryError):
-        message, hint = f"there is not enough memory to read {display_path}", "make some free, or take that image away"
+        message, hint = f"there is not enough memory to read {display_path}", "Free some memory, or remove this image"
     elif isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
-        message, hint = f"{display_path} cannot be read ({error.strerror})", "see to the disk or the connection"
+        message, hint = f"{display_path} cannot be read ({error.strerror})", "Check the disk or the connection"
     else:
         return
-    raise CatsDogsError(message, f"What is done is kept: {hint}, and run the same command again") from error
+    raise CatsDogsError(message, f"{hint}, and rerun: finished work is kept") from error
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; OSError for all else."""
-    # Opening a pipe would otherwise wait for its writer.
+    """Open a regular file for reading; raise OSError for anything else."""
+    # Without O_NONBLOCK, opening a pipe waits for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -138,7 +138,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def open_zip(path: Path) -> BinaryIO:
-    """Open a file that should be a zip, or say in one line why that cannot be done."""
+    """Open a zip for reading; raise CatsDogsError if that is not possible."""
     try:
         return open_regular(path)
     except OSError as error:
@@ -146,7 +146,7 @@ def open_zip(path: Path) -> BinaryIO:
 
 
 def read_error(path: Path, error: OSError) -> CatsDogsError:
-    """Return the error for a file or folder that the system does not let us read."""
+    """Return the error for a file or folder that cannot be read."""
     return CatsDogsError(
         f"{path} cannot be read ({error.strerror or error})", "Check its permissions, or move it elsewhere"
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
 from ..paths import user_path
-from .classes import Classes
+from .classes import Classes, label_hint
 from .files import ImageFile, open_zip, read_error
 from .folders import walk_folder
 from .layout import is_image, is_skipped, is_zip, read_layout
@@ -20,13 +20,13 @@ from .zips import walk_zip
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The images of one split in natural order (cat.2 before cat.10).
+    """The images of one split, in natural order (cat.2 before cat.10).
 
     Parameters
     ----------
     ids : tuple of str
     labels : ndarray of shape (n,), int8
-        A position in the classes, -1 unknown.
+        Position in the classes; -1 means unknown.
     files : tuple of ImageFile
     """
 
@@ -36,12 +36,12 @@ class Split:
 
 
 class Source:
-    """The images under one path, held open for reading; a context manager.
+    """The images of a folder or a zip, kept open for reading; a context manager.
 
     Parameters
     ----------
     path : str or Path
-        A folder or a zip, in any of the layouts that `layout` knows.
+        A folder or a zip, in any layout that `layout.read_layout` recognises.
     classes, default_classes : pair of str, optional
         As for `layout.read_layout`.
 
@@ -50,15 +50,14 @@ class Source:
     classes : pair of str
         Names of the labels 0 and 1.
     splits : dict of str to Split
-        "train" and "test", those that are there.
+        The splits that exist, of "train" and "test".
     skipped : int
-        Files that are no images, or lie outside of both splits or classes.
+        Number of files that are not images, or that are outside the folders of the splits or of the two classes.
 
     Raises
     ------
     CatsDogsError
-        Nothing there, a zip that is none or is cut short, no image in it, two images with one id, labels that are no
-        class, or too many classes.
+        The path does not exist or cannot be read, the zip is truncated or not a zip, or as for `layout.read_layout`.
     """
 
     def __init__(
@@ -74,8 +73,8 @@ class Source:
             self._open_zips = open_zips.pop_all()
         self.splits: dict[str, Split] = {}
         for split, members in itertools.groupby(images, lambda entry: entry.split):
-            ids, labels, positions = zip(*((of.id, of.label, of.position) for of in members), strict=True)
-            self.splits[split] = Split(ids, np.array(labels, np.int8), tuple(files[place] for place in positions))
+            ids, labels, positions = zip(*((image.id, image.label, image.position) for image in members), strict=True)
+            self.splits[split] = Split(ids, np.array(labels, np.int8), tuple(files[position] for position in positions))
 
     def __enter__(self) -> "Source":
         return self
@@ -84,22 +83,23 @@ class Source:
         self._open_zips.close()
 
     def labelled(self, note: str = "") -> tuple[Split, int]:
-        """Return the images of all splits that have a label, and how many have none.
+        """Return the labelled images of all splits, and the number of images without a label.
 
         Raises
         ------
         CatsDogsError
-            None has; `note` says more of the classes.
+            No image has a label. The message ends with `note`, a remark on the classes.
         """
         splits = self.splits.values()
-        images = [image for of in splits for image in zip(of.ids, of.labels.tolist(), of.files, strict=True)]
+        images = [
+            image for split in splits for image in zip(split.ids, split.labels.tolist(), split.files, strict=True)
+        ]
         labelled = [image for image in images if image[1] >= 0]
         if not labelled:
-            first, second = self.classes
-            raise CatsDogsError(
-                f"none of the {len(images):,} images in {self._given} is labelled {first} or {second}{note}",
-                f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg",
+            message = (
+                f"none of the {len(images):,} images in {self._given} is labelled {' or '.join(self.classes)}{note}"
             )
+            raise CatsDogsError(message, label_hint(self.classes))
         ids, labels, files = zip(*labelled, strict=True)
         return Split(ids, np.array(labels, np.int8), files), len(images) - len(labelled)
 
@@ -107,7 +107,8 @@ class Source:
         try:
             mode = self.path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise CatsDogsError(f"there is no {self.path}", "Give the path of a folder or a zip of images") from error
+            hint = "Give the path of a folder or a zip of images"
+            raise CatsDogsError(f"{self.path} does not exist", hint) from error
         except OSError as error:
             raise read_error(self.path, error) from error
         zip_path = self.path
@@ -116,10 +117,10 @@ class Source:
             zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
             if len(zips) != 1 or not all(is_skipped(file.parts) for file in files):
                 return files
-            # A folder into which Kaggle's download went and nothing else.
+            # A folder with nothing but Kaggle's download in it.
             zip_path = self.path / zips[0]
         elif is_image(self.path.name):
             raise CatsDogsError(
-                f"{self.path} is one image", "Give a folder or a zip; for single images use catsdogs predict"
+                f"{self.path} is a single image", "Give a folder or a zip; for single images run catsdogs predict"
             )
         return list(walk_zip(open_zip(zip_path), str(zip_path), (), open_zips))

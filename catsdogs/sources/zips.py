@@ -1,7 +1,7 @@
-"""List the files of a zip, and read their bytes without unpacking it.
+"""List the files of a zip, and read them without unpacking it.
 
-A zip within a zip is read where it lies when it was stored, and through an unnamed temporary file, gone with the
-process, when it was compressed.
+A zip within a zip is read in place if it was stored without compression. If it was compressed, it is unpacked into an
+unnamed temporary file, which the system removes when the process ends.
 """
 
 import errno
@@ -24,20 +24,20 @@ from .files import MAX_BYTES, ImageFile, raise_if_system_error
 from .layout import is_image, is_split_zip
 
 _HEADER = b"PK\3\4"
-"""What a zip's members begin with, and so a zip that has any (APPNOTE.TXT, 4.3.7)."""
+"""The first bytes of each member of a zip, and so of a zip that is not empty (APPNOTE.TXT, 4.3.7)."""
 
 _MAX_BEFORE = 1 << 20
-"""Bytes that are looked at for a zip's beginning before the one that zipfile found."""
+"""Bytes before the zip that zipfile found, in which another member's header is searched for."""
 
 _END, _MAX_END, _IN_ZIP64 = b"PK\5\6", 22 + (1 << 16), 0xFFFFFFFF
-"""What the record that ends a zip begins with, how long it may be with its comment, and what it holds where the number
-is elsewhere (APPNOTE.TXT, 4.3.16)."""
+"""The first bytes of the record at the end of a zip, its maximum length with the comment, and the value of a field that
+is stored in another record instead (APPNOTE.TXT, 4.3.16)."""
 
 _ENCRYPTED, _NAME_IS_UTF8 = 0x1, 0x800
 """Bits of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
 
 _MAX_EXPANSION = 20
-"""How many times its compressed size a zip within a zip may have unpacked: one of photographs hardly grows at all."""
+"""Maximum ratio of the unpacked to the compressed size of a zip within a zip; for photographs it is near 1."""
 
 # fmt: off
 _ZIP_ERRORS = (
@@ -45,12 +45,12 @@ _ZIP_ERRORS = (
     EOFError, MemoryError, OSError, OverflowError, RuntimeError, ValueError,
 )
 # fmt: on
-"""What zipfile raises on what is damaged, encrypted, or compressed in a way that it does not know."""
+"""What zipfile raises for a zip that is damaged, encrypted, or compressed by a method that it does not support."""
 
 
 @dataclass(frozen=True)
 class _ZipMember(ImageFile):
-    """A member of a zip that is held open; threads may read several at a time."""
+    """A member of an open zip; several threads may read members at the same time."""
 
     archive: zipfile.ZipFile
     member: zipfile.ZipInfo
@@ -59,24 +59,24 @@ class _ZipMember(ImageFile):
         if _is_folder(self.member):
             raise OSError("it is a folder")
         if self.member.file_size > MAX_BYTES:
-            raise OSError(f"it holds {self.member.file_size:,} bytes, more than {MAX_BYTES:,}")
+            raise OSError(f"it has {self.member.file_size:,} bytes, more than the limit of {MAX_BYTES:,}")
         if self.member.flag_bits & _ENCRYPTED:
             raise OSError("it is encrypted")
         try:
             return self.archive.read(self.member)
         except _ZIP_ERRORS as error:
             raise_if_system_error(error, self.display_path)
-            raise OSError(f"the zip is damaged here: {error}") from error
+            raise OSError(f"it is damaged in the zip: {error}") from error
 
     def size(self) -> int:
-        # zipfile has the compressed bytes, and puts together what it unpacks.
+        # zipfile holds the compressed bytes, the unpacked pieces, and their concatenation.
         return self.member.compress_size + 2 * self.member.file_size if self.member.file_size <= MAX_BYTES else 0
 
 
 def walk_zip(
     file: BinaryIO, display_path: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
 ) -> Iterator[ImageFile]:
-    """Yield every file of a zip, and of the zips within that are named like a split.
+    """Yield every file of a zip, and of each zip within it that is named like a split.
 
     Parameters
     ----------
@@ -85,16 +85,16 @@ def walk_zip(
     display_path : str
         The zip's path, for messages.
     parts : tuple of str
-        Where it lies below the source.
+        The zip's path below the source.
     open_zips : ExitStack
-        The zip and those within are entered into it, to be closed by the caller.
+        The zip and the zips within it are entered into it, for the caller to close.
     depth : int
-        0 for a zip, 1 for one within a zip; in those no further ones are looked for.
+        0 for a zip, 1 for a zip within a zip, in which further zips are not read.
 
     Raises
     ------
     CatsDogsError
-        It is no zip, or cut short, or one within it is.
+        The zip, or a zip within it, is truncated or not a zip.
     """
     open_zips.enter_context(file)
     archive = open_zips.enter_context(_open_archive(file, display_path))
@@ -113,32 +113,32 @@ def walk_zip(
 
 
 def _open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
-    """Open a zip by its table, the central directory, which stands at its end (APPNOTE.TXT, 4.3.12)."""
-    cut_short = False
+    """Open a zip by its central directory, which is at its end (APPNOTE.TXT, 4.3.12)."""
+    truncated = False
     try:
         file.seek(0)
-        cut_short = file.read(len(_HEADER)) == _HEADER
+        truncated = file.read(len(_HEADER)) == _HEADER
         archive = zipfile.ZipFile(file)
         before = min(_bytes_before(file, archive), _MAX_BEFORE)
         file.seek(0)
-        # In a zip that is cut short behind a zip that was stored in it, zipfile finds the table of that one, and takes
-        # all that lies before it for bytes that somebody has put before a zip.
+        # If a zip is truncated after a zip that is stored in it, zipfile opens the inner zip, and ignores all bytes
+        # before that as bytes that do not belong to a zip.
         if _HEADER not in file.read(before):
             return archive
         archive.close()
-        cut_short = True
-        raise zipfile.BadZipFile("its end is that of a zip within")
+        truncated = True
+        raise zipfile.BadZipFile("it ends with the end of a zip within it")
     except _ZIP_ERRORS as error:
         raise_if_system_error(error, display_path)
         finding, hint = f"is not a zip ({error})", "Download it again, or give a folder of images"
-        if cut_short:
-            finding = "is cut short or damaged: there is no valid central directory at its end"
+        if truncated:
+            finding = "is truncated or damaged: there is no valid central directory at its end"
             hint = "Download it again"
         raise CatsDogsError(f"{display_path} {finding}", hint) from error
 
 
 def _bytes_before(file: BinaryIO, archive: zipfile.ZipFile) -> int:
-    """Return how far from the start of the file a zip lies, as its end tells (APPNOTE.TXT, 4.3.16)."""
+    """Return the number of bytes before the zip in the file, according to its end record (APPNOTE.TXT, 4.3.16)."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_END))
     end = file.read()
     (offset,) = struct.unpack_from("<I", end, end.rfind(_END) + 16)
@@ -150,7 +150,7 @@ def _bytes_before(file: BinaryIO, archive: zipfile.ZipFile) -> int:
 def _name_of(member: zipfile.ZipInfo) -> str:
     name = member.orig_filename
     if not member.flag_bits & _NAME_IS_UTF8:
-        # zipfile then reads code page 437. What wrote it was rarely DOS; macOS, for one, writes UTF-8 so.
+        # zipfile then decodes code page 437, that of DOS. But macOS, for example, writes UTF-8 without the flag.
         name = name.encode("cp437").decode("utf-8", "surrogateescape")
     return name.replace("\\", "/")
 
@@ -160,11 +160,11 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
 
 
 def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
-    """Return a zip's member as a seekable file: in place if it was stored, through a spool if compressed."""
+    """Return a zip's member as a seekable file: in place if it was stored, in a temporary file if compressed."""
     if member.file_size > max(MAX_BYTES, _MAX_EXPANSION * member.compress_size):
         raise CatsDogsError(
-            f"{member.filename} within the zip says that {member.compress_size:,} bytes unpack to {member.file_size:,}",
-            "That is no zip of photographs: fetch it from a place that you trust",
+            f"{member.filename} within the zip has {member.compress_size:,} bytes that unpack to {member.file_size:,}",
+            "It may be a decompression bomb: download the zip from a source that you trust",
         )
     try:
         with archive.open(member) as packed, ExitStack() as spooled:
@@ -177,10 +177,10 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
             spool = spooled.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(packed, spool, 1 << 20)
             spool.seek(0)
-            spooled.pop_all()  # the caller closes it
+            spooled.pop_all()  # the caller closes the file
             return spool
     except _ZIP_ERRORS as error:
-        # Damage, too, may be an OSError: it has no number, or is a seek to before the start.
+        # Damage may raise an OSError too: without a number, or EINVAL for a seek to before the start.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise CatsDogsError(
                 f"{member.filename} cannot be unpacked into {tempfile.gettempdir()} ({error.strerror})",
@@ -192,7 +192,7 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
 
 
 class _SectionReader(io.RawIOBase):
-    """Part of an open file as a file of its own; positions are its own, so threads do not meet."""
+    """A section of an open file, as a file with a position of its own, so that threads do not disturb each other."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self._file, self._start, self._size, self._position = file, start, size, 0
@@ -206,11 +206,11 @@ class _SectionReader(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise OSError("a seek before the start")
+            raise OSError("seek to before the start")
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no length
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # in typeshed, Buffer has no length
         wanted = min(len(buffer), max(0, self._size - self._position))
         block = os.pread(self._file.fileno(), wanted, self._start + self._position)
         buffer[: len(block)] = block

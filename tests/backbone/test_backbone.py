@@ -1,4 +1,4 @@
-"""Pixels to features as Keras' own code computes them, whatever form the weights come in; and what is refused."""
+"""Features equal those of plain Keras for every form of weights; invalid backbones are refused."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import catsdogs
 from catsdogs.backbone import Backbone, Weights, choose_weights, conversion, network, probe_image, quantize
 from catsdogs.backbone.frameworks import keras
-from catsdogs.backbone.resnet50 import draw_kernels
+from catsdogs.backbone.resnet50 import initialise_kernels
 from catsdogs.errors import CatsDogsError
 from catsdogs.images.decoding import SIZE, decode
 from catsdogs.sample import draw
@@ -39,9 +39,9 @@ def of(path: Path) -> Weights:
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    """Keras' ResNet50, no two of whose weights are alike: a gamma taken for a beta would show."""
+    """Keras' ResNet50 with distinct weights, so that a gamma in place of a beta would be noticed."""
     model = keras().applications.ResNet50(weights=None, include_top=False, pooling="avg")
-    draw_kernels(model, 11)
+    initialise_kernels(model, 11)
     random = np.random.default_rng(12)
     for layer in model.layers:
         if isinstance(layer, keras().layers.BatchNormalization):
@@ -52,7 +52,7 @@ def reference() -> Any:
 
 @pytest.fixture(scope="module")
 def files(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """The reference's weights in each form that Keras writes or has written."""
+    """The reference's weights in each format that Keras writes or has written."""
     import h5py
 
     folder = tmp_path_factory.mktemp("weights")
@@ -63,7 +63,7 @@ def files(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     topped.save_weights(folder / "top.weights.h5")
     reference.save_weights(folder / "bare_renamed.h5.weights.h5")
     (folder / "bare_renamed.h5.weights.h5").rename(folder / "bare_renamed.h5")
-    # What Keras 2's save_weights wrote, and what Keras publishes, is one group of the whole model's file.
+    # Keras 2's save_weights wrote one group of the file of a complete model; Keras publishes such files.
     with h5py.File(folder / "top.model.h5") as whole:
         group = whole["model_weights"]
         for name, layers in (("top.h5", group.attrs["layer_names"]), ("bare.h5", group.attrs["layer_names"][:-1])):
@@ -88,7 +88,7 @@ def random_resnet50() -> Backbone:
 
 @pytest.fixture(scope="module")
 def drawn() -> Pixels:
-    """Eight cartoons of the demo."""
+    """Eight synthetic images of the demo."""
     pictures = []
     for seed in range(8):
         file = io.BytesIO()
@@ -99,14 +99,14 @@ def drawn() -> Pixels:
 
 @pytest.fixture(scope="module")
 def photographs() -> Pixels:
-    """Eight photographs of Kaggle's, or none."""
+    """Eight of Kaggle's photographs, or none if they are not available."""
     paths = sorted(PHOTOGRAPHS.glob("*.jpg"))[:8]
     return np.array([decode(path.read_bytes()) for path in paths], np.uint8).reshape(-1, SIZE, SIZE, 3)
 
 
 @pytest.fixture(scope="module")
 def make() -> Callable[..., Path]:
-    """Save a small model, right unless told otherwise."""
+    """Save a small model that is valid, unless arguments change it."""
 
     def saved(
         path: Path,
@@ -146,7 +146,7 @@ def run_python(program: str, *arguments: str, **environment: str) -> "subprocess
 
 @pytest.fixture(scope="module")
 def computed(reference: Any, resnet50: Backbone, drawn: Pixels, photographs: Pixels) -> tuple[Features, ...]:
-    """Features of cartoons, then photographs: as Keras' documentation has it, ours, and ours with channels swapped."""
+    """Features of synthetic images and photographs: by Keras, by the backbone, and with swapped channels."""
     pixels = np.concatenate([drawn, photographs])
     inputs = keras().applications.resnet50.preprocess_input(pixels.astype(np.float32))
     expected = reference.predict(inputs, verbose=0)
@@ -154,7 +154,7 @@ def computed(reference: Any, resnet50: Backbone, drawn: Pixels, photographs: Pix
 
 
 def cosines(one: Features, other: Features) -> NDArray[np.float64]:
-    """Return each row's cosine, as they are and with the mean row of `other` off both."""
+    """Return the cosine of corresponding rows, before and after the mean row of `other` is subtracted."""
     mean = other.mean(axis=0, dtype=np.float64)
     pairs = ((one.astype(np.float64) - off, other.astype(np.float64) - off) for off in (0, mean))
     return np.stack([(a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1) for a, b in pairs])
@@ -163,7 +163,7 @@ def cosines(one: Features, other: Features) -> NDArray[np.float64]:
 class TestFeatures:
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["photographs", "drawn"])
-    def test_they_are_keras_own_and_with_the_channels_swapped_are_not(
+    def test_features_equal_keras_and_differ_with_swapped_channels(
         self, kind: str, computed: tuple[Features, ...], photographs: Pixels
     ) -> None:
         if kind == "photographs" and not len(photographs):
@@ -174,16 +174,16 @@ class TestFeatures:
         assert cosines(ours, expected).min() >= 0.99999
         assert cosines(swapped, expected).max() < 0.99999
 
-    def test_the_first_values_of_a_drawn_picture_stay(self, random_resnet50: Backbone) -> None:
+    def test_the_first_features_of_the_probe_image_do_not_change(self, random_resnet50: Backbone) -> None:
         (features,) = random_resnet50.features(probe_image(SIZE)[np.newaxis])
-        # Another machine adds up in another order: 1e-4 is some hundred times what that changes.
+        # Other machines sum in another order, which changes about a hundredth of this tolerance of 1e-4.
         expected = [6219.486, 13676.773, 888.7395, 26444.107, 21281.822, 43185.066, 68720.86, 0]
         np.testing.assert_allclose(features[:8], expected, rtol=1e-4)
 
     @pytest.mark.slow
-    def test_a_row_depends_on_neither_its_neighbours_nor_its_place(self, resnet50: Backbone, drawn: Pixels) -> None:
-        places = [3, resnet50.batch - 1]
-        batch = np.random.default_rng(0).integers(0, 256, (resnet50.batch, SIZE, SIZE, 3), np.uint8)
+    def test_a_row_depends_on_neither_its_batch_nor_its_position(self, resnet50: Backbone, drawn: Pixels) -> None:
+        places = [3, resnet50.batch_size - 1]
+        batch = np.random.default_rng(0).integers(0, 256, (resnet50.batch_size, SIZE, SIZE, 3), np.uint8)
         batch[places] = drawn[0]
         (alone,) = resnet50.features(drawn[:1])
         assert {row.tobytes() for row in resnet50.features(batch)[places]} == {alone.tobytes()}
@@ -203,7 +203,7 @@ class TestFeatures:
         )
         assert features.dtype == np.float32
 
-    def test_that_it_loads_is_told_and_what_has_been_loaded_is_logged(
+    def test_loading_is_reported_and_the_loaded_backbone_is_logged(
         self, keras_backbone: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         told: list[tuple[str, int, int]] = []
@@ -211,7 +211,8 @@ class TestFeatures:
             loaded = Backbone(of(keras_backbone), (SIZE,), progress=lambda *heard: told.append(heard))
         assert told == [("loading the backbone", 0, 0)]
         assert caplog.messages == [
-            f"tiny.keras by {loaded.engine} in {loaded.precision} on the {loaded.device}: {loaded.sha256}"
+            f"loaded the backbone tiny.keras: engine {loaded.engine}, precision {loaded.precision}, "
+            f"device {loaded.device}, SHA-256 {loaded.sha256}"
         ]
 
     def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
@@ -220,7 +221,7 @@ class TestFeatures:
         swapped = network.MEANS_BGR[::-1]
         for module in (network, conversion):
             monkeypatch.setattr(module, "MEANS_BGR", swapped)
-        with pytest.raises(CatsDogsError, match=r"features of tiny\.keras are not Keras' own"):
+        with pytest.raises(CatsDogsError, match=r"features of tiny\.keras differ from those of plain Keras"):
             Backbone(of(keras_backbone), (SIZE,))
 
 
@@ -229,7 +230,7 @@ class TestIdentity:
     @pytest.mark.parametrize(
         "name", ["top.h5", "top.weights.h5", "top.model.h5", "bare_of_keras2.weights.h5", "bare_renamed.h5"]
     )
-    def test_it_is_that_of_the_weights_whatever_file_they_lie_in(
+    def test_identity_depends_on_the_weights_not_on_the_file_format(
         self, name: str, files: dict[str, Path], resnet50: Backbone, reference: Any
     ) -> None:
         model, sha256 = network.build(of(files[name]), SIZE)
@@ -240,23 +241,25 @@ class TestIdentity:
         )
 
     @pytest.mark.slow
-    def test_it_is_the_same_in_another_process(self, keras_backbone: Path, random_resnet50: Backbone) -> None:
+    def test_identity_is_the_same_in_another_process(self, keras_backbone: Path, random_resnet50: Backbone) -> None:
         program = (
             "import sys; from catsdogs.backbone import Backbone, choose_weights, network\n"
             "print(Backbone(choose_weights(sys.argv[1]), [224]).sha256)\n"
             "print(network.build(choose_weights('random'), 224)[1])"
         )
-        keras().layers.Conv2D(1, 1)  # from here on, Keras counts its names otherwise than in the other process
+        keras().layers.Conv2D(1, 1)  # after this, Keras numbers its names differently from the other process
         ended = run_python(program, str(keras_backbone), PYTHONHASHSEED="7")
         _, tiny = network.build(of(keras_backbone), SIZE)
         assert ended.stdout.split() == [tiny, random_resnet50.sha256]
 
-    def test_it_knows_a_network_that_was_built_and_saved_again(self, tmp_path: Path, make: Callable[..., Path]) -> None:
+    def test_identity_is_kept_when_a_network_is_rebuilt_and_saved(
+        self, tmp_path: Path, make: Callable[..., Path]
+    ) -> None:
         first, again = (network.build(of(make(tmp_path / f"{name}.keras")), SIZE)[1] for name in ("a", "b"))
         assert first == again
 
     @pytest.mark.parametrize("change", [{"seed": 1}, {"activation": "elu"}, {"pooled": False}, {"strides": 16}])
-    def test_another_network_has_another(
+    def test_another_network_has_another_identity(
         self, change: dict[str, Any], tmp_path: Path, make: Callable[..., Path]
     ) -> None:
         paths = make(tmp_path / "a.keras"), make(tmp_path / "b.keras", **change)
@@ -267,7 +270,7 @@ class TestIdentity:
         model, _ = network.build(of(keras_backbone), SIZE)
 
         def kernels(seed: int) -> bytes:
-            draw_kernels(model, seed)
+            initialise_kernels(model, seed)
             return b"".join(array.tobytes() for array in model.get_weights())
 
         assert kernels(0) == kernels(0) != kernels(1)
@@ -335,28 +338,36 @@ def _first_is(value: float) -> Callable[[list[Any]], list[Any]]:
 
 
 REFUSALS = {
-    "text": ("text.h5", _text, "is no HDF5 file"),
-    "text in Keras 3's format": ("text.weights.h5", _text, "is no HDF5 file"),
-    "empty": ("empty.h5", _nothing, "is no HDF5 file"),
+    "text": ("text.h5", _text, "is not an HDF5 file"),
+    "text in Keras 3's format": ("text.weights.h5", _text, "is not an HDF5 file"),
+    "empty": ("empty.h5", _nothing, "is not an HDF5 file"),
     "cut short": ("cut.h5", _cut, "truncated"),
     "another architecture": ("other.h5", _mobilenet, "expected 106 layers, found 54"),
     "another architecture in Keras 3's format": ("other.weights.h5", _mobilenet, "objects could not be loaded"),
     "no zip": ("text.keras", _text, "File is not a zip file"),
     "empty model": ("empty.keras", _nothing, "File is not a zip file"),
     "another zip": ("zip.keras", _zip_of_text, "no item named 'config.json'"),
-    "code": ("code.keras", _lambda, "holds code of its own, such as a Lambda layer"),
-    "a class of one's own": ("own.keras", _own_class, "does not load as a Keras model: Could not locate class 'Own'"),
+    "code": ("code.keras", _lambda, "contains custom code, such as a Lambda layer"),
+    "a class of one's own": (
+        "own.keras",
+        _own_class,
+        "cannot be loaded as a Keras model: Could not locate class 'Own'",
+    ),
     "no input": ("unbuilt.keras", _unbuilt, "has no defined inputs"),
-    "other width": ("wide.keras", _made(width=1000), r"does not give 2048 features, but \[None, 1000\]"),
-    "one channel": ("grey.keras", _made(shape=(None, None, None, 1)), "does not take RGB images"),
+    "other width": ("wide.keras", _made(width=1000), r"must have an output of 2048 features, but has \[None, 1000\]"),
+    "one channel": ("grey.keras", _made(shape=(None, None, None, 1)), "must take RGB images"),
     "two inputs": ("two.keras", _made(more_inputs=1), r"float32\[None, None, None, 3\] and float32\[None, 2\]"),
-    "bytes": ("bytes.keras", _made(input_dtype="uint8"), "as floats, but uint8"),
-    "another size": ("96.keras", _made(shape=(None, 96, 96, 3)), r"96, 96, 3\], not any number of images of 224 x 224"),
-    "a number of images": ("eight.keras", _made(shape=(8, 224, 224, 3)), r"takes only \[8, 224, 224, 3\]"),
+    "bytes": ("bytes.keras", _made(input_dtype="uint8"), "as floats, but takes uint8"),
+    "another size": ("96.keras", _made(shape=(None, 96, 96, 3)), r"96, 96, 3\], not batches of 224 x 224 pixels"),
+    "a number of images": (
+        "eight.keras",
+        _made(shape=(8, 224, 224, 3)),
+        r"takes only inputs of shape \[8, 224, 224, 3\]",
+    ),
     "a size within": (
         "within.keras",
         _made(change=lambda t: keras().ops.reshape(t, (-1, 96, 96, 3))),
-        "fails on a picture of 224 x 224",
+        "fails on an image of 224 x 224",
     ),
     "NaN": ("nan.keras", _made(spoil=_first_is(np.nan)), "weights that are NaN or infinite"),
     "infinite": ("inf.keras", _made(spoil=_first_is(-np.inf)), "weights that are NaN or infinite"),
@@ -368,11 +379,11 @@ SLOW_REFUSALS = {"cut short", "another architecture", "another architecture in K
 """They build a MobileNet."""
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:keras")  # of what it skips before it refuses a file
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")  # Keras warns of layers it skips before it refuses a file
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW_REFUSALS else case for case in REFUSALS]
 )
-def test_what_is_no_backbone_is_refused_and_nothing_is_written(
+def test_an_invalid_backbone_is_refused_and_nothing_is_written(
     case: str,
     tmp_path: Path,
     make: Callable[..., Path],
@@ -391,9 +402,9 @@ def test_what_is_no_backbone_is_refused_and_nothing_is_written(
 
 
 class TestProcess:
-    """What belongs to the process stays as it is."""
+    """State of the process is not changed."""
 
-    def test_standard_error_stays_where_it_is_while_another_thread_loads(
+    def test_loading_in_a_thread_does_not_redirect_standard_error(
         self, keras_backbone: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         written = 0
@@ -405,7 +416,7 @@ class TestProcess:
         assert capfd.readouterr().err.count("mine\n") * len(b"mine\n") == written > 0
 
     @pytest.mark.slow
-    def test_standard_output_stays_where_it_is_while_another_thread_quantizes(
+    def test_quantizing_in_a_thread_does_not_redirect_standard_output(
         self, keras_backbone: Path, drawn: Pixels, capfd: pytest.CaptureFixture[str]
     ) -> None:
         pytest.importorskip("nncf")
@@ -421,4 +432,4 @@ class TestProcess:
 
     def test_another_backend_of_keras_is_refused_in_one_line(self) -> None:
         ended = run_python("from catsdogs.backbone.frameworks import keras\nkeras()", KERAS_BACKEND="torch")
-        assert "Keras does not load with its torch backend" in ended.stderr.splitlines()[-1]
+        assert "Keras cannot be imported with its torch backend" in ended.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Every engine gives the same features within its precision, whatever the batch; and what happens where it cannot."""
+"""Every engine gives the same features within its precision, in every batch; failures of engines are handled."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from catsdogs.backbone import Backbone, choose_weights, engines, network, probe_
 from catsdogs.backbone import backbone as backbone_module
 from catsdogs.backbone.folding import fold
 from catsdogs.backbone.frameworks import keras
-from catsdogs.backbone.hardware import cpu_computes
+from catsdogs.backbone.hardware import cpu_supports
 from catsdogs.backbone.network import reference_features
 from catsdogs.commands.extract import extract
 
@@ -31,7 +31,7 @@ def folder(tmp_path, pictures, write_folder):
 
 @pytest.fixture(scope="module")
 def normed():
-    """A network with every kind of batch normalisation that folds, and some that do not; no two weights alike."""
+    """A network with every kind of batch normalisation that folds, and some that do not; weights are distinct."""
     layers = keras().layers
     inputs = keras().Input((None, None, 3))
     maps = layers.Conv2D(8, 3, strides=2, use_bias=False)(inputs)
@@ -46,7 +46,7 @@ def normed():
     return model
 
 
-def test_folding_only_rounds_and_leaves_what_does_not_fold(normed):
+def test_folding_changes_only_rounding_and_keeps_other_layers(normed):
     pictures = np.random.default_rng(0).uniform(-100, 100, (2, 64, 64, 3)).astype(np.float32)
     folded = fold(normed, "float32")
     np.testing.assert_allclose(folded.predict(pictures, verbose=0), normed.predict(pictures, verbose=0), rtol=1e-5)
@@ -54,7 +54,7 @@ def test_folding_only_rounds_and_leaves_what_does_not_fold(normed):
     assert (kinds.count("BatchNormalization"), kinds.count("Conv2D")) == (2, 3)
 
 
-def test_a_sequential_model_folds_too():
+def test_a_sequential_model_is_folded():
     layers = keras().layers
     model = keras().Sequential([keras().Input((32, 32, 3)), layers.Conv2D(4, 3), layers.BatchNormalization()])
     picture = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
@@ -63,9 +63,9 @@ def test_a_sequential_model_folds_too():
     np.testing.assert_allclose(folded.predict(picture, verbose=0), model.predict(picture, verbose=0), atol=1e-6)
 
 
-def test_somebody_else_s_layer_keeps_what_it_says_of_its_kernel():
+def test_a_custom_layer_keeps_its_kernel_initializer():
     class Projection(keras().Layer):
-        """By a matrix that is drawn from a seed, and is no weight."""
+        """A projection by a random matrix that is not a weight."""
 
         def __init__(self, kernel_initializer, **named):
             super().__init__(**named)
@@ -96,7 +96,7 @@ def test_somebody_else_s_layer_keeps_what_it_says_of_its_kernel():
         pytest.param("tensorflow", "mixed_float16", marks=pytest.mark.slow),
     ],
 )
-def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_path):
+def test_a_network_may_contain_operations_besides_layers(engine, saved_in, tmp_path):
     layers, ops = keras().layers, keras().ops
     inputs = keras().Input((None, None, 3))
     maps = layers.Conv2D(8, 3, use_bias=False, dtype=saved_in)(inputs / 127.5 - 0.1)
@@ -122,15 +122,15 @@ def test_a_network_may_hold_bare_operations_beside_layers(engine, saved_in, tmp_
         pytest.param("openvino", "float32", marks=pytest.mark.slow),
     ],
 )
-def test_a_row_is_near_keras_own_and_the_same_whatever_is_beside_it(engine, precision, keras_backbone):
-    if precision == "bfloat16" and not cpu_computes("bfloat16"):
-        pytest.skip("this processor does not compute bfloat16")
+def test_a_row_is_close_to_keras_and_independent_of_its_batch(engine, precision, keras_backbone):
+    if precision == "bfloat16" and not cpu_supports("bfloat16"):
+        pytest.skip("this CPU does not support bfloat16")
     weights = choose_weights(str(keras_backbone))
     backbone = Backbone(weights, (224, 288), engine=engine, precision=precision)
     assert (backbone.engine, backbone.precision) == (engine, precision)
     plain = Backbone(weights, (224, 288), engine="tensorflow", precision="float32")
     for size in (224, 288):
-        pixels = np.random.default_rng(0).integers(0, 256, (backbone.batch + 3, size, size, 3), np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (backbone.batch_size + 3, size, size, 3), np.uint8)
         pixels[[0, -1]] = probe_image(size)
         features = backbone.features(pixels)
         alone = backbone.features(pixels[:1])
@@ -139,10 +139,10 @@ def test_a_row_is_near_keras_own_and_the_same_whatever_is_beside_it(engine, prec
         assert apart.max() < (1e-5 if precision == "float32" else 0.02)
 
 
-def test_auto_is_the_fastest_engine_and_the_manifest_says_what_ran(folder, tmp_path, keras_backbone):
+def test_auto_selects_the_fastest_engine_and_the_manifest_names_it(folder, tmp_path, keras_backbone):
     done = extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone))
     assert done.engine == ("openvino" if find_spec("openvino") else "tensorflow")
-    assert done.precision == ("bfloat16" if cpu_computes("bfloat16") else "float32")
+    assert done.precision == ("bfloat16" if cpu_supports("bfloat16") else "float32")
     made = json.loads((tmp_path / "a/features/manifest.json").read_text())["provenance"]
     assert (made["engine"], made["precision"]) == (done.engine, done.precision)
     assert made["versions"].keys() >= {done.engine, "pillow", "libjpeg_turbo", "webp", "zlib"}
@@ -150,7 +150,7 @@ def test_auto_is_the_fastest_engine_and_the_manifest_says_what_ran(folder, tmp_p
 
 @pytest.fixture(scope="module")
 def fine(tmp_path_factory):
-    """Weights of a network that 16 bits do not suit: what is left of a difference of large numbers is lost in them."""
+    """Weights of a network that is inexact in 16 bits, because it computes differences of large numbers."""
     layers, path = keras().layers, tmp_path_factory.mktemp("fine") / "fine.keras"
     inputs = keras().Input((None, None, 3))
     maps = layers.Conv2D(2048, 16, strides=16, kernel_initializer="ones", bias_initializer="zeros")(inputs)
@@ -163,9 +163,9 @@ def fine(tmp_path_factory):
     return choose_weights(str(path))
 
 
-def test_a_network_that_16_bits_do_not_suit_is_computed_in_32(fine):
+def test_a_network_that_is_inexact_in_16_bits_is_computed_in_32(fine):
     assert Backbone(fine, (224,), engine="tensorflow").precision == "float32"
-    with pytest.raises(CatsDogsError, match=r"not Keras' own.*Give --precision float32"):
+    with pytest.raises(CatsDogsError, match=r"differ from those of plain Keras.*Use --precision float32"):
         Backbone(fine, (224,), engine="tensorflow", precision="bfloat16")
 
 
@@ -173,7 +173,7 @@ def test_falling_back_to_32_bits_repeats_no_work(fine, monkeypatch):
     built, references = [], []
 
     class Counting(tensorflow.TensorFlowEngine):
-        """TensorFlow on a processor that computes bfloat16."""
+        """TensorFlow on a CPU that supports bfloat16."""
 
         def __init__(self, model, shape, precision):
             built.append((shape[1], precision))
@@ -192,17 +192,17 @@ def test_falling_back_to_32_bits_repeats_no_work(fine, monkeypatch):
     assert built == [(224, "bfloat16"), (224, "float32"), (160, "float32")]
 
 
-def test_features_of_another_engine_or_precision_are_never_mixed_in(folder, tmp_path, keras_backbone, draw, encode):
+def test_features_of_two_engines_or_precisions_are_never_mixed(folder, tmp_path, keras_backbone, draw, encode):
     def run(**how):
         return extract(folder, artifacts=tmp_path / "a", weights=str(keras_backbone), compute=ComputeOptions(**how))
 
     assert run(engine="tensorflow", precision="float32").computed == 12
     (folder / "train/cat.77.jpg").write_bytes(encode(draw(77), "JPEG"))
     before = (tmp_path / "a/features/manifest.json").read_bytes()
-    with pytest.raises(CatsDogsError, match=r"12 rows made by tiny.keras .*float32, tensorflow.*float32, openvino"):
+    with pytest.raises(CatsDogsError, match=r"12 rows computed by tiny.keras .*float32, tensorflow.*float32, openvino"):
         run(engine="openvino", precision="float32")
     assert (tmp_path / "a/features/manifest.json").read_bytes() == before
-    done = run()  # by itself it goes on as it began
+    done = run()  # by default it continues with the engine and precision of the cache
     assert (done.computed, done.engine, done.precision) == (1, "tensorflow", "float32")
 
 
@@ -210,7 +210,7 @@ def test_too_little_memory_halves_the_batch_and_warns_once(keras_backbone, monke
     import tensorflow as tf
 
     class Small(tensorflow.TensorFlowEngine):
-        """TensorFlow on a device that holds five images."""
+        """TensorFlow on a device with memory for five images."""
 
         def __init__(self, model, shape, precision):
             super().__init__(model, shape, precision)
@@ -232,17 +232,17 @@ def test_too_little_memory_halves_the_batch_and_warns_once(keras_backbone, monke
     assert backbone.batch_reduced
     assert not expected.batch_reduced
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "too little memory on the cpu for 32 images at once: fewer from now on"
+        "out of memory on the cpu with a batch of 32 images: the batch size is reduced"
     ]
 
 
-def test_threads_never_see_one_batch_s_size_with_another_s_engine(keras_backbone, monkeypatch):
+def test_threads_never_combine_a_batch_size_with_another_engine(keras_backbone, monkeypatch):
     built = []
 
     class Shrinking:
-        """Keras as an engine, on a device whose memory shrinks."""
+        """Keras as an engine, on a device whose free memory shrinks."""
 
-        name, batches, streams, room = "tensorflow", {"cpu": 32}, 8, 256
+        name, batch_sizes, streams, room = "tensorflow", {"cpu": 32}, 8, 256
         device, native_precision = staticmethod(lambda: "cpu"), staticmethod(lambda: "float32")
 
         def __init__(self, model, shape, precision):
@@ -257,7 +257,7 @@ def test_threads_never_see_one_batch_s_size_with_another_s_engine(keras_backbone
             return reference_features(self._model, pixels)
 
     def slowly(frame, event, argument):
-        """Give other threads the time to run between any two lines."""
+        """Let other threads run between any two lines."""
         if frame.f_code.co_filename != backbone_module.__file__:
             return None
         time.sleep(0.001)
@@ -284,16 +284,16 @@ def test_threads_never_see_one_batch_s_size_with_another_s_engine(keras_backbone
     assert built == [256, 128, 64, 32, 16, 8, 4]
 
 
-def test_a_device_that_cannot_hold_one_image_ends_the_run_in_one_line(keras_backbone, monkeypatch):
+def test_too_little_memory_for_one_image_is_reported_in_one_line(keras_backbone, monkeypatch):
     def nothing(self, pixels):
         raise MemoryError
 
     monkeypatch.setattr(tensorflow.TensorFlowEngine, "__call__", nothing)
-    with pytest.raises(CatsDogsError, match="has not the memory for one image of 224 x 224"):
+    with pytest.raises(CatsDogsError, match="has too little memory for one image of 224 x 224"):
         Backbone(choose_weights(str(keras_backbone)), (224,), engine="tensorflow")
 
 
-def test_ctrl_c_during_openvino_s_conversion_is_no_fault_of_the_weights(keras_backbone, monkeypatch):
+def test_ctrl_c_during_conversion_is_not_reported_as_a_weights_error(keras_backbone, monkeypatch):
     iterating = pytest.importorskip("openvino.frontend.tensorflow.graph_iterator", exc_type=ImportError)
 
     def interrupted(self):
@@ -306,7 +306,7 @@ def test_ctrl_c_during_openvino_s_conversion_is_no_fault_of_the_weights(keras_ba
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precision, folder, tmp_path, keras_backbone):
+def test_openvino_and_nncf_send_no_telemetry_and_print_nothing(precision, folder, tmp_path, keras_backbone):
     if precision == "int8" and find_spec("nncf") is None:
         pytest.skip("nncf is not installed")
     program = (
@@ -319,7 +319,7 @@ def test_what_openvino_and_nncf_do_is_told_to_nobody_and_printed_nowhere(precisi
     command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(keras_backbone), precision]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
-    # TensorFlow's import logs before it reads the level.
+    # TensorFlow logs at import before it reads the log level.
     assert all(re.match("WARNING: All log messages before absl|I0000 ", line) for line in ended.stderr.splitlines())
 
 
@@ -357,15 +357,15 @@ def test_without_tensorflow_another_backend_of_keras_computes_the_same(
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"engine": "onnx"}, "there is no engine onnx. Give --engine auto, tensorflow"),
-        ({"precision": "float8"}, "there is no precision float8. Give --precision auto, float32"),
-        ({"views": ["225"]}, "'225' is no view"),
-        ({"views": ["544"]}, "'544' is no view"),
-        ({"views": ["224M"]}, "'224M' is no view"),
-        ({"views": []}, "there are no views"),
+        ({"engine": "onnx"}, "there is no engine onnx. Set --engine to one of auto, tensorflow"),
+        ({"precision": "float8"}, "there is no precision float8. Set --precision to one of auto, float32"),
+        ({"views": ["225"]}, "'225' is not a view"),
+        ({"views": ["544"]}, "'544' is not a view"),
+        ({"views": ["224M"]}, "'224M' is not a view"),
+        ({"views": []}, "no views are given"),
     ],
 )
-def test_what_cannot_be_computed_is_refused_in_one_line(how, message, folder, tmp_path):
+def test_invalid_compute_options_are_refused_in_one_line(how, message, folder, tmp_path):
     with pytest.raises(CatsDogsError, match=message):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights="random", compute=ComputeOptions(**how))
     assert not (tmp_path / "a").exists()

@@ -1,4 +1,4 @@
-"""Why an NVIDIA GPU is not used is said in one line, and nothing where there is none."""
+"""One warning explains why an NVIDIA GPU is not used; without a GPU there is none."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from catsdogs.backbone.tensorflow import TensorFlowEngine
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    """Return where the driver lists GPUs and where the devices are: there are none yet."""
+    """Return the folder in which the driver lists GPUs and the folder of devices, both empty."""
     driver, devices = tmp_path / "gpus", tmp_path / "dev"
     for name, folder in (("DRIVER", driver), ("DEVICES", devices)):
         folder.mkdir()
@@ -29,9 +29,9 @@ def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records if record.name == "catsdogs.backbone.gpu"]
 
 
-def test_nothing_is_said_where_there_is_no_gpu(machine, caplog):
+def test_without_a_gpu_nothing_is_logged(machine, caplog):
     _, devices = machine
-    (devices / "nvidiactl").touch()  # is there without a GPU
+    (devices / "nvidiactl").touch()  # exists without a GPU, too
     gpu.warn_of_unused_gpu("tensorflow")
     assert warnings_of(caplog) == []
 
@@ -44,11 +44,11 @@ def test_a_variable_that_hides_the_gpu_is_named(value, machine, caplog, monkeypa
     gpu.warn_of_unused_gpu("tensorflow")
     gpu.warn_of_unused_gpu("tensorflow")
     assert warnings_of(caplog) == [
-        f"this machine's NVIDIA GPU is not used: CUDA_VISIBLE_DEVICES={value} hides it. Unset that"
+        f"this machine's NVIDIA GPU is not used: CUDA_VISIBLE_DEVICES={value} hides it. Unset CUDA_VISIBLE_DEVICES"
     ]
 
 
-def test_a_container_that_is_not_given_the_gpu_is_told_so(machine, caplog):
+def test_a_container_without_access_to_the_gpu_is_warned_about(machine, caplog):
     driver, devices = machine
     (driver / "0000:65:00.0").mkdir()
     gpu.warn_of_unused_gpu("tensorflow")
@@ -59,32 +59,32 @@ def test_a_container_that_is_not_given_the_gpu_is_told_so(machine, caplog):
 @pytest.mark.parametrize(
     ("source", "finding"),
     [
-        (None, "its driver does not load (libcuda.so.1: cannot open shared object file"),
+        (None, "its driver cannot be loaded (libcuda.so.1: cannot open shared object file"),
         (
             "int cuInit(int flags) { return 999; }",
-            "its driver does not start (CUDA error 999). See what nvidia-smi says",
+            "its driver does not start (CUDA error 999). Run nvidia-smi for details",
         ),
-        ("int cuInit(int flags) { return 0; }", "JAX does not see it. Install it with CUDA"),
+        ("int cuInit(int flags) { return 0; }", "JAX does not find it. Install JAX with CUDA"),
     ],
 )
-def test_a_driver_that_does_not_work_is_the_reason(source, finding, machine, tmp_path):
+def test_a_driver_that_does_not_work_is_reported(source, finding, machine, tmp_path):
     said = said_with_driver(source, "jax", machine, tmp_path)
     assert finding in said
 
 
 @pytest.mark.slow
-def test_the_library_that_tensorflow_misses_is_named(machine, tmp_path):
+def test_the_library_that_tensorflow_cannot_load_is_named(machine, tmp_path):
     said = said_with_driver("int cuInit(int flags) { return 0; }", "tensorflow", machine, tmp_path)
-    assert "TensorFlow needs a library that does not load (libcudart.so." in said
+    assert "TensorFlow needs a library that cannot be loaded (libcudart.so." in said
     assert said.rstrip().endswith("pip install 'catsdogs[gpu]'")
 
 
 def said_with_driver(source, framework, machine, folder):
-    """Return what a process says of a GPU whose driver is compiled from `source`."""
+    """Return the standard error of a process on a machine whose GPU driver is compiled from `source`."""
     if shutil.which("cc") is None:
-        pytest.skip("there is no C compiler to make a driver with")
+        pytest.skip("there is no C compiler to build a driver with")
     if source is None and find_library("cuda"):
-        pytest.skip("here there is a driver")
+        pytest.skip("this machine has a driver")
     driver, devices = machine
     (devices / "nvidia0").touch()
     if source:
@@ -99,7 +99,7 @@ def said_with_driver(source, framework, machine, folder):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stderr
 
 
-def test_a_tensorflow_without_cuda_is_the_reason(machine, caplog, monkeypatch):
+def test_a_tensorflow_without_cuda_is_reported(machine, caplog, monkeypatch):
     import tensorflow as tf
 
     _, devices = machine
@@ -107,13 +107,13 @@ def test_a_tensorflow_without_cuda_is_the_reason(machine, caplog, monkeypatch):
     monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: {"is_cuda_build": False})
     gpu.warn_of_unused_gpu("tensorflow")
     (said,) = warnings_of(caplog)
-    assert said.endswith("TensorFlow is built without CUDA. pip install 'catsdogs[gpu]'")
+    assert said.endswith("TensorFlow is built without CUDA. Run pip install 'catsdogs[gpu]'")
 
 
 @pytest.mark.parametrize(("engine", "count"), [("auto", 1), ("tensorflow", 1), ("openvino", 0)])
-def test_loading_says_it_unless_the_processor_was_asked_for(engine, count, machine, caplog, keras_backbone):
+def test_loading_warns_unless_the_cpu_was_requested(engine, count, machine, caplog, keras_backbone):
     if TensorFlowEngine.device() == "gpu":
-        pytest.skip("here TensorFlow has a GPU")
+        pytest.skip("TensorFlow has a GPU on this machine")
     _, devices = machine
     (devices / "nvidia0").touch()
     for _ in range(2):

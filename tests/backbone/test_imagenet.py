@@ -1,4 +1,4 @@
-"""Keras' file of ImageNet weights, from servers that behave and servers that do not."""
+"""Keras' ImageNet weights are downloaded from working servers; failing servers give an error."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ CONTENT = os.urandom(300_000)
 
 @pytest.mark.slow
 class TestWhatKerasPublishes:
-    """They import Keras; it is a new release of it that would make them fail."""
+    """These tests import Keras, and fail if a new release changes the constants."""
 
     def test_file_address_and_md5_are_those_of_the_installed_keras(self) -> None:
         from catsdogs.backbone.frameworks import keras
@@ -36,7 +36,7 @@ class TestWhatKerasPublishes:
         assert resnet.WEIGHTS_HASHES["resnet50"][1] == IMAGENET_MD5
         assert IMAGENET_FILE == "resnet50" + "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
-    def test_the_place_is_keras_own(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_the_download_path_is_that_of_keras(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         from catsdogs.backbone.frameworks import keras
 
         keras()
@@ -51,7 +51,7 @@ class TestWhatKerasPublishes:
 
 
 class _Server(ThreadingHTTPServer):
-    """Behaves as the first part of the path says, until it is over."""
+    """A server whose behaviour is the first part of the path."""
 
     daemon_threads = True
 
@@ -64,7 +64,7 @@ class _Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{behaviour}/"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: that clients hang up is what is tested."""
+        """Log nothing: the tests disconnect clients."""
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ class _Answer(BaseHTTPRequestHandler):
         getattr(self, behaviour)()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _head(self, status: int = 200, **headers: object) -> None:
         self.send_response(status)
@@ -156,7 +156,7 @@ def server() -> Iterator[_Server]:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: _Server) -> Path:
-    """Where the file is to end: in an empty cache of Keras, with the stand-in's MD5 for that of the real file."""
+    """Path of the file in an empty Keras cache; the MD5 is that of the test's content."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(imagenet, "IMAGENET_MD5", hashlib.md5(CONTENT).hexdigest())
@@ -170,13 +170,13 @@ def there(path: Path) -> dict[str, bytes]:
 
 class TestDownloading:
     @pytest.mark.parametrize("behaviour", ["good", "lengthless", "redirect"])
-    def test_the_file_ends_in_keras_cache_and_nothing_beside_it(
+    def test_the_file_is_saved_in_keras_cache_without_other_files(
         self, behaviour: str, path: Path, server: _Server
     ) -> None:
         assert fetch_imagenet(server.base(behaviour)) == path
         assert there(path) == {IMAGENET_FILE: CONTENT}
 
-    def test_the_next_one_may_read_it_too(self, path: Path, server: _Server) -> None:
+    def test_the_downloaded_file_is_readable_by_other_users(self, path: Path, server: _Server) -> None:
         mask = os.umask(0o022)
         try:
             fetch_imagenet(server.base("good"))
@@ -184,7 +184,7 @@ class TestDownloading:
             os.umask(mask)
         assert path.stat().st_mode & 0o777 == 0o644
 
-    def test_progress_goes_from_nothing_to_all(self, path: Path, server: _Server) -> None:
+    def test_progress_goes_from_zero_to_all_bytes(self, path: Path, server: _Server) -> None:
         told: list[tuple[str, int, int]] = []
         fetch_imagenet(server.base("good"), progress=lambda *heard: told.append(heard))
         assert {step for step, _, _ in told} == {"downloading ImageNet weights"}
@@ -192,7 +192,7 @@ class TestDownloading:
         assert told[-1][1:] == (len(CONTENT), len(CONTENT))
         assert sorted(told) == told
 
-    def test_a_file_that_is_there_is_used_without_a_connection(self, path: Path, server: _Server) -> None:
+    def test_an_existing_file_is_used_without_a_connection(self, path: Path, server: _Server) -> None:
         path.parent.mkdir(parents=True)
         path.write_bytes(CONTENT)
         assert fetch_imagenet(server.base("good")) == path
@@ -204,7 +204,7 @@ class TestDownloading:
         fetch_imagenet(server.base("good"))
         assert there(path) == {IMAGENET_FILE: CONTENT}
 
-    def test_a_damaged_file_that_cannot_be_replaced_is_named_and_stays(self, path: Path, server: _Server) -> None:
+    def test_a_damaged_file_that_cannot_be_replaced_is_named_and_kept(self, path: Path, server: _Server) -> None:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"damaged")
         with pytest.raises(CatsDogsError, match="is not the file that Keras publishes") as refusal:
@@ -222,7 +222,7 @@ class TestDownloading:
             ("half", "150000 bytes read, 150000 more expected"),
             ("short_length", "MD5 hash of .* does not match"),
             ("other", "MD5 hash of .* does not match"),
-            ("huge", "it is larger than"),
+            ("huge", "the file is larger than"),
             ("silent", r"\(timed out\)"),
             ("stalling", r"\(timed out\)"),
             ("nonsense_length", "invalid literal for int"),
@@ -238,11 +238,14 @@ class TestDownloading:
         assert time.monotonic() - start < 3
         assert "\n" not in refusal.value.message
         assert server.base(behaviour) + IMAGENET_FILE in refusal.value.message
-        assert f"Put that file at {path}, or give --weights FILE; --weights random" in refusal.value.hint
+        assert (
+            f"Put the file at {path}, or use --weights FILE; for testing and timing, use --weights random"
+            in refusal.value.hint
+        )
         assert there(path) == {}
 
     @pytest.mark.parametrize("address", ["http://127.0.0.1:{closed}/", "http://nowhere.invalid/", "nonsense"])
-    def test_an_address_where_nobody_answers_is_one_line(self, address: str, path: Path) -> None:
+    def test_an_unreachable_address_gives_one_line(self, address: str, path: Path) -> None:
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
             closed = listening.getsockname()[1]
         with pytest.raises(CatsDogsError, match="could not be downloaded from") as refusal:
@@ -250,22 +253,20 @@ class TestDownloading:
         assert "\n" not in str(refusal.value)
         assert there(path) == {}
 
-    def test_a_home_that_cannot_be_written_is_said_before_any_connection(
-        self, tmp_path: Path, path: Path, server: _Server
-    ) -> None:
+    def test_a_read_only_home_is_refused_before_connecting(self, tmp_path: Path, path: Path, server: _Server) -> None:
         (tmp_path / "keras").touch()
         with pytest.raises(CatsDogsError, match=r"Not a directory|File exists"):
             fetch_imagenet(server.base("good"))
         assert server.asked == []
 
-    def test_it_says_nothing(self, path: Path, server: _Server, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_a_download_prints_nothing(self, path: Path, server: _Server, capfd: pytest.CaptureFixture[str]) -> None:
         fetch_imagenet(server.base("good"))
         path.write_bytes(b"damaged")
         with pytest.raises(CatsDogsError):
             fetch_imagenet(server.base("missing"))
         assert capfd.readouterr() == ("", "")
 
-    def test_a_full_disk_is_one_line_and_leaves_nothing(self, path: Path, server: _Server) -> None:
+    def test_a_full_disk_gives_one_line_and_leaves_no_file(self, path: Path, server: _Server) -> None:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, limits[1]))
         try:
@@ -276,7 +277,7 @@ class TestDownloading:
         assert "\n" not in str(refusal.value)
         assert there(path) == {}
 
-    def test_ctrl_c_leaves_nothing(self, path: Path, server: _Server) -> None:
+    def test_ctrl_c_leaves_no_file(self, path: Path, server: _Server) -> None:
         def interrupt(step: str, done: int, total: int) -> None:
             if done:
                 raise KeyboardInterrupt
@@ -285,7 +286,7 @@ class TestDownloading:
             fetch_imagenet(server.base("good"), progress=interrupt)
         assert there(path) == {}
 
-    def test_several_at_once_do_not_disturb_each_other(self, path: Path, server: _Server) -> None:
+    def test_concurrent_downloads_do_not_interfere(self, path: Path, server: _Server) -> None:
         bases = [server.base(behaviour) for behaviour in ("good", "half", "lengthless", "other")]
 
         def attempt(base: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which weights a user means."""
+"""Weights are selected by option, variable and source.json."""
 
 import hashlib
 import subprocess
@@ -18,7 +18,7 @@ def _no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestChoosing:
-    def test_an_option_beats_the_variable_beats_the_note_beats_imagenet(
+    def test_precedence_is_option_then_variable_then_source_json_then_imagenet(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         source = tmp_path / "source.json"
@@ -34,12 +34,12 @@ class TestChoosing:
     @pytest.mark.parametrize(
         ("text", "name"), [("random", "random:0"), ("random:", "random:0"), ("random:07", "random:7")]
     )
-    def test_a_seed_has_one_spelling(self, text: str, name: str) -> None:
+    def test_a_seed_is_normalised(self, text: str, name: str) -> None:
         chosen = choose_weights(text)
         assert (chosen.name, chosen.fingerprint(), chosen.spec) == (name, name, name)
 
     @pytest.mark.parametrize("name", ["my.h5", "my.weights.h5", "my.keras"])
-    def test_a_file_is_known_by_its_name_and_its_bytes(
+    def test_a_file_is_identified_by_its_bytes(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / name).write_bytes(b"abc")
@@ -53,30 +53,30 @@ class TestChoosing:
     @pytest.mark.parametrize(
         ("text", "finding"),
         [
-            ("random:-1", "no whole number"),
-            ("random:x", "no whole number"),
-            ("random:" + "9" * 5000, "no whole number"),
-            ("resnet", "names no weights"),
-            ("ImageNet", "names no weights"),
-            ("weights.pt", "names no weights"),
+            ("random:-1", "is not a whole number"),
+            ("random:x", "is not a whole number"),
+            ("random:" + "9" * 5000, "is not a whole number"),
+            ("resnet", "does not name any weights"),
+            ("ImageNet", "does not name any weights"),
+            ("weights.pt", "does not name any weights"),
             ("nowhere.h5", "there is no weights file nowhere.h5"),
             ("a" * 300 + ".h5", "there is no weights file"),
-            (".", "names no weights"),
+            (".", "does not name any weights"),
         ],
     )
-    def test_what_names_no_weights_is_refused(self, text: str, finding: str) -> None:
+    def test_invalid_weights_options_are_refused(self, text: str, finding: str) -> None:
         with pytest.raises(CatsDogsError, match=finding) as refusal:
             choose_weights(text)
         assert "random:SEED" in refusal.value.hint
 
-    def test_a_link_is_named_again_as_it_was_given(self, tmp_path: Path) -> None:
+    def test_a_symbolic_link_keeps_its_own_name(self, tmp_path: Path) -> None:
         (tmp_path / "blob").write_bytes(b"abc")
         (tmp_path / "my.keras").symlink_to("blob")
         chosen = choose_weights(str(tmp_path / "my.keras"))
         assert chosen.name == "my.keras"
         assert choose_weights(chosen.spec) == chosen
 
-    def test_none_of_the_kinds_is_chosen_by_loading_a_framework(self, tmp_path: Path) -> None:
+    def test_selecting_weights_imports_no_framework(self, tmp_path: Path) -> None:
         for name in ("my.h5", "my.weights.h5", "my.keras"):
             (tmp_path / name).touch()
         program = (
@@ -87,12 +87,12 @@ class TestChoosing:
         specs = ["imagenet", "random", *map(str, tmp_path.iterdir())]
         assert subprocess.run([sys.executable, "-c", program, *specs], check=False).returncode == 0
 
-    def test_a_folder_is_no_weights_file(self, tmp_path: Path) -> None:
+    def test_a_folder_is_refused_as_a_weights_file(self, tmp_path: Path) -> None:
         (tmp_path / "model.keras").mkdir()
         with pytest.raises(CatsDogsError, match="there is no weights file"):
             choose_weights(str(tmp_path / "model.keras"))
 
-    def test_a_refusal_names_the_variable_or_the_note_that_asked(
+    def test_an_error_names_the_variable_or_file_the_value_came_from(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         source = tmp_path / "source.json"
@@ -106,7 +106,7 @@ class TestChoosing:
         with pytest.raises(CatsDogsError, match=r"lost\.keras \(from CATSDOGS_WEIGHTS\)"):
             choose_weights(None, source)
 
-    def test_a_file_that_goes_away_is_one_line(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_deleted_is_refused_in_one_line(self, tmp_path: Path) -> None:
         path = tmp_path / "w.h5"
         path.touch()
         chosen = choose_weights(str(path))

@@ -62,7 +62,7 @@ def test_a_kill_while_assembling_computes_nothing_again(cache, call, ending, com
 
 @pytest.mark.parametrize("committed", [False, True])
 def test_a_power_cut_at_the_manifest_computes_nothing_again(whole, committed):
-    """Between the last shard and the manifest; and between that and the renames, of which a reader makes none."""
+    """The kill is between the last shard and the manifest, or between the manifest and the renames."""
     new = fresh(CHANGED)
     with folder_in_memory() as root, folder_in_memory() as other:
         restore(root, whole)
@@ -83,7 +83,7 @@ def test_a_power_cut_at_the_manifest_computes_nothing_again(whole, committed):
 
 
 def shards_elsewhere(root, images, features=features_of, **options):
-    """Return shards that another machine has written, a row in each."""
+    """Return shards of one row each that another machine has written."""
     with open_writer(root, images, **options) as writer, one_row_a_shard():
         for content in in_order(images):
             writer.add(digest(content), dict(zip(VIEWS, features(content), strict=True)), facts_of(content))
@@ -91,37 +91,37 @@ def shards_elsewhere(root, images, features=features_of, **options):
 
 
 def brought(root, paths):
-    """Put shards of another artifacts folder where this one's would be."""
+    """Copy shards of another artifacts folder into this one."""
     for path in paths:
         to = root / path.relative_to(path.parents[3])
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, to)
 
 
-def test_a_bad_row_in_the_arrays_and_a_good_one_in_a_shard_compute_nothing(cache, whole, tmp_path):
+def test_a_row_damaged_in_the_arrays_is_taken_from_a_shard(cache, whole, tmp_path):
     brought(cache, shards_elsewhere(tmp_path / "other", {"train": {"cat.10": b"b"}}))
     flip(cache / "features/train/224.npy", 128 + 2 * 8192)
-    with pytest.raises(CatsDogsError, match=r"1 of 4 rows in .*train are damaged, the first of them cat\.10"):
+    with pytest.raises(CatsDogsError, match=r"1 of 4 rows in .*train are damaged .*; the first is cat\.10"):
         load_features(cache)
     assert fill(cache) == {}
     assert tree(cache) == whole
 
 
 def test_a_row_that_is_damaged_after_it_was_checked_is_not_copied(cache):
-    """It would be vouched for from then on."""
+    """Its copy would get a valid checksum."""
     images = IMAGES | {"train": TRAIN | {"cat.3": b"new"}}
     before = times(cache)
     with open_writer(cache, images) as writer:
         add(writer, b"new")
         flip(cache / "features/train/224.npy", -1)
-        with pytest.raises(CatsDogsError, match=r"features of dog\.3 have just been damaged\. Run the same"):
+        with pytest.raises(CatsDogsError, match=r"features of dog\.3 were damaged during this run\. Run the same"):
             assemble(writer, images)
     assert times(cache).keys() - before.keys() == {path for path in times(cache) if "shards" in path.parts}
     assert fill(cache, images) == {b"c": ("224",)}
     assert tree(cache) == fresh(images)
 
 
-def test_a_view_that_one_split_got_is_missing_in_the_other_until_that_is_given(tmp_path, whole):
+def test_a_view_added_to_one_split_is_missing_from_the_other(tmp_path, whole):
     fill(tmp_path, views=("224",))
     before = {name: content for name, content in tree(tmp_path).items() if name.startswith("test/")}
     computed = fill(tmp_path, {"train": TRAIN})
@@ -129,14 +129,14 @@ def test_a_view_that_one_split_got_is_missing_in_the_other_until_that_is_given(t
     assert {name: content for name, content in tree(tmp_path).items() if name.startswith("test/")} == before
     assert load_features(tmp_path).views == VIEWS
     assert [*Cache(tmp_path / "features").digests()] == ["train"]
-    with pytest.raises(CatsDogsError, match=r"lack view 224m\. Run catsdogs extract with the test images") as told:
+    with pytest.raises(CatsDogsError, match=r"not have view 224m\. Run catsdogs extract with the test images") as told:
         load_features(tmp_path, split="test")
     assert len(str(told.value).splitlines()) == 1
     assert fill(tmp_path) == {b"!odd, too": (*VIEWS, "facts"), b"d": ("224m",)}
     assert tree(tmp_path) == whole
 
 
-def test_bytes_that_gave_a_row_in_one_view_keep_it_where_that_is_all_that_is_wanted(tmp_path):
+def test_an_image_readable_in_one_view_keeps_its_row_for_that_view(tmp_path):
     with open_writer(tmp_path) as writer:
         add(writer, b"a", ("224", "facts"))
         writer.add(digest(b"a"), {}, reason="broken")
@@ -146,10 +146,12 @@ def test_bytes_that_gave_a_row_in_one_view_keep_it_where_that_is_all_that_is_wan
         assert (known.missing, known.reasons) == ({identity: ()}, reasons)
 
 
-def test_a_killed_prune_leaves_the_old_cache_and_either_may_go_on(cache, whole):
+def test_after_a_killed_prune_both_old_and_new_runs_can_continue(cache, whole):
     old, new = seen(cache), fresh(provenance=OTHER)
     done = abandon(cache, IMAGES, 3, provenance=OTHER, prune=True)
-    with pytest.raises(CatsDogsError, match=r"holds 6 rows made by tiny\.keras .*; other\.keras .* would replace them"):
+    with pytest.raises(
+        CatsDogsError, match=r"has 6 rows computed by tiny\.keras .*; other\.keras .* would replace them"
+    ):
         fill(cache, provenance=OTHER)
     assert seen(cache) == old
     assert fill(cache, IMAGES | {"train": TRAIN | {"dog.20": b"new"}}).keys() == {b"new"}
@@ -161,14 +163,14 @@ def test_a_killed_prune_leaves_the_old_cache_and_either_may_go_on(cache, whole):
     assert shards_of(cache) == []
 
 
-def test_to_prune_takes_the_shards_of_other_backbones_with_it(cache, whole):
+def test_prune_removes_the_shards_of_other_backbones(cache, whole):
     abandon(cache, IMAGES, 3, provenance=OTHER, prune=True)
     fill(cache, prune=True)
     assert tree(cache) == whole
     assert not (cache / "features/shards").exists()
 
 
-def test_shards_of_two_machines_are_put_together(tmp_path, whole):
+def test_shards_of_two_machines_are_combined(tmp_path, whole):
     halves = in_order(IMAGES)[:3], in_order(IMAGES)[2:]
     for number, half in enumerate(halves):
         with open_writer(tmp_path / str(number)) as writer, one_row_a_shard():
@@ -189,7 +191,7 @@ def nearly(content, by):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_copies_that_differ_by_rounding_are_counted_and_the_first_is_taken(tmp_path, precision):
+def test_rows_that_differ_by_rounding_are_counted_and_the_first_is_used(tmp_path, precision):
     options, images = {"provenance": replace(PROVENANCE, precision=precision)}, {"train": {"cat.1": b"a"}}
     computed = {}
     for number, share in enumerate((0, 0.9)):
@@ -203,7 +205,7 @@ def test_copies_that_differ_by_rounding_are_counted_and_the_first_is_taken(tmp_p
     np.testing.assert_array_equal(load_features(tmp_path).features[0], computed[min(computed)])
 
 
-def test_copies_that_are_the_same_are_not_counted(cache, tmp_path, whole):
+def test_identical_rows_are_not_counted_as_differing(cache, tmp_path, whole):
     brought(cache, shards_elsewhere(tmp_path / "other", {"train": {"cat.1": b"a"}}))
     with open_writer(cache) as writer:
         assemble(writer)
@@ -211,7 +213,7 @@ def test_copies_that_are_the_same_are_not_counted(cache, tmp_path, whole):
     assert tree(cache) == whole
 
 
-def test_copies_that_differ_by_more_are_refused_and_nothing_changes(cache, tmp_path):
+def test_rows_that_differ_by_more_than_rounding_are_an_error(cache, tmp_path):
     images = {"train": {"dog.3": b"c"}}
     (path,) = shards_elsewhere(tmp_path / "other", images, lambda content: nearly(content, 1.1 * TOLERANCES["float32"]))
     brought(cache, [path])
@@ -226,8 +228,8 @@ def test_copies_that_differ_by_more_are_refused_and_nothing_changes(cache, tmp_p
     assert fill(cache) == {}
 
 
-def test_a_shard_that_is_written_while_others_are_assembled_stays_for_the_next_run(cache, tmp_path):
-    """What is there by then, is not known to whoever has begun."""
+def test_a_shard_written_during_assembly_stays_for_the_next_run(cache, tmp_path):
+    """A run does not know the rows that are written after its start."""
     late = {"train": {"dog.20": b"late"}}
     paths = shards_elsewhere(tmp_path / "other", late)
     images = IMAGES | {"train": TRAIN | {"cat.3": b"new"}}
@@ -242,7 +244,7 @@ def test_a_shard_that_is_written_while_others_are_assembled_stays_for_the_next_r
 
 
 def before_that(call):
-    """Return `write_atomic`, before which something happens."""
+    """Return a `write_atomic` that calls a function first."""
 
     def written(*arguments, **named):
         call()
@@ -251,7 +253,7 @@ def before_that(call):
     return written
 
 
-def test_one_image_more_computes_one_row_and_takes_no_memory_for_the_others(tmp_path):
+def test_an_added_image_computes_one_row_and_uses_little_memory(tmp_path):
     images = many(2000)
     with folder_in_memory() as root:
         fill(root, images, views=("224",))

@@ -29,14 +29,14 @@ from catsdogs.images.facts import FACTS, FACTS_COLUMN
 
 MORE = {"train": TRAIN | {"cat.3": b"!waits", "dog.20": b"waits", "dog.21": b"waits too"}, "test": IMAGES["test"]}
 WAITING = [b"!waits", b"waits", b"waits too"]
-"""What a run was at that was killed, and what of that waits in a shard."""
+"""The images of a killed run, and those of them that are in a shard."""
 
 COLUMNS = (*VIEWS, FACTS_COLUMN)
 
 
 @pytest.fixture(scope="module")
 def killed(whole):
-    """Return {path: bytes} of a cache beside which three rows wait in shards."""
+    """Return {path: bytes} of a cache with three computed rows in shards."""
     with folder_in_memory() as root:
         restore(root, whole)
         assert [*fill(root, MORE, stop=3)] == WAITING
@@ -47,7 +47,7 @@ def killed(whole):
 
 
 def damage(path, random):
-    """Flip a bit, cut, put zeros in place of a block, or remove; return which bytes are not what they were."""
+    """Flip a bit, truncate, overwrite a block with zeros, or remove; return which bytes have changed."""
     content = path.read_bytes()
     first = int(random.integers(len(content)))
     match random.choice(["flip", "cut", "zeros", "remove"], p=[0.4, 0.25, 0.25, 0.1]):
@@ -67,7 +67,7 @@ def damage(path, random):
 
 
 def cost(name, changed, contents):
-    """Return what must be computed again where those bytes of a file changed: by content, which columns.
+    """Return which columns must be computed again, by content, if these bytes of a file changed.
 
     Of what is no image that is not said: to find that out again costs nothing.
     """
@@ -94,7 +94,7 @@ def computed_again(root):
 
 
 @pytest.mark.parametrize("kind", ["arrays", "small files", "shards", "manifest"])
-def test_any_damage_is_noticed_and_costs_what_was_damaged(whole, killed, kind):
+def test_any_damage_is_detected_and_only_damaged_rows_are_computed(whole, killed, kind):
     old, new = seen_in(whole), fresh(MORE)
     kinds = {name: "shards" if "shards" in name else "manifest" for name in killed if "train" not in name}
     kinds |= {f"{split}/{view}.npy": "arrays" for split in IMAGES for view in VIEWS}
@@ -122,7 +122,7 @@ def test_any_damage_is_noticed_and_costs_what_was_damaged(whole, killed, kind):
 
 
 def refuse_manifest(root):
-    """Have readers and writers refuse a damaged manifest in one line; then do what that says."""
+    """Check that readers and writers refuse a damaged manifest in one line; then follow its hint."""
     path = root / "features" / "manifest.json"
     if path.exists():
         for attempt in (load_features, fill):
@@ -131,12 +131,12 @@ def refuse_manifest(root):
             assert len(str(refused.value).splitlines()) == 1
         path.unlink()
     with pytest.raises(
-        CatsDogsError, match=r"no train features in .* yet; 3 rows wait in shards. Run catsdogs extract"
+        CatsDogsError, match=r"no train features in .* yet; 3 computed rows are in shards. Run catsdogs extract"
     ):
         load_features(root)
 
 
-def test_several_damages_at_once_are_mended_without_an_option(killed):
+def test_several_kinds_of_damage_are_repaired_without_an_option(killed):
     new = fresh(MORE)
     with folder_in_memory() as root:
         for seed in range(100 // EVERY):
@@ -158,7 +158,7 @@ MISHAPS = {
 
 
 @pytest.mark.parametrize("mishap", MISHAPS)
-def test_each_file_is_noticed_that_is_missing_longer_or_wrong_at_an_end(whole, mishap):
+def test_a_missing_longer_or_damaged_file_is_always_detected(whole, mishap):
     with folder_in_memory() as root:
         for name in sorted(name for name in whole if name.startswith("train/")):
             restore(root, whole)
@@ -169,7 +169,7 @@ def test_each_file_is_noticed_that_is_missing_longer_or_wrong_at_an_end(whole, m
             assert tree(root) == whole, name
 
 
-def test_of_a_file_that_was_cut_only_the_rows_behind_the_cut_are_computed(cache, whole):
+def test_only_the_lost_rows_of_a_truncated_file_are_computed(cache, whole):
     os.truncate(cache / "features" / "train" / "224.npy", 128 + 2048 * 4 * 2 + 7)
     assert fill(cache) == {b"b": ("224",), b"c": ("224",)}
     assert tree(cache) == whole
@@ -184,7 +184,7 @@ def test_of_a_file_that_was_cut_only_the_rows_behind_the_cut_are_computed(cache,
         ("train", "test"),
     ],
 )
-def test_files_in_each_other_s_place_are_noticed_and_mended(cache, whole, one, other):
+def test_swapped_files_are_detected_and_repaired(cache, whole, one, other):
     folder = cache / "features"
     (folder / one).rename(folder / "between")
     (folder / other).rename(folder / one)
@@ -195,12 +195,10 @@ def test_files_in_each_other_s_place_are_noticed_and_mended(cache, whole, one, o
     assert tree(cache) == whole
 
 
-def test_damage_to_imported_features_is_mended_by_importing(tmp_path):
+def test_damaged_imported_features_are_repaired_by_importing_them(tmp_path):
     fill(tmp_path, provenance=replace(PROVENANCE, engine="imported"))
     flip(tmp_path / "features" / "train" / "224.npy", -1)
-    with pytest.raises(
-        CatsDogsError, match=r"dog\.3: they do not match their checksums\. .* or import the same features again"
-    ):
+    with pytest.raises(CatsDogsError, match=r"the first is dog\.3\. .* or import the same features again"):
         load_features(tmp_path)
 
 

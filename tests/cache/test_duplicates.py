@@ -15,7 +15,7 @@ N_FEATURES = 2048
 
 
 def unlike(n, seed=0):
-    """Draw features of images that have nothing to do with each other."""
+    """Draw features of unrelated images."""
     return np.random.default_rng(seed).gamma(0.5, size=(n, N_FEATURES)).astype(np.float32)
 
 
@@ -62,12 +62,12 @@ def imported(made, tmp_path):
     return shutil.copytree(made, tmp_path / "artifacts")
 
 
-def test_images_that_have_nothing_in_common_make_no_pair():
+def test_unrelated_images_are_not_pairs():
     assert pairs_of(unlike(300)) == {}
 
 
 @pytest.mark.parametrize("offset", [0, 1000])
-def test_near_copies_are_found_where_all_features_point_the_same_way(offset):
+def test_near_duplicates_are_found_if_all_features_are_nearly_parallel(offset):
     features = unlike(300) + np.float32(offset)
     features[[250, 251]] = nearly(features[[10, 20]] - np.float32(offset)) + np.float32(offset)
     found = pairs_of(features)
@@ -75,7 +75,7 @@ def test_near_copies_are_found_where_all_features_point_the_same_way(offset):
     assert all(0.9 < similarity < 1 for similarity in found.values())
 
 
-def test_one_component_with_nearly_all_variance_makes_and_hides_no_pairs():
+def test_a_component_with_nearly_all_variance_does_not_change_the_pairs():
     random = np.random.default_rng(0)
     features = unlike(300) + 100 * random.random((300, 1), np.float32) @ random.random((1, N_FEATURES), np.float32)
     features[250] = features[10] + 0.05 * random.standard_normal(N_FEATURES)
@@ -83,31 +83,31 @@ def test_one_component_with_nearly_all_variance_makes_and_hides_no_pairs():
 
 
 @pytest.mark.parametrize("dimensions", [0, 1, 2, 3, 5, 8])
-def test_features_that_do_not_tell_images_apart_make_no_pairs(dimensions):
+def test_features_that_do_not_distinguish_images_make_no_pairs(dimensions):
     random = np.random.default_rng(0)
     features = random.standard_normal((300, dimensions)) @ random.standard_normal((dimensions, N_FEATURES))
     assert pairs_of((1 + features).astype(np.float32)) == {}
 
 
-def test_a_chain_of_images_each_like_the_next_joins_nothing():
+def test_a_long_chain_of_similar_images_makes_no_pairs():
     features = unlike(300)
     features[:40] = features[0] + np.linspace(0, 0.5, 40, dtype=np.float32)[:, np.newaxis] * features[1]
     assert pairs_of(features) == {}
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-20, 1e20, 1e37])
-def test_the_features_unit_does_not_matter(scale):
+def test_the_scale_of_the_features_does_not_matter(scale):
     features = unlike(200).clip(1e-3)
     features[100] = nearly(features[10])
     assert set(pairs_of((features.astype(np.float64) * scale).astype(np.float32))) == {(10, 100)}
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-def test_too_few_images_to_compare_with_are_no_copies(n):
+def test_too_few_images_for_the_ratio_test_make_no_pairs(n):
     assert pairs_of(unlike(n)) == {}
 
 
-def test_any_number_of_equal_images_is_one_each_paired_with_the_first():
+def test_each_of_several_identical_images_is_paired_with_the_first():
     features, digests = unlike(300), digests_of(300)
     features[100:200], digests[100:200] = features[50], digests[50]
     features[250] = nearly(features[50])
@@ -117,7 +117,7 @@ def test_any_number_of_equal_images_is_one_each_paired_with_the_first():
 
 
 def crowd(n):
-    """Draw features of images of 20 kinds, with 100 copies, of which some are near ones, and a film of 40 frames."""
+    """Draw features of images of 20 kinds, with 100 copies, some of them near-duplicates, and 40 frames of a film."""
     random = np.random.default_rng(0)
     latent = random.standard_normal((n, 64)) + random.standard_normal((20, 64))[random.integers(0, 20, n)]
     features = np.maximum(latent @ random.standard_normal((64, 256)), 0)
@@ -129,7 +129,7 @@ def crowd(n):
 
 
 def pairs_by_comparing_all_with_all(features):
-    """Return what `find_pairs` should, by its definition: for at most 2,048 images, without groups of many."""
+    """Return the pairs by definition, for at most 2,048 images without large groups."""
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     _, deviations, components = np.linalg.svd(centred, full_matrices=False)
     points = centred @ components[:128].T / np.sqrt(deviations[:128])
@@ -142,7 +142,7 @@ def pairs_by_comparing_all_with_all(features):
     return {(a, b) for a, b in pairs.tolist() if np.sum(groups == groups[a]) <= 10}
 
 
-def test_what_is_found_is_what_comparing_all_with_all_finds():
+def test_the_pairs_equal_those_of_a_complete_comparison():
     features = crowd(2000)
     wanted = pairs_by_comparing_all_with_all(features)
     assert 50 < len(wanted) < 95
@@ -172,7 +172,7 @@ def test_four_times_the_images_are_compared_eight_times_as_often(monkeypatch):
     assert compared[1] < 9 * compared[0] < 9 * 1500**2 / 3
 
 
-def test_without_features_only_images_of_equal_bytes_are_pairs():
+def test_without_features_only_identical_images_are_pairs():
     digests = digests_of(300)
     digests[[20, 30, 299]] = digests[[10, 10, 0]]
     first, second, similarity = find_pairs(digests)
@@ -180,7 +180,7 @@ def test_without_features_only_images_of_equal_bytes_are_pairs():
     assert similarity.tolist() == [1, 1, 1]
 
 
-def test_pairs_lie_beside_the_features_and_open_with_numpy(imported):
+def test_pairs_are_stored_beside_the_features_and_open_with_numpy(imported):
     pairs = np.load(imported / "features/duplicates.npy", allow_pickle=False)
     ends = [tuple(row) for row in pairs[["split", "id", "other_split", "other_id"]].tolist()]
     assert ends == [
@@ -201,7 +201,7 @@ def test_pairs_lie_beside_the_features_and_open_with_numpy(imported):
     assert catsdogs.info(imported).duplicates == Duplicates(pairs, near=True).counts()
 
 
-def test_images_of_equal_bytes_are_found_without_reading_features(imported):
+def test_identical_images_are_found_without_reading_features(imported):
     both = load_duplicates(opened(imported)).pairs
     for path in [*(imported / "features").glob("duplicates.*"), *(imported / "features").rglob("224.npy")]:
         path.unlink()
@@ -214,7 +214,7 @@ def test_images_of_equal_bytes_are_found_without_reading_features(imported):
         load_duplicates(opened(imported), near=True)
 
 
-def test_images_that_cannot_be_read_are_no_copies_of_each_other(tmp_path, write_folder, draw, encode, tiny_backbone):
+def test_unreadable_images_are_not_duplicates_of_each_other(tmp_path, write_folder, draw, encode, tiny_backbone):
     files = {f"train/cat.{number}.png": encode(draw(number)) for number in range(3)}
     files |= {f"train/dog.{number}.png": content for number, content in enumerate([b"no image", b"no image"])}
     files["train/dog.3.png"] = files["train/cat.2.png"]
@@ -225,7 +225,7 @@ def test_images_that_cannot_be_read_are_no_copies_of_each_other(tmp_path, write_
     assert found[["id", "other_id"]].tolist() == [("cat.2", "dog.3")]
 
 
-def test_near_duplicates_are_looked_for_where_only_equal_bytes_were(imported):
+def test_near_duplicates_are_added_to_stored_identical_images(imported):
     files = sorted((imported / "features").glob("duplicates.*"))
     with_near = [path.read_bytes() for path in files]
     assert len(load_duplicates(opened(imported), near=False).pairs) == 4
@@ -238,7 +238,7 @@ def test_near_duplicates_are_looked_for_where_only_equal_bytes_were(imported):
     assert [path.read_bytes() for path in files] == with_near
 
 
-def test_images_that_pairs_of_the_split_connect_share_a_group(imported):
+def test_images_connected_by_pairs_of_the_split_share_a_group(imported):
     groups = groups_of(imported, load_features(imported))
     assert groups.shape == (300,)
     assert len(set(groups[:3].tolist())) == len(set(groups[3:5].tolist())) == 1
@@ -251,7 +251,7 @@ def damage(content):
 
 @pytest.mark.parametrize("name", ["duplicates.npy", "duplicates.json"])
 @pytest.mark.parametrize("change", [damage, lambda content: b"", lambda content: b"{}", None])
-def test_what_is_missing_or_damaged_is_made_anew_to_the_same_bytes(imported, name, change):
+def test_missing_or_damaged_pairs_are_restored_to_the_same_bytes(imported, name, change):
     path = imported / "features" / name
     before = path.read_bytes()
     if change:
@@ -264,7 +264,7 @@ def test_what_is_missing_or_damaged_is_made_anew_to_the_same_bytes(imported, nam
     assert path.read_bytes() == before
 
 
-def test_pairs_of_other_features_are_not_believed(imported):
+def test_pairs_of_other_features_are_stale(imported):
     old = {path: path.read_bytes() for path in (imported / "features").glob("duplicates.*")}
     more = unlike(101, seed=3)
     more[100] = more[50]
@@ -278,16 +278,16 @@ def test_pairs_of_other_features_are_not_believed(imported):
     assert ("test50", "test100") in load_duplicates(opened(imported)).pairs[["id", "other_id"]].tolist()
 
 
-def test_what_is_there_is_not_looked_for_again(imported):
+def test_stored_pairs_are_not_searched_for_again(imported):
     told = []
     load_duplicates(opened(imported), progress=lambda *step: told.append(step))
     assert told == []
     (imported / "features/duplicates.json").unlink()
     load_duplicates(opened(imported), progress=lambda *step: told.append(step))
-    assert ("looking for duplicates", 399, 399) in told
+    assert ("searching for duplicates", 399, 399) in told
 
 
-def test_a_copy_saved_anew_is_found_among_extracted_pictures(tmp_path, draw, encode, write_folder, tiny_backbone):
+def test_a_recompressed_copy_is_found_among_extracted_images(tmp_path, draw, encode, write_folder, tiny_backbone):
     files = {
         f"train/{kind}.{number}.jpg": encode(draw(number + 100 * (kind == "dog")), "JPEG", quality=95)
         for kind in ("cat", "dog")
@@ -305,7 +305,7 @@ def test_a_copy_saved_anew_is_found_among_extracted_pictures(tmp_path, draw, enc
     assert done.duplicates == {"pairs": 2, "identical": 1, "across_classes": 1, "across_splits": 1, "near": True}
 
 
-def test_features_that_the_cache_holds_no_more_are_not_grouped(imported):
+def test_features_that_the_cache_no_longer_has_are_not_grouped(imported):
     old = load_features(imported)
     changed, labels = old.features.copy(), np.arange(300) % 2
     changed[1] = unlike(1, seed=4)

@@ -1,4 +1,4 @@
-"""A fault at every call that writes, a power cut behind each, a disk that is full: the old cache or the new one."""
+"""Faults and power cuts at every call that writes, and full disks, leave the old cache or the new one."""
 
 import errno
 import itertools
@@ -66,7 +66,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_fault_at_any_write_is_one_line_and_leaves_the_old_cache_or_the_new(scenario, fault):
-    """Which of the calls, `EVERY` says."""
+    """`EVERY` selects the calls."""
     error, for_good = FAULTS[fault]
     before, images, options = SCENARIOS[scenario]
     old, new = before and fresh(before), fresh(images, **options)
@@ -94,7 +94,7 @@ def test_a_fault_at_any_write_is_one_line_and_leaves_the_old_cache_or_the_new(sc
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_power_cut_leaves_the_old_cache_or_the_new_and_every_shard(scenario):
-    """Which of the calls, `EVERY` says."""
+    """`EVERY` selects the calls."""
     before, images, options = SCENARIOS[scenario]
     old, new = before and fresh(before), fresh(images, **options)
     states = [seen_in(old), seen_in(new)]
@@ -113,8 +113,8 @@ def test_a_power_cut_leaves_the_old_cache_or_the_new_and_every_shard(scenario):
                 assert tree(other) == new, (step, seed)
 
 
-def test_a_power_cut_behind_a_run_that_follows_one_that_failed_costs_no_shard():
-    """What the first has made and not synced, the second takes for what is there."""
+def test_a_power_cut_in_a_run_after_a_failed_one_loses_no_shard():
+    """The second run finds files that the first has written but not synced."""
     new = fresh()
     with folder_in_memory() as root, folder_in_memory() as other, one_row_a_shard():
         for number in range(1, 30, 1 + EVERY // 2):
@@ -132,7 +132,7 @@ def test_a_power_cut_behind_a_run_that_follows_one_that_failed_costs_no_shard():
                 assert tree(other) == new, (number, step)
 
 
-def test_what_is_imported_outlasts_a_power_cut_from_the_moment_it_is_said_to_be_there():
+def test_imported_features_survive_a_power_cut_once_it_has_returned():
     with folder_in_memory() as root, folder_in_memory() as other:
         disk = Disk(root)
         with disk.recording():
@@ -143,7 +143,7 @@ def test_what_is_imported_outlasts_a_power_cut_from_the_moment_it_is_said_to_be_
 
 
 def test_the_disk_of_these_tests_loses_what_is_not_synced_and_nothing_else():
-    """The disk above is one: without syncs it would lose what is written, and with all of it nothing."""
+    """The simulated disk loses exactly what is not synced."""
     with folder_in_memory() as root, folder_in_memory() as other:
         disk = Disk(root)
         with disk.recording():
@@ -176,10 +176,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_room_is_looked_for_before_the_first_row(small_disk):
+def test_disk_space_is_checked_before_the_first_row(small_disk):
     features = np.random.default_rng(0).random((200, 2048)).astype(np.float32)
     with pytest.raises(
-        CatsDogsError, match=r"need 3,4\d\d,\d\d\d bytes more, and where .* lies \d+,\d+ are free\. Make"
+        CatsDogsError, match=r"need 3,4\d\d,\d\d\d more bytes on the disk of .*, but only \d+,\d+ are free\. Free"
     ):
         catsdogs.import_features(
             [f"cat.{n}" for n in range(200)], None, views={"224": features}, artifacts=small_disk / "a"
@@ -188,7 +188,7 @@ def test_room_is_looked_for_before_the_first_row(small_disk):
     catsdogs.import_features(["cat.1"], None, views={"224": features[:1]}, artifacts=small_disk / "a")
 
 
-def test_a_disk_that_fills_up_is_one_line_and_with_room_the_run_goes_on(small_disk):
+def test_a_full_disk_is_one_line_and_with_space_the_run_continues(small_disk):
     ballast, new = small_disk / "ballast", fresh()
     ended_well = []
     for room in range(0, 400_000, 20_000):
@@ -213,7 +213,7 @@ def test_a_disk_that_fills_up_is_one_line_and_with_room_the_run_goes_on(small_di
     assert 5 < ended_well.count(False) < len(ended_well)
 
 
-def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
+def test_on_a_full_disk_the_old_submission_is_kept(small_disk):
     generator = np.random.default_rng(0)
     for split, labels in (("train", np.arange(20) % 2), ("test", None)):
         ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(20)]
@@ -227,7 +227,7 @@ def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
     with suppress(OSError), (small_disk / "ballast").open("wb") as file:
         file.write(bytes(1_000_000))
     for command in (lambda: catsdogs.submit(small_disk, clip=0.1), lambda: catsdogs.train(small_disk)):
-        with pytest.raises(CatsDogsError, match=r"cannot be written \(No space left on device\)"):
+        with pytest.raises(CatsDogsError, match=r"\.new cannot be written \(No space left on device\)"):
             command()
     assert (small_disk / "submission.csv").read_bytes() == before
     assert not list(small_disk.rglob("*.new"))
@@ -235,7 +235,7 @@ def test_where_the_disk_is_full_the_submission_that_is_there_stays(small_disk):
     assert catsdogs.submit(small_disk, clip=0.1).clip == 0.1
 
 
-def test_a_limit_on_the_size_of_files_is_one_line_and_without_it_it_goes_on(
+def test_a_file_size_limit_is_one_line_and_without_it_the_run_continues(
     tmp_path, pictures, write_folder, tiny_backbone
 ):
     data = write_folder(tmp_path / "data", pictures)
@@ -243,9 +243,10 @@ def test_a_limit_on_the_size_of_files_is_one_line_and_without_it_it_goes_on(
     arguments = ["extract", data, "--artifacts", tmp_path / "artifacts", "--weights", tiny_backbone]
     done = process(*arguments, program=("-c", code))
     assert done.returncode == 1
-    assert done.stderr == (
-        f"error: {tmp_path / 'artifacts'} cannot be written (File too large). "
-        "What is done is kept: make room or mend that, and run the same command again.\n"
+    assert done.stderr.startswith(f"error: {tmp_path / 'artifacts/features/shards'}")
+    assert done.stderr.endswith(
+        ".new cannot be written (File too large). "
+        "Free disk space or fix the problem, and rerun: finished work is kept.\n"
     )
     assert catsdogs.extract(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone)).computed == 12
 
@@ -254,7 +255,7 @@ def test_a_limit_on_the_size_of_files_is_one_line_and_without_it_it_goes_on(
 
 
 @pytest.mark.parametrize("error", [failed, MemoryError])
-def test_a_disk_that_fails_while_images_are_read_costs_no_row_that_was_there(
+def test_a_disk_that_fails_while_images_are_read_loses_no_row(
     tmp_path, pictures, write_folder, tiny_backbone, monkeypatch, error
 ):
     data, artifacts = write_folder(tmp_path / "data", pictures), tmp_path / "artifacts"
@@ -272,21 +273,19 @@ def test_a_disk_that_fails_while_images_are_read_costs_no_row_that_was_there(
         pytest.skip("only Linux says which file a descriptor is of")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdopen", fdopen)
-        with pytest.raises(CatsDogsError, match=r"test/1\.jpg.*What is done is kept"):
+        with pytest.raises(CatsDogsError, match=r"test/1\.jpg.*finished work is kept"):
             catsdogs.extract(data, artifacts=artifacts)
     assert tree(artifacts) == before
     assert catsdogs.extract(data, artifacts=artifacts).computed == 0
 
 
-def test_where_the_disk_is_full_what_is_prepared_is_whole_and_it_goes_on(
-    small_disk, tmp_path, draw, encode, write_folder
-):
+def test_on_a_full_disk_prepared_images_are_intact_and_it_continues(small_disk, tmp_path, draw, encode, write_folder):
     images = {f"{kind}.{n}.png": encode(draw(n)) for kind in ("cat", "dog") for n in range(5)}
     data = write_folder(tmp_path / "data", images)
     catsdogs.prepare(data, tmp_path / "fresh")
     size = sum(path.stat().st_size for path in (tmp_path / "fresh").rglob("*.png"))
     (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - size // 2))
-    with pytest.raises(CatsDogsError, match=r"cannot be written \(No space left on device\)\. What is done is kept"):
+    with pytest.raises(CatsDogsError, match=r"\.new cannot be written \(No space left on device\).* work is kept"):
         catsdogs.prepare(data, small_disk / "out")
     there = sorted(small_disk.rglob("*.png"))
     assert 0 < len(there) < 10

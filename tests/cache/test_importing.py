@@ -17,7 +17,7 @@ LABELS = [0, 1, 0]
 FEATURES = np.random.default_rng(0).random((3, 2048), np.float32)
 VIEWS = {"224": FEATURES, "224m": FEATURES[:, ::-1]}
 ORDER = [2, 0, 1]
-"""Natural, of IDS."""
+"""The natural order of IDS."""
 
 
 def with_value(value):
@@ -26,7 +26,7 @@ def with_value(value):
     return {"224": changed}
 
 
-def test_what_was_given_is_what_is_loaded_in_natural_order(tmp_path):
+def test_imported_features_are_loaded_in_natural_order(tmp_path):
     import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path, backbone="resnet50")
     found = load_features(tmp_path)
     assert found.ids.tolist() == ["cat.2", "cat.10", "dog.1"]
@@ -37,7 +37,7 @@ def test_what_was_given_is_what_is_loaded_in_natural_order(tmp_path):
     np.testing.assert_array_equal(found.features, np.hstack(list(VIEWS.values()))[ORDER])
 
 
-def test_a_head_is_trained_on_them_like_on_any_other(tmp_path):
+def test_a_head_is_trained_on_imported_features(tmp_path):
     random = np.random.default_rng(1)
     labels = np.arange(40) % 2
     features = (random.normal(size=(40, 2048)) + labels[:, np.newaxis]).astype(np.float32)
@@ -54,7 +54,7 @@ def test_a_head_is_trained_on_them_like_on_any_other(tmp_path):
 
 
 @given(st.permutations(range(3)), st.permutations(list(VIEWS)))
-def test_the_order_in_which_they_are_given_leaves_no_trace(rows, views):
+def test_the_order_of_imported_rows_does_not_change_the_files(rows, views):
     with folder_in_memory() as one, folder_in_memory() as other:
         import_features(IDS, LABELS, views=VIEWS, artifacts=one)
         labels = np.array(LABELS)[rows]
@@ -72,13 +72,13 @@ def test_the_order_in_which_they_are_given_leaves_no_trace(rows, views):
         (IDS, tuple(LABELS), np.asfortranarray(FEATURES)),
     ],
 )
-def test_what_means_the_same_is_taken_alike(tmp_path, ids, labels, features):
+def test_equivalent_arguments_give_the_same_cache(tmp_path, ids, labels, features):
     import_features(IDS, LABELS, views={"224": FEATURES}, artifacts=tmp_path / "one")
     import_features(ids, labels, views={"224": features}, artifacts=tmp_path / "other")
     assert tree(tmp_path / "one") == tree(tmp_path / "other")
 
 
-def test_as_many_views_as_the_names_of_shards_take_are_imported(tmp_path):
+def test_the_largest_allowed_number_of_views_is_imported(tmp_path):
     views = {letter * 27: FEATURES for letter in "abcdef"} | {"x" * 31: FEATURES}
     assert sum(len(view) + 1 for view in views) == 200
     import_features(IDS, LABELS, views=views, artifacts=tmp_path)
@@ -91,7 +91,7 @@ def test_float64_is_rounded_to_float32(tmp_path):
     np.testing.assert_array_equal(load_features(tmp_path).features, features.astype(np.float32)[ORDER])
 
 
-def test_a_mapped_file_is_taken(tmp_path):
+def test_a_memory_mapped_array_is_imported(tmp_path):
     np.save(tmp_path / "features.npy", FEATURES)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
     import_features(IDS, LABELS, views={"224": mapped}, artifacts=tmp_path)
@@ -129,7 +129,7 @@ def test_more_rows_and_a_second_split_are_added(tmp_path):
     assert load_features(tmp_path / "grown", split="test").ids.tolist() == ["1"]
 
 
-def test_changed_features_and_labels_replace_those_that_were_there(tmp_path):
+def test_changed_features_and_labels_replace_the_old_ones(tmp_path):
     import_features(IDS, LABELS, views={"224": FEATURES}, artifacts=tmp_path / "changed")
     changed = FEATURES.copy()
     changed[1] = 0
@@ -146,7 +146,7 @@ def test_other_ids_and_labels_for_the_same_features_need_no_option(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["224.npy", "224.sums.npy", "digests.npy", "ids.npy", "labels.npy", "facts.npy"])
-def test_importing_the_same_again_mends_what_was_damaged(tmp_path, name):
+def test_importing_the_same_again_repairs_damage(tmp_path, name):
     import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     whole = tree(tmp_path)
     flip(tmp_path / "features/train" / name, -1)
@@ -156,12 +156,12 @@ def test_importing_the_same_again_mends_what_was_damaged(tmp_path, name):
     assert tree(tmp_path) == whole
 
 
-def test_what_is_imported_goes_to_no_shard(tmp_path):
+def test_imported_rows_are_not_kept_in_shards(tmp_path):
     import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     assert not (tmp_path / "features/shards").exists()
 
 
-def test_images_of_the_same_features_have_the_same_digest(tmp_path):
+def test_images_with_equal_features_have_equal_digests(tmp_path):
     import_features(IDS, LABELS, views={"224": FEATURES[[0, 1, 0]]}, artifacts=tmp_path)
     digests = load_features(tmp_path).digests
     assert digests[0].tobytes() == digests[1].tobytes() != digests[2].tobytes()
@@ -174,63 +174,63 @@ def test_images_of_the_same_features_have_the_same_digest(tmp_path):
         ({"ids": None}, "there are no ids. Give a sequence"),
         ({"ids": "abc"}, "there are no ids. Give a sequence"),
         ({"ids": ["a", "b", "a"]}, "the id a is given twice"),
-        ({"ids": [1, 2, 3]}, "1 is no id. Give text"),
-        ({"ids": [b"a", b"b", b"c"]}, "b'a' is no id"),
-        ({"ids": ["a", "b", ""]}, "'' is no id"),
-        ({"ids": ["a", "b", None]}, "None is no id"),
-        ({"ids": ["a", "b", "c\0"]}, r"'c\x00' is no id"),
-        ({"ids": ["a", "b", "c\nd"]}, r"'c\nd' is no id"),
-        ({"ids": ["a", "b", "caf\udce9"]}, r"'caf\udce9' is no id"),
-        ({"ids": ["a", "b", "\ud800"]}, r"'\ud800' is no id"),
+        ({"ids": [1, 2, 3]}, "1 is not an id. Give text"),
+        ({"ids": [b"a", b"b", b"c"]}, "b'a' is not an id"),
+        ({"ids": ["a", "b", ""]}, "'' is not an id"),
+        ({"ids": ["a", "b", None]}, "None is not an id"),
+        ({"ids": ["a", "b", "c\0"]}, r"'c\x00' is not an id"),
+        ({"ids": ["a", "b", "c\nd"]}, r"'c\nd' is not an id"),
+        ({"ids": ["a", "b", "caf\udce9"]}, r"'caf\udce9' is not an id"),
+        ({"ids": ["a", "b", "\ud800"]}, r"'\ud800' is not an id"),
         (
             {"ids": ["a", "b", "=1+1"]},
-            "'=1+1' is no id. Give text of 1 to 255 printable characters",
+            "'=1+1' is not an id. Give text of 1 to 255 printable characters",
         ),
-        ({"ids": ["a", "b", "c\u202e"]}, r"'c\u202e' is no id"),
-        ({"ids": ["a", "b", "c" * 256]}, "is no id. Give text of 1 to 255"),
-        ({"ids": np.array([["a", "b", "c"]])}, "is no id"),
-        ({"ids": ["a", "b"]}, "the labels are of shape (3,), and there are 2 ids"),
-        ({"labels": [0, 1]}, "the labels are of shape (2,), and there are 3 ids"),
-        ({"labels": [[0, 1, 0]]}, "the labels are of shape (1, 3), and there are 3 ids"),
-        ({"labels": 1}, "the labels are of shape (), and there are 3 ids"),
-        ({"labels": [0, 1, 2]}, "2 is no label. Give 1 for the second class (dog)"),
-        ({"labels": [0, 0.5, 1]}, "0.5 is no label"),
-        ({"labels": [0, 1, np.nan]}, "nan is no label"),
-        ({"labels": np.array([0, 1, 255], np.uint8)}, "255 is no label"),
+        ({"ids": ["a", "b", "c\u202e"]}, r"'c\u202e' is not an id"),
+        ({"ids": ["a", "b", "c" * 256]}, "is not an id. Give text of 1 to 255"),
+        ({"ids": np.array([["a", "b", "c"]])}, "is not an id"),
+        ({"ids": ["a", "b"]}, "the labels have shape (3,), but there are 2 ids"),
+        ({"labels": [0, 1]}, "the labels have shape (2,), but there are 3 ids"),
+        ({"labels": [[0, 1, 0]]}, "the labels have shape (1, 3), but there are 3 ids"),
+        ({"labels": 1}, "the labels have shape (), but there are 3 ids"),
+        ({"labels": [0, 1, 2]}, "2 is not a label. Give 1 for the second class (dog)"),
+        ({"labels": [0, 0.5, 1]}, "0.5 is not a label"),
+        ({"labels": [0, 1, np.nan]}, "nan is not a label"),
+        ({"labels": np.array([0, 1, 255], np.uint8)}, "255 is not a label"),
         ({"labels": ["cat", "dog", "cat"]}, "the dtype of the labels is <U3"),
         ({"labels": [0, 1, None]}, "the dtype of the labels is object"),
-        ({"labels": [[0], 1, 0]}, "the labels cannot be made an array"),
+        ({"labels": [[0], 1, 0]}, "the labels cannot be converted to an array"),
         ({"views": {}}, "there are no features"),
         ({"views": None}, "there are no features"),
         ({"views": FEATURES}, "there are no features"),
-        ({"views": {"224": FEATURES[:2]}}, "view 224 is of shape (2, 2048). Give an array of shape (3, 2048)"),
-        ({"views": {"224": FEATURES, "288": FEATURES[:, :2047]}}, "view 288 is of shape (3, 2047)"),
-        ({"views": {"224": FEATURES[0]}}, "view 224 is of shape (2048,)"),
+        ({"views": {"224": FEATURES[:2]}}, "view 224 has shape (2, 2048). Give an array of shape (3, 2048)"),
+        ({"views": {"224": FEATURES, "288": FEATURES[:, :2047]}}, "view 288 has shape (3, 2047)"),
+        ({"views": {"224": FEATURES[0]}}, "view 224 has shape (2048,)"),
         ({"views": {"224": None}}, "the dtype of view 224 is object"),
         ({"views": {"224": FEATURES.astype(object)}}, "the dtype of view 224 is object"),
         ({"views": {"224": FEATURES.astype(str)}}, "the dtype of view 224 is <U32"),
         ({"views": {"224": FEATURES.astype(np.uint8)}}, "the dtype of view 224 is uint8"),
         ({"views": {"224": FEATURES.astype(complex)}}, "the dtype of view 224 is complex128"),
-        ({"views": {"224": [[1.0], [1.0, 2.0]]}}, "view 224 cannot be made an array"),
-        ({"views": with_value(np.nan)}, "view 224 holds NaN or infinite values in row 1"),
-        ({"views": with_value(-np.inf)}, "view 224 holds NaN or infinite values in row 1"),
-        ({"views": with_value(1e300)}, "view 224 holds NaN or infinite values in row 1"),
-        ({"views": {"": FEATURES}}, "a view is named ''"),
-        ({"views": {"../x": FEATURES}}, "a view is named '../x'"),
-        ({"views": {"224.sums": FEATURES}}, "a view is named '224.sums'"),
-        ({"views": {"224M": FEATURES}}, "a view is named '224M'"),
-        ({"views": {"224\n": FEATURES}}, r"a view is named '224\n'"),
-        ({"views": {"²": FEATURES}}, r"a view is named '\xb2'"),
-        ({"views": {"labels": FEATURES}}, "a view is named 'labels'"),
-        ({"views": {224: FEATURES}}, "a view is named 224"),
-        ({"views": dict.fromkeys([c * 32 for c in "abcdefg"], FEATURES)}, "names of the views are too long together"),
+        ({"views": {"224": [[1.0], [1.0, 2.0]]}}, "view 224 cannot be converted to an array"),
+        ({"views": with_value(np.nan)}, "view 224 has NaN or infinite values in row 1"),
+        ({"views": with_value(-np.inf)}, "view 224 has NaN or infinite values in row 1"),
+        ({"views": with_value(1e300)}, "view 224 has NaN or infinite values in row 1"),
+        ({"views": {"": FEATURES}}, "'' cannot be the name of a view"),
+        ({"views": {"../x": FEATURES}}, "'../x' cannot be the name of a view"),
+        ({"views": {"224.sums": FEATURES}}, "'224.sums' cannot be the name of a view"),
+        ({"views": {"224M": FEATURES}}, "'224M' cannot be the name of a view"),
+        ({"views": {"224\n": FEATURES}}, r"'224\n' cannot be the name of a view"),
+        ({"views": {"²": FEATURES}}, r"'\xb2' cannot be the name of a view"),
+        ({"views": {"labels": FEATURES}}, "'labels' cannot be the name of a view"),
+        ({"views": {224: FEATURES}}, "224 cannot be the name of a view"),
+        ({"views": dict.fromkeys([c * 32 for c in "abcdefg"], FEATURES)}, "names of the views have 230 characters"),
         ({"split": "validation"}, "there is no split 'validation'. Give one of train, test"),
         ({"split": None}, "there is no split None"),
-        ({"backbone": ""}, "the backbone is named ''"),
-        ({"backbone": "a\udce9"}, r"the backbone is named 'a\udce9'"),
+        ({"backbone": ""}, "'' cannot be the name of a backbone"),
+        ({"backbone": "a\udce9"}, r"'a\udce9' cannot be the name of a backbone"),
     ],
 )
-def test_what_is_refused_is_one_line_and_nothing_is_written(tmp_path, given, message):
+def test_invalid_arguments_are_one_line_and_nothing_is_written(tmp_path, given, message):
     arguments = {"ids": IDS, "labels": LABELS, "views": VIEWS, "artifacts": tmp_path / "artifacts"} | given
     ids, labels, views = (arguments.pop(name) for name in ("ids", "labels", "views"))
     with pytest.raises(CatsDogsError, match=re.escape(message)) as caught:
@@ -242,7 +242,7 @@ def test_what_is_refused_is_one_line_and_nothing_is_written(tmp_path, given, mes
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"backbone": "another"}, r"holds 3 rows made by imported .* another .* would replace them"),
+        ({"backbone": "another"}, r"has 3 rows computed by imported .* another .* would replace them"),
         ({"views": {"224": FEATURES}}, r"view 224, 224m\); imported .*view 224\) would replace them"),
         (
             {"ids": IDS[:1], "labels": [0], "views": {view: array[:1] for view, array in VIEWS.items()}},
@@ -250,7 +250,7 @@ def test_what_is_refused_is_one_line_and_nothing_is_written(tmp_path, given, mes
         ),
     ],
 )
-def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, message):
+def test_existing_features_are_not_replaced_by_other_features(tmp_path, given, message):
     import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     before = tree(tmp_path)
     arguments = {"ids": IDS, "labels": LABELS, "views": VIEWS, "artifacts": tmp_path} | given
@@ -259,7 +259,7 @@ def test_what_is_there_is_not_replaced_by_something_else(tmp_path, given, messag
     assert tree(tmp_path) == before
 
 
-def test_damage_in_the_other_split_does_not_end_it(tmp_path):
+def test_damage_in_the_other_split_does_not_stop_an_import(tmp_path):
     import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     path = tmp_path / "features/train/224.npy"
     path.write_bytes(path.read_bytes()[:-1])

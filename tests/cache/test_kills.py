@@ -29,12 +29,12 @@ TESTS = Path(__file__).parents[1]
 
 
 def run(call):
-    """Return how to run a function of `support.cache` in a process of its own."""
+    """Return a command that runs a function of `support.cache` in a new process."""
     return [sys.executable, "-c", f"from pathlib import Path; from support import cache; cache.{call}"]
 
 
-def test_a_kill_at_any_system_call_loses_no_row_in_a_shard_and_leaves_no_trace():
-    """Which of the calls, `EVERY` says."""
+def test_a_kill_at_any_system_call_loses_no_row_in_a_shard():
+    """`EVERY` selects the calls."""
     with folder_in_memory() as root:
         done = subprocess.run(
             run(f"kill_at_every_step(Path({str(root)!r}))"), cwd=TESTS, capture_output=True, text=True
@@ -75,7 +75,7 @@ def test_a_run_killed_after_its_last_row_is_completed_without_computing(tmp_path
     assert tree(tmp_path) == fresh(images)
 
 
-def test_a_kill_costs_the_rows_that_wait_for_a_shard_and_no_other(cache):
+def test_a_kill_loses_only_the_rows_that_wait_for_a_shard(cache):
     images = IMAGES | {"train": TRAIN | many(3)["train"]}
     (first,) = abandon(cache, images, 1)
     assert len(list(add_missing(open_writer(cache, images), images))) == 2  # they wait, and nobody comes to write them
@@ -90,7 +90,7 @@ def test_an_error_keeps_every_row_that_was_added(tmp_path):
     assert tree(tmp_path) == fresh()
 
 
-def test_a_row_that_a_killed_run_wrote_has_not_the_reason_of_the_one_before(cache):
+def test_a_row_of_a_killed_run_does_not_keep_an_old_reason(cache):
     images = IMAGES | {"train": TRAIN | {"cat.2": b"!broken otherwise"}}
     assert abandon(cache, images, 1) == [b"!broken otherwise"]
     assert fill(cache, images) == {}

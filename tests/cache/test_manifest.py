@@ -10,7 +10,7 @@ from catsdogs.errors import CatsDogsError
 from catsdogs.storage import to_sealed_json
 
 
-def test_the_manifest_says_what_made_the_features_and_vouches_for_files(cache):
+def test_the_manifest_has_the_provenance_and_the_sha256_of_files(cache):
     folder = cache / "features"
     content = json.loads((folder / "manifest.json").read_text())
     claimed = content.pop("sha256")
@@ -48,7 +48,7 @@ def test_the_manifest_says_what_made_the_features_and_vouches_for_files(cache):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[" * 100_000, b"\xff", b'{"format": 2}'])
-def test_a_manifest_that_is_none_stops_reader_and_writer(cache, content):
+def test_an_invalid_manifest_stops_reader_and_writer(cache, content):
     (cache / "features" / "manifest.json").write_bytes(content)
     before = tree(cache)
     for attempt in (load_features, fill, lambda root: read_manifest(root / "features")):
@@ -71,7 +71,7 @@ def test_a_manifest_that_is_none_stops_reader_and_writer(cache, content):
         ("views", "\ud800", "surrogates"),
     ],
 )
-def test_sealed_content_of_other_types_or_paths_that_lead_out_is_refused(cache, key, value, claim):
+def test_a_manifest_of_wrong_types_or_with_outside_paths_is_refused(cache, key, value, claim):
     precious, path = cache / "precious", cache / "features/manifest.json"
     precious.write_bytes(b"mine")
     content = json.loads(path.read_text()) | {key: value}
@@ -84,7 +84,7 @@ def test_sealed_content_of_other_types_or_paths_that_lead_out_is_refused(cache, 
 
 
 @pytest.mark.parametrize(("one", "other"), [('"images": 4', '"images": 5'), ("tiny.keras", "tidy.keras"), ("ab", "aa")])
-def test_a_manifest_of_which_a_letter_is_another_is_refused(cache, one, other):
+def test_a_manifest_with_one_changed_letter_is_refused(cache, one, other):
     path = cache / "features" / "manifest.json"
     path.write_text(path.read_text().replace(one, other, 1))
     for attempt in (load_features, fill):
@@ -100,7 +100,9 @@ def test_another_format_is_refused_in_one_line(cache, number):
     path.write_text(path.read_text().replace('"format": 2', f'"format": {number}'))
     before = tree(cache)
     for attempt in (load_features, fill):
-        with pytest.raises(CatsDogsError, match=rf"format {number}, and this version reads format 2.*Use") as refused:
+        with pytest.raises(
+            CatsDogsError, match=rf"format {number}, but this version of catsdogs reads format 2.*Use"
+        ) as refused:
             attempt(cache)
         assert len(str(refused.value).splitlines()) == 1
     assert tree(cache) == before
@@ -124,11 +126,11 @@ FORMAT_1 = """{
 """
 
 
-def test_a_manifest_as_format_1_was_is_refused_for_its_format(cache):
+def test_a_manifest_of_format_1_is_refused_for_its_format(cache):
     (cache / "features" / "manifest.json").write_text(FORMAT_1)
     for attempt in (load_features, fill):
         with pytest.raises(
-            CatsDogsError, match=r"is of format 1, and .* remove the folder it is in and run catsdogs ex"
+            CatsDogsError, match=r"has format 1, but .* remove the folder of this file and run catsdogs ex"
         ):
             attempt(cache)
 
@@ -144,7 +146,7 @@ def test_without_a_manifest_nothing_is_read_and_nothing_computed_again(tmp_path,
     assert tree(tmp_path) == fresh(views=views)
 
 
-def test_what_only_a_killed_run_had_written_goes_with_the_next(cache, whole):
+def test_uncommitted_files_of_a_killed_run_are_removed_by_the_next(cache, whole):
     folder = cache / "features"
     strays = ["manifest.json.new", "train/224.npy.new", "test/unreadable.csv.new", "int8.0123456789abcdef.xml"]
     for name in strays:

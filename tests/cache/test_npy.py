@@ -31,7 +31,7 @@ def test_every_file_opens_with_numpy_alone(cache):
     assert {path.name for path in train.iterdir()} == {*found, "unreadable.csv"}
 
 
-def test_the_files_are_those_that_numpy_would_save(cache):
+def test_the_files_equal_those_that_numpy_saves(cache):
     for path in (cache / "features").rglob("*.npy"):
         again = cache / "again.npy"
         np.save(again, np.load(path))

@@ -40,7 +40,7 @@ GOLDEN = Path(__file__).parent / "golden_cache"
 TESTS = Path(__file__).parents[1]
 
 
-def test_a_cache_of_format_2_is_read_as_it_was_written():
+def test_a_stored_cache_of_format_2_is_read():
     found = load_features(GOLDEN)
     assert found.ids.tolist() == ["cat.1", "cat.2", "dog.3"]
     assert found.labels.tolist() == [0, 0, 1]
@@ -55,7 +55,7 @@ def test_a_cache_of_format_2_is_read_as_it_was_written():
     assert found.digest == "4aa14b1e73b98f575c9c7b0f4a7fd6d9e453eafa1239f4f117dc4ef23cdecfbc"
 
 
-def test_what_is_loaded_is_what_was_added(cache):
+def test_loaded_features_equal_those_added(cache):
     found = load_features(cache)
     assert (found.ids.tolist(), found.labels.tolist()) == (list(TRAIN), [0, 0, 0, 1])
     assert (found.views, found.provenance) == (VIEWS, PROVENANCE)
@@ -72,7 +72,7 @@ def test_what_is_loaded_is_what_was_added(cache):
     assert [Cache(cache / "features").labelled(split) for split in ("train", "test", "other")] == [True, False, None]
 
 
-def test_an_image_may_be_called_as_a_column_of_a_table(tmp_path):
+def test_an_id_may_be_the_name_of_a_column(tmp_path):
     images = {"test": {"id": b"a", "reason": b"!broken"}}
     fill(tmp_path, images)
     found = load_features(tmp_path, split="test")
@@ -80,7 +80,7 @@ def test_an_image_may_be_called_as_a_column_of_a_table(tmp_path):
     assert fill(tmp_path, images) == {}
 
 
-def test_the_digest_of_features_tells_any_that_a_head_would_notice(tmp_path):
+def test_the_digest_of_features_changes_with_anything_a_head_depends_on(tmp_path):
     digests = set()
     for number, (images, options) in enumerate(
         [
@@ -98,7 +98,7 @@ def test_the_digest_of_features_tells_any_that_a_head_would_notice(tmp_path):
     assert len(digests) == 7
 
 
-def test_the_digest_of_features_is_the_same_whatever_the_facts(tmp_path, cache):
+def test_the_digest_of_features_does_not_depend_on_the_facts(tmp_path, cache):
     with open_writer(tmp_path / "other") as writer:
         for content in in_order(IMAGES):
             add(writer, content, VIEWS)
@@ -108,15 +108,15 @@ def test_the_digest_of_features_is_the_same_whatever_the_facts(tmp_path, cache):
     assert with_facts.digests() == without.digests()
 
 
-def test_rows_that_wait_are_no_features_yet(tmp_path):
+def test_rows_in_shards_are_not_features_yet(tmp_path):
     fill(tmp_path, stop=3)
     with pytest.raises(
-        CatsDogsError, match=r"no train features in .* yet; 3 rows wait in shards\. Run catsdogs extract"
+        CatsDogsError, match=r"no train features in .* yet; 3 computed rows are in shards\. Run catsdogs extract"
     ):
         load_features(tmp_path)
 
 
-def test_a_reader_reads_what_is_committed_and_leaves_the_rest_to_a_writer(cache):
+def test_a_reader_reads_committed_files_and_renames_none(cache):
     new = fresh(CHANGED)
     with killed_before("replace", "224.npy.new"):
         fill(cache, CHANGED, prune=True)
@@ -129,7 +129,7 @@ def test_a_reader_reads_what_is_committed_and_leaves_the_rest_to_a_writer(cache)
     assert tree(cache) == new
 
 
-def test_a_reader_while_another_run_fills_sees_the_cache_as_it_was(cache):
+def test_a_reader_during_another_run_sees_the_old_cache(cache):
     old = seen(cache)
     abandon(cache, CHANGED, 2, prune=True)
     assert seen(cache) == old
@@ -138,7 +138,7 @@ def test_a_reader_while_another_run_fills_sees_the_cache_as_it_was(cache):
     assert seen(cache) == old
 
 
-def test_who_reads_while_another_writes_gets_the_old_features_or_the_new(tmp_path):
+def test_a_reader_during_a_commit_gets_the_old_features_or_the_new(tmp_path):
     states = {load_features(filled(tmp_path / str(n), images)).digest for n, images in enumerate((IMAGES, CHANGED))}
     pairs = [seen_in(fresh(images)) for images in (IMAGES, CHANGED)]
     root, read, told = tmp_path / "shared", set(), set()
@@ -178,7 +178,7 @@ def test_a_cache_that_changes_while_it_is_read_is_read_again(cache, monkeypatch)
     assert found.digests[0].tobytes() == digest(b"x").tobytes()
 
 
-def test_a_cache_that_changes_to_and_fro_while_it_is_read_is_not_damaged(cache, monkeypatch):
+def test_a_cache_that_changes_back_and_forth_does_not_count_as_damaged(cache, monkeypatch):
     read, between = rows.read_split, iter([CHANGED])
 
     def read_between(where, *arguments, **named):
@@ -195,7 +195,7 @@ def test_a_cache_that_changes_to_and_fro_while_it_is_read_is_not_damaged(cache, 
 
 
 def rename_once_found(cache, monkeypatch):
-    """Have a writer carry out what was committed as soon as a reader knows where a file lies."""
+    """Let a writer finish a commit as soon as a reader has the path of a file."""
     read = rows.read_split
 
     def read_late(where, *arguments, **named):
@@ -209,7 +209,7 @@ def rename_once_found(cache, monkeypatch):
     monkeypatch.setattr(rows, "read_split", read_late)
 
 
-def test_splits_stay_together_while_a_writer_carries_out_what_was_committed(cache, monkeypatch):
+def test_splits_match_while_a_writer_finishes_a_commit(cache, monkeypatch):
     with killed_before("replace", "224.npy.new"):
         fill(cache, CHANGED, prune=True)
     opened = Cache(cache / "features")
@@ -218,7 +218,7 @@ def test_splits_stay_together_while_a_writer_carries_out_what_was_committed(cach
     assert opened.load("test").digests[0].tobytes() == digest(b"c").tobytes()
 
 
-def test_ids_are_whole_where_a_writer_renames_their_file_as_it_is_opened(cache, monkeypatch):
+def test_ids_are_intact_if_a_writer_renames_their_file_meanwhile(cache, monkeypatch):
     images = {"train": {"cat.1": b"x", "cat.1000": b"b", "dog.3": b"c"}}
     with killed_before("replace", "ids.npy.new"):
         fill(cache, images)

@@ -12,7 +12,7 @@ from catsdogs.images.facts import FACTS
 
 @pytest.mark.parametrize("column", [*VIEWS, "facts"])
 @pytest.mark.parametrize(("row", "reason"), [(2, b""), (1, b"broken")])
-def test_a_row_s_checksum_covers_what_made_it_digest_reason_and_content(cache, column, row, reason):
+def test_a_checksum_covers_provenance_digest_reason_and_content(cache, column, row, reason):
     train = cache / "features" / "train"
     made_by = [PROVENANCE.sha256, PROVENANCE.pixels, PROVENANCE.precision, PROVENANCE.engine, PROVENANCE.network]
     covered = json.dumps([*made_by, column]).encode() + np.load(train / "digests.npy")[row].tobytes() + reason + b"\0"

@@ -50,7 +50,7 @@ def test_a_shard_opens_with_numpy_alone_and_is_named_by_its_hash(tmp_path):
     assert records["224m.sum"][0] == int.from_bytes(hashlib.blake2b(covered, digest_size=8).digest(), "little")
 
 
-def test_what_made_the_rows_is_beside_them_before_the_first_of_them(tmp_path):
+def test_the_provenance_is_written_before_the_first_shard(tmp_path):
     published = []
 
     def note(write):
@@ -70,7 +70,7 @@ def test_what_made_the_rows_is_beside_them_before_the_first_of_them(tmp_path):
     assert shards.count_rows(tmp_path / "features") == 1
 
 
-def test_rows_wait_until_they_are_many_or_one_is_old(tmp_path):
+def test_rows_wait_until_there_are_many_or_one_is_old(tmp_path):
     with open_writer(tmp_path) as writer, mock.patch.object(shards, "SHARD_ROWS", 4):
         rows = add_missing(writer)
         next(rows)
@@ -115,8 +115,8 @@ def test_no_two_processes_write_to_the_same_file(tmp_path):
     assert len(written) == len({*written}) == 4
 
 
-def test_a_folder_of_shards_that_another_process_removes_is_made_again(tmp_path):
-    """Whoever assembles removes it when it is empty; at the worst just before a shard is put into it."""
+def test_a_shard_folder_removed_by_another_process_is_created_again(tmp_path):
+    """Assembling removes an empty folder, in the worst case just before a shard is written to it."""
     writer, kept = open_writer(tmp_path), shards.write_atomic
     add(writer, b"a")
 
@@ -134,7 +134,7 @@ def test_a_folder_of_shards_that_another_process_removes_is_made_again(tmp_path)
 
 
 def test_a_damaged_shard_that_is_computed_again_is_read_again(tmp_path):
-    """It has the same rows, and so the same name."""
+    """The new shard has the same rows, and so the same name."""
     images = {"train": {"cat.1": b"a", "cat.2": b"!broken", "dog.3": b"c"}}
     fill(tmp_path, images, stop=3)
     (path,) = shards_of(tmp_path)
@@ -147,7 +147,7 @@ NO_SHARDS = [".facts", ".digest", ".reason", ".224.reason.288", ".224.224", ".22
 
 
 @pytest.mark.parametrize("views", NO_SHARDS)
-def test_what_is_not_called_as_a_shard_is_left_alone(tmp_path, views):
+def test_files_not_named_like_a_shard_are_ignored(tmp_path, views):
     abandon(tmp_path, IMAGES, 2)
     stray = shards_of(tmp_path)[0].with_name(f"{'0' * 32}{views}.npy")
     stray.write_bytes(bytes(100_000))
@@ -157,21 +157,21 @@ def test_what_is_not_called_as_a_shard_is_left_alone(tmp_path, views):
 
 
 @pytest.mark.parametrize("views", ["", ".224", ".224.224m", ".22.224", ".npy", ".2.24.4", ".factsheet.reasons"])
-def test_a_shard_is_found_whatever_its_views_are_called(tmp_path, views):
+def test_a_shard_is_found_whatever_the_names_of_its_views(tmp_path, views):
     path = tmp_path / f"{'0' * 32}{views}.npy"
     path.touch()
     assert shards.find_shards(tmp_path) == [path]
 
 
-def test_a_pipe_that_is_called_as_a_shard_ends_and_stops_nothing(tmp_path):
+def test_a_pipe_named_like_a_shard_is_ignored(tmp_path):
     abandon(tmp_path, IMAGES, 2)
     os.mkfifo(shards_of(tmp_path)[0].with_name(f"{'0' * 32}.224.npy"))
     assert len(fill(tmp_path)) == 4
     assert tree(tmp_path) == fresh()
 
 
-def test_rows_of_another_provenance_in_a_shard_are_none_of_ours(tmp_path):
-    """As where a folder was renamed."""
+def test_rows_of_another_provenance_in_a_shard_are_invalid(tmp_path):
+    """For example because a folder was renamed."""
     other = tmp_path / "other"
     abandon(other, IMAGES, 6, provenance=OTHER)
     abandon(tmp_path, IMAGES, 1)
@@ -183,7 +183,7 @@ def test_rows_of_another_provenance_in_a_shard_are_none_of_ours(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", to_sealed_json({"provenance": 5}), b"\xff"])
-def test_a_damaged_provenance_beside_shards_costs_nothing(tmp_path, content):
+def test_a_damaged_provenance_beside_shards_loses_no_row(tmp_path, content):
     done = abandon(tmp_path, IMAGES, 4)
     path = shards_of(tmp_path)[0].with_name("provenance.json")
     path.unlink() if content is None else path.write_bytes(content)
@@ -192,7 +192,7 @@ def test_a_damaged_provenance_beside_shards_costs_nothing(tmp_path, content):
     assert tree(tmp_path) == fresh()
 
 
-def test_how_near_int8_was_is_kept_beside_the_rows_that_wait(tmp_path):
+def test_the_int8_similarity_is_stored_beside_the_shards(tmp_path):
     similarity = Int8Similarity(64, 0.99, 0.98)
     with open_writer(tmp_path) as writer:
         writer.int8_similarity = similarity
@@ -202,7 +202,7 @@ def test_how_near_int8_was_is_kept_beside_the_rows_that_wait(tmp_path):
     assert open_writer(tmp_path).int8_similarity == similarity
 
 
-def test_what_a_killed_process_never_completed_goes_when_it_is_old(tmp_path):
+def test_old_incomplete_files_of_killed_processes_are_removed(tmp_path):
     abandon(tmp_path, IMAGES, 1)
     folder = shards_of(tmp_path)[0].parent
     old, young = folder / ".1.new", folder / ".2.new"
@@ -217,7 +217,7 @@ def test_what_a_killed_process_never_completed_goes_when_it_is_old(tmp_path):
     assert not folder.parent.exists()
 
 
-def test_a_reason_of_any_length_is_kept_as_far_as_there_is_room(tmp_path):
+def test_a_long_reason_is_truncated(tmp_path):
     reason = "“odd”\n" + 100 * "ü"
     images = {"train": {"cat.1": b"!" + reason.encode(), "cat.2": b"a"}}
     fill(tmp_path, images)
@@ -227,7 +227,7 @@ def test_a_reason_of_any_length_is_kept_as_far_as_there_is_room(tmp_path):
     assert fill(tmp_path, images) == {}
 
 
-def test_facts_that_are_missing_are_asked_for_and_nothing_else(tmp_path):
+def test_only_missing_facts_are_requested(tmp_path):
     with open_writer(tmp_path) as writer, one_row_a_shard():
         for content in in_order(IMAGES):
             add(writer, content, VIEWS)
@@ -243,12 +243,12 @@ def test_rows_without_facts_can_be_assembled(tmp_path):
     assert np.isnan(load_features(tmp_path).facts["width"]).all()
 
 
-def test_the_folder_of_shards_is_named_by_what_made_them():
+def test_the_folder_of_shards_is_named_by_their_provenance():
     key = hashlib.sha256(json.dumps(PROVENANCE.key).encode()).hexdigest()[:16]
     assert shards.shards_folder(Path("features"), PROVENANCE) == Path("features", "shards", key)
 
 
-def test_shards_wait_for_the_split_that_is_not_given_now(tmp_path):
+def test_shards_of_a_split_that_is_not_given_are_kept(tmp_path):
     train, test = {"train": TRAIN}, {"test": IMAGES["test"]}
     computed = abandon(tmp_path, train, 3)
     fill(tmp_path, test)
@@ -258,7 +258,7 @@ def test_shards_wait_for_the_split_that_is_not_given_now(tmp_path):
     assert not (tmp_path / "features/shards").exists()
 
 
-def test_shards_wait_for_the_view_that_is_not_given_now(tmp_path):
+def test_shards_of_a_view_that_is_not_requested_are_kept(tmp_path):
     fill(tmp_path, views=("224",))
     computed = abandon(tmp_path, IMAGES, 3)
     fill(tmp_path, views=("224",))
@@ -267,7 +267,7 @@ def test_shards_wait_for_the_view_that_is_not_given_now(tmp_path):
     assert not (tmp_path / "features/shards").exists()
 
 
-def test_shards_of_images_that_are_gone_go_where_both_splits_are_given(tmp_path):
+def test_shards_of_removed_images_are_removed_if_both_splits_are_given(tmp_path):
     abandon(tmp_path, IMAGES | {"train": TRAIN | {"cat.3": b"gone"}}, 7)
     fill(tmp_path)
     assert tree(tmp_path) == fresh()

@@ -37,7 +37,7 @@ from catsdogs.errors import CatsDogsError
 GOLDEN = Path(__file__).parent / "golden_cache"
 
 
-def test_the_same_rows_are_written_as_format_2_was(tmp_path):
+def test_the_same_rows_give_the_stored_files_of_format_2(tmp_path):
     golden = load_features(GOLDEN)
     wanted = {"train": (golden.ids.tolist(), golden.labels)}
     with CacheWriter(tmp_path / "features", golden.provenance, golden.views, wanted) as writer:
@@ -66,7 +66,7 @@ def test_added_images_compute_only_themselves(cache):
     assert tree(cache) == fresh(images)
 
 
-def test_an_image_of_changed_bytes_computes_one(cache):
+def test_an_image_whose_bytes_change_computes_one_row(cache):
     images = IMAGES | {"train": TRAIN | {"cat.10": b"other"}}
     assert [*fill(cache, images)] == [b"other"]
     assert tree(cache) == fresh(images)
@@ -100,12 +100,12 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("how", ELSEWHERE)
-def test_images_that_are_elsewhere_now_compute_nothing_and_need_no_option(cache, how):
+def test_moved_images_compute_nothing_and_need_no_option(cache, how):
     assert fill(cache, ELSEWHERE[how]) == {}
     assert tree(cache) == fresh(ELSEWHERE[how])
 
 
-def test_equal_bytes_in_two_splits_share_a_row_and_are_computed_once(tmp_path):
+def test_identical_images_in_two_splits_are_computed_once(tmp_path):
     assert [*fill(tmp_path, {"train": {"cat.1": b"a", "dog.3": b"a"}, "test": {"cat.1": b"a"}})] == [b"a"]
     train, test = (load_features(tmp_path, split=split) for split in ("train", "test"))
     assert train.labels.tolist() == [0, 1]
@@ -121,7 +121,7 @@ def test_equal_bytes_in_two_splits_share_a_row_and_are_computed_once(tmp_path):
         ({"cat.3": b"x", "cat.4": b"y", "dog.3": b"c"}, "3 of the 4 train images and all 3 train images of class cat"),
     ],
 )
-def test_half_of_a_split_or_a_class_goes_only_when_that_is_asked_for(cache, train, lost):
+def test_half_of_a_split_or_a_class_is_removed_only_with_prune(cache, train, lost):
     before, images = times(cache), IMAGES | {"train": train}
     with pytest.raises(CatsDogsError, match=rf"would lose {lost}\. Check .*--prune") as refused:
         fill(cache, images)
@@ -131,21 +131,21 @@ def test_half_of_a_split_or_a_class_goes_only_when_that_is_asked_for(cache, trai
     assert tree(cache) == fresh(images)
 
 
-def test_labels_of_other_classes_are_not_kept_for_those_of_now(cache):
+def test_labels_of_other_classes_are_not_kept(cache):
     wanted, before = {"test": (["1"], np.array([0], np.int8))}, times(cache)
     with pytest.raises(CatsDogsError, match=r"with the labels cat and dog.*ants and bees"):
         CacheWriter(cache / "features", PROVENANCE, VIEWS, wanted, classes=("ants", "bees"))
     assert times(cache) == before
 
 
-def test_a_few_images_may_go_without_an_option(cache):
+def test_a_few_images_are_removed_without_an_option(cache):
     images = IMAGES | {"train": {name: content for name, content in TRAIN.items() if name != "cat.1"}}
     assert fill(cache, images) == {}
     assert tree(cache) == fresh(images)
     assert [*fill(cache)] == [b"a"]  # its row has gone with it
 
 
-def test_files_that_cannot_be_read_share_nothing_and_are_tried_each_time(cache):
+def test_files_that_cannot_be_read_are_tried_each_time(cache):
     images = IMAGES | {"train": TRAIN | {"cat.3": b"?denied", "dog.20": b"?gone\n"}}
     for _ in range(2):
         assert fill(cache, images) == {}
@@ -168,18 +168,18 @@ def test_files_that_cannot_be_read_share_nothing_and_are_tried_each_time(cache):
         ({"train": TRAIN}, {"test": {f"{n}": b"new %d" % n for n in range(4)}}, VIEWS, 2 * 2 * 4),
     ],
 )
-def test_room_is_looked_for_for_shards_and_arrays_of_what_is_missing(tmp_path, there, images, views, rows):
+def test_disk_space_is_checked_for_shards_and_arrays_of_new_rows(tmp_path, there, images, views, rows):
     if there:
         fill(tmp_path, there)
     usage, needed = shutil.disk_usage(tmp_path), int(1.05 * 8192 * rows)
     with mock.patch.object(shutil, "disk_usage", return_value=usage._replace(free=needed)):
         open_writer(tmp_path, images, views=views)
     too_full = mock.patch.object(shutil, "disk_usage", return_value=usage._replace(free=needed - 1))
-    with too_full, pytest.raises(CatsDogsError, match=f"need {needed:,} bytes more"):
+    with too_full, pytest.raises(CatsDogsError, match=f"need {needed:,} more bytes"):
         open_writer(tmp_path, images, views=views)
 
 
-def test_a_split_is_added_later_and_the_other_stays(tmp_path, whole):
+def test_adding_a_split_does_not_change_the_other(tmp_path, whole):
     fill(tmp_path, {"train": TRAIN})
     assert [Cache(tmp_path / "features").labelled(split) for split in ("train", "test")] == [True, None]
     assert [*fill(tmp_path, {"test": IMAGES["test"]})] == in_order({"test": IMAGES["test"]})
@@ -195,9 +195,9 @@ def test_a_split_is_added_later_and_the_other_stays(tmp_path, whole):
         {"views": ("224",)},
     ],
 )
-def test_what_something_else_made_is_kept_until_its_replacement_is_asked_for(cache, whole, other):
+def test_rows_of_another_provenance_are_replaced_only_with_prune(cache, whole, other):
     before = times(cache)
-    with pytest.raises(CatsDogsError, match=r"holds 6 rows made by tiny.keras .*--prune"):
+    with pytest.raises(CatsDogsError, match=r"has 6 rows computed by tiny.keras .*--prune"):
         open_writer(cache, **other)
     assert times(cache) == before
     images = {"train": TRAIN}
@@ -210,32 +210,32 @@ def test_what_something_else_made_is_kept_until_its_replacement_is_asked_for(cac
     assert tree(cache) == expected
 
 
-def test_pixels_that_differ_are_told_by_what_differs(cache):
+def test_the_error_names_only_the_differences_of_the_pixels(cache):
     fill(cache, prune=True, provenance=replace(PROVENANCE, pixels="RGB, squashed by one"))
     with pytest.raises(CatsDogsError) as refused:
         fill(cache, provenance=replace(PROVENANCE, pixels="RGB, squashed by another"))
-    assert re.fullmatch(r".* \(.*, squashed by one\); .* \(.*, squashed by another\) .*", refused.value.message)
+    assert re.fullmatch(r".* \(.*, resized by one\); .* \(.*, resized by another\) .*", refused.value.message)
     assert "RGB" not in refused.value.message
 
 
-def test_what_belongs_to_the_user_outlasts_a_replacement(cache):
+def test_files_of_the_user_are_kept_when_a_cache_is_replaced(cache):
     (cache / "features" / "test" / "mine.npy").write_bytes(b"mine")
     fill(cache, {"train": TRAIN}, prune=True, provenance=OTHER)
     assert {name for name in tree(cache) if name.startswith("test")} == {"test/mine.npy"}
 
 
-def test_the_same_weights_by_another_name_are_the_same_cache(cache, whole):
+def test_the_same_weights_under_another_name_have_the_same_cache(cache, whole):
     copy = replace(PROVENANCE, weights_name="copy.keras", fingerprint="file:2", versions={"numpy": "3"})
     assert fill(cache, provenance=copy) == {}
     assert tree(cache) == whole
 
 
 @given(st.permutations(in_order(IMAGES)))
-def test_the_order_in_which_rows_are_added_leaves_no_trace(order):
+def test_the_order_of_adding_rows_does_not_change_the_files(order):
     assert fresh(order=lambda _: order) == fresh()
 
 
-def test_a_cache_is_what_it_was_until_it_is_assembled(cache):
+def test_a_cache_does_not_change_before_it_is_assembled(cache):
     old, images = seen(cache), IMAGES | {"train": TRAIN | many(3)["train"]}
     assert len(fill(cache, images, stop=2)) == 2
     assert seen(cache) == old
@@ -249,7 +249,7 @@ BOTH = st.fixed_dictionaries({"train": OF_SPLIT, "test": OF_SPLIT})
 @given(st.lists(st.tuples(SOME, st.sampled_from(["end", "error", "kill"]), st.integers(1, 4)), max_size=4), BOTH)
 @example([(IMAGES, "kill", 6)], IMAGES)
 @example([(IMAGES, "end", 0), (IMAGES | {"train": TRAIN | {"cat.1": b"x"}}, "kill", 1)], IMAGES)
-def test_any_runs_end_in_the_bytes_of_a_fresh_cache_and_compute_no_row_twice(runs, last):
+def test_any_sequence_of_runs_gives_the_bytes_of_a_fresh_cache(runs, last):
     assembled, waiting = {}, set()  # the rows that the next run must find
     with folder_in_memory() as root:
         for images, end, rows in [*runs, (last, "end", 0)]:

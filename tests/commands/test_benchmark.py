@@ -7,7 +7,7 @@ import pytest
 
 import catsdogs
 from catsdogs import CatsDogsError
-from catsdogs.backbone.hardware import cpu_computes
+from catsdogs.backbone.hardware import cpu_supports
 from catsdogs.cli.listings import benchmark_lines
 
 
@@ -21,7 +21,7 @@ def photographs(tmp_path, draw, encode, write_folder):
 def test_each_engine_is_measured_in_every_precision_that_is_native_to_it(photographs, keras_backbone):
     done = catsdogs.benchmark(photographs, weights=str(keras_backbone), images=131)
     assert done.images == 130  # the bad one is none
-    precisions = ["bfloat16", "float32"] if cpu_computes("bfloat16") else ["float32"]
+    precisions = ["bfloat16", "float32"] if cpu_supports("bfloat16") else ["float32"]
     wanted = [(engine, precision) for engine in ("tensorflow", "openvino") for precision in precisions]
     wanted += [("openvino", "int8")] if find_spec("nncf") else []
     assert [(rates.engine, rates.precision) for rates in done.engines] == wanted

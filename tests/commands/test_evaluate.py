@@ -162,7 +162,7 @@ def test_heads_that_are_missing_or_of_imported_features_are_refused(testing, tmp
         [str(n) for n in range(20)], np.arange(20) % 2, views={"224": features}, artifacts=tmp_path
     )
     catsdogs.train(tmp_path)
-    with pytest.raises(CatsDogsError, match="not computed from images here"):
+    with pytest.raises(CatsDogsError, match="trained on imported features"):
         catsdogs.evaluate(testing, artifacts=tmp_path)
 
 

@@ -91,7 +91,7 @@ def copy_with_head(features, where, transform, monkeypatch):
     def choose(training_set, **_):  # what cross-validation finds, had it found this
         path = of_validation._Path(training_set, transform)
         path._fit(round(4 * np.log10(10)))
-        c, solution, logits = path.chosen()
+        c, solution, logits = path.final_fit()
         return head.CrossValidation(transform, c, {}, {}, logits, path.design, solution)
 
     shutil.copytree(features, where)
@@ -284,7 +284,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(form, options, message, 
 
 
 def test_a_head_on_features_from_elsewhere_cannot_be_exported(imported):
-    with pytest.raises(CatsDogsError, match="trained on features that were not computed from images here"):
+    with pytest.raises(CatsDogsError, match="trained on imported features"):
         catsdogs.export("keras", artifacts=imported)
 
 

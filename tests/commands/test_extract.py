@@ -153,7 +153,7 @@ def test_rows_are_not_dropped_unless_pruning_was_asked_for(folder, extract, tmp_
     assert load_features(tmp_path / "artifacts").ids.tolist() == ["cat.1", "cat.2", "cat.10"]
 
 
-def test_a_zip_that_is_cut_short_is_one_line_and_changes_no_row(tmp_path, pictures, zipped, extract):
+def test_a_truncated_zip_is_one_line_and_changes_no_row(tmp_path, pictures, zipped, extract):
     content, path = (
         zipped({name: data for name, data in pictures.items() if name.startswith("train/")}),
         tmp_path / "a.zip",
@@ -162,7 +162,7 @@ def test_a_zip_that_is_cut_short_is_one_line_and_changes_no_row(tmp_path, pictur
     extract(path)
     before = tree(tmp_path / "artifacts")
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CatsDogsError, match=r"a\.zip is cut short or damaged.*Download it again"):
+    with pytest.raises(CatsDogsError, match=r"a\.zip is truncated or damaged.*Download it again"):
         extract(path)
     assert tree(tmp_path / "artifacts") == before
 
@@ -170,7 +170,7 @@ def test_a_zip_that_is_cut_short_is_one_line_and_changes_no_row(tmp_path, pictur
 def test_features_of_other_weights_are_not_mixed_in(folder, extract, tmp_path):
     extract(folder)
     other = str(write_backbone(tmp_path / "other.keras", seed=1))
-    with pytest.raises(CatsDogsError, match=r"holds 12 rows made by tiny.keras.*--prune"):
+    with pytest.raises(CatsDogsError, match=r"has 12 rows computed by tiny.keras.*--prune"):
         catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=other)
     done = catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=other, prune=True)
     assert done.computed == 12
@@ -224,9 +224,9 @@ def test_weights_that_are_to_replace_the_cache_are_noted_when_they_have(folder, 
     ("weights", "message"),
     [
         ("nowhere.keras", "there is no weights file"),
-        ("resnet", "names no weights"),
-        ("random:x", "no whole number"),
-        ("pyproject.toml", "names no weights"),
+        ("resnet", "does not name any weights"),
+        ("random:x", "is not a whole number"),
+        ("pyproject.toml", "does not name any weights"),
     ],
 )
 def test_wrong_weights_are_refused_before_anything_is_written(folder, tmp_path, weights, message):
@@ -239,7 +239,7 @@ def test_progress_is_told_up_to_the_last_image(folder, extract):
     told = []
     extract(folder, progress=lambda step, done, total: told.append((step, done, total)))
     assert [one for one in told if one[0] == "computing features"][-1] == ("computing features", 12, 12)
-    assert told[-1] == ("looking for duplicates", 12, 12)
+    assert told[-1] == ("searching for duplicates", 12, 12)
 
 
 def test_timings_say_how_fast_and_by_what(tmp_path, draw, encode, write_folder, extract):
@@ -299,7 +299,7 @@ def test_weights_that_change_while_they_load_are_refused(folder, tmp_path, monke
         return loaded
 
     monkeypatch.setattr(plan, "Backbone", load_slowly)
-    with pytest.raises(CatsDogsError, match=r"w\.keras has changed while it was loaded\. Run the same"):
+    with pytest.raises(CatsDogsError, match=r"w\.keras changed while it was loaded\. Run the same"):
         catsdogs.extract(folder, artifacts=tmp_path / "artifacts", weights=str(weights))
     assert not (tmp_path / "artifacts").exists()
 

@@ -100,7 +100,7 @@ def test_a_stopped_run_is_named_with_what_hangs_on_it_and_can_be_finished(here, 
         (
             lambda folder: (folder / "submission.csv").write_text("id,label\n"),
             "submission.csv",
-            "not as it was written",
+            "it was changed after it was written",
         ),
         (lambda folder: (folder / "head.json").unlink(), "head.json", "missing"),
         (lambda folder: (folder / "metrics.json").write_text("{}"), "head.json", "metrics.json is missing, or was"),
@@ -129,7 +129,7 @@ def test_a_damaged_header_ends_nothing_and_describes_nothing(here, text):
 def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
     (here / "without.csv").write_text("id\ncat.0\n")
     catsdogs.train(exclude="without.csv")
-    assert stale() == [("submission.csv", "it is of another head, or of other features")]
+    assert stale() == [("submission.csv", "it was computed from another head or other features")]
     refresh()
     assert stale() == []
 
@@ -138,7 +138,7 @@ def test_a_submission_of_which_nobody_knows_what_it_is_of_is_stale(here):
     timings = json.loads((here / "artifacts/timings.json").read_text())
     del timings["submit"]["inputs_digest"], timings["submit"]["clip"]
     (here / "artifacts/timings.json").write_text(json.dumps(timings))
-    assert stale() == [("submission.csv", "it is of another head, or of other features")]
+    assert stale() == [("submission.csv", "it was computed from another head or other features")]
     refresh()
     assert stale() == []
 

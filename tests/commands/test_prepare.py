@@ -207,7 +207,7 @@ def test_other_classes_keep_their_own_names(tmp_path, draw, encode, write_folder
     }
     images |= {"wasps/1.png": encode(draw(300))}
     data = write_folder(tmp_path / "data", images)
-    with pytest.raises(CatsDogsError, match="Name two of them"):
+    with pytest.raises(CatsDogsError, match="Select two of them"):
         prepare(data, tmp_path / "out")
     done = prepare(data, tmp_path / "out", classes="Ants,Bees")
     assert (done.classes, done.images, done.skipped) == (("Ants", "Bees"), {"train": 24, "test": 4}, 1)
@@ -254,7 +254,7 @@ def test_what_cannot_be_prepared_is_said_and_nothing_is_written(data, tmp_path):
         ((data, data), "is inside"),
         ((data / "train", data), "contains .*Give a folder elsewhere"),
         ((data, tmp_path / "file"), "is not a folder"),
-        ((tmp_path / "nowhere", tmp_path / "out"), "there is no"),
+        ((tmp_path / "nowhere", tmp_path / "out"), "nowhere does not exist"),
     ]:
         with pytest.raises(CatsDogsError, match=said):
             prepare(*arguments)

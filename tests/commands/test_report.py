@@ -56,7 +56,7 @@ def test_the_terminal_says_what_is_written_and_missing_within_80_columns(tmp_pat
 def test_a_note_that_names_no_path_costs_the_pictures_alone(copy, place):
     (copy / "source.json").write_text(json.dumps({"train": place}))
     done = catsdogs.report(copy)
-    assert (done.images, done.problems) == (0, (f"there is no {place}",))
+    assert (done.images, done.problems) == (0, (f"{place} does not exist",))
 
 
 def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, data, tmp_path, encode, draw):
@@ -74,9 +74,9 @@ def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, d
     assert gone in page.text
     shutil.rmtree(moved)
     done = catsdogs.report(copy)
-    assert (done.images, done.problems) == (0, (f"there is no {moved}",))
+    assert (done.images, done.problems) == (0, (f"{moved} does not exist",))
     page = Page(done.path.read_bytes())
-    assert f"there is no {moved}." in page.text
+    assert f"{moved} does not exist." in page.text
     assert page.all("img") == []
     assert f"{json.loads((copy / 'metrics.json').read_text())['log_loss']:.4f}" in page.text
 

@@ -85,7 +85,7 @@ def test_a_submission_of_another_head_is_not_well_until_it_is_written_anew(artif
     catsdogs.train(artifacts, exclude=tmp_path / "without.csv")
     found = catsdogs.verify(artifacts)
     (problem,) = found.problems
-    assert "submission.csv: it is of another head, or of other features. Run catsdogs submit" in problem
+    assert "submission.csv: it was computed from another head or other features. Run catsdogs submit" in problem
     assert (found.head, found.submission) == (True, False)
     catsdogs.submit(artifacts)
     assert catsdogs.verify(artifacts).problems == ()
@@ -175,7 +175,7 @@ def must_be_noticed(artifacts, damaged):
 
 
 REMEDIES = {
-    "features/manifest": "Restore it from a copy",
+    "features/manifest": "Restore this file from a copy",
     "features/duplicates": "Run catsdogs train",
     "features/": "Run catsdogs extract with the same images, or import",
     "submission": "Run catsdogs submit",
@@ -203,4 +203,4 @@ def test_a_head_of_other_features_and_a_note_that_is_none_are_not_well(artifacts
     (artifacts / "source.json").write_text("{")
     head, note = catsdogs.verify(artifacts).problems
     assert "the training features changed after the head was trained. Run catsdogs train" in head
-    assert "source.json is damaged: it is no JSON. Delete it" in note
+    assert "source.json is damaged: it is not JSON. Delete this file" in note

@@ -56,7 +56,7 @@ def test_a_damaged_head_is_refused(artifacts, damage):
         None,
     ],
 )
-def test_a_sealed_head_npz_of_wrong_content_is_one_line(artifacts, wrong):
+def test_an_invalid_head_npz_with_a_valid_checksum_is_refused(artifacts, wrong):
     content = io.BytesIO()
     if wrong:
         np.savez(content, **({"transform": "identity", "coefficients": np.zeros(2048), "intercept": 0.0} | wrong))
@@ -80,7 +80,7 @@ def test_a_sealed_head_npz_of_wrong_content_is_one_line(artifacts, wrong):
         ({"files": []}, "$.files"),
     ],
 )
-def test_a_sealed_head_json_of_wrong_types_is_one_line_with_the_path(artifacts, wrong, path):
+def test_wrong_types_in_head_json_are_refused_with_their_path(artifacts, wrong, path):
     artifacts.head_metadata.write_bytes(to_sealed_json(head.load(artifacts).metadata.to_dict() | wrong))
     with pytest.raises(CatsDogsError, match=r"head\.json is damaged.*Run catsdogs train") as error:
         head.load(artifacts)
@@ -89,7 +89,7 @@ def test_a_sealed_head_json_of_wrong_types_is_one_line_with_the_path(artifacts, 
 
 
 @pytest.mark.parametrize("name", ["classes", "backbone", "excluded", "method"])
-def test_a_sealed_head_json_without_a_key_names_it(artifacts, name):
+def test_a_missing_key_in_head_json_is_named(artifacts, name):
     content = head.load(artifacts).metadata.to_dict()
     del content[name]
     artifacts.head_metadata.write_bytes(to_sealed_json(content))
@@ -103,7 +103,7 @@ def test_a_head_of_another_format_is_refused(tmp_path):
         head.load(Artifacts(tmp_path))
 
 
-def test_no_file_outside_the_folder_is_read_whatever_head_json_names(artifacts, tmp_path_factory):
+def test_files_outside_the_folder_named_in_head_json_are_not_read(artifacts, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "head.npz"
     outside.write_bytes(artifacts.head.read_bytes())
     content = head.load(artifacts).metadata.to_dict()

@@ -29,7 +29,7 @@ def test_folds_and_classes_are_of_equal_size_within_one(images):
         assert counts.max() - counts.min() <= 1
 
 
-def test_the_share_that_is_held_out_is_of_each_class(images):
+def test_the_holdout_has_the_same_fraction_of_each_class(images):
     digests, labels = images
     held = draw_holdout(group_keys(digests), labels, 0.15)
     for label in (0, 1):
@@ -37,7 +37,7 @@ def test_the_share_that_is_held_out_is_of_each_class(images):
 
 
 @pytest.mark.parametrize("how", ["equal bytes", "one group"])
-def test_images_that_belong_together_share_a_fold_and_are_held_out_together(images, how):
+def test_images_of_a_group_share_a_fold_and_are_held_out_together(images, how):
     digests, labels = images
     groups = None
     if how == "equal bytes":
@@ -52,14 +52,14 @@ def test_images_that_belong_together_share_a_fold_and_are_held_out_together(imag
     assert len(np.unique(keys)) == 403
 
 
-def test_a_group_has_the_same_key_whatever_its_number_and_wherever_it_stands(images):
+def test_the_key_of_a_group_depends_on_neither_numbering_nor_order(images):
     digests, _ = images
     groups = np.arange(503) // 2
     shuffled = np.random.default_rng(1).permutation(503)
     assert np.array_equal(group_keys(digests[shuffled], 251 - groups[shuffled]), group_keys(digests, groups)[shuffled])
 
 
-def test_another_seed_draws_others(images):
+def test_another_seed_draws_other_folds(images):
     digests, labels = images
     keys = group_keys(digests)
     assert not np.array_equal(draw_folds(keys, labels, seed=1), draw_folds(keys, labels))

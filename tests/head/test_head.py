@@ -25,7 +25,7 @@ COUNT = 200
 
 
 def make_training_set(count, *, views=1, signal=0.35, seed=0):
-    """Features that look like a network's: non-negative, of very different scales, two overlapping classes."""
+    """Features like those of a network: non-negative, of very different scales, two overlapping classes."""
     generator = np.random.default_rng(seed)
     labels = (np.arange(count) % 2).astype(np.int8)
     features = generator.gamma(1, 1, (count, 2048)) * generator.gamma(1, 1, 2048)
@@ -52,10 +52,10 @@ def found(training_set):
 
 
 def with_choice(training_set, transform, c):
-    """What cross-validation finds, had it found this."""
+    """Return a result of cross-validation with this transform and C."""
     path = of_validation._Path(training_set, transform)
     path._fit(round(4 * np.log10(c)))
-    c, solution, logits = path.chosen()
+    c, solution, logits = path.final_fit()
     return head.CrossValidation(transform, c, {}, {}, logits, path.design, solution)
 
 
@@ -65,7 +65,7 @@ def probabilities(found):
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("c", [0.01, 10])
-def test_the_head_is_the_optimum_that_scikit_learn_finds_at_tight_tolerance(transform, c):
+def test_the_head_is_the_optimum_of_scikit_learn_at_a_tight_tolerance(transform, c):
     training_set = make_training_set(COUNT, views=2)
     fitted = head.fit(training_set, with_choice(training_set, transform, c))
     ours = fitted.estimator[-1]
@@ -76,7 +76,7 @@ def test_the_head_is_the_optimum_that_scikit_learn_finds_at_tight_tolerance(tran
     assert fitted.gradient_norm < 1e-6
 
 
-def test_the_choice_is_the_lowest_of_all_paths_and_at_no_edge(found):
+def test_the_selected_c_has_the_lowest_loss_and_is_not_at_an_edge(found):
     losses = {name: dict(path) for name, path in found.paths.items()}
     assert set(losses) == set(TRANSFORMS)
     lowest = min((loss, name, c) for name, path in losses.items() for c, loss in path.items())
@@ -87,8 +87,8 @@ def test_the_choice_is_the_lowest_of_all_paths_and_at_no_edge(found):
         assert min(path) < best < max(path)
 
 
-def test_c_is_chosen_by_finite_losses_however_far_out_a_wrong_label_is():
-    # Like one of suspects.csv: it is not trained on, and scored all the same.
+def test_c_is_selected_by_finite_losses_despite_an_extreme_wrong_label():
+    # Like a suspect in suspects.csv, it is excluded from training, but scored.
     training_set = make_training_set(COUNT)
     signs, wrong = np.where(training_set.labels, 1, -1), np.arange(COUNT) == 0
     features = 0.1 * np.random.default_rng(0).normal(size=(COUNT, 2048))
@@ -101,7 +101,7 @@ def test_c_is_chosen_by_finite_losses_however_far_out_a_wrong_label_is():
     assert (found.transform, found.C) == (transform, min(losses, key=losses.__getitem__))
 
 
-def test_where_features_tell_nothing_regularisation_becomes_stronger():
+def test_uninformative_features_are_regularised_strongly():
     generator = np.random.default_rng(0)
     digests = generator.integers(0, 256, (200, 16), np.uint8)
     labels = np.arange(200, dtype=np.int8) % 2
@@ -117,17 +117,17 @@ def test_where_features_tell_nothing_regularisation_becomes_stronger():
 
 
 @pytest.mark.parametrize("transform", QUICK)
-def test_out_of_fold_probabilities_are_of_heads_that_did_not_see_the_image(training_set, transform):
+def test_out_of_fold_heads_were_not_trained_on_the_image(training_set, transform):
     found = with_choice(training_set, transform, 1.0)
     for fold in range(5):
         held = training_set.folds == fold
         rest = training_set.subset(~held)
-        # What the kernel's width is taken from is all that a fold's head knows of the others.
+        # The head of a fold depends on the images it scores only through the kernel's gamma.
         alone = head.fit(rest, with_choice(rest, transform, found.C)).classifier
         assert np.allclose(probabilities(found)[held], alone.probabilities(training_set.features[held]), atol=2e-3)
 
 
-def test_labels_of_a_fold_do_not_change_what_is_said_of_it(training_set):
+def test_labels_of_a_fold_do_not_change_its_probabilities(training_set):
     other = replace(
         training_set, labels=np.where(training_set.folds == 2, 1 - training_set.labels, training_set.labels)
     )
@@ -138,7 +138,7 @@ def test_labels_of_a_fold_do_not_change_what_is_said_of_it(training_set):
 
 
 @pytest.mark.parametrize("transform", QUICK)
-def test_images_that_are_left_out_are_scored_and_not_trained_on(training_set, transform):
+def test_excluded_images_are_scored_but_not_trained_on(training_set, transform):
     train_mask = np.arange(COUNT) % 10 != 3
     wrong = np.where(train_mask, training_set.labels, 1 - training_set.labels)
     given = [replace(training_set, train_mask=train_mask, labels=labels) for labels in (training_set.labels, wrong)]
@@ -172,7 +172,7 @@ def test_the_scale_of_the_features_changes_c_and_nothing_else(training_set, foun
     assert np.allclose(probabilities(scaled), probabilities(found), atol=1e-3)
 
 
-def test_the_same_fit_gives_the_same_bits(training_set, found):
+def test_the_same_fit_gives_identical_coefficients(training_set, found):
     again = head.cross_validate(training_set)
     assert np.array_equal(again.logits, found.logits)
     assert np.array_equal(
@@ -180,23 +180,23 @@ def test_the_same_fit_gives_the_same_bits(training_set, found):
     )
 
 
-def test_negative_features_are_taken_as_they_are():
+def test_negative_features_use_the_identity_transform():
     training_set = make_training_set(COUNT)
     found = head.cross_validate(replace(training_set, features=training_set.features - 1))
     assert list(found.paths) == ["identity"]
 
 
 def make_many(monkeypatch, features, labels, landmarks):
-    """TrainingSet that are taken for many."""
-    monkeypatch.setattr(of_validation, "_FEW", 150)
+    """Return a training set that counts as large."""
+    monkeypatch.setattr(of_validation, "_TRIAL_SIZE", 150)
     monkeypatch.setattr(of_validation, "LANDMARKS", landmarks)
     digests = np.random.default_rng(1).integers(0, 256, (len(labels), 16), np.uint8)
     folds = draw_folds(group_keys(digests), labels)
     return TrainingSet(features, labels, folds, draw_order(digests), np.ones(len(labels), bool))
 
 
-def test_with_many_images_a_linear_transform_far_ahead_on_few_is_tried_on_all(monkeypatch):
-    # A plane parts these; twenty comparisons are not enough to find it.
+def test_a_linear_transform_that_leads_in_the_trial_is_fitted_on_all(monkeypatch):
+    # A plane separates the classes; twenty landmarks are not enough to find it.
     generator = np.random.default_rng(0)
     features = np.ones((600, 2048), np.float32)
     features[:, :50] += generator.uniform(-0.5, 0.5, (600, 50))
@@ -206,8 +206,8 @@ def test_with_many_images_a_linear_transform_far_ahead_on_few_is_tried_on_all(mo
     assert found.transform in ("identity", "sqrt")
 
 
-def test_with_many_images_a_linear_transform_that_is_not_ahead_on_few_is_left(monkeypatch):
-    # One class lies about the other.
+def test_a_linear_transform_without_a_lead_in_the_trial_is_skipped(monkeypatch):
+    # One class surrounds the other.
     generator = np.random.default_rng(0)
     labels = (np.arange(600) % 2).astype(np.int8)
     features = np.ones((600, 2048), np.float32)
@@ -219,7 +219,7 @@ def test_with_many_images_a_linear_transform_that_is_not_ahead_on_few_is_left(mo
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("views", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_the_head_on_the_disk_and_the_estimator_give_the_same_probabilities(tmp_path, transform, views):
+def test_the_saved_head_and_the_estimator_give_equal_probabilities(tmp_path, transform, views):
     training_set = make_training_set(COUNT, views=views)
     head.save(Artifacts(tmp_path), head.fit(training_set, with_choice(training_set, transform, 1.0)), METADATA)
     loaded, estimator = head.load(Artifacts(tmp_path)), joblib.load(tmp_path / "head.joblib")
@@ -234,14 +234,14 @@ def test_the_estimator_needs_no_code_of_this_package(training_set, found, tmp_pa
     assert b"catsdogs" not in pickle.dumps(fitted.estimator)
 
 
-def test_probabilities_far_out_are_almost_0_or_1_and_of_nan_they_are_nan():
+def test_extreme_probabilities_are_inside_0_and_1_and_nan_stays_nan():
     sure = head.Classifier("identity", np.full(2048, 1e6), 0.0)
     features = np.array([[1] * 2048, [-1] * 2048, [np.nan] + [0] * 2047], np.float32)
     expected = [np.nextafter(1, 0), np.finfo(float).tiny, np.nan]
     assert np.array_equal(sure.probabilities(features), expected, equal_nan=True)
 
 
-def test_features_of_nothing_but_zeros_have_a_probability(training_set):
+def test_features_that_are_all_zero_have_a_probability(training_set):
     for transform in TRANSFORMS:
         fitted = head.fit(training_set, with_choice(training_set, transform, 1.0))
         zeros = np.zeros((1, 2048), np.float32)

@@ -15,7 +15,7 @@ def predictions():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 2000, np.int8)
     logits = 3 * labels - 1.5 + generator.normal(size=2000)
-    return labels, np.round(logits, 2)  # rounded: with ties
+    return labels, np.round(logits, 2)  # rounded, so there are ties
 
 
 def test_the_scores_are_those_of_scikit_learn(predictions):
@@ -31,7 +31,7 @@ def test_the_scores_are_those_of_scikit_learn(predictions):
     assert found.brier == pytest.approx(sklearn.metrics.brier_score_loss(labels, probabilities))
 
 
-def test_the_calibration_error_is_how_far_probabilities_are_from_what_happens():
+def test_the_calibration_error_is_the_gap_of_probability_and_frequency():
     labels = np.tile(np.array([0, 0, 0, 1], np.int8), 100)
     assert score(labels, np.full(400, logit(0.25))).calibration_error == pytest.approx(0)
     assert score(labels, np.full(400, logit(0.45))).calibration_error == pytest.approx(0.2)
@@ -85,7 +85,7 @@ def test_the_clip_is_where_the_log_loss_is_lowest(predictions):
     wrong = labels.copy()
     wrong[:20] = 1 - wrong[:20]
     clip = best_clip(wrong, np.where(labels == 1, 1, -1) * logit(0.9999))
-    # With one in a hundred wrong and all sure alike, what is sure is right 99 times of a hundred.
+    # One in a hundred is wrong and all are equally confident, so the best clip is near 0.01.
     assert clip == pytest.approx(0.01, rel=0.15)
 
 

@@ -22,7 +22,7 @@ def artifacts(tmp_path):
 
 
 class FilledCache(Cache):
-    """A cache of these features, labelled ones, without the files."""
+    """A cache of these labelled features without files."""
 
     def __init__(self, folder, manifest, features):
         super().__init__(folder)
@@ -48,12 +48,12 @@ def reason(artifacts, manifest=MANIFEST, features=METADATA.features):
         ({"classes": ("ants", "bees")}, "the classes"),
         ({"provenance": {"sha256": "0" * 64}}, "the backbone"),
         ({"provenance": {"network": "0" * 64}}, "the quantized network"),
-        ({"provenance": {"pixels": "cropped"}}, "the way pixels are made"),
+        ({"provenance": {"pixels": "cropped"}}, "the preprocessing of pixels"),
         ({"provenance": {"precision": "bfloat16"}}, "the precision"),
         ({"views": ("224", "224m")}, "the views"),
     ],
 )
-def test_what_changed_since_is_the_reason_and_no_other(artifacts, change, what):
+def test_the_reason_names_what_changed_after_training(artifacts, change, what):
     if "provenance" in change:
         change = {"provenance": replace(MANIFEST.provenance, **change["provenance"])}
     assert reason(artifacts, replace(MANIFEST, **change)) == f"{what} changed after the head was trained"
@@ -68,7 +68,7 @@ def test_what_changed_since_is_the_reason_and_no_other(artifacts, change, what):
         ({}, "there are no complete training features"),
     ],
 )
-def test_features_that_changed_since_are_the_reason(artifacts, features, why):
+def test_the_reason_names_features_that_changed_after_training(artifacts, features, why):
     assert reason(artifacts, features=features) == why
 
 
@@ -77,7 +77,7 @@ def test_a_head_of_another_method_is_stale(artifacts, monkeypatch):
     assert reason(artifacts) == "the method of training changed after the head was trained"
 
 
-def test_versions_and_names_that_no_number_depends_on_make_no_head_stale(artifacts):
+def test_other_versions_and_names_do_not_make_a_head_stale(artifacts):
     content = json.loads(artifacts.head_metadata.read_text())
     content["versions"] = {"scikit-learn": "1.7.99", "numpy": "3"}
     content["backbone"]["weights_name"] = "renamed.keras"

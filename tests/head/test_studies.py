@@ -13,7 +13,7 @@ from catsdogs.head import studies
 
 
 class Made(NamedTuple):
-    """Artifacts of two classes that overlap, some images with the wrong label, and what the studies make of them."""
+    """Artifacts of two overlapping classes with some wrong labels, and the expected studies."""
 
     artifacts: Path
     images: int
@@ -28,7 +28,7 @@ def made(request, tmp_path_factory):
     generator = np.random.default_rng(0)
     if request.param == "few":
         made = Made(folder, 160, 5, 24, [50, 100, 128])
-        features, signal = generator.normal(size=(160, 2048)), 0.8  # negative ones, so that one transform is tried
+        features, signal = generator.normal(size=(160, 2048)), 0.8  # negative features, so only one transform is tried
     else:
         made = Made(folder, 700, 10, 104, [250, 500, 560])
         features, signal = generator.gamma(1, 1, (700, 2048)), 0.6
@@ -38,7 +38,7 @@ def made(request, tmp_path_factory):
     ids = [f"{('cat', 'dog')[label]}.{n}" for n, label in enumerate(labels)]
     import_features(ids, labels, views={"224": features.astype(np.float32)}, artifacts=folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studies, "_FEWEST", made.curve[0])
+        patch.setattr(studies, "_FIRST_SIZE", made.curve[0])
         yield made
 
 
@@ -55,7 +55,7 @@ def test_the_studies_are_in_the_metrics_and_change_nothing_else(made, studied):
     assert {name: value for name, value in metrics.items() if name not in extra} == plain.to_dict()
 
 
-def test_what_was_chosen_without_the_fold_scores_like_what_the_folds_chose(studied):
+def test_the_nested_score_is_close_to_the_cross_validated_score(studied):
     metrics = studied.metrics
     low, high = metrics.nested.intervals.log_loss
     assert low < metrics.nested.log_loss < high
@@ -84,7 +84,7 @@ def test_the_terminal_shows_each_study_within_80_columns(studied, tmp_path):
     assert all(len(text) <= 68 for _, text in lines if str(tmp_path) not in text)
 
 
-def test_suspects_are_the_images_with_a_wrong_label_and_can_be_left_out(made):
+def test_suspects_are_images_with_a_wrong_label_and_can_be_excluded(made):
     artifacts = made.artifacts
     catsdogs.train(artifacts)
     with (artifacts / "suspects.csv").open(newline="") as file:
@@ -111,7 +111,7 @@ def test_suspects_are_the_images_with_a_wrong_label_and_can_be_left_out(made):
         ({"exclude": "nowhere.csv"}, "nowhere.csv cannot be read: No such file"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_nothing_is_written(made, options, said):
+def test_invalid_options_are_refused_and_nothing_is_written(made, options, said):
     files = [path for path in made.artifacts.iterdir() if path.is_file() and path.name[0] != "."]
     before = {path: path.stat().st_mtime_ns for path in files}
     with pytest.raises(CatsDogsError, match=said):
@@ -123,7 +123,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(made, options, said)
     ("content", "said"),
     [(b"name\ncat.1\n", 'no column "id"'), (b"id\ncat.99999\n", "'cat.99999'"), (b"\xff\xfe", "cannot be read")],
 )
-def test_a_list_of_what_to_leave_out_must_name_training_images(made, tmp_path, content, said):
+def test_a_list_of_exclusions_must_name_training_images(made, tmp_path, content, said):
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(CatsDogsError, match=said):
         catsdogs.train(made.artifacts, exclude=tmp_path / "list.csv")

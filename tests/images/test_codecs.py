@@ -13,13 +13,13 @@ from catsdogs.images.decoding import SIZE, decode
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_name_is_not_asked_what_the_format_is(draw, encode, form):
-    """A GIF named .jpg is a GIF: only the bytes count, and every listed format is known by them."""
+def test_the_format_is_read_from_the_content_and_not_from_the_name(draw, encode, form):
+    """A GIF named .jpg is decoded as a GIF; each listed format is recognised by its content."""
     assert decode(encode(draw(9), form)).shape == (SIZE, SIZE, 3)
 
 
 def remarkable(draw, encode):
-    """Return files of which Pillow or its libtiff have something to say: a warning, a log line, a line on stderr."""
+    """Return files for which Pillow or its libtiff gives a warning, a log line, or a line on stderr."""
     exif = Image.Exif()
     exif[0x010E] = "a description"
     with_tags = encode(draw(1), "TIFF", exif=exif)
@@ -39,7 +39,7 @@ def remarkable(draw, encode):
     }
 
 
-def test_nothing_that_pillow_has_to_say_reaches_the_terminal(tmp_path, draw, encode):
+def test_nothing_that_pillow_prints_or_warns_of_reaches_the_terminal(tmp_path, draw, encode):
     paths = [tmp_path / name for name in remarkable(draw, encode)]
     for path, data in zip(paths, remarkable(draw, encode).values(), strict=True):
         path.write_bytes(data)
@@ -57,8 +57,8 @@ for path in sys.argv[1:]:
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_those_remarks_are_there_to_be_kept_away(tmp_path, draw, encode):
-    """Without this, the test above might try files of which there is nothing to say."""
+def test_without_the_handlers_pillow_prints_and_warns(tmp_path, draw, encode):
+    """Without this, the test above might use files that Pillow does not warn about."""
     script = """
 import io, pathlib, sys
 from PIL import Image

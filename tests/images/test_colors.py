@@ -17,7 +17,7 @@ def array(values):
 
 
 def png(colour_type, depth, samples, transparent=b""):
-    """Return a PNG (ISO/IEC 15948) of 9x7 equal pixels: what Pillow reads and does not write."""
+    """Return a PNG (ISO/IEC 15948) of 9x7 equal pixels, in a form that Pillow reads but does not write."""
 
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.mark.parametrize("path", sorted(set(GOLDEN.iterdir()) - {GOLDEN / "expected.npz"}), ids=lambda path: path.name)
 def test_golden_images_keep_their_pixels(path):
-    """What a cache holds depends on these: whoever means to change them changes the pixels' identity as well."""
+    """Caches depend on these pixels: to change them, change the identity of the pixels too."""
     with np.load(GOLDEN / "expected.npz") as expected:
         np.testing.assert_array_equal(decode(path.read_bytes(), 6), expected[path.name])
 
@@ -87,7 +87,7 @@ def test_a_jpegs_exif_orientation_is_applied(draw, encode, orientation):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_is_none_is_ignored(draw, encode, orientation):
+def test_an_invalid_orientation_is_ignored(draw, encode, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     np.testing.assert_array_equal(decode(encode(draw(7), exif=exif)), decode(encode(draw(7))))
@@ -96,18 +96,18 @@ def test_an_orientation_that_is_none_is_ignored(draw, encode, orientation):
 @pytest.mark.parametrize(
     "block", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
-def test_a_broken_exif_block_costs_no_image(draw, encode, block):
+def test_an_image_with_a_broken_exif_block_is_decoded(draw, encode, block):
     np.testing.assert_array_equal(decode(encode(draw(7), "JPEG", exif=block)), decode(encode(draw(7), "JPEG")))
 
 
-def test_an_exif_block_that_is_not_even_hexadecimal_costs_no_image(draw, encode):
+def test_an_image_whose_exif_block_is_not_hexadecimal_is_decoded(draw, encode):
     notes = PngImagePlugin.PngInfo()
     notes.add_text("Raw profile type exif", "\nexif\n4\nno number")
     np.testing.assert_array_equal(decode(encode(draw(7), pnginfo=notes)), decode(encode(draw(7))))
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
-def test_the_first_frame_stands_for_all(encode, form):
+def test_the_first_frame_of_an_animation_is_decoded(encode, form):
     frames = [Image.new("RGB", (9, 7), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
     options = {"WEBP": {"lossless": True}, "MPO": {"quality": 100}}.get(form, {})
     data = encode(frames[0], form, save_all=True, append_images=frames[1:], **options)
@@ -124,25 +124,25 @@ def truncated(data):
     ("data", "reason"),
     [
         (lambda encode, image: b"", "the file is empty"),
-        (lambda encode, image: b"a text that somebody called cat.1.jpg", "not a JPEG, PNG, WebP, BMP, GIF or TIFF"),
+        (lambda encode, image: b"a text named cat.1.jpg", "not a JPEG, PNG, WebP, BMP, GIF or TIFF"),
         (lambda encode, image: b"\xff\xd8\xff", "not a JPEG, PNG, WebP, BMP, GIF or TIFF"),
-        (lambda encode, image: truncated(encode(image, "JPEG")), "it does not decode: image file is truncated"),
-        (lambda encode, image: truncated(encode(image, "PNG")), "it does not decode: image file is truncated"),
-        (lambda encode, image: truncated(encode(image, "GIF")), "it does not decode: image file is truncated"),
-        (lambda encode, image: truncated(encode(image, "BMP")), "it does not decode: image file is truncated"),
-        (lambda encode, image: truncated(encode(image, "WEBP")), "it does not decode"),
-        (lambda encode, image: truncated(encode(image, "TIFF")), "it does not decode|not a JPEG"),
+        (lambda encode, image: truncated(encode(image, "JPEG")), "the file cannot be decoded: image file is truncated"),
+        (lambda encode, image: truncated(encode(image, "PNG")), "the file cannot be decoded: image file is truncated"),
+        (lambda encode, image: truncated(encode(image, "GIF")), "the file cannot be decoded: image file is truncated"),
+        (lambda encode, image: truncated(encode(image, "BMP")), "the file cannot be decoded: image file is truncated"),
+        (lambda encode, image: truncated(encode(image, "WEBP")), "the file cannot be decoded"),
+        (lambda encode, image: truncated(encode(image, "TIFF")), "the file cannot be decoded|not a JPEG"),
         (lambda encode, image: encode(image, "PPM"), "not a JPEG, PNG, WebP, BMP, GIF or TIFF"),
         (lambda encode, image: encode(image, "ICO"), "not a JPEG, PNG, WebP, BMP, GIF or TIFF"),
         (lambda encode, image: encode(image, "EPS"), "not a JPEG, PNG, WebP, BMP, GIF or TIFF"),
     ],
 )
-def test_what_does_not_decode_has_a_reason(draw, encode, data, reason):
+def test_bytes_that_cannot_be_decoded_have_a_reason(draw, encode, data, reason):
     with pytest.raises(UnreadableImageError, match=f"^({reason})"):
         decode(data(encode, draw(8, size=(300, 200))))
 
 
-def test_several_sizes_of_one_decoding_are_those_of_one_each(draw, encode):
+def test_several_sizes_of_one_decoding_equal_those_decoded_one_by_one(draw, encode):
     data = encode(draw(1, size=(300, 200)).convert("RGBA"))
     resized = decode_resized(data, (160, SIZE, 512))
     assert {size: square.tobytes() for size, square in resized.items()} == {
@@ -193,7 +193,7 @@ def test_a_thread_decodes_a_hundred_photographs_a_second(draw, encode):
 
 
 @pytest.mark.parametrize("count", [1200, pytest.param(4000, marks=pytest.mark.slow)])
-def test_damaged_pictures_of_every_form_are_pixels_or_a_reason(capfd, count):
+def test_damaged_images_of_every_format_are_pixels_or_a_reason(capfd, count):
     verdicts = [verdict(data) for data in itertools.islice(mutants(0), count)]
     decoded = verdicts.count("pixels")
     assert 0.1 * count < decoded < 0.9 * count  # neither is all refused, nor is the damage too small to be seen

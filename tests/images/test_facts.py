@@ -8,7 +8,7 @@ from catsdogs.images.facts import FACTS
 
 
 def computed(pixels, size):
-    """Return the facts of upright RGB pixels, plainly and in float64."""
+    """Return the facts of upright RGB pixels, computed in float64."""
     height, width, _ = pixels.shape
     luma = np.floor(pixels @ np.array([19595, 38470, 7471]) / 65536 + 0.5)  # 0.299, 0.587, 0.114 in Pillow's 16 bits
     k = -(-max(width, height) // 224)
@@ -23,7 +23,7 @@ SIZES = [(1, 1), (1, 9), (9, 1), (2, 400), (3, 3), (5, 301), (224, 224), (225, 7
 
 @pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-def test_facts_are_what_numpy_computes_plainly(draw, encode, size, noisy):
+def test_facts_equal_those_of_a_plain_numpy_computation(draw, encode, size, noisy):
     pixels = np.asarray(draw(3, size=size))
     if noisy:
         pixels = pixels ^ np.random.default_rng(0).integers(0, 256, pixels.shape, np.uint8)
@@ -39,7 +39,7 @@ def test_facts_are_what_numpy_computes_plainly(draw, encode, size, noisy):
 
 
 def variants(draw, encode):
-    """Return files of other modes than RGB, and one that is to be turned."""
+    """Return files in other modes than RGB, and one with an EXIF orientation."""
     image, exif = draw(5, size=(60, 41)), Image.Exif()
     exif[0x0112] = 6
     alpha = image.copy()

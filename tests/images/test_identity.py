@@ -55,18 +55,18 @@ def digest(pixels):
 
 @pytest.fixture
 def identity_anew():
-    """The function, without what it returned before in this process."""
+    """The function without its cached result."""
     return identity.pixels.__wrapped__
 
 
-def test_the_samples_are_of_all_formats_and_small():
+def test_the_samples_have_all_formats_and_are_small():
     samples = read_samples()
     assert {Image.open(io.BytesIO(data)).format for data in samples.values()} == set(FORMATS)
     assert sum(map(len, samples.values())) < 16_000
 
 
 def test_the_samples_decode_to_known_pixels():
-    """What a cache holds depends on these. Where a codec changed, its versions tell, and the new digest goes here."""
+    """Caches depend on these pixels. If a codec has changed, its version shows it, and the new digest goes here."""
     assert {name: digest(decode_thumbnail(data, 96)) for name, data in read_samples().items()} == DECODED
 
 
@@ -77,7 +77,7 @@ def test_the_identity_is_the_rules_and_then_the_decoders():
     assert identity.resizing_rules(identity.pixels()) == rules
 
 
-def test_tall_images_are_squashed_as_the_identity_says(encode):
+def test_tall_images_are_resized_as_the_identity_says(encode):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (290, 154, 3), np.uint8))
     first = (SIZE, image.height) if "width first" in identity.pixels() else (image.width, SIZE)
     want = image.resize(first, Image.Resampling.BICUBIC).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
@@ -85,7 +85,7 @@ def test_tall_images_are_squashed_as_the_identity_says(encode):
 
 
 def one_level_off(name):
-    """Return a decoder that gives one pixel of one sample by one level otherwise."""
+    """Return a decoder that changes one pixel of one sample by one level."""
     data = read_samples()[name]
 
     def decode_otherwise(of, side):
@@ -98,14 +98,14 @@ def one_level_off(name):
 
 
 @pytest.mark.parametrize("name", read_samples())
-def test_a_pixel_that_is_decoded_otherwise_is_another_decoder(identity_anew, monkeypatch, name):
+def test_one_pixel_decoded_differently_means_another_decoder(identity_anew, monkeypatch, name):
     monkeypatch.setattr(identity, "decode_thumbnail", one_level_off(name))
     other = identity_anew()
     assert other != identity.pixels()
     assert identity.resizing_rules(other) == identity.resizing_rules(identity.pixels())
 
 
-def test_a_decoder_that_pillow_lacks_is_another_decoder(identity_anew, monkeypatch):
+def test_a_decoder_that_pillow_is_missing_means_another_decoder(identity_anew, monkeypatch):
     monkeypatch.setattr(decoding, "FORMATS", ("JPEG", "PNG", "BMP", "GIF", "TIFF"))
     other = identity_anew()
     assert other != identity.pixels()
@@ -113,7 +113,7 @@ def test_a_decoder_that_pillow_lacks_is_another_decoder(identity_anew, monkeypat
 
 
 def resized(first_width, name="BICUBIC"):
-    """Return a `resize` by that filter, which goes first in the direction that a function of the image's size says."""
+    """Return a `resize` by this filter, in the order that a function of the image's size returns."""
 
     def resize(image, size):
         first = (size[0], image.height) if first_width(*image.size) else (image.width, size[1])
@@ -133,7 +133,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_another_order_of_resizing_is_other_rules_and_not_other_decoders(identity_anew, monkeypatch, order):
+def test_another_order_of_resizing_means_other_rules_not_other_decoders(identity_anew, monkeypatch, order):
     monkeypatch.setattr(identity, "resize", resized(ORDERS[order]))
     rules, _, decoders = identity_anew().rpartition(", decoded as ")
     assert rules.endswith(f"squashed by antialiased bicubic {order}")
@@ -141,12 +141,12 @@ def test_another_order_of_resizing_is_other_rules_and_not_other_decoders(identit
 
 
 @pytest.mark.parametrize("name", ["BILINEAR", "LANCZOS", "HAMMING", "BOX", "NEAREST"])
-def test_another_filter_is_other_rules(identity_anew, monkeypatch, name):
+def test_another_filter_means_other_rules(identity_anew, monkeypatch, name):
     monkeypatch.setattr(identity, "resize", resized(ORDERS["width first"], name))
     assert identity.resizing_rules(identity_anew()).endswith("squashed by another filter width first")
 
 
-def test_the_identity_costs_less_than_20_ms(identity_anew):
+def test_the_identity_takes_less_than_20_ms(identity_anew):
     def seconds():
         start = time.thread_time()
         identity_anew()
@@ -155,7 +155,7 @@ def test_the_identity_costs_less_than_20_ms(identity_anew):
     assert min(seconds() for _ in range(5)) < 0.020
 
 
-def test_the_versions_of_pillow_and_its_codecs_are_told():
+def test_the_versions_of_pillow_and_its_codecs_are_returned():
     versions = identity.codec_versions()
     assert versions["pillow"] == PIL.__version__
     assert set(versions) >= {"libjpeg_turbo", "libtiff", "webp", "zlib"}

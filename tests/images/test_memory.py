@@ -18,29 +18,29 @@ from catsdogs.images.memory import MEMORY_BUDGET, _has_one_scan, reserve_memory
 )
 def test_a_decompression_bomb_is_unreadable(encode, size):
     with pytest.raises(
-        UnreadableImageError, match=r"pixels|would take [\d,]+ bytes to decode, more than 1,006,632,960"
+        UnreadableImageError, match=r"pixels|needs [\d,]+ bytes of memory, more than the limit of 1,006,632,960"
     ):
         decode(bomb(encode, *size))
 
 
-def test_the_largest_size_decides_whether_there_is_memory_enough(draw, encode, monkeypatch):
+def test_the_largest_size_decides_whether_there_is_enough_memory(draw, encode, monkeypatch):
     monkeypatch.setattr(decoding, "MEMORY_BUDGET", 2 << 20)
     data = encode(draw(1, size=(1, 2_000)).convert("L"))
     assert decode_resized(data, (160, SIZE)).keys() == {160, SIZE}
-    with pytest.raises(UnreadableImageError, match=r"1x2000 would take 4,\d+,\d+ bytes to decode, more than 2,097,152"):
+    with pytest.raises(UnreadableImageError, match=r"1x2000 pixels needs 4,[\d,]+ bytes of memory, .* 2,097,152"):
         decode_resized(data, (512, 160))
 
 
-def test_a_limit_of_pixels_that_a_user_lifted_for_pillow_is_kept_here(encode, monkeypatch):
+def test_the_limit_holds_if_a_user_lifts_the_limit_of_pillow(encode, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    with pytest.raises(UnreadableImageError, match="20000x20000 would take 1,617,920,067 bytes"):
+    with pytest.raises(UnreadableImageError, match="20000x20000 pixels needs 1,617,920,067 bytes"):
         decode(bomb(encode, 20_000, 20_000))
 
 
 @pytest.mark.parametrize(
     ("side", "limit"), [(120, 10_000), pytest.param(9_500, Image.MAX_IMAGE_PIXELS, marks=pytest.mark.slow)]
 )
-def test_an_image_that_pillow_only_warns_of_is_decoded(encode, monkeypatch, side, limit):
+def test_an_image_that_pillow_only_warns_about_is_decoded(encode, monkeypatch, side, limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     data = encode(Image.new("L", (side, side), 77), compress_level=1)
     with pytest.warns(Image.DecompressionBombWarning), Image.open(io.BytesIO(data)):
@@ -48,7 +48,7 @@ def test_an_image_that_pillow_only_warns_of_is_decoded(encode, monkeypatch, side
     assert (decode(data, 5) == 77).all()
 
 
-def test_too_little_memory_is_not_taken_for_a_bad_image(tmp_path, encode):
+def test_an_image_is_not_unreadable_because_memory_runs_out(tmp_path, encode):
     resource = pytest.importorskip("resource")
     assert resource
     (tmp_path / "bomb.png").write_bytes(bomb(encode, 13_000, 13_000))
@@ -68,7 +68,7 @@ except MemoryError:
     assert (done.stdout, done.stderr) == ("MemoryError\n", "")
 
 
-def test_a_jpeg_of_several_scans_is_known_by_the_header_of_its_first(draw, encode):
+def test_a_jpeg_of_several_scans_is_recognised_by_its_first_header(draw, encode):
     thumbnail = b"Exif\0\0" + encode(draw(2), "JPEG")
     plain = encode(draw(1, size=(640, 480)), "JPEG")
     interleaved, of_one = b"\xff\xda\x00\x0c\x03\x01\x00\x02\x11\x03\x11", b"\xff\xda\x00\x08\x01\x01\x00"
@@ -83,7 +83,7 @@ def test_a_jpeg_of_several_scans_is_known_by_the_header_of_its_first(draw, encod
             assert _has_one_scan(image, data + data) == wanted
 
 
-def test_a_file_of_several_jpegs_is_not_known_by_what_stands_at_its_end(draw, encode):
+def test_a_file_of_several_jpegs_is_not_recognised_by_its_last_bytes(draw, encode):
     data = encode(draw(1), "MPO", save_all=True, append_images=[draw(2)]) + bytes([0, 12, 3]) + bytes(9)
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "MPO"
@@ -120,7 +120,7 @@ print(peak() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process took at its peak")
-def test_the_largest_images_of_every_kind_take_a_gibibyte_in_all_threads(tmp_path, encode):
+def test_the_largest_images_of_all_formats_take_a_gibibyte_in_all_threads(tmp_path, encode):
     grey = Image.linear_gradient("L")
     for name, (mode, size, form, options) in LARGE.items():
         exif = Image.Exif()
@@ -135,8 +135,8 @@ def test_the_largest_images_of_every_kind_take_a_gibibyte_in_all_threads(tmp_pat
 
 
 @pytest.mark.parametrize("smaller", [64, pytest.param(1, marks=pytest.mark.slow)])
-def test_heavy_files_never_wait_for_each_other_for_ever(draw, encode, monkeypatch, smaller):
-    """Two of them take more than all the memory there is; or so many times less, and there is as much less."""
+def test_large_files_never_cause_a_deadlock(draw, encode, monkeypatch, smaller):
+    """Two files need more than the whole budget; `smaller` reduces the files and the budget alike."""
     for limit in ("MEMORY_BUDGET", "_HEAVY_FILE"):
         monkeypatch.setattr(memory, limit, getattr(memory, limit) // smaller)
     side = int(11_000 / smaller**0.5)

@@ -19,7 +19,7 @@ def test_an_encoded_png_decodes_to_the_same_pixels(pixels, content):
     np.testing.assert_array_equal(decode(content), pixels)
 
 
-def test_a_whole_png_of_the_size_is_valid(content, tmp_path):
+def test_a_complete_png_of_the_size_is_valid(content, tmp_path):
     (tmp_path / "a.png").write_bytes(content)
     assert png.is_valid(tmp_path / "a.png", 224)
     assert not png.is_valid(tmp_path / "a.png", 288)
@@ -27,7 +27,7 @@ def test_a_whole_png_of_the_size_is_valid(content, tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 7, 1000, -1, -12])
-def test_a_png_that_is_cut_is_not_valid(content, tmp_path, length):
+def test_a_truncated_png_is_not_valid(content, tmp_path, length):
     (tmp_path / "a.png").write_bytes(content[:length])
     assert not png.is_valid(tmp_path / "a.png", 224)
 
@@ -40,6 +40,6 @@ def test_a_png_with_a_flipped_bit_is_not_valid(content, tmp_path, position):
     assert not png.is_valid(tmp_path / "a.png", 224)
 
 
-def test_another_image_named_png_is_not_valid(draw, encode, tmp_path):
+def test_a_jpeg_named_png_is_not_valid(draw, encode, tmp_path):
     (tmp_path / "a.png").write_bytes(encode(draw(1, size=(224, 224)), "JPEG"))
     assert not png.is_valid(tmp_path / "a.png", 224)

@@ -1,4 +1,4 @@
-"""Views of an image: each a file, one decode for all, and one that is added later is all that is computed."""
+"""Views of an image: each is a file, the image is decoded once, and only an added view is computed."""
 
 import io
 
@@ -40,7 +40,7 @@ def test_names_are_sizes_with_an_m_if_mirrored():
     assert [view.name for view in parse_views(["512", "160m"])] == ["160m", "512"]
 
 
-def test_each_view_is_what_the_first_would_be_of_an_image_so_changed(folder, extract, tmp_path, pictures):
+def test_a_view_has_the_features_of_an_image_changed_that_way(folder, extract, tmp_path, pictures):
     extract(folder, "224", "224m", "288")
     features = load_features(tmp_path / "artifacts")
     assert features.views == ("224", "224m", "288")
@@ -56,7 +56,7 @@ def test_each_view_is_what_the_first_would_be_of_an_image_so_changed(folder, ext
     assert np.array_equal(features.features[:, 2048:4096], mirrored.features)
 
 
-def test_only_an_added_view_is_computed_and_the_bytes_are_the_same(folder, extract, tmp_path, monkeypatch):
+def test_only_an_added_view_is_computed_and_the_files_are_identical(folder, extract, tmp_path, monkeypatch):
     decoded = []
 
     def note(decode):
@@ -87,7 +87,7 @@ def test_views_are_not_dropped_unless_pruning_was_asked_for(folder, extract, tmp
     assert load_features(tmp_path / "artifacts").views == ("224", "224m")
 
 
-def test_a_run_that_broke_off_while_a_view_was_added_keeps_what_it_had(folder, extract, tmp_path, monkeypatch):
+def test_an_interrupted_run_that_adds_a_view_keeps_its_rows(folder, extract, tmp_path, monkeypatch):
     extract(folder)
     before = load_features(tmp_path / "artifacts").features
     add = catsdogs.cache.CacheWriter.add
@@ -109,19 +109,19 @@ def test_a_run_that_broke_off_while_a_view_was_added_keeps_what_it_had(folder, e
     assert np.array_equal(load_features(tmp_path / "artifacts").features[:, :2048], before)
 
 
-def test_the_split_that_is_not_given_lacks_the_new_view_until_it_is(tmp_path, pictures, zipped, extract):
+def test_a_new_view_is_missing_from_a_split_that_was_not_given(tmp_path, pictures, zipped, extract):
     for split in ("train", "test"):
         members = {name: data for name, data in pictures.items() if name.startswith(split + "/")}
         (tmp_path / f"{split}.zip").write_bytes(zipped(members))
         extract(tmp_path / f"{split}.zip")
     extract(tmp_path / "train.zip", "224", "288")
-    with pytest.raises(CatsDogsError, match=r"the test features in .* lack view 288\. Run"):
+    with pytest.raises(CatsDogsError, match=r"the test features in .* do not have view 288\. Run"):
         load_features(tmp_path / "artifacts", split="test")
     assert extract(tmp_path / "test.zip").computed == 6
     assert load_features(tmp_path / "artifacts", split="test").features.shape == (6, 4096)
 
 
-def test_a_head_of_several_views_labels_images_by_all_of_them(folder, extract, tmp_path, draw, encode):
+def test_a_head_of_several_views_predicts_from_all_of_them(folder, extract, tmp_path, draw, encode):
     for number in range(20, 34):
         name = f"train/{'dog' if number % 2 else 'cat'}.{number}.jpg"
         (folder / name).write_bytes(encode(draw(number), "JPEG"))

@@ -22,7 +22,7 @@ def files(tmp_path, draw, encode, write_folder):
 
 
 def known_rows(files, views=("224",)):
-    """Return the rows of these files as known in all views."""
+    """Return known rows of these files in all views."""
     return KnownRows((*views, "facts"), {digest(file.read()).tobytes(): () for file in files}, {})
 
 
@@ -37,7 +37,7 @@ def known(files):
 
 
 class SlowFile(ImageFile):
-    """A file that cannot be read, and tells `wait` its number before it says so."""
+    """A file that calls `wait` with its number and then fails to be read."""
 
     def __init__(self, number, wait):
         super().__init__((str(number),), str(number))
@@ -63,7 +63,7 @@ def test_a_few_files_are_read_by_all_threads(monkeypatch):
         assert [image.position for image in images] == [0, 1, 2, 3]
 
 
-def test_who_leaves_waits_for_no_more_than_one_image_a_thread(monkeypatch):
+def test_leaving_early_waits_for_at_most_one_image_per_thread(monkeypatch):
     monkeypatch.setattr(loading, "decoding_threads", lambda: 2)
     begun, both_have_begun, go_on = [], threading.Barrier(3, timeout=30), threading.Event()
 
@@ -82,21 +82,21 @@ def test_who_leaves_waits_for_no_more_than_one_image_a_thread(monkeypatch):
     ("files", "threads", "sizes", "together"),
     [(0, 2, [224], 1), (1, 8, [224], 1), (17, 4, [224], 4), (37_500, 8, [224], 8), (37_500, 8, [512, 480], 1)],
 )
-def test_chunks_hold_each_file_once_and_little_at_once(files, threads, sizes, together):
+def test_chunks_contain_each_file_once_and_are_limited_in_size(files, threads, sizes, together):
     chunks = loading.chunk_positions(files, threads, [View(size) for size in sizes])
     assert [position for chunk in chunks for position in chunk] == list(range(files))
     assert max(map(len, chunks), default=1) == together
     assert together == 1 or sum(3 * size**2 for size in sizes) * together <= loading.MAX_CHUNK_BYTES
 
 
-def test_rows_come_in_order_whatever_their_number(files):
+def test_images_come_in_the_order_of_the_files(files):
     for count in (0, 1, 7, 8, 9, 64):
         with known(files[:count]) as computed:
             positions = [row.position for row in computed]
         np.testing.assert_array_equal(positions, np.arange(count))
 
 
-def test_equal_files_that_are_read_at_the_same_time_are_decoded_once(files, monkeypatch):
+def test_identical_files_read_at_the_same_time_are_decoded_once(files, monkeypatch):
     class Slow(dict):
         def get(self, key, default=None):
             time.sleep(0.05)
@@ -127,7 +127,7 @@ def test_when_the_consumer_fails_no_thread_is_left(files, tiny_backbone, error):
 
     def fail_after_the_first_row():
         with batches.compute_rows(files, [View()], lambda: backbone, timer=StageTimer()) as rows:
-            kept.append(rows)  # and so it is no garbage
+            kept.append(rows)  # keep a reference, so that it is not garbage-collected
             next(rows)
             raise error
 

@@ -1,4 +1,4 @@
-"""In int8 the images decide the scales, one network computes everything, and what does not suit is refused."""
+"""int8: images calibrate one network, which computes all rows; inexact networks are refused."""
 
 import hashlib
 import signal
@@ -28,7 +28,7 @@ INT8 = ComputeOptions(precision="int8")
 
 @pytest.fixture(scope="module")
 def photographs(draw, encode):
-    """Twelve of each class and two test images, by path."""
+    """Twelve images of each class and two test images, by path."""
     names = [f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(12)]
     return {name: encode(draw(seed), "JPEG") for seed, name in enumerate([*names, "test/1.jpg", "test/2.jpg"])}
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory, photographs, write_folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, folder, keras_backbone):
-    """Return the content of artifacts that are well, with a head, by path."""
+    """Return the content of valid artifacts with a head, by path."""
     artifacts = tmp_path_factory.mktemp("whole")
     catsdogs.extract(folder, artifacts=artifacts, weights=str(keras_backbone), compute=INT8)
     catsdogs.train(artifacts)
@@ -58,7 +58,7 @@ def contents(artifacts):
 
 
 def features_of(whole):
-    """What of the artifacts is the cache's."""
+    """Return the files of the artifacts that belong to the cache."""
     return {name: content for name, content in whole.items() if name.startswith("features/")}
 
 
@@ -67,7 +67,7 @@ def network_in(artifacts):
 
 
 @pytest.mark.slow
-def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
+def test_an_int8_row_does_not_depend_on_its_batch(keras_backbone, draw):
     weights = choose_weights(str(keras_backbone))
     pixels = {size: np.stack([np.asarray(draw(seed, (size, size))) for seed in range(19)]) for size in (224, 288)}
     exact = Backbone(weights, (224, 288), engine="openvino", precision="float32")
@@ -81,7 +81,7 @@ def test_a_row_is_the_same_whatever_stands_beside_it(keras_backbone, draw):
 
 
 @pytest.mark.slow
-def test_the_manifest_says_what_computed_and_how_near_to_float32_it_is(artifacts):
+def test_the_manifest_has_the_int8_network_and_its_similarity(artifacts):
     said = catsdogs.info(artifacts).features
     assert (said.provenance.precision, said.provenance.engine) == ("int8", "openvino")
     graph, weights = (path.read_bytes() for path in reversed(network_in(artifacts)))
@@ -121,7 +121,7 @@ def test_after_a_kill_the_network_beside_the_shards_computes_the_rest(
 
 
 @pytest.mark.slow
-def test_what_is_added_later_is_computed_by_the_network_that_is_there(
+def test_images_added_later_use_the_existing_network(
     artifacts, photographs, tmp_path, write_folder, draw, encode, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "nncf", None)
@@ -137,7 +137,7 @@ def test_what_is_added_later_is_computed_by_the_network_that_is_there(
 
 
 @pytest.mark.slow
-def test_a_view_added_later_is_computed_by_the_network_that_is_there(artifacts, folder, monkeypatch):
+def test_a_view_added_later_uses_the_existing_network(artifacts, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     before = load_features(artifacts)
     done = catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(views=["224", "224m", "288"]))
@@ -168,7 +168,7 @@ def test_predict_and_evaluate_compute_what_extract_did(artifacts, folder):
         (".bin", None),
     ],
 )
-def test_a_damaged_network_is_noticed_and_the_same_images_mend_it(suffix, damage, artifacts, folder, whole):
+def test_a_damaged_network_is_detected_and_the_same_images_restore_it(suffix, damage, artifacts, folder, whole):
     (path,) = (path for path in network_in(artifacts) if path.suffix == suffix)
     if damage is None:
         path.unlink()
@@ -191,18 +191,18 @@ def test_rows_of_two_networks_are_never_mixed(artifacts, photographs, tmp_path, 
         f"train/{kind}.jpg": encode(draw(50 + n), "JPEG") for n, kind in enumerate(("cat.13", "dog.13", "dog.14"))
     }
     more = write_folder(tmp_path / "more", photographs | others)
-    with pytest.raises(CatsDogsError, match=r"26 rows made by tiny.keras \(.*int8 .*int8 .*would replace them"):
+    with pytest.raises(CatsDogsError, match=r"26 rows computed by tiny.keras \(.*int8 .*int8 .*would replace them"):
         catsdogs.extract(more, artifacts=artifacts)
     assert not network_in(artifacts)
     assert catsdogs.extract(more, artifacts=artifacts, prune=True).computed == 29
     assert len(network_in(artifacts)) == 2
     assert catsdogs.verify(artifacts).problems == (
-        "the quantized network changed after the head was trained. Run catsdogs train: it writes the head anew.",
+        "the quantized network changed after the head was trained. Run catsdogs train to train the head again.",
     )
 
 
 @pytest.mark.slow
-def test_another_precision_takes_the_network_away_with_the_rows(artifacts, folder):
+def test_another_precision_removes_the_network_with_the_rows(artifacts, folder):
     with pytest.raises(CatsDogsError, match=r"int8 .*float32"):
         catsdogs.extract(folder, artifacts=artifacts, compute=ComputeOptions(precision="float32"))
     assert len(network_in(artifacts)) == 2
@@ -211,12 +211,12 @@ def test_another_precision_takes_the_network_away_with_the_rows(artifacts, folde
 
 
 @pytest.mark.slow
-def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line(folder, tmp_path):
+def test_a_network_that_is_inexact_in_int8_is_refused_in_one_line(folder, tmp_path):
     layers = keras().layers
     keras().utils.set_random_seed(0)
     inputs = keras().Input((None, None, 3))
     maps = layers.Conv2D(12, 16, strides=16)(inputs)
-    # One channel is so large that what the others hold is less than a step of 256; and nobody looks at that channel.
+    # One channel is so large that the others are smaller than one of 256 steps; the next layer ignores it.
     arrays = keras().Model(inputs, maps)
     kernel = np.random.default_rng(0).normal(0, 0.1, (16, 16, 3, 12))
     kernel[..., 0] *= 1e5
@@ -228,27 +228,27 @@ def test_a_network_that_8_bits_do_not_suit_is_refused_in_one_line(folder, tmp_pa
     looks.set_weights([kernel, np.zeros(2048)])
     model.save(tmp_path / "uneven.keras")
     with pytest.raises(
-        CatsDogsError, match=r"int8 does not suit uneven.keras: .*must be 0.99\. Give --precision bfloat16"
+        CatsDogsError, match=r"int8 is too inexact for uneven.keras: .*must be at least 0.99\. Use --precision bfloat16"
     ):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tmp_path / "uneven.keras"), compute=INT8)
     assert not (tmp_path / "a").exists()
 
 
-def test_where_the_extra_is_missing_it_is_said_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
+def test_without_the_extra_the_error_names_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(CatsDogsError, match=r"int8 needs nncf.*pip install 'catsdogs\[int8\]'"):
+    with pytest.raises(CatsDogsError, match=r"int8 needs are not installed: nncf\. Run pip install 'catsdogs\[int8\]'"):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
     assert not (tmp_path / "a").exists()
 
 
 def test_other_engines_do_not_compute_in_int8(folder, tmp_path, tiny_backbone):
     how = ComputeOptions(engine="tensorflow", precision="int8")
-    with pytest.raises(CatsDogsError, match=r"tensorflow does not compute in int8\. Give --engine openvino"):
+    with pytest.raises(CatsDogsError, match=r"tensorflow does not support int8\. Use --engine openvino"):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=how)
     assert not (tmp_path / "a").exists()
 
 
-def test_images_none_of_which_is_readable_cannot_calibrate(tmp_path, tiny_backbone):
+def test_unreadable_images_cannot_calibrate(tmp_path, tiny_backbone):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/1.jpg").write_bytes(b"no image")
     with pytest.raises(CatsDogsError, match="none of the images is readable"):
@@ -264,10 +264,10 @@ catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3], prune=
 
 
 @pytest.mark.slow
-def test_a_heavy_image_and_a_backbone_that_reads_images_never_wait_for_each_other(
+def test_a_large_image_and_a_backbone_that_reads_images_do_not_deadlock(
     tmp_path, photographs, keras_backbone, write_folder
 ):
-    """While it loads to calibrate, threads that decode may have the memory that heavy files take one at a time."""
+    """Calibration may need the memory reserved for large files while decoding threads hold it."""
     heavy = {"train/cat.0.jpg": photographs["train/cat.0.jpg"].ljust(33 << 20, b"\0")}
     data, artifacts = write_folder(tmp_path / "data", photographs | heavy), tmp_path / "artifacts"
     catsdogs.extract(

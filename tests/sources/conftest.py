@@ -1,4 +1,4 @@
-"""Kaggle's download of the fixture `pictures`, and what is to be found in it."""
+"""Kaggle's download made of the fixture `pictures`, and its expected content."""
 
 import zipfile
 

@@ -17,7 +17,7 @@ from catsdogs.sources.classes import CLASSES, parse_classes
 
 @pytest.fixture(scope="module")
 def insects(draw, encode):
-    """Ten ants and ten bees, and two pictures that may be either."""
+    """Ten ants and ten bees, and two images without a label."""
     images = {f"train/ants/{n}.jpg": encode(draw(n), "JPEG") for n in range(10)}
     images |= {f"train/bees/{n}.jpg": encode(draw(100 + n), "JPEG") for n in range(10)}
     return images | {f"test/{n}.jpg": encode(draw(200 + n), "JPEG") for n in (1, 2)} | {"test/3.jpg": b""}
@@ -46,7 +46,7 @@ def tree(root):
 
 
 @pytest.mark.parametrize("given", ["ants,bees", ["ants", "bees"], ("ants", "bees")])
-def test_two_names_are_two_classes(given):
+def test_two_different_names_are_two_classes(given):
     assert parse_classes(given) == ("ants", "bees")
 
 
@@ -54,13 +54,13 @@ def test_two_names_are_two_classes(given):
     "given",
     ["", "ants", "a,b,c", "ants,", "ants,ants", "ant,Ants", "a/b,c", "a, b", ["a", "b,c"], [1, 2], ["a", "\x1b"]],
 )
-def test_what_is_not_two_names_is_refused(given, tmp_path):
+def test_anything_but_two_different_names_is_refused(given, tmp_path):
     with pytest.raises(CatsDogsError, match=r"cannot be the classes\. Give two different names, such as ants,bees"):
         catsdogs.extract(tmp_path, classes=given, artifacts=tmp_path / "artifacts")
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_two_class_folders_name_the_classes_of_the_whole_job(finished, run):
+def test_two_class_folders_name_the_classes_in_all_results(finished, run):
     data, artifacts, done = finished
     assert done.extraction.classes == done.submission.classes == ("ants", "bees")
     assert done.metrics.classes == ("ants", "bees")
@@ -105,9 +105,7 @@ def test_folders_zips_and_flat_files_of_classes_give_the_same_bytes(
     assert all(each == trees[0] for each in trees)
 
 
-def test_classes_are_named_as_now_and_labels_of_others_go_only_with_prune(
-    tmp_path, insects, write_folder, finished, run, extract
-):
+def test_labels_of_other_classes_are_removed_only_with_prune(tmp_path, insects, write_folder, finished, run, extract):
     data, artifacts = finished[0], tmp_path / "artifacts"
     shutil.copytree(finished[1], artifacts)
     hornets = {f"hornets/{n}.jpg": content for n, content in enumerate(insects.values()) if n < 10}
@@ -126,13 +124,13 @@ def test_classes_are_named_as_now_and_labels_of_others_go_only_with_prune(
     labelled = write_folder(tmp_path / "labelled", {f"test/{name}": of for name, of in (hornets | wasps).items()})
     with pytest.raises(
         CatsDogsError,
-        match=r"holds 20 rows with the labels hornets and wasps; bees and ants would replace them\.",
+        match=r"has 20 rows with the labels hornets and wasps; bees and ants would replace them\.",
     ):
         extract(labelled, classes="bees,ants")
     assert tree(artifacts) == before
 
 
-def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(
+def test_a_labelled_split_that_is_not_given_is_removed_with_its_classes(
     tmp_path, draw, encode, write_folder, extract, run
 ):
     def of(split, *kinds):
@@ -146,7 +144,7 @@ def test_a_labelled_split_that_is_not_given_anew_goes_with_its_classes(
     assert not catsdogs.verify(tmp_path / "artifacts").problems
 
 
-def test_images_without_labels_leave_the_classes_open(tmp_path, insects, write_folder, finished, run, extract):
+def test_images_without_labels_do_not_set_the_classes(tmp_path, insects, write_folder, finished, run, extract):
     test = {name: content for name, content in insects.items() if name.startswith("test")}
     run(write_folder(tmp_path / "test", test))
     done = extract(finished[0])
@@ -155,7 +153,7 @@ def test_images_without_labels_leave_the_classes_open(tmp_path, insects, write_f
     assert any("ants and bees" in text for _, text in extraction_lines(done, tmp_path))
 
 
-def test_more_than_two_class_folders_are_one_line_and_nothing_is_written(tmp_path, insects, write_folder, extract):
+def test_three_class_folders_are_an_error_and_nothing_is_written(tmp_path, insects, write_folder, extract):
     data = write_folder(tmp_path / "data", insects | {"train/wasps/1.jpg": insects["test/1.jpg"]})
     with pytest.raises(CatsDogsError, match=r"3 folders that may be classes: ants, bees, wasps"):
         extract(data)
@@ -176,7 +174,7 @@ def test_imported_features_have_the_classes_that_were_given(tmp_path):
         import_features(ids, labels, views={"224": features}, artifacts=tmp_path, split="test", classes=CLASSES)
 
 
-def test_a_class_with_too_few_images_is_named(tmp_path):
+def test_the_error_names_a_class_with_too_few_images(tmp_path):
     features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
     names, labels = [str(n) for n in range(20)], [0] * 16 + [1] * 4
     import_features(names, labels, views={"224": features}, artifacts=tmp_path, classes=("ants", "bees"))
@@ -184,7 +182,7 @@ def test_a_class_with_too_few_images_is_named(tmp_path):
         catsdogs.train(tmp_path)
 
 
-def test_a_cache_that_does_not_say_its_classes_is_of_cats_and_dogs(tmp_path, insects, write_folder, extract):
+def test_a_cache_without_class_names_has_the_classes_cat_and_dog(tmp_path, insects, write_folder, extract):
     from catsdogs.storage import to_sealed_json, unseal
 
     cats = {name.replace("ants", "cat").replace("bees", "dog"): content for name, content in insects.items()}

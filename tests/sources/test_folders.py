@@ -6,7 +6,7 @@ from support.sources import contents, failure, without_privileges
 from catsdogs.sources import Source
 
 
-def test_links_to_folders_are_followed_and_circles_are_not(tmp_path, write_folder):
+def test_links_to_folders_are_followed_except_to_parent_folders(tmp_path, write_folder):
     write_folder(tmp_path / "elsewhere", {"cat.1.jpg": b"c", "dog.1.jpg": b"d"})
     (tmp_path / "data").mkdir()
     (tmp_path / "data/train").symlink_to(tmp_path / "elsewhere")
@@ -15,7 +15,7 @@ def test_links_to_folders_are_followed_and_circles_are_not(tmp_path, write_folde
     assert contents(tmp_path / "data") == {"train": [("cat.1", 0, b"c"), ("dog.1", 1, b"d")]}
 
 
-def test_what_may_not_be_read_is_told(tmp_path, write_folder):
+def test_the_error_names_a_path_without_read_permission(tmp_path, write_folder):
     write_folder(tmp_path, {"data/1.jpg": b"a", "data/2.jpg": b"b", "data/.hidden/x.jpg": b"", "a.zip": b""})
     tmp_path.chmod(0o755)
     for folder in (tmp_path, *tmp_path.parents[:3]):

@@ -10,7 +10,7 @@ from catsdogs.sources.layout import SUFFIXES, read_layout
 
 
 def placed(*paths, **options):
-    """Return {path: (split, id, label)} and how many were passed over."""
+    """Return {path: (split, id, label)} and the number of skipped files."""
     _, images, skipped = read_layout([tuple(path.split("/")) for path in paths], "the source", **options)
     return {paths[p.position]: (p.split, p.id, p.label) for p in images}, skipped
 
@@ -39,11 +39,11 @@ def placed(*paths, **options):
         ("pictures/17.jpg", "test", "17", -1),
     ],
 )
-def test_a_path_says_its_split_its_id_and_its_label(path, split, id_, label):
+def test_split_id_and_label_are_read_from_the_path(path, split, id_, label):
     assert placed(path) == ({path: (split, id_, label)}, 0)
 
 
-def test_ids_are_the_same_whatever_the_form():
+def test_ids_are_the_same_in_all_layouts():
     forms = [
         [f"train/{kind}.{number}.jpg" for kind in CLASSES for number in range(3)],
         [f"{kind}.{number}.jpg" for kind in CLASSES for number in range(3)],
@@ -57,7 +57,7 @@ def test_ids_are_the_same_whatever_the_form():
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, *map(str.upper, SUFFIXES), ".Jpg"])
-def test_every_kind_of_image_is_taken_in_any_case(suffix):
+def test_all_image_suffixes_are_accepted_in_any_case(suffix):
     assert placed(f"cat.1{suffix}") == ({f"cat.1{suffix}": ("train", "cat.1", 0)}, 0)
 
 
@@ -78,12 +78,12 @@ def test_every_kind_of_image_is_taken_in_any_case(suffix):
         "dog.3.jpg/cat.1.jpg",
     ],
 )
-def test_what_is_hidden_or_no_image_is_passed_over_and_counted(path):
+def test_hidden_files_and_files_that_are_not_images_are_skipped(path):
     found, skipped = placed(path, "cat.0.jpg", "dog.0.jpg")
     assert (sorted(found), skipped) == (["cat.0.jpg", "dog.0.jpg"], 1)
 
 
-def test_what_lies_beside_train_and_test_is_passed_over_and_counted():
+def test_files_beside_train_and_test_are_skipped():
     found, skipped = placed("train/cat.1.jpg", "train/dog.1.jpg", "test/1.jpg", "cat.7.jpg", "docs/logo.png")
     assert (len(found), skipped) == (3, 2)
 
@@ -94,11 +94,11 @@ def test_class_folders_beside_a_test_folder_are_the_training_split():
     assert [found[path][0] for path in ("cat/1.jpg", "dog/1.jpg", "test/1.jpg")] == ["train", "train", "test"]
 
 
-def test_pictures_without_labels_beside_a_test_folder_are_passed_over():
+def test_images_without_labels_beside_a_test_folder_are_skipped():
     assert placed("logo.png", "test/1.jpg") == ({"test/1.jpg": ("test", "1", -1)}, 1)
 
 
-def test_a_validation_folder_is_the_test_split_where_there_is_no_other():
+def test_a_validation_folder_is_the_test_split_if_there_is_no_other():
     found, skipped = placed("train/cat.1.jpg", "train/dog.1.jpg", "validation/cats/1.jpg")
     assert (found["validation/cats/1.jpg"], skipped) == (("test", "cat.1", 0), 0)
     found, skipped = placed("train/cat.1.jpg", "train/dog.1.jpg", "valid/cats/1.jpg", "test1/1.jpg")
@@ -107,7 +107,7 @@ def test_a_validation_folder_is_the_test_split_where_there_is_no_other():
     assert found["valid/cat.1.jpg"] == ("train", "cat.1", 0)
 
 
-def test_a_test_image_named_like_a_class_labels_nothing():
+def test_a_test_image_named_like_a_class_is_not_labelled():
     found, _ = placed("test/cat.jpg", "test/1.jpg")
     assert {label for _, _, label in found.values()} == {-1}
 
@@ -124,7 +124,7 @@ def test_a_test_image_named_like_a_class_labels_nothing():
         (["train/1.jpg", "train/2.jpg", "train/3.jpg", "train/4.jpg", "train/5.jpg"], "and 2 more"),
     ],
 )
-def test_labels_that_are_neither_class_are_named(paths, named):
+def test_images_of_neither_class_are_named(paths, named):
     with pytest.raises(CatsDogsError, match="labelled neither cat nor dog") as error:
         placed(*paths)
     assert named in error.value.message
@@ -132,7 +132,7 @@ def test_labels_that_are_neither_class_are_named(paths, named):
 
 
 @pytest.mark.parametrize("paths", [[], ["notes.txt"], ["__MACOSX/._cat.0.jpg", ".cat.1.jpg"]])
-def test_a_source_without_images_is_told(paths):
+def test_a_source_without_images_is_an_error(paths):
     with pytest.raises(CatsDogsError, match="no images in the source") as error:
         placed(*paths)
     assert ".jpg" in error.value.hint
@@ -156,22 +156,22 @@ def id_of(name):
         ("\u3000\uff1dx", "\u3000\\xef\\xbc\\x9dx"),
     ],
 )
-def test_an_id_is_what_any_table_can_hold(name, id_):
+def test_an_id_is_safe_in_any_table(name, id_):
     assert id_of(name) == id_
 
 
 def test_a_name_that_looks_like_the_id_of_another_is_refused():
-    with pytest.raises(CatsDogsError, match=r"two images have the id \\x3d1: .*Rename"):
+    with pytest.raises(CatsDogsError, match=r"two images have the same id \\x3d1: .*Rename"):
         placed("=1.jpg", r"\x3d1.jpg")
 
 
-def test_a_name_longer_than_any_file_system_holds_is_refused():
+def test_a_name_longer_than_the_limit_is_refused():
     # Number after number would be compared: beyond 4,300 digits Python's int refuses to.
     with pytest.raises(CatsDogsError, match="5,000 characters"):
         placed("1" * 5000 + ".jpg")
 
 
-def test_folders_have_no_say_in_the_order():
+def test_folders_do_not_change_the_order():
     # To natural order the two numbers are equal.
     names = [("a/cat.2.jpg", "b/cat.02.jpg"), ("b/cat.2.jpg", "a/cat.02.jpg"), ("cat.2.jpg", "cat.02.jpg")]
     orders = [[id_ for _, id_, _ in placed(*pair)[0].values()] for pair in names]
@@ -210,7 +210,7 @@ def test_the_order_of_the_walk_changes_nothing(orders):
         ("dogs/cat.1.jpg", 1),
     ],
 )
-def test_inner_folders_come_before_names_and_names_before_outer_folders(path, label):
+def test_labels_come_from_inner_folders_then_names_then_outer_folders(path, label):
     found, _ = placed(path)
     assert [of for _, _, of in found.values()] == [label]
 
@@ -242,7 +242,7 @@ def test_two_class_folders_of_the_training_part_are_the_classes(paths, classes):
     assert classes_of(*paths) == (classes or ("ants", "bees"))
 
 
-def test_ids_and_labels_follow_the_classes_that_the_folders_name():
+def test_ids_and_labels_use_the_class_names_of_the_folders():
     found, skipped = placed("bees/1.jpg", "ants/1.jpg", "ants/ants.2.jpg", "notes.txt")
     assert skipped == 1
     assert found == {
@@ -252,7 +252,7 @@ def test_ids_and_labels_follow_the_classes_that_the_folders_name():
     }
 
 
-def test_classes_that_are_given_label_flat_files_and_decide_what_is_first():
+def test_given_classes_label_flat_files_and_set_the_order():
     flat = ("ants.1.jpg", "bees.1.jpg")
     assert placed(*flat, classes=("bees", "ants"))[0] == {
         "ants.1.jpg": ("train", "ants.1", 1),
@@ -262,7 +262,7 @@ def test_classes_that_are_given_label_flat_files_and_decide_what_is_first():
         placed(*flat)
 
 
-def test_more_than_two_class_folders_are_named_and_two_can_be_picked():
+def test_three_class_folders_are_named_and_two_can_be_selected():
     paths = ("wasps/1.jpg", "ants/1.jpg", "bees/1.jpg", "bees/2.jpg", "test/wasps/1.jpg", "test/ants/2.jpg")
     with pytest.raises(CatsDogsError, match=r"3 folders that may be classes: ants, bees, wasps.*--classes ants,bees"):
         placed(*paths)
@@ -289,5 +289,5 @@ def test_more_than_two_class_folders_are_named_and_two_can_be_picked():
         (["cat.1.jpg", "dog.1.jpg"], ("cat", "dog")),
     ],
 )
-def test_the_classes_of_before_count_where_the_folders_name_no_others(paths, classes):
+def test_default_classes_are_used_if_the_folders_name_no_others(paths, classes):
     assert classes_of(*paths, default_classes=("bees", "ants")) == classes

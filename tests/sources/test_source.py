@@ -16,13 +16,13 @@ DEFLATED, STORED = zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED
 
 @pytest.mark.parametrize("outer", [STORED, DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("inner", [STORED, DEFLATED])
-def test_kaggles_download_is_read_as_it_comes(tmp_path, kaggle_zip, expected, outer, inner):
+def test_kaggles_download_is_read_unchanged(tmp_path, kaggle_zip, expected, outer, inner):
     path = tmp_path / "dogs-vs-cats-redux-kernels-edition.zip"
     path.write_bytes(kaggle_zip(outer, inner))
     assert contents(path) == expected
 
 
-def test_the_form_of_the_source_changes_no_id_order_label_or_byte(
+def test_all_forms_of_a_source_give_the_same_ids_order_labels_and_bytes(
     tmp_path, kaggle_zip, pictures, zipped, write_folder, expected
 ):
     train, test = of_split(pictures, "train"), of_split(pictures, "test")
@@ -101,7 +101,7 @@ NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["C
 
 
 @given(st.sets(NAMES, min_size=1, max_size=12).flatmap(lambda s: st.tuples(*[st.permutations(sorted(s))] * 2)))
-def test_the_order_is_total_and_owes_nothing_to_the_walk(zipped, orders):
+def test_the_order_is_total_and_independent_of_the_order_of_the_files(zipped, orders):
     # The "a" keeps a name from being hidden, and from being "." or "..".
     first, second = ([f"test/a{name}.jpg" for name in order] for order in orders)
     ids = ids_of(zipped(dict.fromkeys(first, b"")))
@@ -117,7 +117,7 @@ def ids_of(content):
             return source.splits["test"].ids
 
 
-def test_natural_twins_have_an_order_too(zipped):
+def test_ids_with_equal_natural_keys_have_a_fixed_order(zipped):
     twins = ["cat.02", "cat.2", "cat.002", "Cat.2", "cat.10"]
     orders = {ids_of(zipped({f"test/{name}.jpg": b"" for name in order})) for order in (twins, twins[::-1])}
     assert len(orders) == 1
@@ -142,7 +142,7 @@ def test_reading_leaves_nothing_behind(tmp_path, kaggle_zip, monkeypatch):
 def test_two_images_with_one_id_are_both_named(tmp_path, write_folder):
     write_folder(tmp_path, {"cat.1.jpg": b"", "cat/1.png": b"", "dog.1.jpg": b""})
     line = failure(tmp_path)
-    assert "two images have the id cat.1" in line
+    assert "two images have the same id cat.1" in line
     assert str(tmp_path / "cat.1.jpg") in line
     assert str(tmp_path / "cat/1.png") in line
 
@@ -153,28 +153,28 @@ def test_two_images_with_one_id_are_both_named(tmp_path, write_folder):
         ("x.zip", b"only text", "x.zip is not a zip"),
         ("x.zip", b"", "x.zip is not a zip"),
         ("x.tar.gz", b"\x1f\x8b", "x.tar.gz is not a zip"),
-        ("x.jpg", b"", "x.jpg is one image"),
+        ("x.jpg", b"", "x.jpg is a single image"),
         ("data/train.zip", b"only text", "train.zip is not a zip"),
         ("data/download.zip", b"only text", "download.zip is not a zip"),
         ("data/notes.txt", b"", "there are no images in"),
     ],
 )
-def test_what_is_no_source_is_told_in_one_line(tmp_path, write_folder, name, content, finding):
+def test_a_path_that_is_not_a_source_is_an_error_of_one_line(tmp_path, write_folder, name, content, finding):
     write_folder(tmp_path, {name: content})
     assert finding in failure(tmp_path / name.split("/")[0])
 
 
 @pytest.mark.parametrize("path", ["nowhere", "file/below"])
-def test_a_path_that_is_not_there_is_told(tmp_path, path):
+def test_a_path_that_does_not_exist_is_an_error(tmp_path, path):
     (tmp_path / "file").write_bytes(b"")
-    assert failure(tmp_path / path).startswith("there is no ")
+    assert failure(tmp_path / path).endswith(" does not exist. Give the path of a folder or a zip of images.")
 
 
-def test_a_path_that_no_system_takes_is_told(tmp_path):
+def test_a_path_that_is_too_long_is_an_error(tmp_path):
     assert "cannot be read (File name too long)" in failure(tmp_path / ("x" * 3000))
 
 
-def test_an_empty_folder_and_an_empty_zip_are_told(tmp_path, zipped):
+def test_an_empty_folder_or_zip_is_an_error(tmp_path, zipped):
     assert f"there are no images in {tmp_path}" in failure(tmp_path)
     (tmp_path / "a.zip").write_bytes(zipped({}))
     assert "there are no images in" in failure(tmp_path / "a.zip")

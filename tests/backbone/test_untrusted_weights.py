@@ -1,4 +1,4 @@
-"""Weights that a stranger may have made to harm: code in them, files that they lead to, sizes that they declare."""
+"""Malicious weights are refused: code, references to other files, huge declared sizes."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from catsdogs.backbone import Backbone, choose_weights
 from catsdogs.backbone.frameworks import keras
 from catsdogs.images.decoding import SIZE
 
-# Keras warns of what it skips in a damaged file before it refuses the file.
+# Keras warns of layers that it skips before it refuses a damaged file.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:keras")
 
 SECRET = b"what stands in another file" * 400
@@ -33,7 +33,7 @@ def rewritten(path, source, change):
 
 
 def with_layer(path, keras_backbone, layer):
-    """Save a backbone whose second layer is what `layer` says in Keras' configuration."""
+    """Save a backbone with `layer` as the configuration of its second layer."""
 
     def change(members):
         config = json.loads(members["config.json"])
@@ -45,7 +45,7 @@ def with_layer(path, keras_backbone, layer):
 
 
 def call_of(module, name, *arguments):
-    """Return a layer that is no layer, but a call of any function (CVE-2025-1550)."""
+    """Return the configuration of a layer that calls a function instead (CVE-2025-1550)."""
     return {"module": module, "class_name": name, "registered_name": None, "config": {}, "args": list(arguments)}
 
 
@@ -72,7 +72,7 @@ def test_code_in_a_model_is_refused_whatever_the_process_has_allowed(tmp_path, u
     try:
         if unsafe:
             keras().config.enable_unsafe_deserialization()
-        assert "holds code of its own" in refusal(tmp_path / "lambda.keras")
+        assert "contains custom code" in refusal(tmp_path / "lambda.keras")
         assert global_state.get_global_attribute("safe_mode_saving") == (False if unsafe else before)
     finally:
         global_state.set_global_attribute("safe_mode_saving", before)
@@ -117,7 +117,7 @@ def test_a_model_that_declares_more_weights_than_it_holds_is_refused(tmp_path, k
         hidden = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Conv2D")
         for layer in config["config"]["layers"]:
             layer.pop("build_config", None)
-        hidden["config"]["filters"] = 1 << 22  # the layer behind it then has 2^22 times 2,048 weights
+        hidden["config"]["filters"] = 1 << 22  # the next layer then has 2^22 times 2,048 weights
         members["config.json"] = json.dumps(config).encode()
 
     path = rewritten(tmp_path / "vast.keras", keras_backbone, change)
@@ -152,7 +152,7 @@ def virtual(file, name, secret):
 
 
 def vast(file, name, _):
-    """Declare a shape of 4 TB of which nothing is stored."""
+    """Declare an array of 4 TB without stored data."""
     del file[name]
     file.create_dataset(name, (1 << 20, 1 << 20), np.float32, chunks=(1024, 1024), compression="gzip")
 
