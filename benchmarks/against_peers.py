@@ -1,12 +1,15 @@
-"""Images and the peers' script come in; out goes how fast extraction is beside Keras' recipe and the compute bound.
+"""Compare the speed of `extract` with Keras' recipe and with the compute bound.
 
     python benchmarks/against_peers.py ../shared/data/kaggle/train ../shared/bench/peers.py --runs 5
 
-Each in a process of its own and in turn (A B C D, A B C D), so that a machine whose speed drifts is fair to all: only
-ratios taken together count. The recipe is timed twice in one run: as it says itself, and up to its last batch, as
-`predict` may come back many seconds after that (as long as tf.data's autotuning sleeps). Ours is `rate` in
-timings.json, from the first stored batch to the last, files to cache, random weights in the true ResNet50. Prints every
-figure, the medians, and the medians of the ratios of each round.
+Input: a folder of images, and a script that measures Keras' recipe and the bound. The programs run alternately, each in
+a separate process, so that changes in the speed of the machine affect all of them: only ratios within a round count.
+The recipe has two rates: the one that it reports, and the one up to its last batch, because `predict` may return many
+seconds later (while tf.data's autotuning sleeps). The rate of `extract` is `rate` in timings.json: files to cache, from
+the first stored batch to the last, with random weights in the original ResNet50.
+
+Prints the rates in images per second and the load of each round; then, for each program, the median rate and the median
+ratios to the recipe and to the bound.
 """
 
 import argparse
@@ -27,49 +30,53 @@ TIMED = """
 import json, runpy, sys, time
 import keras
 
-begun, ended = [], []
+started, ended = [], []
 clock = keras.callbacks.LambdaCallback(
-    on_predict_begin=lambda logs: begun.append(time.perf_counter()),
+    on_predict_begin=lambda logs: started.append(time.perf_counter()),
     on_predict_batch_end=lambda batch, logs: ended.append(time.perf_counter()),
 )
 predict = keras.Model.predict
 keras.Model.predict = lambda *args, **named: predict(*args, **named, callbacks=[clock])
-said = runpy.run_path(sys.argv[1])["recipe"](sys.argv[2])
-print(json.dumps(said | {"last": ended[-1] - begun[-1]}))
+result = runpy.run_path(sys.argv[1])["recipe"](sys.argv[2])
+print(json.dumps(result | {"last": ended[-1] - started[-1]}))
 """
-"""Runs the peers' recipe as it stands, and looks at the clock after each of its batches."""
+"""Runs the unchanged recipe of the peers' script, and takes the time after each of its batches."""
 
 
 def main() -> None:
-    """Run all in turn, and print rates and ratios."""
+    """Run the programs alternately, and print rates and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a folder of images")
-    parser.add_argument("peers", type=Path, help="the script that measures recipe and bound")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--engines", default="tensorflow,openvino", help="also ENGINE:PRECISION, such as openvino:int8")
+    parser.add_argument("peers", type=Path, help="the script that measures the recipe and the bound")
+    parser.add_argument("--runs", type=int, default=5, help="number of rounds")
+    parser.add_argument(
+        "--engines",
+        default="tensorflow,openvino",
+        help="separated by commas; ENGINE:PRECISION, such as openvino:int8, is also possible",
+    )
     given = parser.parse_args()
 
     rates = defaultdict(list)
     for _ in range(given.runs):
-        for peer, rate in {**_recipe(given), "bound": _said([str(given.peers), "bound"])["rate"]}.items():
+        for peer, rate in {**_recipe(given), "bound": _result_of([str(given.peers), "bound"])["rate"]}.items():
             rates[peer].append(rate)
         for engine in given.engines.split(","):
             rates[engine].append(_ours(given.data, engine))
         print({name: of_runs[-1] for name, of_runs in rates.items()}, "load", os.getloadavg()[0], flush=True)
     for name, of_runs in rates.items():
-        times, batches, share = (
+        times, batches, fraction = (
             statistics.median(ours / other for ours, other in zip(of_runs, rates[peer], strict=True))
             for peer in ("recipe", LAST, "bound")
         )
         print(
-            f"{name:<22}{statistics.median(of_runs):6.1f}/s {times:6.2f} x recipe {batches:6.2f} x {LAST}"
-            f" {share:6.2f} of the bound"
+            f"{name:<22}{statistics.median(of_runs):6.1f} images/s {times:6.2f} x recipe {batches:6.2f} x {LAST}"
+            f" {fraction:6.2f} x bound"
         )
 
 
 def _recipe(given: argparse.Namespace) -> dict[str, float]:
-    said = _said(["-c", TIMED, str(given.peers), str(given.data)])
-    return {"recipe": said["rate"], LAST: round(said["images"] / said["last"], 2)}
+    result = _result_of(["-c", TIMED, str(given.peers), str(given.data)])
+    return {"recipe": result["rate"], LAST: round(result["images"] / result["last"], 2)}
 
 
 def _ours(data: Path, engine: str) -> float:
@@ -81,7 +88,7 @@ def _ours(data: Path, engine: str) -> float:
         return float(json.loads(Path(folder, "timings.json").read_text())["extract"]["rate"])
 
 
-def _said(command: list[str]) -> dict[str, float]:
+def _result_of(command: list[str]) -> dict[str, float]:
     done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

@@ -1,12 +1,14 @@
-"""An imported cache comes in; out goes how long the choice of a head takes, beside a peer that chooses C alone.
+"""Time the selection of the transform and C, and compare it with a peer that selects C only.
 
     python benchmarks/import_features.py ../shared/features OUT 224
     python benchmarks/choice_of_c.py OUT
     python benchmarks/choice_of_c.py OUT --peer ../shared/bench/peers.py --runs 5
 
-Without a peer: one choice, timed without loading, as a line of JSON like the peer's. With one: the peer, the choice and
-`catsdogs train` in turn, each a process of its own, of `train` all its time; then the median, least and most seconds,
-the median over the peer's, the peak memory of the largest process, and the machine's load before and after.
+Input: an artifacts folder with imported features. Without --peer, prints the seconds of one selection, without loading,
+and its log loss, transform and C as a line of JSON. With --peer, runs the peer, the selection and `catsdogs train`
+alternately, each in a separate process. For `train`, the time is that of the process. Prints the lines of JSON; then,
+for each program, the median, minimum and maximum time, the ratio to the peer's median and the peak memory; and the load
+of the machine before and after.
 """
 
 import argparse
@@ -28,19 +30,21 @@ from catsdogs.head.metrics import log_loss
 
 
 def main() -> None:
-    """Time one choice, or many beside the peer."""
+    """Time one selection, or several beside the peer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("artifacts", type=Path, help="a cache of one view, without unreadable images")
-    parser.add_argument("--peer", type=Path, help="a script whose command `head` prints its seconds as JSON")
-    parser.add_argument("--runs", type=int, default=5, help="how often each is run")
+    parser.add_argument("artifacts", type=Path, help="an artifacts folder with one view and no unreadable images")
+    parser.add_argument(
+        "--peer", type=Path, help="a script whose command `head` prints its time as JSON with the key seconds"
+    )
+    parser.add_argument("--runs", type=int, default=5, help="number of rounds")
     given = parser.parse_args()
     if given.peer:
         _alternate(given.artifacts, given.peer, given.runs)
     else:
-        print(json.dumps(_choose(given.artifacts)))
+        print(json.dumps(_select(given.artifacts)))
 
 
-def _choose(artifacts: Path) -> dict[str, object]:
+def _select(artifacts: Path) -> dict[str, object]:
     cache = Artifacts(artifacts).cache
     features = cache.load()
     keys = group_keys(features.digests, group_images(cache, features, load_duplicates(cache)))
@@ -55,15 +59,15 @@ def _choose(artifacts: Path) -> dict[str, object]:
     found = cross_validate(training_set)
     seconds = time.perf_counter() - start
     loss = log_loss(training_set.labels, found.logits)
-    choice = {"transform": found.transform, "C": found.C}
-    return {"rows": len(keys), "seconds": round(seconds, 2), "log_loss": round(loss, 5), **choice}
+    selected = {"transform": found.transform, "C": found.C}
+    return {"rows": len(keys), "seconds": round(seconds, 2), "log_loss": round(loss, 5), **selected}
 
 
 def _alternate(artifacts: Path, peer: Path, runs: int) -> None:
     commands = {
         "peer": [sys.executable, str(peer), "head"],
-        "choice": [sys.executable, __file__, str(artifacts)],
-        "train, whole process": [sys.executable, str(ROOT / "cli.py"), "train", "--artifacts", str(artifacts)],
+        "selection": [sys.executable, __file__, str(artifacts)],
+        "train, process": [sys.executable, str(ROOT / "cli.py"), "train", "--artifacts", str(artifacts)],
     }
     load = os.getloadavg()
     seconds: dict[str, list[float]] = {name: [] for name in commands}
@@ -76,21 +80,23 @@ def _alternate(artifacts: Path, peer: Path, runs: int) -> None:
                 _, status, usage = os.wait4(process.pid, 0)
                 process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
-                raise SystemExit(f"error: {name} ended with {process.returncode}")
-            whole = time.perf_counter() - start
+                raise SystemExit(f"error: {name} exited with {process.returncode}")
+            duration = time.perf_counter() - start
             if out.startswith("{"):
                 print(out.strip(), flush=True)
-                whole = json.loads(out)["seconds"]
-            seconds[name].append(whole)
+                duration = json.loads(out)["seconds"]
+            seconds[name].append(duration)
             megabytes[name] = max(
                 megabytes[name], usage.ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
             )
-    print(f"{'median s':>9} {'least':>7} {'most':>7} {'of peer':>8} {'peak MB':>8}")
+    print(f"{'median s':>9} {'min s':>7} {'max s':>7} {'x peer':>8} {'peak MB':>8}")
     for name, taken in seconds.items():
         median = statistics.median(taken)
-        share = median / statistics.median(seconds["peer"])
-        print(f"{median:9.2f} {min(taken):7.2f} {max(taken):7.2f} {share:8.2f} {megabytes[name]:8.0f}  {name}")
-    print(f"{os.cpu_count()} cores, load {load[0]:.1f} before, {os.getloadavg()[0]:.1f} after (its own included)")
+        ratio = median / statistics.median(seconds["peer"])
+        print(f"{median:9.2f} {min(taken):7.2f} {max(taken):7.2f} {ratio:8.2f} {megabytes[name]:8.0f}  {name}")
+    print(
+        f"{os.cpu_count()} cores, load {load[0]:.1f} before, {os.getloadavg()[0]:.1f} after (including this benchmark)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Time the search for near duplicates, and count what it finds of those that are put among the images.
+"""Time the search for near-duplicates, and measure its recall and precision.
 
     python benchmarks/duplicates.py --counts 25000 100000 300000
     python benchmarks/duplicates.py --features ../shared/features
 
-The features are drawn: images in 300 clusters, or with `--features` those of Kaggle's 25,000. Copies of some of them
-are changed, a little to much, and put among them. A pair is what comparing all images with all would find: the table
-says how many of the copies that are pairs were found, and how many pairs were found that are none.
+Input: random features in 300 clusters, or with --features those of Kaggle's 25,000 images. Copies of some images, with
+little to much noise, are added. An exhaustive comparison of all images defines which pairs are near-duplicates.
+
+Prints a row for each count of images: wall and CPU time, the pairs found, the copies that are near-duplicates of their
+original, the fraction of these that was found, the found pairs that are not near-duplicates, and the additional memory.
 """
 
 import argparse
@@ -25,7 +27,7 @@ WIDTH, CLUSTERS, LATENT = 2048, 300, 192
 
 
 class Copies:
-    """Rows of features, and below them copies whose features are each multiplied by noise of their own."""
+    """Rows of features, followed by copies of some rows, each multiplied by noise."""
 
     def __init__(self, own, rows_of, planted, seed=0):
         random = np.random.default_rng(seed)
@@ -43,7 +45,7 @@ class Copies:
 
 
 def draw(n, seed=0):
-    """Return a function that gives the rows it is asked for of `n` images: rectified, and in clusters."""
+    """Return a function from row numbers to features of `n` images: rectified, and in clusters."""
     random = np.random.default_rng(seed)
     scale = (1 + np.arange(LATENT, dtype=np.float32)) ** -0.4
     centres = random.standard_normal((CLUSTERS, LATENT), np.float32)
@@ -57,7 +59,7 @@ def draw(n, seed=0):
 
 
 def near(points, rows):
-    """Return for each of `rows` the set of rows that are near it, compared with all."""
+    """Return for each of `rows` the set of its near-duplicates, by comparison with all rows."""
 
     def compare(block):
         distances = np.maximum(1 - points[block] @ points.T, 1e-6)
@@ -71,7 +73,7 @@ def near(points, rows):
 
 
 def measure(n, planted, folder):
-    """Search once, and return a line of the table."""
+    """Search once, and return a row of the table."""
     if folder:
         stored = runpy.run_path(str(folder / "features.py"))["load"]("224")[2]["224"]
         features = Copies(len(stored), stored.__getitem__, planted)
@@ -101,13 +103,13 @@ def measure(n, planted, folder):
 
 
 def main():
-    """Measure each count in a process of its own."""
+    """Measure each count in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=int, nargs="+", default=[25_000, 100_000])
-    parser.add_argument("--planted", type=int, default=1000, help="copies among them")
-    parser.add_argument("--features", type=Path, help="a folder with features.py, instead of drawing them")
+    parser.add_argument("--counts", type=int, nargs="+", default=[25_000, 100_000], help="numbers of images")
+    parser.add_argument("--planted", type=int, default=1000, help="number of copies among them")
+    parser.add_argument("--features", type=Path, help="a folder with features.py, instead of random features")
     given = parser.parse_args()
-    print("   images  seconds  processor   pairs   copies   found  false  MiB more", flush=True)
+    print("   images  seconds      CPU s   pairs   copies  recall  false   more MiB", flush=True)
     for n in given.counts if given.features is None else [0]:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             print(process.submit(measure, n, given.planted, given.features).result(), flush=True)

@@ -1,10 +1,11 @@
-"""Time `extract` from files to cache: images a second, and processor time an image.
+"""Time `extract` from image files to cache.
 
     python benchmarks/files_to_cache.py DATA [--weights random] [--instant] [--runs 5]
 
-With --instant the features are zeros that cost nothing, so that the time is that of the road alone: listing, reading,
-digesting, decoding, resizing, handing over, checksums and writing. To compare two versions, run it in turn with
-PYTHONPATH set to the one and the other.
+Input: a folder or zip of images. Prints for each run the number of images, the wall time, the rate, the CPU time per
+image, and the time before and after the computation. With --instant, the features are zeros: the time is that of
+listing, reading, hashing, decoding, resizing, queueing, checksums and writing. To compare two versions, run this script
+alternately with PYTHONPATH set to each of them.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from catsdogs.inference import plan
 
 
 class Instant:
-    """A backbone that computes nothing."""
+    """A backbone that returns zeros."""
 
     engine, device, precision, network = "instant", "cpu", "float32", None
     streams, batch_size, batch_reduced = 2, 8, False
@@ -36,12 +37,12 @@ class Instant:
 
 
 def main() -> None:
-    """Extract into a fresh folder as often as asked, and print what it took."""
+    """Extract into an empty folder, as often as requested, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, help="a folder or a zip of images")
     parser.add_argument("--weights", default="random")
-    parser.add_argument("--instant", action="store_true", help="compute nothing")
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--instant", action="store_true", help="use zeros instead of a backbone")
+    parser.add_argument("--runs", type=int, default=1, help="number of runs")
     given = parser.parse_args()
     if given.instant:
         plan.Backbone = Instant  # type: ignore[assignment, misc]
@@ -53,8 +54,8 @@ def main() -> None:
         shutil.rmtree(folder)
         print(
             f"{done.computed:,} images in {seconds:.2f} s, {done.rate} images/s after loading, "
-            f"{1000 * processor / done.computed:.2f} ms of processor time an image, "
-            f"{done.seconds - done.computed / (done.rate or np.inf):.2f} s besides"
+            f"{1000 * processor / done.computed:.2f} ms of CPU time per image, "
+            f"{done.seconds - done.computed / (done.rate or np.inf):.2f} s before and after"
         )
 
 

@@ -1,17 +1,19 @@
-"""Computed features come in; out goes what each idea for a better head is worth, out of fold, and what it takes.
+"""Compare alternative heads by their out-of-fold log loss and their CPU time.
 
     python benchmarks/heads.py ../shared/features 224 224m --seeds 5
     python benchmarks/heads.py ../shared/features --only "rbf 512,nested"
 
-Prints a row of a Markdown table for each idea: its log loss and, on the same folds, the difference to plain logistic
-regression on the first view and to rbf with 512 landmarks on as many views, whatever the package has now. Standard
-errors are over the images, of their mean losses over the seeds; the spread is the deviation of the first difference
-from seed to seed of the folds. Whatever an idea chooses, it chooses without the images that it is scored on; C alone is
-chosen by the folds that score it, as in the package, but in the nested rows. What looks at no label (deviations, the
-kernel's width, pairs of near-identical images) sees all images.
+Input: a folder with a `features.py`, as for `import_features.py`. Prints a row of a Markdown table for each idea: its
+log loss and, on the same folds, the difference to plain logistic regression on the first view and to rbf with 512
+landmarks on the same views (whatever the package uses). Standard errors are over the images, of their mean losses over
+the seeds. The spread is the standard deviation of the first difference over the seeds of the folds.
 
-Dear ideas have fewer seeds. CPU seconds are of the first one, all threads together: choosing C from nothing, features
-in memory. `choice_of_c.py` has wall times.
+An idea selects its parameters without the images that it is scored on, except for C: as in the package, the folds that
+score it select C. The nested rows do not have this exception. Steps that use no labels (deviations, the width of the
+kernel, near-duplicates) use all images.
+
+Slow ideas have fewer seeds. CPU seconds are for the first seed, over all threads: the selection of C without a warm
+start, with the features in memory. `choice_of_c.py` measures wall time.
 """
 
 import argparse
@@ -34,10 +36,10 @@ from catsdogs.head.folds import FOLDS, draw_folds
 
 PLAIN = Linear(1)
 
-_SEEDS_OF_DEAR = 2
+_SEEDS_OF_SLOW = 2
 
 Idea = Callable[[Bench, Split], Margins]
-"""Gives the margins of what is scored."""
+"""A function that returns the margins of the scored images."""
 
 
 def one(spec: Spec) -> Idea:
@@ -51,13 +53,13 @@ def average(*specs: Spec) -> Idea:
 
 
 def best(*ideas: Idea) -> Idea:
-    """Take the one that is best on the other folds."""
+    """Select the idea that is best on the other folds."""
 
     def choose(bench: Bench, split: Split) -> Margins:
-        tried, out = [idea(bench, split) for idea in ideas], np.empty(len(split.folds))
+        candidates, out = [idea(bench, split) for idea in ideas], np.empty(len(split.folds))
         for held, rest in split.calibrations():
-            losses = [losses_of(bench.images.labels, margins)[rest].mean() for margins in tried]
-            found = tried[int(np.argmin(losses))]
+            losses = [losses_of(bench.images.labels, margins)[rest].mean() for margins in candidates]
+            found = candidates[int(np.argmin(losses))]
             out = found if not split.trained.all() else np.where(held, found, out)
         return out
 
@@ -65,7 +67,7 @@ def best(*ideas: Idea) -> Idea:
 
 
 def calibrate(idea: Idea, *, temperature: bool, mixture: bool) -> Idea:
-    """Divide the margins by a temperature, mix the probabilities with a half: ``(1 - 2 e) p + e`` (Copas 1988)."""
+    """Divide the margins by a temperature and mix the probabilities with 1/2: ``(1 - 2 e) p + e`` (Copas 1988)."""
 
     def fit(bench: Bench, split: Split) -> Margins:
         margins, labels = idea(bench, split), bench.images.labels
@@ -88,7 +90,7 @@ def calibrate(idea: Idea, *, temperature: bool, mixture: bool) -> Idea:
 
 
 def nested(idea: Idea, seed: int) -> Idea:
-    """Let each fold of the split be scored by what was chosen and fitted on the others alone."""
+    """Score each fold of the split by an idea selected and fitted on the other folds only."""
 
     def fit(bench: Bench, split: Split) -> Margins:
         out = np.empty(len(split.folds))
@@ -107,7 +109,7 @@ def _logit(probabilities: Margins) -> Margins:
 
 @dataclass(frozen=True)
 class Trial:
-    """An idea, what to call it, on how many views it is, and the most seeds that it gets."""
+    """An idea, its name, its number of views, and its largest number of seeds."""
 
     name: str
     views: int
@@ -116,7 +118,7 @@ class Trial:
 
 
 def trials(views: int) -> list[Trial]:
-    """List what is tried."""
+    """Return all trials."""
     found = []
     for v in range(1, views + 1):
         rbf, sqrt = Rbf(v), Linear(v, 0.5)
@@ -129,18 +131,23 @@ def trials(views: int) -> list[Trial]:
             Trial("mixture with 1/2 on rbf 512", v, calibrate(one(rbf), temperature=False, mixture=True)),
             Trial("temperature and mixture on rbf 512", v, calibrate(one(rbf), temperature=True, mixture=True)),
             Trial("average of sqrt and rbf 512", v, average(sqrt, rbf)),
-            Trial("average of two rbf 512, other landmarks", v, average(rbf, Rbf(v, draw=1))),
+            Trial("average of two rbf 512 with different landmarks", v, average(rbf, Rbf(v, draw=1))),
             *(
-                Trial(f"rbf 512, weighed, rounds: {rounds}", v, one(Rbf(v, rounds=rounds)), _SEEDS_OF_DEAR)
+                Trial(
+                    f"rbf 512, weighted, rounds: {rounds}",
+                    v,
+                    one(Rbf(v, rounds=rounds)),
+                    _SEEDS_OF_SLOW,
+                )
                 for rounds in (1, 3)
             ),
-            *(Trial(f"rbf, {count} landmarks", v, one(Rbf(v, count)), _SEEDS_OF_DEAR) for count in (256, 1024, 2048)),
-            *(Trial(f"rbf 512, gamma {gamma}", v, one(Rbf(v, gamma=gamma)), _SEEDS_OF_DEAR) for gamma in (0.75, 3.0)),
+            *(Trial(f"rbf, {count} landmarks", v, one(Rbf(v, count)), _SEEDS_OF_SLOW) for count in (256, 1024, 2048)),
+            *(Trial(f"rbf 512, gamma {gamma}", v, one(Rbf(v, gamma=gamma)), _SEEDS_OF_SLOW) for gamma in (0.75, 3.0)),
         ]
-    return found + _dear_trials(views)
+    return found + _slow_trials(views)
 
 
-def _dear_trials(v: int) -> list[Trial]:
+def _slow_trials(v: int) -> list[Trial]:
     sqrt, wide, two = Linear(v, 0.5), Rbf(v, 2048), (Rbf(v, 1024), Rbf(v, 1024, draw=1))
     four = [*two, Rbf(v, 1024, draw=2), Rbf(v, 1024, draw=3)]
     singles: dict[str, Spec] = {
@@ -155,7 +162,7 @@ def _dear_trials(v: int) -> list[Trial]:
         **{f"sqrt, over deviation^{power}": Linear(v, 0.5, divided=power) for power in (0.5, 1.0)},
     }
     slow: dict[str, Spec] = {f"sqrt, covariance^-{power}": Linear(v, 0.5, whitened=power) for power in (0.15, 0.3)}
-    for joined in ("side by side", "mean and difference", "least and most") if v > 1 else ():
+    for joined in ("side by side", "mean and difference", "minimum and maximum") if v > 1 else ():
         slow[f"sqrt, {joined}"] = Linear(v, 0.5, joined)
     averages = {
         "two rbf 1024": average(*two),
@@ -163,27 +170,27 @@ def _dear_trials(v: int) -> list[Trial]:
         "rbf 2048 and sqrt": average(wide, sqrt),
     }
     cool = {**averages, "rbf, 2048 landmarks": one(wide)}
-    chosen = best(one(Rbf(v)), one(two[0]), averages["two rbf 1024"], one(wide))
-    calibrated = calibrate(chosen, temperature=True, mixture=True)
+    selected = best(one(Rbf(v)), one(two[0]), averages["two rbf 1024"], one(wide))
+    calibrated = calibrate(selected, temperature=True, mixture=True)
     widths = one(two[0]), one(singles["rbf 1024, gamma 3.0"])
     return [
-        *(Trial(name, v, one(spec), _SEEDS_OF_DEAR) for name, spec in singles.items()),
-        *(Trial(f"average of {name}", v, idea, _SEEDS_OF_DEAR) for name, idea in averages.items()),
+        *(Trial(name, v, one(spec), _SEEDS_OF_SLOW) for name, spec in singles.items()),
+        *(Trial(f"average of {name}", v, idea, _SEEDS_OF_SLOW) for name, idea in averages.items()),
         *(
-            Trial(f"temperature on {name}", v, calibrate(idea, temperature=True, mixture=False), _SEEDS_OF_DEAR)
+            Trial(f"temperature on {name}", v, calibrate(idea, temperature=True, mixture=False), _SEEDS_OF_SLOW)
             for name, idea in cool.items()
         ),
         Trial("nested: rbf 512", v, nested(one(Rbf(v)), 0), 1),
         Trial("nested: rbf 512, two draws averaged", v, nested(average(Rbf(v), Rbf(v, draw=1)), 0), 1),
-        Trial("nested: the best of rbf 512, 1024, two 1024, 2048", v, nested(chosen, 0), 1),
-        Trial("nested: that, with temperature and mixture", v, nested(calibrated, 0), 1),
+        Trial("nested: the best of rbf 512, 1024, two 1024, 2048", v, nested(selected, 0), 1),
+        Trial("nested: the previous, with temperature and mixture", v, nested(calibrated, 0), 1),
         Trial("nested: rbf 1024, the better gamma of 1.5 and 3.0", v, nested(best(*widths), 0), 1),
         *(Trial(name, v, one(spec), 1) for name, spec in slow.items()),
     ]
 
 
 def read(folder: Path, names: Sequence[str]) -> Images:
-    """Load the features; digests and pairs of near-identical images are found as in a cache."""
+    """Load the features, and find digests and near-duplicates as in a cache."""
     _, labels, views = load(folder / "features.py", names)
     features = np.stack([views[name] for name in names], axis=1)
     first = features[:, 0]
@@ -194,18 +201,18 @@ def read(folder: Path, names: Sequence[str]) -> Images:
 
 
 def main() -> None:
-    """Try every idea that is asked for, and print the table."""
+    """Evaluate the selected ideas, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="holds features.py")
+    parser.add_argument("folder", type=Path, help="folder with features.py")
     parser.add_argument("views", nargs="*", default=["224", "224m"], help="such as 224 224m")
-    parser.add_argument("--seeds", type=int, default=5, help="folds drawn anew, at most so often an idea")
-    parser.add_argument("--only", default="", help="parts of the names of ideas, with commas between")
+    parser.add_argument("--seeds", type=int, default=5, help="largest number of fold seeds for an idea")
+    parser.add_argument("--only", default="", help="parts of the names of ideas, separated by commas")
     given = parser.parse_args()
 
     images = read(given.folder, given.views)
     bench = Bench(images)
     splits = [Split(draw_folds(images.keys, images.labels, seed=seed)) for seed in range(given.seeds)]
-    print("| idea | views | seeds | log loss | to plain | spread | to rbf 512 | CPU s |")
+    print("| idea | views | seeds | log loss | vs plain | spread | vs rbf 512 | CPU s |")
     print("|---" * 8 + "|")
     for trial in trials(len(given.views)):
         if any(part in trial.name for part in given.only.split(",")):
@@ -215,9 +222,9 @@ def main() -> None:
 def _report(trial: Trial, bench: Bench, splits: Sequence[Split]) -> None:
     losses, seconds = [], []
     for split in splits:
-        bench.asked.clear()
+        bench.requested.clear()
         losses.append(losses_of(bench.images.labels, trial.idea(bench, split)))
-        seconds.append(sum(bench.asked.values()))
+        seconds.append(sum(bench.requested.values()))
     of_plain, of_usual = (
         np.array(losses) - [losses_of(bench.images.labels, bench.margins(spec, split)) for split in splits]
         for spec in (PLAIN, Rbf(trial.views))

@@ -1,8 +1,9 @@
-"""A folder of computed features comes in; out goes an artifacts folder that is trained on like any other.
+"""Import computed features into an artifacts folder, for `train` and the other benchmarks.
 
     python benchmarks/import_features.py ../shared/features OUT 224 224m
 
-The folder holds a `features.py` whose `load(*views)` returns ids, labels and {view: features}.
+Input: a folder with a `features.py` whose `load(*views)` returns ids, labels and {view: features}. Prints the size of
+each file written, and the times of loading and of importing.
 """
 
 import argparse
@@ -16,9 +17,9 @@ import catsdogs
 
 
 def main() -> None:
-    """Import the views that are named, and say what was written and how long it took."""
+    """Import the given views, and print the files written and the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="holds features.py")
+    parser.add_argument("folder", type=Path, help="folder with features.py")
     parser.add_argument("out", type=Path, help="the artifacts folder")
     parser.add_argument("views", nargs="+", help="such as 224 224m")
     given = parser.parse_args()
@@ -40,10 +41,10 @@ def main() -> None:
 
 
 def load(path: Path, views: Sequence[str]) -> Any:
-    """Return what the `load` of a file gives for some views."""
+    """Return the result of the function `load` in a file."""
     spec = importlib.util.spec_from_file_location("features", path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise SystemExit(f"error: there is no {path}. Give the folder that holds it.")
+        raise SystemExit(f"error: {path} does not exist. Give the folder that contains it.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.load(*views)

@@ -1,10 +1,11 @@
-"""Labelled images and weights come in; out goes how near each engine and precision is to float32, and what it costs.
+"""Compare the features and the log loss of each engine and precision with TensorFlow in float32.
 
     python benchmarks/precision.py ../shared/data/kaggle/train random
     python benchmarks/precision.py ../shared/data/kaggle/train ../shared/weights/standin.keras
 
-Prints, for each engine in the precision that it chooses by itself, the least and the mean cosine of an image's features
-to those of TensorFlow in float32, and the out-of-fold log loss of a head trained on them.
+Input: labelled images and weights. Prints a row for each engine in its default precision: the minimum and the mean
+cosine similarity of the features to those of TensorFlow in float32, the out-of-fold log loss of a head trained on them,
+and the rate.
 """
 
 import argparse
@@ -18,16 +19,16 @@ from catsdogs import ComputeOptions
 
 
 def main() -> None:
-    """Extract and train with each, and print a table."""
+    """Extract and train with each engine and precision, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a folder or a zip of labelled images")
     parser.add_argument("weights", help="as for catsdogs run")
-    parser.add_argument("--also", default="", help="more of engine:precision, separated by commas")
+    parser.add_argument("--also", default="", help="more ENGINE:PRECISION pairs, separated by commas")
     given = parser.parse_args()
 
     wanted = ["tensorflow:float32", "tensorflow:auto", "openvino:auto", *filter(None, given.also.split(","))]
     expected = None
-    print(f"{'engine':<12}{'precision':<10}{'least cosine':>13}{'mean cosine':>13}{'log loss':>10}{'images/s':>10}")
+    print(f"{'engine':<12}{'precision':<10}{'min cosine':>13}{'mean cosine':>13}{'log loss':>10}{'images/s':>10}")
     for engine, precision in (pair.split(":") for pair in wanted):
         with tempfile.TemporaryDirectory() as folder:
             how = ComputeOptions(engine=engine, precision=precision)

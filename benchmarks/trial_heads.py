@@ -1,6 +1,6 @@
-"""Features, folds and what a regression is to see of them come in; each image's margin, out of fold, goes out.
+"""Fit the alternative heads of `heads.py`, and return the out-of-fold margin of each image.
 
-The package's path over C and its solver do the work; what it does not offer is put together here, for `heads.py`.
+The solver and the path over C are those of the package; this module adds the designs that the package does not have.
 """
 
 import time
@@ -18,14 +18,14 @@ from catsdogs.head.validation import _PATH_TOLERANCE, _START_C, _c, _Path
 from catsdogs.threads import single_threaded_blas
 
 WRONG = 0.003
-"""Share of labels that are taken for wrong where images are weighed."""
+"""Assumed fraction of wrong labels, where images are weighted."""
 
 Margins = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A logistic regression on the features to some power."""
+    """A logistic regression on powers of the features."""
 
     views: int
     power: float = 1.0
@@ -37,9 +37,9 @@ class Linear:
 
 @dataclass(frozen=True)
 class Rbf:
-    """One on similarities to landmarks; after each round, images are weighed by how likely their label is right.
+    """A logistic regression on similarities to landmarks; after each round, images get the weight P(label correct).
 
-    Where `path_with` is not 0, C is that of the head with so many landmarks, and no path is walked.
+    If `path_with` is not 0, C is that of the head with `path_with` landmarks, without a path over C.
     """
 
     views: int
@@ -55,7 +55,7 @@ Spec = Linear | Rbf
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Features of shape (n, views, 2048), labels, digests and the keys of what must share a fold."""
+    """Features of shape (n, views, 2048), labels, digests, and keys: images of equal keys are in the same fold."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int8]
@@ -63,39 +63,39 @@ class Images:
     keys: NDArray[np.void]
 
     def of(self, views: int) -> NDArray[np.float32]:
-        """Return the features of the first views, side by side."""
+        """Return the concatenated features of the first views."""
         return self.features[:, :views].reshape(len(self.labels), -1)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Folds: a row is scored by what was fitted on the rows of other folds that are trained on.
+    """Folds: a row is scored by the head fitted on the training rows of the other folds.
 
-    Fold number FOLDS, which exists in nested cross-validation only, is of what is held out from all others.
+    Fold number FOLDS exists in nested cross-validation only; its rows are held out from all fits.
     """
 
     folds: NDArray[np.int8]
 
     @property
     def trained(self) -> NDArray[np.bool_]:
-        """Return which rows take part in a fit."""
+        """Return which rows are used in fits."""
         return self.folds < FOLDS
 
     @property
     def weights(self) -> NDArray[np.bool_]:
-        """Return which rows each fold's head is fitted on, (n, folds)."""
+        """Return the rows that the head of each fold is fitted on, (n, folds)."""
         columns = np.arange(FOLDS if self.trained.all() else FOLDS + 1)
         return np.asarray((self.folds[:, np.newaxis] != columns) & self.trained[:, np.newaxis])
 
     def calibrations(self) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-        """Return pairs of the rows that are scored, and those that something may be chosen on for them."""
+        """Return pairs of scored rows and the rows on which their parameters may be selected."""
         if self.trained.all():
             return [(self.folds == fold, self.folds != fold) for fold in range(FOLDS)]
         return [(~self.trained, self.trained)]
 
 
 class _Fits(_Path):
-    """The package's path over C, for any design; only rows that are trained on choose C."""
+    """The package's path over C, for any design; C is selected on the training rows."""
 
     def __init__(
         self, images: Images, split: Split, design: designs.Design, free: NDArray[np.bool_], start: int
@@ -114,52 +114,52 @@ class _Fits(_Path):
         return solution.logits[np.arange(len(self._folds)), self._folds].astype(np.float64)
 
     def margins(self, rounds: int) -> Margins:
-        """Return the out-of-fold margins at the best C, after some rounds of weighing the images."""
+        """Return the out-of-fold margins at the best C, after some rounds of weighting the images."""
         _, solution, _ = self.final_fit()
         for _ in range(rounds):
             right = expit(np.where(self._labels[:, np.newaxis] == 1, 1, -1) * solution.logits)
-            likely = right * (1 - WRONG) / (right * (1 - WRONG) + (1 - right) * WRONG)
-            weighed = replace(self._problem, weights=np.where(self._problem.weights, likely, 0))
-            with mock.patch.object(solver, "_objective", _weighed_objective):
+            weights = right * (1 - WRONG) / (right * (1 - WRONG) + (1 - right) * WRONG)
+            weighted = replace(self._problem, weights=np.where(self._problem.weights, weights, 0))
+            with mock.patch.object(solver, "_objective", _weighted_objective):
                 again = solver.start_from(solution.coefficients)
-                solution = solver.minimise(weighed, _c(self._best), again, tolerance=1e-7)
+                solution = solver.minimise(weighted, _c(self._best), again, tolerance=1e-7)
         return self._margins_of(solution)
 
 
-def _weighed_objective(
+def _weighted_objective(
     problem: solver.Problem, penalty: solver.Matrix, margins: solver.Matrix, coefficients: solver.Matrix
 ) -> Margins:
-    """Return what the solver minimises; its own takes weights for true or false."""
+    """Return the objective of the solver for weights that are not Boolean."""
     losses = np.logaddexp(0, margins) - problem.labels[:, np.newaxis] * margins
     penalties = (coefficients * (penalty @ coefficients)).sum(axis=0, dtype=np.float64) / 2
     return np.asarray((problem.weights * losses).sum(axis=0, dtype=np.float64) + penalties)
 
 
 class Bench:
-    """Fits heads, keeps what came out, and notes which were asked for, and what seconds each took at first."""
+    """Fits heads, caches their margins, and records which were requested and their CPU seconds."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
-        self.asked: dict[tuple[Spec, Split], float] = {}
+        self.requested: dict[tuple[Spec, Split], float] = {}
         self._kept: dict[tuple[Spec, Split], tuple[Margins, float]] = {}
-        self._best: dict[Spec, int] = {}  # of the last split, as _c takes it: where the path of the next one starts
+        self._best: dict[Spec, int] = {}  # argument of _c at the last split: the start of the next path
         self._designed: tuple[Linear, designs.Design] | None = None
         self._averaged: tuple[int, NDArray[np.float32]] | None = None
 
     def margins(self, spec: Spec, split: Split) -> Margins:
-        """Return the margins of each row, out of fold, at the best C."""
+        """Return the out-of-fold margin of each row at the best C."""
         if (spec, split) not in self._kept:
             start = time.process_time()
             margins = self._fit(spec, split)
             self._kept[spec, split] = margins, time.process_time() - start
-        margins, self.asked[spec, split] = self._kept[spec, split]
+        margins, self.requested[spec, split] = self._kept[spec, split]
         return margins
 
     def _fit(self, spec: Spec, split: Split) -> Margins:
         walked, rounds = True, 0
         if isinstance(spec, Rbf) and spec.path_with:
             few, walked = replace(spec, landmarks=spec.path_with, path_with=0), False
-            self._best.pop(few, None)  # what is timed is a path from nothing
+            self._best.pop(few, None)  # the timed path has no warm start
             self._fit(few, split)
             self._best[spec] = self._best[few]
         with single_threaded_blas():
@@ -210,7 +210,7 @@ def _linear_design(features: NDArray[np.float32], spec: Linear) -> designs.Desig
             rows = views.reshape(len(views), -1)
         case "mean and difference":
             rows = np.hstack([views.mean(axis=1), np.abs(views[:, 0] - views[:, 1])])
-        case "least and most":
+        case "minimum and maximum":
             rows = np.hstack([views.min(axis=1), views.max(axis=1)])
     if spec.length_1:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -226,5 +226,5 @@ def _linear_design(features: NDArray[np.float32], spec: Linear) -> designs.Desig
 
 
 def losses_of(labels: NDArray[np.int8], margins: Margins) -> Margins:
-    """Return each image's log loss."""
+    """Return the log loss of each image."""
     return np.asarray(np.logaddexp(0, np.where(labels == 1, -margins, margins)))

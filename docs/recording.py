@@ -1,9 +1,9 @@
-"""Commands come in; an SVG of what a person sees in a terminal of 80 columns goes out.
+"""Record the demo and predictions in a terminal of 80 columns, and write the output as an SVG.
 
     python docs/recording.py docs/recording.svg --weights random
 
-They are run, in a terminal, on the demo's drawn pictures, in a folder that is removed afterwards. The bar is not
-recorded: it is gone when a command has ended.
+The commands run in a pseudo-terminal, on the synthetic images of the demo, in a temporary folder. The progress bar is
+not recorded, because it disappears when a command has finished.
 """
 
 import argparse
@@ -29,18 +29,18 @@ from catsdogs.sample import write_sample
 COLUMNS = 80
 
 PREDICTED = ("cat.0.jpg", "dog.0.jpg", "dog.1.jpg")
-"""Images that `predict` is shown with, drawn from another seed than the demo's."""
+"""Images for `predict`, drawn with another seed than that of the demo."""
 
 
 def main() -> None:
-    """Record the demo, and then predictions."""
+    """Record `demo` and `predict`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("svg", type=Path)
     parser.add_argument("--weights", default="random")
     given = parser.parse_args()
     weights = str(Path(given.weights).resolve()) if Path(given.weights).exists() else given.weights
     with tempfile.TemporaryDirectory() as folder:
-        _draw_pictures(Path(folder))
+        _draw_images(Path(folder))
         screen = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
         for arguments in (
             ["demo", "--weights", weights],
@@ -50,22 +50,22 @@ def main() -> None:
             screen.print(Text.assemble(("$ ", "bold green"), " ".join(["catsdogs", *typed])))
             for line in run(["catsdogs", *arguments], Path(folder)).splitlines():
                 shown = Text.from_ansi(line)
-                for part in shown.divide(range(COLUMNS, len(shown), COLUMNS)):  # where a terminal breaks lines
+                for part in shown.divide(range(COLUMNS, len(shown), COLUMNS)):  # as a terminal wraps lines
                     screen.print(part, soft_wrap=True)
             screen.print()
-    # Pages that show an SVG as an image let it fetch no fonts.
+    # An SVG that is shown as an image must not load fonts.
     form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     svg = screen.export_svg(title="catsdogs", code_format=form, unique_id="recording")
     given.svg.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n")
 
 
 def run(command: list[str], folder: Path) -> str:
-    """Run a command in a terminal, its standard error elsewhere, and return what it wrote there.
+    """Run a command in a pseudo-terminal and return its standard output; standard error is not recorded.
 
     Raises
     ------
     CalledProcessError
-        It failed.
+        The command failed.
     """
     inside, outside = pty.openpty()
     fcntl.ioctl(outside, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
@@ -79,20 +79,20 @@ def run(command: list[str], folder: Path) -> str:
         env=environment | {"PATH": path, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
     )
     os.close(outside)
-    said = b""
+    output = b""
     try:
         while block := os.read(inside, 65536):
-            said += block
-    except OSError:  # what Linux says once the program has ended
+            output += block
+    except OSError:  # raised by Linux when the program has finished
         pass
     os.close(inside)
     _, errors = process.communicate()
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, said, errors)
-    return said.decode().replace("\r\n", "\n")
+        raise subprocess.CalledProcessError(process.returncode, command, output, errors)
+    return output.decode().replace("\r\n", "\n")
 
 
-def _draw_pictures(folder: Path) -> None:
+def _draw_images(folder: Path) -> None:
     sample = folder / "sample.zip"
     write_sample(sample, train=4, test=2, seed=1)
     with zipfile.ZipFile(sample) as outer, zipfile.ZipFile(io.BytesIO(outer.read("train.zip"))) as train:

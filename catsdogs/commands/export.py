@@ -22,7 +22,7 @@ from ..choices import ExportFormat
 from ..errors import CatsDogsError, OptionError
 from ..exporting import keras, onnx
 from ..exporting.network import input_names, join
-from ..exporting.pictures import check_images
+from ..exporting.samples import check_images
 from ..images.views import parse_views
 from ..inference.plan import load_head_backbone
 from ..locks import RESULTS

@@ -16,7 +16,7 @@ from ..reporting.findings import gather
 from ..reporting.galleries import choose_galleries, choose_pairs
 from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
-from ..reporting.thumbnails import cut_thumbnails
+from ..reporting.thumbnails import create_thumbnails
 from ..storage import write_atomic
 from .result import Result
 
@@ -87,11 +87,11 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         images += [image for pair in pairs for image in (pair.first, pair.second)]
         most = min(_MAX_THUMBNAIL_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
         keys = dict.fromkeys(image.key for image in images)
-        thumbnails = cut_thumbnails(findings, keys, most=most, progress=progress)
+        thumbnails = create_thumbnails(findings, keys, most=most, progress=progress)
         tell(progress, "drawing plots", 0, 0)
         page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
         write_atomic(opened.report, page)
         seconds = time.perf_counter() - start
         _log.info("%s, %d bytes in %.1f s", opened.report, len(page), seconds)
-        shown = len(thumbnails.pictures) - thumbnails.missing
+        shown = len(thumbnails.by_key) - thumbnails.missing
         return Report(opened.report, len(page), shown, thumbnails.missing, thumbnails.problems, seconds)

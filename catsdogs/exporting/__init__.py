@@ -1,1 +1,1 @@
-"""Write networks and images in the forms that other programs read."""
+"""Export networks and images in formats that other programs read."""

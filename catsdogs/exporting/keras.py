@@ -1,4 +1,4 @@
-"""Write backbone and head as a .keras file, and compute with such a file."""
+"""Write backbone and head as a .keras file, and run such a file."""
 
 import json
 import tempfile
@@ -15,11 +15,10 @@ from ..backbone.frameworks import keras
 from ..storage import to_json
 
 _METADATA = "metadata.json"
-"""Where a .keras file says by which Keras it was saved, and when; what else is in there Keras does not look at."""
-
+"""Member of a .keras file with the Keras version and the date; Keras ignores other keys in it."""
 
 _BATCH = 8
-"""Images at once: what lies between their layers takes memory."""
+"""Batch size, small because the activations take memory."""
 
 
 def to_file(model: Any, metadata: Mapping[str, Any]) -> bytes:
@@ -38,13 +37,13 @@ def to_file(model: Any, metadata: Mapping[str, Any]) -> bytes:
 
 
 def compute(content: bytes, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Load a .keras file in safe mode, and return its probabilities, of shape (n,).
+    """Load a .keras file in safe mode and return its probabilities, of shape (n,).
 
     Parameters
     ----------
     content : bytes
     images : dict of str to ndarray of shape (n, size, size, 3), uint8
-        RGB, by the input's name.
+        RGB images by name of the input.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")

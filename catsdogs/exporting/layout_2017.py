@@ -12,25 +12,25 @@ from ..head.folds import draw_holdout
 from ..sources.classes import Classes
 
 TRAINING, TESTING = "cats-dogs-training", "cats-dogs-testing"
-"""What the project of 2017 called its folders. They keep these names whatever the classes are."""
+"""Folders of the project of 2017; their names do not depend on the classes."""
 
 SHARE = 0.15
-"""Of each class that is kept for testing, as in 2017."""
+"""Fraction of each class in the test folder, as in 2017."""
 
 FORMAT = 1
-"""To be raised by who changes how the split follows from a seed, or a picture's number from a name."""
+"""Version of the layout. Increment it if the split of a seed or the number of an image changes."""
 
 _LAST_NUMBER = re.compile(r"(?<![0-9])([0-9]{1,18})[^0-9]*$")
-"""Longer ones are codes rather than numbers."""
+"""The last number of a name. Longer ones are codes rather than numbers."""
 
 
 def arrange(
     ids: Sequence[str], labels: NDArray[np.int8], digests: NDArray[np.uint8], *, classes: Classes, seed: int
 ) -> tuple[list[str], int]:
-    """Draw which pictures are to be tested on, 15 % of each class, and number them.
+    """Draw the test images, 15 % of each class, and number all images.
 
-    A picture's number is the last one in its original's id. What has none, or one that an image of its class before it
-    has, is numbered on from the highest of the class, in order.
+    The number of an image is the last number in its id. Images without a number, or with that of an earlier image of
+    their class, are numbered from the highest number of the class on.
 
     Parameters
     ----------
@@ -39,16 +39,16 @@ def arrange(
     labels : ndarray of shape (n,), int8
         0 or 1.
     digests : ndarray of shape (n, 16), uint8
-        Images of equal digests are on one side, so that none is tested on that was trained on.
+        Images with equal digests are on the same side of the split, so that no test image is also a training image.
     classes : pair of str
     seed : int
 
     Returns
     -------
     names : list of str
-        Each picture's path: ``cats-dogs-training/cat/17.png``. No two are the same.
+        The path of each image, such as ``cats-dogs-training/cat/17.png``; all paths are different.
     renumbered : int
-        Pictures whose number is not that of their original's name: it has none, or another has the same.
+        Number of images with a number that is not from their id.
     """
     held = draw_holdout(group_keys(digests), labels, SHARE, seed=seed)
     numbers: dict[int, int] = {}

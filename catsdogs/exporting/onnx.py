@@ -1,7 +1,7 @@
-"""Write backbone and head as an .onnx file, and compute with such a file.
+"""Write backbone and head as an .onnx file, and run such a file.
 
-TensorFlow traces the network, tf2onnx converts the graph: the way that Keras' own `Model.export` takes, which names
-neither input nor output.
+TensorFlow traces the network, and tf2onnx converts the graph. Keras' `Model.export` does the same, but names neither
+the inputs nor the output.
 """
 
 import json
@@ -20,11 +20,11 @@ from .network import OUTPUT
 _NEEDED = ("tensorflow", "tf2onnx", "onnx", "onnxruntime")
 
 _BATCH = 4
-"""Images at once: what lies between their layers takes memory."""
+"""Batch size, small because the activations take memory."""
 
 
 def check_installed() -> None:
-    """Refuse to begin what could not be ended.
+    """Check the requirements before the export starts.
 
     Raises
     ------
@@ -32,18 +32,18 @@ def check_installed() -> None:
         A package is not installed, or Keras is set to another backend than TensorFlow.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise CatsDogsError(f"export onnx needs {' and '.join(missing)}", f"pip install {' '.join(missing)}")
+        raise CatsDogsError(f"ONNX export needs {', '.join(missing)}", f"Run pip install {' '.join(missing)}")
     if (backend := keras().backend.backend()) != "tensorflow":
-        raise CatsDogsError(f"export onnx needs TensorFlow, and KERAS_BACKEND is {backend}", "Unset KERAS_BACKEND")
+        raise CatsDogsError(f"ONNX export needs the TensorFlow backend of Keras, not {backend}", "Unset KERAS_BACKEND")
 
 
 def to_file(model: Any, metadata: Mapping[str, Any]) -> bytes:
     """Return the content of an .onnx file.
 
-    It takes ``uint8[n, size, size, 3]`` by the names of the model's inputs, gives ``float32[n, 1]``, "probability", and
-    has each of the metadata in its metadata, what is no text as JSON.
+    The inputs are ``uint8[n, size, size, 3]``, named as in the model; the output is "probability", ``float32[n, 1]``.
+    The metadata are stored as metadata of the file, values other than strings as JSON.
     """
-    # Else tf2onnx copies the graph, weights and all, before each of its many steps, to go on where one fails.
+    # Otherwise tf2onnx copies the graph with its weights before each of its many steps, to recover from failures.
     os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "false")
     import tensorflow as tf
     import tf2onnx
@@ -56,21 +56,21 @@ def to_file(model: Any, metadata: Mapping[str, Any]) -> bytes:
         return {OUTPUT: model(pixels if len(pixels) > 1 else pixels[0], training=False)}
 
     graph, _ = tf2onnx.convert.from_function(probability, taken)
-    for value in (*graph.graph.input, *graph.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "n"
-    for name, fact in metadata.items():
-        graph.metadata_props.add(key=name, value=fact if isinstance(fact, str) else json.dumps(fact))
+    for tensor in (*graph.graph.input, *graph.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "n"
+    for name, value in metadata.items():
+        graph.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
     return bytes(graph.SerializeToString())
 
 
 def compute(content: bytes, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Return the probabilities that onnxruntime computes on the processor, of shape (n,).
+    """Return the probabilities that ONNX Runtime computes on the CPU, of shape (n,).
 
     Parameters
     ----------
     content : bytes
     images : dict of str to ndarray of shape (n, size, size, 3), uint8
-        RGB, by the input's name.
+        RGB images by name of the input.
     """
     import onnxruntime
 

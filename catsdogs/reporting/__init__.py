@@ -1,1 +1,1 @@
-"""Build the HTML report: gather the figures, choose the images, draw the plots, and fill in the template."""
+"""Build the HTML report: gather the metrics, select the images, draw the plots and render the template."""

@@ -1,4 +1,4 @@
-"""Gather what there is to report: labels, probabilities, and what made them."""
+"""Gather the content of the report: labels, probabilities, metrics and provenance."""
 
 import csv
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json
 
 Key = tuple[str, str]
-"""A split and an id: what tells an image from all others."""
+"""Split and id, which identify an image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Images of a split that have a probability, in natural order of ids.
+    """The images of a split that have a probability, in natural order of their ids.
 
     Parameters
     ----------
     split : str
     ids : ndarray of shape (n,), str
     labels : ndarray of shape (n,), int8
-        A position in the classes, -1 unknown.
+        Index into the classes; -1 if unknown.
     logits : ndarray of shape (n,), float64
-        Log-odds of class 1, by a head that has not seen the image.
+        Log-odds of class 1, by a head that was not trained on the image.
     """
 
     split: str
@@ -44,12 +44,12 @@ class Scored:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """The probability of class 1, unclipped, (n,)."""
+        """The probability of class 1 before clipping, (n,)."""
         return to_probabilities(self.logits)
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which images are taken for what their label says, (n,)."""
+        """Which images are classified correctly at a threshold of 0.5, (n,)."""
         return np.asarray((self.probabilities > 0.5) == (self.labels == 1))
 
     @property
@@ -60,30 +60,30 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that a report says, but for its pictures.
+    """The content of the report, except the thumbnails.
 
     Parameters
     ----------
     classes : pair of str
-        The probabilities are those of the second.
+        Probabilities are those of the second class.
     train : Scored
-        By predictions.csv: out of fold.
+        Training images with their out-of-fold predictions, from predictions.csv.
     test : Scored or None
-        By the head that was kept; None where there are no test images that can be read.
+        Test images, scored by the final head; None if there are no readable test images.
     suspects : tuple of str
         Ids of training images, the most suspect first.
     duplicates : Duplicates or None
-        None where they must be looked for yet.
+        None if they have not been searched for.
     unreadable : dict of str to dict
-        Why images are unreadable, by split and id.
+        By split and id, the reason why an image is unreadable.
     digests : dict of (split, id) to bytes
-        BLAKE2b-128 of every cached image's bytes.
+        BLAKE2b-128 of the bytes of every cached image.
     manifest : Manifest
     metadata : HeadMetadata
     metrics : TrainingMetrics
     timings, source : dict
-        The contents of timings.json and source.json, of which that is empty where the features were
-        computed elsewhere: then nobody knows where the images are.
+        The contents of timings.json and source.json. The last one is empty if the features were
+        imported, as the location of the images is then unknown.
     """
 
     classes: Classes
@@ -101,12 +101,12 @@ class Findings:
 
 
 def gather(artifacts: Artifacts) -> Findings:
-    """Read the artifacts, every file held against its checksum.
+    """Read the artifacts and verify the checksum of every file.
 
     Raises
     ------
     CatsDogsError
-        There are no features or no head, the head is stale, or something is damaged.
+        The features or the head are missing, the head is stale, or a file is damaged.
     """
     manifest, trained = artifacts.manifest(), head.load(artifacts)
     loaded = {split: artifacts.cache.load(split) for split in artifacts.cache.digests()}

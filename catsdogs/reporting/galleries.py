@@ -1,4 +1,4 @@
-"""Choose the images that are worth a look."""
+"""Select the images that the report shows."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from .findings import Findings, Key, Scored
 
 SEED = 0
-"""Of the images that are drawn at random."""
+"""Seed of the random samples."""
 
 FEW, SOME, MANY = 8, 16, 24
-"""Images in a gallery: whole rows of eight on a wide screen."""
+"""Sizes of the galleries: multiples of eight, the images in a row on a wide screen."""
 
 _PAIRS = 8
 
@@ -23,11 +23,11 @@ class GalleryImage:
     Parameters
     ----------
     key : pair of str
-        Its split and id.
+        Split and id.
     label : int
-        A position in the classes, -1 unknown.
+        Index into the classes; -1 if unknown.
     probability : float or None
-        Of class 1; None where it has none.
+        Of class 1; None if the image has not been scored.
     """
 
     key: Key
@@ -36,19 +36,19 @@ class GalleryImage:
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """The id."""
         return self.key[1]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images of one kind, the most telling first.
+    """Images of one kind, the most relevant first.
 
     Parameters
     ----------
     images : tuple of GalleryImage
     total : int
-        How many there are of that kind, with those that are not shown.
+        Number of images of this kind, including those that are not shown.
     """
 
     images: tuple[GalleryImage, ...]
@@ -57,7 +57,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are the same, or nearly so; a similarity of 1 is of equal bytes."""
+    """Two identical images (similarity 1), or two near-duplicates (cosine similarity below 1)."""
 
     first: GalleryImage
     second: GalleryImage
@@ -65,7 +65,7 @@ class Pair:
 
 
 def choose_galleries(findings: Findings) -> dict[str, Gallery]:
-    """Choose what to show of each kind.
+    """Select the images of each gallery.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ def choose_galleries(findings: Findings) -> dict[str, Gallery]:
     Returns
     -------
     dict of str to Gallery
-        "wrong" and "right_0", "right_1", by class, the surest first; "uncertain", the nearest to one half first;
-        "random_wrong" and "random_right", in natural order, of those that none of these shows; "suspects", the most
-        suspect first; and "test", its most uncertain.
+        "wrong", "right_0" and "right_1" (by class), the most confident first; "uncertain", the nearest to 0.5 first;
+        "random_wrong" and "random_right", samples of the images that are in none of these, in natural order;
+        "suspects", the most suspect first; "test", the test images nearest to 0.5.
     """
     train = findings.train
     surest = np.argsort(train.own_logits, kind="stable")
@@ -102,7 +102,7 @@ def choose_galleries(findings: Findings) -> dict[str, Gallery]:
 
 
 def choose_pairs(findings: Findings) -> tuple[Pair, ...]:
-    """Choose pairs of equal images: those across classes first, then across splits, then the most alike."""
+    """Select pairs of duplicates: pairs across classes first, then pairs across splits, then the most similar ones."""
     if findings.duplicates is None:
         return ()
     pairs = findings.duplicates.pairs

@@ -1,4 +1,4 @@
-"""Render the report as one HTML page that needs nothing else."""
+"""Render the report as one self-contained HTML page."""
 
 import base64
 import hashlib
@@ -16,10 +16,10 @@ from .findings import Findings
 from .thumbnails import Thumbnails
 
 LISTED = 200
-"""Unreadable images that a page names; the others are in unreadable.csv."""
+"""Largest number of unreadable images that the page lists; unreadable.csv has all of them."""
 
-SURE = 0.9
-"""Below this probability of its class a test image is counted as one that the head is not sure of."""
+CONFIDENT = 0.9
+"""The report counts the test images whose predicted class has a probability below this."""
 
 
 def write_page(
@@ -32,7 +32,7 @@ def write_page(
 ) -> bytes:
     """Return the page.
 
-    Whatever is a text in what is given is shown as text: file names and the reasons of decoders come from strangers.
+    All strings, plots excepted, are escaped: file names and the messages of decoders are untrusted.
     """
     environment = Environment(
         loader=PackageLoader(__package__, "."),
@@ -42,7 +42,7 @@ def write_page(
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    environment.filters |= {"percent": percent, "figure": _figure, "count": "{:,}".format, "share": "{:.1%}".format}
+    environment.filters |= {"percent": percent, "figure": _figure, "count": "{:,}".format, "fraction": "{:.1%}".format}
     train = findings.train
     tests = findings.test.probabilities if findings.test else np.empty(0)
     confusion = np.bincount(2 * train.labels + (train.probabilities > 0.5), minlength=4)
@@ -60,8 +60,8 @@ def write_page(
             pairs=pairs,
             thumbnails=thumbnails,
             confusion=confusion.reshape(2, 2).tolist(),
-            taken=[int(np.sum(of)) for of in (tests <= 0.5, tests > 0.5, np.abs(tests - 0.5) < SURE - 0.5)],
-            sure=SURE,
+            predicted=[int(np.sum(of)) for of in (tests <= 0.5, tests > 0.5, np.abs(tests - 0.5) < CONFIDENT - 0.5)],
+            confident=CONFIDENT,
             version=__version__,
             folds=FOLDS,
             fold_seed=SEED,
@@ -74,7 +74,7 @@ def write_page(
 
 
 def percent(probability: float) -> str:
-    """Return a share in percent, with so many digits that it is not rounded to all or nothing.
+    """Format a probability in percent, with enough digits that it is not rounded to 0 or 100.
 
     >>> percent(0.98765), percent(0.999999), percent(1.0)
     ('98.77%', '99.9999%', '100%')

@@ -1,4 +1,4 @@
-"""Draw the plots, as SVG that takes its colours and its font from the page."""
+"""Draw the plots as SVG, with the colours and the font of the page."""
 
 import io
 import logging
@@ -20,22 +20,22 @@ from ..head.results import LearningCurvePoint, TrainingMetrics
 from .findings import Findings, Scored
 
 _FINE_BINS = 40
-_INSET_FROM = 0.95
-"""Area under the curve from which on the ROC's corner is drawn larger: there is little to see else."""
+_INSET_FROM = 0.99
+"""AUC above which an inset enlarges the top left corner, through which the ROC curve then passes."""
 
 _LONGEST = 24
-"""Characters of a class's name in a plot."""
+"""Longest class name in a plot, in characters."""
 
 _SIZE = (5.2, 3.6)
 
 _COLOURS = {f"#00000{n}": name for n, name in enumerate(("ink", "muted", "line", "first", "second", "card"), 1)}
-"""Stand-ins, which become the page's own colours: it has others in the dark."""
+"""Placeholders, replaced by the CSS variables of the page: its colours depend on the colour scheme."""
 
 INK, MUTED, LINE, FIRST, SECOND, PAPER = _COLOURS
 
 _STYLE = {
-    "svg.fonttype": "none",  # text stays text: it can be found, read out and copied
-    "text.parse_math": False,  # a class may be called $
+    "svg.fonttype": "none",  # text stays text: browsers can search, read out and copy it
+    "text.parse_math": False,  # a class name may contain $
     "font.size": 11.5,
     "legend.frameon": False,
     **dict.fromkeys(("axes.grid", "axes.axisbelow", "figure.constrained_layout.use"), True),
@@ -47,12 +47,12 @@ _STYLE = {
     "lines.linewidth": 1.8,
 }
 
-# Without a handler, Python would print what Matplotlib logs, such as that it keeps its list of fonts elsewhere.
+# Without a handler, Python prints the warnings that Matplotlib logs, such as the one about its font cache.
 logging.getLogger("matplotlib").addHandler(logging.NullHandler())
 
 
 def draw_plots(findings: Findings) -> dict[str, str]:
-    """Draw what the numbers are like.
+    """Draw the plots of the report.
 
     Parameters
     ----------
@@ -61,16 +61,16 @@ def draw_plots(findings: Findings) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        An element for an HTML page each, without scripts, style sheets or anything from outside: "reliability",
-        "histogram", "roc" and "path", of the training images out of fold; where there is one, "learning_curve"; and
-        where there are test images, "test".
+        SVG elements for an HTML page, without scripts, style sheets or external resources: "reliability", "histogram",
+        "roc" and "path" of the out-of-fold predictions; "learning_curve" and "test" (a histogram of the test images) if
+        there are such results.
     """
     train, metrics = findings.train, findings.metrics
     first, second = (_short(name) for name in findings.classes)
     plots = {
         "reliability": _plot("reliability", lambda axes: _reliability(axes, train, second)),
         "histogram": _plot("histogram", lambda axes: _histogram(axes, train, (first, second))),
-        "roc": _plot("roc", lambda axes: _roc(axes, train, (first, second), metrics.auc or 0.0)),
+        "roc": _plot("roc", lambda axes: _roc(axes, train, metrics.auc or 0.0)),
         "path": _plot("path", lambda axes: _path(axes, metrics)),
     }
     if curve := metrics.learning_curve:
@@ -81,7 +81,7 @@ def draw_plots(findings: Findings) -> dict[str, str]:
 
 
 def roc(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Return the corners of the ROC curve: shares of class 0 and of class 1 above each threshold, from (0, 0) on."""
+    """Return the points of the ROC curve: false and true positive rates of class 1 by descending threshold."""
     order = np.argsort(-logits, kind="stable")
     last = np.flatnonzero(np.diff(logits[order], append=-np.inf))
     above = np.vstack([labels[order] == 0, labels[order] == 1]).cumsum(axis=1)[:, last]
@@ -97,14 +97,15 @@ def _reliability(axes: Axes, scored: Scored, second: str) -> str:
     axes.vlines(means, low, high, color=SECOND, alpha=0.6, linewidth=1.4)
     axes.scatter(means, hits / counts, s=18 + 110 * np.sqrt(counts / counts.max()), color=SECOND, edgecolor=PAPER)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    axes.set(xlabel=f"probability of {second}, mean of the bin", ylabel=f"share of {second}")
-    parts = [f"of {n:,.0f} images at {p:.2f} {h / n:.0%}" for p, h, n in zip(means, hits, counts, strict=True)]
-    return f"Reliability diagram. Are {second}: {'; '.join(parts)}."
+    axes.set(xlabel=f"mean predicted probability of {second}", ylabel=f"fraction of {second}")
+    points = zip(means, hits / counts, counts, strict=True)
+    parts = [f"predicted {p:.2f}, observed {fraction:.0%} of {n:,.0f} images" for p, fraction, n in points]
+    return f"Reliability diagram. Fraction of {second} by bin: {'; '.join(parts)}."
 
 
 def _histogram(axes: Axes, scored: Scored, classes: tuple[str, str]) -> str:
     edges = np.linspace(0, 1, _FINE_BINS + 1)
-    said = []
+    parts = []
     kinds = ((classes[0], FIRST, 0), (classes[1], SECOND, 1), ("no label", MUTED, -1))
     for name, colour, label in kinds:
         of_label = scored.probabilities[scored.labels == label]
@@ -113,23 +114,24 @@ def _histogram(axes: Axes, scored: Scored, classes: tuple[str, str]) -> str:
         counts, _ = np.histogram(of_label, edges)
         axes.stairs(counts, edges, color=colour, fill=True, alpha=0.22, baseline=0.5)
         axes.stairs(counts, edges, color=colour, linewidth=1.6, label=name, baseline=0.5)
-        said.append(f"{int(np.sum(of_label > 0.5)):,} of {len(of_label):,} with {name} are above one half")
-    axes.set(xlim=(0, 1), xlabel=f"probability of {classes[1]}", yscale="log", ylim=(0.5, None), ylabel="images")
+        parts.append(f"{name}, {int(np.sum(of_label > 0.5)):,} of {len(of_label):,} images above 0.5")
+    axes.set(xlim=(0, 1), xlabel=f"predicted probability of {classes[1]}")
+    axes.set(yscale="log", ylim=(0.5, None), ylabel="number of images")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else "")
     axes.yaxis.set_minor_locator(NullLocator())
-    if len(said) > 1:
+    if len(parts) > 1:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
-    return f"Histogram of the probabilities of {classes[1]}: {'; '.join(said)}."
+    return f"Histogram of the predicted probabilities of {classes[1]}: {'; '.join(parts)}."
 
 
-def _roc(axes: Axes, scored: Scored, classes: tuple[str, str], auc: float) -> str:
+def _roc(axes: Axes, scored: Scored, auc: float) -> str:
     false, true = roc(scored.labels, scored.logits)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     axes.plot(false, true, color=SECOND, drawstyle="steps-post")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set(xlabel=f"{classes[0]} taken for {classes[1]}", ylabel=f"{classes[1]} found")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
     if auc > _INSET_FROM:
-        corner = axes.inset_axes((0.42, 0.16, 0.52, 0.56), xlim=(-0.002, 0.1), ylim=(0.9, 1.002))
+        corner = axes.inset_axes((0.42, 0.16, 0.52, 0.56), xlim=(-0.002, 0.1), ylim=(0.9, 1.002), facecolor=PAPER)
         corner.plot(false, true, color=SECOND, drawstyle="steps-post")
         corner.set(xticks=(0, 0.05, 0.1), yticks=(0.9, 0.95, 1))
         corner.tick_params(labelsize=9.5)
@@ -138,25 +140,26 @@ def _roc(axes: Axes, scored: Scored, classes: tuple[str, str], auc: float) -> st
     for each in (axes, *axes.child_axes):
         for axis in (each.xaxis, each.yaxis):
             axis.set_major_formatter("{x:.0%}")
-    return f"ROC curve, the area under it {auc:.4f}."
+    return f"ROC curve. The area under the curve is {auc:.4f}."
 
 
 def _path(axes: Axes, metrics: TrainingMetrics) -> str:
-    said = []
+    parts = []
     for (name, path), line, marker in zip(metrics.paths.items(), ("-", "--", ":"), "osD", strict=False):
         c, losses = [point.C for point in path], [point.log_loss for point in path]
-        chosen = name == metrics.transform
-        axes.plot(c, losses, line, color=INK if chosen else MUTED, marker=marker, markersize=4.5, label=name)
-        if chosen:
+        selected = name == metrics.transform
+        axes.plot(c, losses, line, color=INK if selected else MUTED, marker=marker, markersize=4.5, label=name)
+        if selected:
             at = c.index(metrics.C)
             axes.plot(c[at], losses[at], marker="o", markersize=13, color=SECOND, fillstyle="none", markeredgewidth=2)
-        said.append(f"{name} from {losses[0]:.4f} at C {c[0]:g} by {min(losses):.4f} to {losses[-1]:.4f} at {c[-1]:g}")
-    axes.set(xscale="log", xlabel="C, weaker regularisation to the right", ylabel="log loss, out of fold")
+        points = (f"{loss:.4f} at {value:g}" for value, loss in zip(c, losses, strict=True))
+        parts.append(f"{name}, {', '.join(points)}")
+    axes.set(xscale="log", xlabel="C (inverse regularisation strength)", ylabel="out-of-fold log loss")
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
     axes.xaxis.set_major_formatter(lambda value, _: re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.legend()
-    return f"Log loss along C: {'; '.join(said)}. Chosen: {metrics.transform}, C {metrics.C:g}."
+    return f"Log loss by transform and C: {'; '.join(parts)}. Selected: {metrics.transform}, C = {metrics.C:g}."
 
 
 def _curve(axes: Axes, curve: Sequence[LearningCurvePoint]) -> str:
@@ -164,13 +167,13 @@ def _curve(axes: Axes, curve: Sequence[LearningCurvePoint]) -> str:
     low, high = np.array([point.interval for point in curve], np.float64).T
     axes.fill_between(images, low, high, color=INK, alpha=0.15, linewidth=0)
     axes.plot(images, losses, color=INK, marker="o", markersize=5)
-    axes.set(xscale="log", xlabel="images that a head was trained on", ylim=(0, None), ylabel="log loss, out of fold")
-    # The last point is all images, and may be near the one before.
+    axes.set(xscale="log", xlabel="number of training images", ylim=(0, None), ylabel="out-of-fold log loss")
+    # The last point, all images, may be too close to the one before for two tick labels.
     apart = np.append(images[1:] >= 1.5 * images[:-1], True)
     axes.set_xticks(images[apart], [f"{n:,.0f}" for n in images[apart]])
     axes.xaxis.set_minor_locator(NullLocator())
-    parts = [f"{n:,.0f} images {loss:.4f}" for n, loss in zip(images, losses, strict=True)]
-    return f"Learning curve, log loss by images: {'; '.join(parts)}."
+    parts = [f"{loss:.4f} with {n:,.0f} images" for n, loss in zip(images, losses, strict=True)]
+    return f"Learning curve. Log loss: {'; '.join(parts)}."
 
 
 def _short(name: str) -> str:
@@ -179,8 +182,8 @@ def _short(name: str) -> str:
 
 
 def _plot(name: str, draw: Callable[[Axes], str]) -> str:
-    """Draw as here, whatever the user's own settings are; the same twice."""
-    # A class's name may have letters that the font which is measured here lacks. The browser has others.
+    """Draw reproducibly, whatever the Matplotlib settings of the user are."""
+    # A class name may have letters that are missing from Matplotlib's font; the browser uses its own fonts.
     with warnings.catch_warnings(), style.context(["default", _STYLE | {"svg.hashsalt": name}]):
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure, file = Figure(figsize=_SIZE), io.BytesIO()
@@ -190,8 +193,8 @@ def _plot(name: str, draw: Callable[[Axes], str]) -> str:
 
 
 def _to_element(svg: bytes, name: str, description: str) -> str:
-    """Return Matplotlib's SVG as an element whose style is in attributes, for pages that allow no other."""
-    root = ElementTree.fromstring(svg)  # noqa: S314 - it is Matplotlib's own
+    """Return Matplotlib's SVG as an element with style attributes replaced: the page's policy forbids inline styles."""
+    root = ElementTree.fromstring(svg)  # noqa: S314 - Matplotlib's output
     for parent in root.iter():
         for child in [child for child in parent if child.tag.endswith(("}metadata", "}style"))]:
             parent.remove(child)
@@ -199,7 +202,7 @@ def _to_element(svg: bytes, name: str, description: str) -> str:
         each.tag = each.tag.rpartition("}")[2]
         attributes = {key.rpartition("}")[2]: value for key, value in each.attrib.items()}
         attributes |= dict(re.findall(r"([\w-]+): *([^;]+)", attributes.pop("style", "")))
-        attributes.pop("font-family", None)  # it is the page's
+        attributes.pop("font-family", None)  # the page sets the font
         each.attrib = {key: _value(key, value, name) for key, value in attributes.items()}
     root.attrib |= {"role": "img", "aria-label": description, "stroke-linejoin": "round", "class": "plot"}
     return ElementTree.tostring(root, encoding="unicode")

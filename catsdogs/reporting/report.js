@@ -1,12 +1,12 @@
-// A click on a picture, or Enter, enlarges it; the arrow keys go to the next one.
+// A click or Enter on a thumbnail enlarges it; the arrow keys show the next or the previous one.
 const dialog = document.querySelector("dialog");
-const buttons = [...document.querySelectorAll("button.picture")];
+const buttons = [...document.querySelectorAll("button.thumbnail")];
 let at = 0;
 
 function enlarge(index) {
   at = (index + buttons.length) % buttons.length;
-  const picture = buttons[at].querySelector("img").cloneNode();
-  dialog.querySelector(".stage").replaceChildren(picture);
+  const image = buttons[at].querySelector("img").cloneNode();
+  dialog.querySelector(".stage").replaceChildren(image);
   const caption = buttons[at].closest("figure").querySelector("figcaption").cloneNode(true);
   document.getElementById("enlarged").replaceChildren(...caption.childNodes);
   if (!dialog.open) dialog.showModal();

@@ -1,4 +1,4 @@
-"""Cut thumbnails of the images to be shown."""
+"""Create the thumbnails of the report."""
 
 import base64
 import io
@@ -19,24 +19,24 @@ from ..sources import ImageFile, Source, unreadable_reason
 from .findings import Findings, Key
 
 SIDE = 320
-"""Pixels of the longer side: enough for a tile on a fine screen, and for one that is enlarged on any."""
+"""Longer side in pixels: enough for a tile on a high-density screen and for the enlarged view on any screen."""
 
 _TRIED = ((SIDE, 80), (SIDE, 55), (224, 55), (160, 40), (96, 20))
-"""Sides and WebP qualities, until a picture is small enough. A photograph is with the first."""
+"""Longer sides and WebP qualities, tried in order until the thumbnail fits. For photographs, the first one does."""
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture as the page holds it.
+    """A thumbnail, as embedded in the page.
 
     Parameters
     ----------
     uri : str
-        A WebP image as a data URI; empty where there is none.
+        A WebP image as a data URI; empty if there is no thumbnail.
     width, height : int
         In pixels.
     reason : str
-        Why there is no picture.
+        Why there is no thumbnail.
     """
 
     uri: str = ""
@@ -47,61 +47,61 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """The pictures of a report.
+    """The thumbnails of a report.
 
     Parameters
     ----------
-    pictures : dict of (split, id) to Thumbnail
+    by_key : dict of (split, id) to Thumbnail
     problems : tuple of str
-        What is wrong with whole sources: each a sentence without its full stop.
+        Sources that cannot be opened: a sentence for each, without the full stop.
     """
 
-    pictures: dict[Key, Thumbnail]
+    by_key: dict[Key, Thumbnail]
     problems: tuple[str, ...]
 
     @property
     def missing(self) -> int:
-        """How many images have no picture."""
-        return sum(not picture.uri for picture in self.pictures.values())
+        """The number of images without a thumbnail."""
+        return sum(not thumbnail.uri for thumbnail in self.by_key.values())
 
 
-def cut_thumbnails(
+def create_thumbnails(
     findings: Findings, wanted: Collection[Key], *, most: int, progress: Progress | None = None
 ) -> Thumbnails:
-    """Read the images' own files, or the zips they are in, and make a small picture of each.
+    """Create a thumbnail of each image from its file, which may be in a zip.
 
     Parameters
     ----------
     findings : Findings
-        Says where the images are, and what their bytes were when their features were computed.
+        Provides the location of the images and the digests of their bytes.
     wanted : collection of (split, id)
-        The images, each once.
+        The images, without repetitions.
     most : int
-        Bytes that one picture may take as a data URI.
+        Largest size of one data URI in bytes.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, the images done and their total.
 
     Returns
     -------
     Thumbnails
-        With a reason for each image that is gone, cannot be read, or is another than it was.
+        With a reason for each image that is missing, unreadable or changed.
     """
     problems: list[str] = []
-    pictures: dict[Key, Thumbnail] = {}
-    with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as threads:
+    by_key: dict[Key, Thumbnail] = {}
+    with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as pool:
         files = dict(_find(findings, {split for split, _ in wanted}, sources, problems))
-        absent = Thumbnail(reason="it is not there any more" if findings.source else "its place is not known")
-        futures = {key: threads.submit(_cut, files[key], findings.digests[key], most) for key in wanted if key in files}
+        absent = Thumbnail(reason="the file is missing" if findings.source else "its location is unknown")
+        futures = {key: pool.submit(_load, files[key], findings.digests[key], most) for key in wanted if key in files}
         for done, key in enumerate(wanted, 1):
-            pictures[key] = futures[key].result() if key in futures else absent
-            tell(progress, "cutting thumbnails", done, len(wanted))
-    return Thumbnails(pictures, tuple(problems))
+            by_key[key] = futures[key].result() if key in futures else absent
+            tell(progress, "creating thumbnails", done, len(wanted))
+    return Thumbnails(by_key, tuple(problems))
 
 
 def _find(
     findings: Findings, splits: Collection[str], sources: ExitStack, problems: list[str]
 ) -> Iterator[tuple[Key, ImageFile]]:
-    """Yield every image that is where source.json says, and how to read it; add to `problems` what cannot be opened."""
+    """Yield the images found at the locations in source.json; add sources that cannot be opened to `problems`."""
     places = {split: str(findings.source[split]) for split in sorted(splits) if split in findings.source}
     for place in dict.fromkeys(places.values()):
         try:
@@ -114,12 +114,12 @@ def _find(
                 yield from (((split, name), file) for name, file in zip(images.ids, images.files, strict=True))
 
 
-def _cut(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
+def _load(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
     try:
         with reserve_memory(file.size()) as reserved:
             data = file.read()
             if digest(data).tobytes() != expected:
-                return Thumbnail(reason="its file has changed since")
+                return Thumbnail(reason="the file has changed since feature extraction")
             pixels = decode_thumbnail(data, SIDE, reserved=reserved)
     except UnreadableImageError as error:
         return Thumbnail(reason=str(error))
@@ -131,7 +131,7 @@ def _cut(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
 
 
 def _encode(image: Image.Image, most: int) -> Thumbnail:
-    """Return the picture in the best quality for which there is room."""
+    """Return the thumbnail in the best quality that fits."""
     for side, quality in _TRIED:
         image.thumbnail((side, side), Image.Resampling.BICUBIC)
         file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Draw a small data set of cats and dogs."""
+"""Generate a small data set of synthetic images of cats and dogs."""
 
 from .archive import OUTER, write_sample
 from .drawing import draw

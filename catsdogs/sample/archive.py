@@ -1,4 +1,4 @@
-"""Write a data set of drawn cats and dogs, zipped the way Kaggle ships its own."""
+"""Write a data set of synthetic images, zipped in the layout of Kaggle's download."""
 
 import io
 import zipfile
@@ -13,30 +13,30 @@ from ..storage import to_csv, write_atomic
 from .drawing import draw
 
 OUTER = "dogs-vs-cats-redux-kernels-edition.zip"
-"""What Kaggle calls the zip that holds the others."""
+"""Kaggle's name for the outer zip."""
 
 
 def write_sample(path: Path, *, seed: int = 0, train: int = 200, test: int = 40) -> NDArray[np.int8]:
-    """Write a data set of drawn pictures as one zip that holds ``train.zip`` and ``test.zip``.
+    """Write a data set of synthetic images as one zip that holds ``train.zip`` and ``test.zip``.
 
-    A picture depends on the seed and on its own name alone. One in twelve (11, 23, ...) has the coat of the other
-    class. The bytes of the zip depend on the arguments and on the versions of Pillow and NumPy.
+    An image depends only on the seed and on its own name. One in twelve (numbers 11, 23, ...) has the coat of the other
+    class. The bytes of the zip depend only on the arguments and on the versions of Pillow and NumPy.
 
     Parameters
     ----------
     path : Path
-        Where the zip goes, replaced atomically. Kaggle's own name for it is `OUTER`.
+        The zip to write, replaced atomically. Kaggle's name for it is `OUTER`.
     seed : int
-        Of all pictures.
+        Seed of all images.
     train : int
-        Pictures to train on, half of them cats; of an odd number, the odd one is a cat.
+        Number of training images, half of them cats; one more cat than dogs if it is odd.
     test : int
-        Pictures to predict, each a cat or a dog by the toss of a coin.
+        Number of test images, each a cat or a dog with equal probability.
 
     Returns
     -------
     labels : ndarray of shape (test,), int8
-        The truth about the test pictures 1, 2, ..., in this order: 1 dog, 0 cat.
+        The true labels of the test images 1, 2, ..., in this order: 1 for dog, 0 for cat.
     """
     trained = [(label, n) for label in (0, 1) for n in range((train + 1 - label) // 2)]
     labels = [int(np.random.default_rng([seed, 2, n]).integers(2)) for n in range(1, test + 1)]
@@ -59,5 +59,5 @@ def _zip(members: Iterable[tuple[str, bytes]]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members:
-            archive.writestr(zipfile.ZipInfo(name), data)  # of 1980: the same bytes on any day
+            archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980, so that the bytes do not depend on the date
     return content.getvalue()

@@ -1,6 +1,7 @@
-"""Draw cats and dogs. Their form tells the eye and a trained network which is which, their coats even a random network.
+"""Draw synthetic images of cats and dogs, which differ in shape and in the texture of their coats.
 
-Cats are sleek and striped, dogs shaggy and patched. The scene and the colours say nothing about the label.
+Cats are sleek and striped, dogs are shaggy and patched. A trained network can classify them by their shape, and an
+untrained one by their texture. The scene and the colours are independent of the label.
 """
 
 from functools import cache
@@ -14,9 +15,9 @@ Parts = tuple[tuple[str, int, str], ...]
 Paint = tuple[int, ...] | Image.Image
 
 _SPLINE = np.vander(np.arange(8) / 8, 4) @ [[-1, 3, -3, 1], [2, -5, 4, -1], [-1, 0, 1, 0], [0, 2, 0, 0]] / 2
-"""Weights of four points for eight that lie between the middle two (a uniform Catmull-Rom spline)."""
+"""Weights of four points for eight points between the middle two (a uniform Catmull-Rom spline)."""
 
-_FURS = (  # each with the colour of its markings
+_FURS = (  # colours of a fur and of its markings
     ((226, 146, 72), (144, 68, 24)),
     ((158, 160, 166), (62, 64, 74)),
     ((240, 236, 228), (60, 52, 54)),
@@ -26,8 +27,8 @@ _FURS = (  # each with the colour of its markings
 )
 _INK, _PINK, _WHITE = (34, 28, 30), (226, 130, 134), (250, 248, 244)
 
-# A part's paint (an animal lacks what it has no paint for), how far the part moves aside when the head turns, and its
-# path: x to the right and y down from the middle of the head, in units of half a head's width.
+# For each part: its paint (a part without paint is not drawn), how far it moves sideways when the head turns, and its
+# path (x to the right and y down from the middle of the head, in units of half the width of the head).
 _BODY: Parts = (
     ("fur", 0, "0,3 1.9,3.3 2.1,1.9 1.8,1.5 1.75,2.4 1.5,2.8"),
     ("fur", 0, "0,.4 .64,.75 .85,1.6 1.1,2.7 .85,3.4 0,3.4"),
@@ -68,52 +69,52 @@ _DOG_HEAD: Parts = (
     ("mouth", 2, ".01,.7 .12,.86 .26,.88 .41,.74 .28,.93 .1,.92"),
     ("mouth", 2, "0,.2 .2,.2 .27,.32 .14,.46 0,.5"),
 )
-_EARS = {"pointed": 0.85, "folded": 0.15}, {"hanging": 0.5, "folded": 0.3, "pointed": 0.2}  # a cat's, a dog's
+_EARS = {"pointed": 0.85, "folded": 0.15}, {"hanging": 0.5, "folded": 0.3, "pointed": 0.2}  # of cats, of dogs
 _IRISES = ((146, 178, 72), (214, 176, 60), (110, 168, 206)), ((92, 56, 30), (132, 82, 38), (142, 184, 214))
 
 
 def draw(label: int, generator: np.random.Generator, *, swapped: bool = False) -> Image.Image:
-    """Draw one picture of a cat or a dog.
+    """Draw one image of a cat or a dog.
 
     Parameters
     ----------
     label : int
         0 for a cat, 1 for a dog.
     generator : numpy.random.Generator
-        Where all else comes from. A cat and a dog drawn from the same state sit in the same scene.
+        Source of everything else. A cat and a dog drawn from the same state have the same scene.
     swapped : bool
-        Give it the coat of the other.
+        Draw the coat of the other class.
 
     Returns
     -------
-    picture : PIL.Image.Image
-        RGB, 250 to 500 pixels a side.
+    image : PIL.Image.Image
+        RGB, each side 250 to 500 pixels.
     """
     scene, fur, traits = generator.spawn(3)
     wide, high = scene.integers(250, 501, 2).tolist()
     unit = scene.uniform(0.3, 0.38) * min(wide, high)
     middle = scene.uniform((0.36, 0.4), (0.64, 0.5)) * (wide, high)
     tilt, turn, side = scene.normal(0, 0.15), scene.uniform(-0.2, 0.2), scene.choice((-1, 1))
-    # Twice as large while it is painted: averaging then smooths the edges.
+    # Painted at twice the size and then averaged, which smooths the edges.
     images = _backdrop(scene, high), _coat(fur, label != swapped, unit, wide, high)
     canvas, coat = (image.resize((2 * wide, 2 * high), Image.Resampling.NEAREST) for image in images)
     paints = _choose_paints(traits, label, coat)
-    for parts, share in ((_BODY, 0.2), ((_CAT_HEAD, _DOG_HEAD)[label], 1)):
-        right = unit * np.array((np.cos(share * tilt), np.sin(share * tilt)))
+    for parts, amount in ((_BODY, 0.2), ((_CAT_HEAD, _DOG_HEAD)[label], 1)):
+        right = unit * np.array((np.cos(amount * tilt), np.sin(amount * tilt)))
         _paint(canvas, parts, paints, 2 * np.array([side * right, right[::-1] * (-1, 1), turn * right, middle]))
     light = scene.uniform(0.55, 1.1) * np.linspace(1.1, 0.85, high, dtype=np.float32)[:, None, None]
     return _to_image(np.array(canvas.reduce(2)) * light)
 
 
 def _backdrop(scene: np.random.Generator, high: int) -> Image.Image:
-    """Paint a wall and a floor, out of focus, one pixel wide."""
+    """Paint a blurred wall and floor, one pixel wide."""
     rows = np.full((high // 8, 1, 3), scene.uniform(80, 200) * scene.normal(1, 0.1, 3))
     rows[int(len(rows) * scene.uniform(0.45, 0.8)) :] *= scene.normal(0.8, 0.06, 3)
     return _to_image(rows).resize((1, high), Image.Resampling.BICUBIC)
 
 
 def _coat(fur: np.random.Generator, shaggy: bool, unit: float, wide: int, high: int) -> Image.Image:
-    """Paint fur all over a picture: shaggy with patches, or sleek with stripes."""
+    """Paint fur over the whole image: shaggy with patches, or sleek with stripes."""
     colours = np.array(_FURS[fur.integers(len(_FURS))], np.float32) * np.float32(fur.normal(1, 0.05))
     colour, mark = colours[:, :, None, None]
     cell = unit * fur.uniform(0.45, 0.8)
@@ -128,7 +129,7 @@ def _coat(fur: np.random.Generator, shaggy: bool, unit: float, wide: int, high: 
 
 
 def _clouds(fur: np.random.Generator, wide: int, high: int, across: float, down: float) -> Array:
-    """Return smooth noise of shape (high, wide), whose spots have this size in pixels."""
+    """Return smooth noise of shape (high, wide) with spots of `across` by `down` pixels."""
     few = fur.standard_normal((int(high / down) + 2, int(wide / across) + 2), np.float32)
     return np.asarray(Image.fromarray(few).resize((wide, high), Image.Resampling.BICUBIC))
 
@@ -152,7 +153,7 @@ def _choose_paints(traits: np.random.Generator, label: int, coat: Image.Image) -
 
 
 def _paint(canvas: Image.Image, parts: Parts, paints: dict[str, Paint], pose: Array) -> None:
-    """Paint one part over the other, what is opaque with a rim; `pose`: x, y, turn and origin in pixels, (4, 2)."""
+    """Paint the parts in order, opaque ones with an outline; `pose`: x, y, turn and origin in pixels, (4, 2)."""
     pen = ImageDraw.Draw(canvas, "RGBA")
     for name, depth, path in parts:
         for outline in _outlines(path) if name in paints else ():
@@ -169,9 +170,10 @@ def _paint(canvas: Image.Image, parts: Parts, paints: dict[str, Paint], pose: Ar
 
 @cache
 def _outlines(path: str) -> list[Array]:
-    """Return the smooth outlines that a path stands for, "x,y x,y x,y" as in SVG.
+    """Return the smooth outlines of a path, given as "x,y x,y x,y" as in SVG.
 
-    What begins and ends at x = 0 is the right half of one, what begins there is the whole, all else is one of a pair.
+    A path that starts and ends at x = 0 is the right half of an outline. One that only starts there is a complete
+    outline, and any other is the right one of a symmetric pair.
     """
     right = np.array([point.split(",") for point in path.split()]).astype(np.float64)
     left = right * (-1, 1)

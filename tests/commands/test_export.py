@@ -293,7 +293,7 @@ def test_without_the_extra_onnx_is_refused_before_anything_is_loaded(imported, m
 
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if "onnx" in name else find_spec(name))
     with pytest.raises(
-        CatsDogsError, match=r"export onnx needs tf2onnx and onnx and onnxruntime\. pip install tf2onnx onnx "
+        CatsDogsError, match=r"ONNX export needs tf2onnx, onnx, onnxruntime\. Run pip install tf2onnx onnx "
     ):
         catsdogs.export("onnx", artifacts=imported)
 

@@ -69,8 +69,8 @@ def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, d
     done = catsdogs.report(copy)
     page = Page(done.path.read_bytes())
     assert (done.missing, done.problems) == (2, ())
-    assert "no picture: it is not there any more" in page.text
-    assert "no picture: its file has changed since" in page.text
+    assert "no thumbnail: the file is missing" in page.text
+    assert "no thumbnail: the file has changed since feature extraction" in page.text
     assert gone in page.text
     shutil.rmtree(moved)
     done = catsdogs.report(copy)
@@ -91,12 +91,12 @@ def test_of_imported_features_all_is_shown_but_the_pictures(tmp_path):
     assert done.images == 0
     for said in (
         "The features were imported",
-        "None: every training image is taken for what its label says.",
-        "None: no label looks wrong.",
-        "None: no two images are the same, or nearly so.",
-        "None: every training image could be read.",
+        "None. All training images are classified correctly.",
+        "None. No label is likely to be wrong.",
+        "None. No two images are identical or near-duplicates.",
+        "None. All training images could be read.",
         "There is no test split.",
-        "Not measured yet.",
+        "Not measured.",
     ):
         assert said in page.text
 

@@ -73,7 +73,7 @@ def test_near_duplicates_can_be_left_out_and_looked_for_later(data, tmp_path, ti
     again = command("train", "--artifacts", tmp_path / "artifacts", "--no-near-duplicates")
     assert again.returncode == 0
     assert "not searched" not in command("report", "--artifacts", tmp_path / "artifacts").stdout
-    assert "Near duplicates were not looked for" in (tmp_path / "artifacts/report.html").read_text()
+    assert "Near-duplicates were not searched for" in (tmp_path / "artifacts/report.html").read_text()
     assert "trained earlier, still valid" in command("run", data, *options, "--no-near-duplicates").stdout
     again = command("run", data, *options)
     assert "2 pairs" in again.stdout

@@ -34,18 +34,18 @@ def arrange_ids(*ids, seed=0):
         (["cat.\u0663", "cat.0"], ["1.png", "0.png"], 1),
     ],
 )
-def test_a_picture_has_the_last_number_of_its_original_or_one_above_the_highest(ids, expected, renumbered):
+def test_images_keep_the_last_number_of_their_id_or_get_the_next_free_one(ids, expected, renumbered):
     names, found = arrange_ids(*ids)
     assert ([name.rsplit("/", 1)[1] for name in names], found) == (expected, renumbered)
 
 
 @given(st.lists(st.text("ab019", max_size=4), min_size=1, max_size=30), st.integers(0, 5))
-def test_whatever_the_originals_are_called_each_has_a_place_of_its_own(stems, seed):
+def test_the_paths_of_images_are_unique_for_any_ids(stems, seed):
     names, _ = arrange_ids(*(f"{CLASSES[n % 2]}.{stem}" for n, stem in enumerate(stems)), seed=seed)
     assert len(set(names)) == len(stems)
 
 
-def test_fifteen_per_cent_of_each_class_are_for_testing_by_seed():
+def test_fifteen_per_cent_of_each_class_are_test_images_drawn_by_seed():
     ids = [f"cat.{n}" for n in range(1000)] + [f"dog.{n}" for n in range(200)]
     drawn = [arrange_ids(*ids, seed=seed)[0] for seed in (0, 0, 1)]
     for names in drawn:
@@ -60,7 +60,7 @@ def test_fifteen_per_cent_of_each_class_are_for_testing_by_seed():
     assert both < 60  # 27 of 180 by chance
 
 
-def test_images_of_equal_bytes_are_on_one_side():
+def test_identical_images_are_on_the_same_side_of_the_split():
     ids = [f"cat.{n}" for n in range(300)]
     digests = digests_of(300)[np.arange(300) // 3]
     names, _ = arrange(ids, np.zeros(300, np.int8), digests, classes=CLASSES, seed=0)

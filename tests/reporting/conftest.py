@@ -28,5 +28,5 @@ def findings(artifacts):
 
 @pytest.fixture(scope="session")
 def reported(artifacts):
-    """What `report` gave, its page in report.html."""
+    """The result of `report`; its page is report.html."""
     return catsdogs.report(artifacts)

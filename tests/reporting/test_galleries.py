@@ -10,7 +10,7 @@ from catsdogs.cache import Duplicates
 from catsdogs.reporting import galleries
 
 
-def test_the_galleries_hold_what_the_predictions_say(artifacts, findings):
+def test_the_galleries_follow_the_predictions(artifacts, findings):
     with (artifacts / "predictions.csv").open(newline="") as file:
         rows = [(row["id"], int(row["label"]), float(row["probability"])) for row in csv.DictReader(file)]
     wrong = [row for row in rows if (row[2] > 0.5) != row[1]]
@@ -36,7 +36,7 @@ def test_the_galleries_hold_what_the_predictions_say(artifacts, findings):
         assert [image.id for image in shown["suspects"].images] == [row["id"] for row in csv.DictReader(file)][:16]
 
 
-def test_the_test_images_are_scored_by_the_head_and_the_most_uncertain_shown(artifacts, findings):
+def test_the_test_images_nearest_to_one_half_are_shown(artifacts, findings):
     test = catsdogs.load_features(artifacts, split="test")
     probabilities = joblib.load(artifacts / "head.joblib").predict_proba(test.features)[:, 1]
     np.testing.assert_allclose(findings.test.probabilities, probabilities, atol=1e-5)

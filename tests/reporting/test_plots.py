@@ -4,7 +4,7 @@ import pytest
 from catsdogs.reporting import plots
 
 
-def test_the_roc_curve_has_the_area_that_the_metrics_say(findings):
+def test_the_area_under_the_roc_curve_is_the_auc_of_the_metrics(findings):
     false, true = plots.roc(findings.train.labels, findings.train.logits)
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(true, false) == pytest.approx(findings.metrics.auc)

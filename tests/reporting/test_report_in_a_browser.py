@@ -1,4 +1,4 @@
-"""The report in a real Chromium: what people see of it, in the light, in the dark, on a telephone and on paper."""
+"""The report in Chromium: light and dark colour schemes, a phone's width, and print."""
 
 import csv
 import os
@@ -16,9 +16,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="there is no Chromium to look at the report with: apt-get install chromium"
-    ),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
 
 NAMES = (
@@ -34,7 +32,7 @@ SCHEMES = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 3
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory, draw, encode, write_folder, cache_of):
-    """A report of 240 training images of many names, some mistaken, broken, twice or gone, and 30 test images."""
+    """A report on 240 training images, some misclassified, unreadable, duplicate or missing, and on 30 test images."""
     images = {f"train/cat.{n}.jpg": encode(draw(n, size=(120, 90)), "JPEG") for n in range(120)}
     images |= {f"train/dog.{n}.jpg": encode(draw(1000 + n, size=(90, 120)), "JPEG") for n in range(120)}
     images |= {f"train/cat.{name}.jpg": encode(draw(2000 + n), "JPEG") for n, name in enumerate(NAMES)}
@@ -64,36 +62,36 @@ def browser():
 
 @pytest.fixture
 def look(browser, artifacts):
-    """Open the report offline, and afterwards see that it asked for nothing, complained of nothing and ran nothing."""
-    said, asked, contexts = [], [], []
+    """Open the report offline; afterwards check that it made no requests, logged no messages and opened no dialogs."""
+    messages, requests, contexts = [], [], []
 
     def open_page(scheme="light", width=1280):
         context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto((artifacts / "report.html").as_uri())
         return page
 
     yield open_page
     for context in contexts:
         context.close()
-    assert said == []
-    assert {url for url in asked if not url.startswith("data:")} <= {(artifacts / "report.html").as_uri()}
+    assert messages == []
+    assert {url for url in requests if not url.startswith("data:")} <= {(artifacts / "report.html").as_uri()}
 
 
 def gallery(page, name):
-    """Return ids and probabilities of class 1 of what a gallery shows."""
+    """Return the ids and the probabilities of class 1 in a gallery."""
     tiles = page.locator(f"#{name} .tile")
     ids = tiles.locator(".id").all_inner_texts()
     return ids, [float(each.get_attribute("value")) for each in tiles.locator("data").all()]
 
 
 @pytest.mark.parametrize(("scheme", "width"), SCHEMES)
-def test_it_has_no_fault_that_axe_finds_and_fits_the_screen(look, scheme, width):
+def test_axe_finds_no_violations_and_the_page_fits_the_screen(look, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 
     page = look(scheme, width)
@@ -102,16 +100,16 @@ def test_it_has_no_fault_that_axe_finds_and_fits_the_screen(look, scheme, width)
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_axe_does_find_faults(look):
+def test_axe_finds_violations_if_there_are_any(look):
     from axe_playwright_python.sync_playwright import Axe
 
     page = look()
     page.evaluate("document.querySelector('.tile img').removeAttribute('alt'); document.documentElement.lang = ''")
-    page.evaluate("document.querySelector('button.picture').removeAttribute('aria-label')")
+    page.evaluate("document.querySelector('button.thumbnail').removeAttribute('aria-label')")
     assert {each["id"] for each in Axe().run(page).response["violations"]} >= {"html-has-lang", "image-alt"}
 
 
-def test_every_picture_loads_and_has_an_alternative_text(look):
+def test_every_image_loads_and_has_an_alternative_text(look):
     page = look()
     images = page.evaluate("[...document.images].map(image => [image.complete, image.naturalWidth, image.alt])")
     assert len(images) > 60
@@ -119,7 +117,7 @@ def test_every_picture_loads_and_has_an_alternative_text(look):
     assert page.locator("svg[role=img][aria-label]").count() == page.locator("svg").count() == 6
 
 
-def test_the_galleries_hold_what_the_numbers_say(look, artifacts):
+def test_the_galleries_follow_the_result_files(look, artifacts):
     page = look()
     with (artifacts / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -152,7 +150,7 @@ def test_the_galleries_hold_what_the_numbers_say(look, artifacts):
     assert [int(cell) for cell in cells] == [int(np.sum((labels == a) & (taken == b))) for a in (0, 1) for b in (0, 1)]
 
 
-def test_hostile_names_are_names(look):
+def test_untrusted_names_are_shown_literally(look):
     page = look()
     for name in NAMES[:3]:
         assert page.locator("#wrong .id", has_text=name).count() == 1
@@ -160,13 +158,13 @@ def test_hostile_names_are_names(look):
     assert len(listed) == len(NAMES)
     assert {"dog.<script>alert(1)<", r"dog.new\x0aline", r"dog.\xe2\x80\xaegnp.tac"} <= set(listed)
     assert page.locator("#unreadable-test").inner_text().endswith("the file is empty")
-    assert page.locator(".picture.none").all_inner_texts()[0] == "no picture: it is not there any more"
+    assert page.locator(".thumbnail.none").all_inner_texts()[0] == "no thumbnail: the file is missing"
     assert page.locator("script").count() == 1
 
 
-def test_a_picture_is_enlarged_by_a_click_and_by_keys_alone(look):
+def test_a_thumbnail_is_enlarged_by_mouse_and_by_keyboard(look):
     page = look()
-    first = page.locator("button.picture").first
+    first = page.locator("button.thumbnail").first
     box = first.bounding_box()
     first.click()
     assert page.locator("dialog").is_visible()
@@ -178,7 +176,7 @@ def test_a_picture_is_enlarged_by_a_click_and_by_keys_alone(look):
     page.reload()
     for _ in range(30):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.matches('button.picture')"):
+        if page.evaluate("document.activeElement.matches('button.thumbnail')"):
             break
     page.keyboard.press("Enter")
     source = page.locator("dialog img").get_attribute("src")
@@ -188,20 +186,20 @@ def test_a_picture_is_enlarged_by_a_click_and_by_keys_alone(look):
     assert page.locator("#enlarged").inner_text().startswith("cat.")
     page.keyboard.press("Escape")
     assert not page.locator("dialog").is_visible()
-    assert page.evaluate("document.activeElement.matches('button.picture')")
+    assert page.evaluate("document.activeElement.matches('button.thumbnail')")
 
 
-def test_what_is_enlarged_has_no_fault_either(look):
+def test_axe_finds_no_violations_in_the_enlarged_view(look):
     from axe_playwright_python.sync_playwright import Axe
 
     page = look("dark", 390)
-    page.locator("button.picture").first.click()
+    page.locator("button.thumbnail").first.click()
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_plots_are_to_be_seen_in_the_light_in_the_dark_and_on_paper(look, tmp_path):
+def test_plots_have_contrast_in_light_dark_and_print(look, tmp_path):
     for scheme, media in (("light", "screen"), ("dark", "screen"), ("dark", "print")):
         page = look(scheme)
         page.emulate_media(media=media)

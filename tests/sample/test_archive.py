@@ -11,7 +11,7 @@ from catsdogs.sources import Source
 
 
 def _members(path: Path) -> dict[str, bytes]:
-    """Return the content of every file in the zip and in the zips within it, by path."""
+    """Return the content of every file in the zip and in its inner zips, by path."""
     found = {}
     with zipfile.ZipFile(path) as outer:
         for name in outer.namelist():
@@ -25,15 +25,15 @@ def _members(path: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
-    """Put blank pictures in the place of drawn ones; tell which labels were asked for, and whose coats, in order."""
-    asked: list[tuple[int, bool]] = []
+    """Replace `draw` by blank images, and return the labels and swapped coats of its calls, in order."""
+    calls: list[tuple[int, bool]] = []
 
     def blank(label: int, generator: np.random.Generator, *, swapped: bool) -> Image.Image:
-        asked.append((label, swapped))
+        calls.append((label, swapped))
         return Image.new("RGB", (8, 8))
 
     monkeypatch.setattr(archive, "draw", blank)
-    return asked
+    return calls
 
 
 def test_the_same_seed_draws_the_same_zip(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_the_same_seed_draws_the_same_zip(tmp_path: Path) -> None:
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
 
 
-def test_another_seed_draws_other_pictures(tmp_path: Path) -> None:
+def test_another_seed_draws_other_images(tmp_path: Path) -> None:
     for seed in (0, 1):
         archive.write_sample(tmp_path / f"{seed}.zip", seed=seed, train=4, test=2)
     zero, one = _members(tmp_path / "0.zip"), _members(tmp_path / "1.zip")
@@ -50,7 +50,7 @@ def test_another_seed_draws_other_pictures(tmp_path: Path) -> None:
     assert all(zero[name] != one[name] for name in zero if name.endswith(".jpg"))
 
 
-def test_a_picture_is_the_same_whatever_the_others_are(tmp_path: Path) -> None:
+def test_an_image_does_not_depend_on_the_others(tmp_path: Path) -> None:
     archive.write_sample(tmp_path / "few.zip", train=4, test=2)
     archive.write_sample(tmp_path / "more.zip", train=9, test=5)
     few, more = _members(tmp_path / "few.zip"), _members(tmp_path / "more.zip")
@@ -58,7 +58,7 @@ def test_a_picture_is_the_same_whatever_the_others_are(tmp_path: Path) -> None:
     assert few.items() <= more.items()
 
 
-def test_the_sample_is_laid_out_as_kaggle_ships_it(tmp_path: Path, drawn: list[tuple[int, bool]]) -> None:
+def test_the_sample_has_the_layout_of_kaggles_download(tmp_path: Path, drawn: list[tuple[int, bool]]) -> None:
     path = tmp_path / archive.OUTER
     labels = archive.write_sample(path)
     members = _members(path)
@@ -71,9 +71,7 @@ def test_the_sample_is_laid_out_as_kaggle_ships_it(tmp_path: Path, drawn: list[t
     assert labels.dtype == np.int8
 
 
-def test_the_zips_are_stored_without_compression_and_without_a_clock(
-    tmp_path: Path, drawn: list[tuple[int, bool]]
-) -> None:
+def test_the_zips_have_no_compression_and_fixed_dates(tmp_path: Path, drawn: list[tuple[int, bool]]) -> None:
     archive.write_sample(tmp_path / "sample.zip", train=2, test=1)
     with zipfile.ZipFile(tmp_path / "sample.zip") as outer:
         infos = outer.infolist()
@@ -84,13 +82,13 @@ def test_the_zips_are_stored_without_compression_and_without_a_clock(
     assert {info.date_time for info in infos} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_the_labels_returned_are_those_that_were_drawn(tmp_path: Path, drawn: list[tuple[int, bool]]) -> None:
+def test_the_returned_labels_are_those_of_the_images(tmp_path: Path, drawn: list[tuple[int, bool]]) -> None:
     labels = archive.write_sample(tmp_path / "sample.zip", train=0, test=40)
     assert [label for label, _ in drawn] == labels.tolist()
     assert set(labels) == {0, 1}
 
 
-def test_one_picture_in_twelve_has_the_coat_of_the_other_class(tmp_path: Path, drawn: list[tuple[int, bool]]) -> None:
+def test_one_image_in_twelve_has_the_coat_of_the_other_class(tmp_path: Path, drawn: list[tuple[int, bool]]) -> None:
     archive.write_sample(tmp_path / "sample.zip", train=50, test=40)
     test, cats, dogs = [11, 23, 35], [11, 23], [11, 23]
     swapped = [number for number, (_, swapped) in enumerate(drawn) if swapped]

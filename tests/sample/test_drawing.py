@@ -14,14 +14,14 @@ def _pixels(label: int, state: int, swapped: bool = False) -> NDArray[np.uint8]:
     return np.asarray(draw(label, np.random.default_rng(state), swapped=swapped))
 
 
-def _stripes(picture: NDArray[np.uint8]) -> float:
-    """Return how much more the middle of a picture changes downwards than to the side, some pixels apart."""
-    high, wide = picture.shape[:2]
-    middle = picture[high // 3 :, wide // 4 : -wide // 4].mean(axis=2)
+def _stripes(image: NDArray[np.uint8]) -> float:
+    """Return how much more the middle of an image changes vertically than horizontally, over 12 pixels."""
+    high, wide = image.shape[:2]
+    middle = image[high // 3 :, wide // 4 : -wide // 4].mean(axis=2)
     return float(np.abs(middle[12:] - middle[:-12]).mean() - np.abs(middle[:, 12:] - middle[:, :-12]).mean())
 
 
-def test_a_cat_and_a_dog_from_one_state_sit_in_the_same_scene() -> None:
+def test_a_cat_and_a_dog_from_one_state_have_the_same_scene() -> None:
     for state in range(12):
         cat, dog = _pixels(0, state), _pixels(1, state)
         assert cat.shape == dog.shape
@@ -30,24 +30,21 @@ def test_a_cat_and_a_dog_from_one_state_sit_in_the_same_scene() -> None:
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_pictures_of_one_class_vary_in_size_light_and_colour(label: int) -> None:
-    pictures = [_pixels(label, state) for state in range(24)]
-    assert all(picture.ndim == 3 and picture.shape[2] == 3 for picture in pictures)
-    assert all(250 <= side <= 500 for picture in pictures for side in picture.shape[:2])
-    assert len({picture.shape for picture in pictures}) > 20
-    colours = np.array([picture.mean(axis=(0, 1)) for picture in pictures])
+def test_images_of_one_class_vary_in_size_light_and_colour(label: int) -> None:
+    images = [_pixels(label, state) for state in range(24)]
+    assert all(image.ndim == 3 and image.shape[2] == 3 for image in images)
+    assert all(250 <= side <= 500 for image in images for side in image.shape[:2])
+    assert len({image.shape for image in images}) > 20
+    colours = np.array([image.mean(axis=(0, 1)) for image in images])
     assert colours.mean(axis=1).std() > 20
     assert np.ptp(colours, axis=1).max() > 30
 
 
 @pytest.mark.parametrize("count", [24, pytest.param(60, marks=pytest.mark.slow)])
-def test_size_and_brightness_do_not_tell_the_classes_apart(count: int) -> None:
+def test_size_and_brightness_do_not_separate_the_classes(count: int) -> None:
     facts = np.array(
         [
-            [
-                [*picture.shape[:2], picture[:20].mean()]
-                for picture in (_pixels(label, 2 * n + label) for n in range(count))
-            ]
+            [[*image.shape[:2], image[:20].mean()] for image in (_pixels(label, 2 * n + label) for n in range(count))]
             for label in (0, 1)
         ]
     )
@@ -56,14 +53,14 @@ def test_size_and_brightness_do_not_tell_the_classes_apart(count: int) -> None:
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_cats_are_striped_and_dogs_are_not_but_where_swapped(swapped: bool) -> None:
+def test_cats_are_striped_and_dogs_are_not_unless_swapped(swapped: bool) -> None:
     cats, dogs = ([_stripes(_pixels(label, state, swapped)) for state in range(24)] for label in (0, 1))
     apart = np.median(cats) - np.median(dogs)
     assert -apart > 10 if swapped else apart > 10
 
 
 @pytest.mark.slow
-def test_random_weights_tell_most_of_the_demo_apart_and_not_all(tmp_path: Path) -> None:
+def test_random_weights_classify_most_of_the_demo_but_not_all(tmp_path: Path) -> None:
     done = catsdogs.demo(tmp_path / "demo", weights="random")
     assert 0.85 <= done.run.metrics.accuracy <= 0.95
     assert 0.85 <= done.correct / 40 <= 0.95

@@ -1,4 +1,4 @@
-"""Sample images to check an exported network on."""
+"""Sample images for the check of an exported network."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,13 +16,13 @@ from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json
 
 COUNT = 16
-"""How many are enough to notice a graph that computes something else."""
+"""Number of images: enough to detect a graph that computes something else."""
 
 
 def check_images(
     artifacts: Artifacts, classes: Classes, sizes: Sequence[int]
 ) -> tuple[dict[int, NDArray[np.uint8]], str | None]:
-    """Return pictures of the test split, else of the training split, by a fixed seed; drawn ones where both are gone.
+    """Sample images of the test split, else of the training split, by a fixed seed; draw synthetic ones if both fail.
 
     Parameters
     ----------
@@ -33,19 +33,19 @@ def check_images(
 
     Returns
     -------
-    pictures : dict of int to ndarray of shape (n, size, size, 3), uint8
-        RGB, by size.
+    images : dict of int to ndarray of shape (n, size, size, 3), uint8
+        RGB images by size.
     source : str or None
-        Where they lie; None where they were drawn.
+        Path of the folder or zip; None for synthetic images.
     """
     noted = read_json(artifacts.source, NOTE_HINT)
     for split in ("test", "train"):
         if split in noted:
-            # What is gone, or is not what it was, is passed over.
+            # Missing and unreadable images are skipped.
             with suppress(CatsDogsError), Source(noted[split], classes=classes) as source:
                 files = source.splits[split].files if split in source.splits else ()
-                pictures = sample_images(files, sizes, count=COUNT)
-                if pictures[sizes[0]].size:
-                    return pictures, noted[split]
+                images = sample_images(files, sizes, count=COUNT)
+                if images[sizes[0]].size:
+                    return images, noted[split]
     drawn = [draw(seed % 2, np.random.default_rng(seed)) for seed in range(COUNT)]
     return {size: np.stack([resize(image, (size, size)) for image in drawn]) for size in sizes}, None
