@@ -28,7 +28,7 @@ def main() -> None:
     ids, labels, views = load(given.folder / "features.py", given.views)
     loaded = time.perf_counter()
     try:
-        catsdogs.import_features(ids, labels, views, artifacts=given.out)
+        catsdogs.import_features(ids, labels, views=views, artifacts=given.out)
     except catsdogs.CatsDogsError as error:
         raise SystemExit(f"error: {error}") from error
     done = time.perf_counter()

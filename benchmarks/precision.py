@@ -34,7 +34,7 @@ def main() -> None:
             how = ComputeOptions(engine=engine, precision=precision)
             done = catsdogs.extract(given.data, artifacts=folder, weights=given.weights, compute=how)
             features = catsdogs.load_features(folder).features.astype(np.float64)
-            loss = catsdogs.train(folder).metrics["log_loss"]
+            loss = catsdogs.train(folder).metrics.log_loss
         expected = features if expected is None else expected
         norms = np.linalg.norm(features, axis=1) * np.linalg.norm(expected, axis=1)
         cosines = np.sum(features * expected, axis=1) / norms

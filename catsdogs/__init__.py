@@ -1,10 +1,10 @@
-"""Cats or dogs: a frozen ResNet50's features cached once, a logistic regression on them trained in seconds.
+"""Cats or dogs: classify images with the cached features of a frozen ResNet50 and a logistic regression.
 
-What the package offers is listed in ``__init__.pyi``. Each name is imported at its first use, so that
-``catsdogs --help`` need not wait for NumPy.
+``__init__.pyi`` lists the public names. Each is imported at its first use, so that ``catsdogs --help`` does not wait
+for NumPy.
 
-The first call that computes features sets ``KERAS_BACKEND`` and ``TF_CPP_MIN_LOG_LEVEL=3`` where they are not set, and
-switches TensorFloat-32 off, for the whole process; docs/design.md has the reasons.
+The first call that computes features sets ``KERAS_BACKEND`` and ``TF_CPP_MIN_LOG_LEVEL=3`` if they are not set, and
+disables TensorFloat-32, for the whole process; docs/explanation/backbone.md gives the reasons.
 """
 
 import lazy_loader

@@ -13,7 +13,8 @@ from .commands.run import Run, run
 from .commands.submit import Submission, submit
 from .commands.train import Training, train
 from .commands.verify import Verification, verify
-from .errors import CatsDogsError
+from .errors import CatsDogsError, OptionError
+from .head.results import Metrics, TrainingMetrics
 from .inference.plan import ComputeOptions
 from .locks import lock
 
@@ -29,12 +30,15 @@ __all__ = [
     "Extraction",
     "Features",
     "Info",
+    "Metrics",
+    "OptionError",
     "Prediction",
     "Preparation",
     "Report",
     "Run",
     "Submission",
     "Training",
+    "TrainingMetrics",
     "Verification",
     "benchmark",
     "demo",

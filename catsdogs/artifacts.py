@@ -11,7 +11,7 @@ from .paths import user_path
 
 
 class Artifacts:
-    """An artifacts folder, opened once for a whole command; nothing is created by asking where a file lies.
+    """An artifacts folder, opened once for a command; reading its paths creates nothing.
 
     Parameters
     ----------
@@ -21,38 +21,38 @@ class Artifacts:
     ----------
     root : Path
     cache : Cache
-        The features as they were when they were first asked for.
+        The features, as they were at the first access.
     features : Path
         Folder of the cache: ids, labels, digests and features of each split, and pairs of duplicates.
     head, head_metadata : Path
-        Coefficients of the head, which this program reads, and what made it.
+        Coefficients of the head, and how it was trained.
     estimator : Path
-        The head as a scikit-learn estimator, for people's own code; written, never read.
+        The head as a scikit-learn estimator, for the user's own code. It is never read.
     metrics : Path
-        Log loss, accuracy and how they came about.
+        Log loss, accuracy and other metrics.
     predictions : Path
         Out-of-fold prediction of every training image.
     suspects : Path
-        Training images whose label is probably wrong.
+        Training images whose label may be wrong.
     submission : Path
-        What Kaggle takes.
+        Kaggle's submission file.
     report : Path
-        What people look at, with pictures.
+        HTML page with metrics, plots and images.
     source : Path
-        Where the images and the weights are.
+        Paths of the images and the weights.
     timings : Path
-        How long each step took.
+        Duration of each step.
 
     Raises
     ------
     CatsDogsError
-        Something that is no folder lies there.
+        The path is not a folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.root = user_path(folder)
         if self.root.exists() and not self.root.is_dir():
-            raise CatsDogsError(f"{self.root} is not a folder", "Give --artifacts the folder where results go")
+            raise CatsDogsError(f"{self.root} is not a folder", "Give --artifacts a folder for the results")
         self.cache = Cache(features_folder(self.root))
         self.features = self.cache.folder
         self.head = self.root / "head.npz"
@@ -69,31 +69,31 @@ class Artifacts:
     @classmethod
     @contextmanager
     def open(cls, folder: "ArtifactsFolder", *locks: str) -> Iterator["Artifacts"]:
-        """Open a folder for writing, and hold it until the command has ended.
+        """Open a folder for writing, and lock it until the command ends.
 
         Parameters
         ----------
         folder : str, Path or Artifacts
-            What is open already stays so, and its holder has the locks.
+            An open folder is returned unchanged; the caller holds its locks.
         *locks : str
             `locks.FEATURES`, `locks.RESULTS` or `locks.BOTH`.
 
         Raises
         ------
         CatsDogsError
-            Another process holds it, or it cannot be written.
+            Another process holds the lock, or the folder is not writable.
         """
         if isinstance(folder, Artifacts):
             yield folder
             return
         artifacts = cls(folder)
-        # Without features there are no results: the command says so, and nothing need be held or made for that.
+        # Without features there are no results: the command reports that, and needs neither the lock nor the folder.
         needed = FEATURES in locks or artifacts.features.exists()
         with write_lock(artifacts.root, *locks) if needed else nullcontext():
             yield artifacts
 
     def manifest(self) -> Manifest:
-        """Return what the cache says of itself.
+        """Return the manifest of the cache.
 
         Raises
         ------
@@ -107,4 +107,4 @@ class Artifacts:
 
 
 ArtifactsFolder = str | Path | Artifacts
-"""How commands that write take an artifacts folder: by its path, or open, where they are a part of another command."""
+"""An artifacts folder as commands that write accept it: a path, or open if the command is part of another one."""

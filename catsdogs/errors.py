@@ -1,17 +1,17 @@
-"""The error that a user can cause and fix: what happened, and what to do."""
+"""Define the errors that users can cause and fix, and make texts printable."""
 
 from unicodedata import category
 
 
 class CatsDogsError(Exception):
-    """Something a user can cause and mend.
+    """An error that a user can cause and fix.
 
     Parameters
     ----------
     message : str
-        Names the thing and the finding, without a full stop at its end.
+        What happened, with the name of the thing, without a final full stop.
     hint : str
-        Says what to do, without a full stop at its end.
+        What to do, without a final full stop.
     """
 
     def __init__(self, message: str, hint: str) -> None:
@@ -23,13 +23,17 @@ class CatsDogsError(Exception):
         return printable(f"{self.message}. {self.hint}.")
 
 
-def is_printable(text: str) -> bool:
-    """Whether a terminal, a CSV and a page can show every character as it is.
+class OptionError(CatsDogsError):
+    """A parameter or an option has a value that is not valid; the program then exits with 2."""
 
-    They can show letters, marks, numbers, punctuation, symbols and spaces of every script, and the zero-width joiner
-    and non-joiner, without which Persian, the scripts of India and many emoji cannot be written (RFC 5892, A.1, A.2).
-    All else that is invisible is not shown: controls, line ends, the other format characters, some of which reverse
-    what stands beside them (CVE-2021-42574), and code points that are not assigned or not characters.
+
+def is_printable(text: str) -> bool:
+    """Return whether every character can be shown unchanged in a terminal, a CSV file and an HTML page.
+
+    These are letters, marks, numbers, punctuation, symbols and spaces of every script, and the zero-width joiner and
+    non-joiner, which Persian, the scripts of India and many emoji need (RFC 5892, A.1, A.2). Other invisible characters
+    are not shown: controls, line ends, other format characters, some of which reverse the text beside them
+    (CVE-2021-42574), and code points that are unassigned or not characters.
     """
     return text.isprintable() or all(
         character.isprintable() or character in "\u200c\u200d" or category(character) == "Zs" for character in text
@@ -37,10 +41,10 @@ def is_printable(text: str) -> bool:
 
 
 def printable(text: str) -> str:
-    r"""Return `text` with every character that cannot be shown (see `is_printable`) as the ``\xNN`` of its bytes.
+    r"""Return `text` with every character that is not printable (see `is_printable`) as the ``\xNN`` of its bytes.
 
-    Names of files come from strangers: they may hold escape codes, line ends and bytes that are not UTF-8
-    (which Python keeps as surrogates).
+    File names are untrusted: they may contain escape codes, line ends and bytes that are not UTF-8 (which Python keeps
+    as surrogates).
     """
     if is_printable(text):
         return text
@@ -51,6 +55,6 @@ def escape(text: str) -> str:
     r"""Return the bytes of `text`, each as ``\xNN``."""
     try:
         content = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half of a pair of surrogates, which is in no file's name but may be in JSON
+    except UnicodeEncodeError:  # a lone surrogate, which no file name has, but JSON may have
         content = text.encode("utf-8", "surrogatepass")
     return "".join(f"\\x{byte:02x}" for byte in content)

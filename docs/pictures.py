@@ -41,7 +41,7 @@ def main() -> None:
         done = catsdogs.run(data, artifacts=artifacts, weights=given.weights)
         catsdogs.train(artifacts, studies=("learning_curve",))
         report = catsdogs.report(artifacts)
-        print(f"log loss {done.metrics['log_loss']:.4f}; labels swapped: {', '.join(swapped)}")
+        print(f"log loss {done.metrics.log_loss:.4f}; labels swapped: {', '.join(swapped)}")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for scheme in ("light", "dark"):
             page = browser.new_page(color_scheme=scheme, viewport={"width": WIDTH, "height": 900})

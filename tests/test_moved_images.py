@@ -40,12 +40,12 @@ def tree(root):
 
 def rows_of(artifacts):
     """Return {digest: the row's bytes} of all images in both splits."""
-    splits = [load_features(artifacts, split) for split in ("train", "test")]
+    splits = [load_features(artifacts, split=split) for split in ("train", "test")]
     return {key.tobytes(): row.tobytes() for of in splits for key, row in zip(of.digests, of.features, strict=True)}
 
 
 def labels_of(artifacts, split="train"):
-    found = load_features(artifacts, split)
+    found = load_features(artifacts, split=split)
     return dict(zip(found.ids.tolist(), found.labels.tolist(), strict=True))
 
 
@@ -216,7 +216,7 @@ def test_a_few_missing_images_need_no_option(images, artifacts, write_folder, tm
     left = {path: data for path, data in images.items() if path not in ("train/cat.0.jpg", "test/1.jpg")}
     assert catsdogs.extract(write_folder(tmp_path / "data", left), artifacts=artifacts).computed == 0
     assert len(load_features(artifacts).ids) == 23
-    assert len(load_features(artifacts, "test").ids) == 5
+    assert len(load_features(artifacts, split="test").ids) == 5
 
 
 def test_identical_images_with_two_labels_share_a_fold_and_are_listed(images, artifacts, write_folder, tmp_path):
@@ -262,9 +262,9 @@ def test_facts_of_unreadable_or_imported_images_are_nan(write_folder, encode, dr
     files = {"1.png": encode(draw(1, (64, 48))), "2.png": b"no image", "3.png": encode(draw(3, (64, 48)))[:80]}
     data = write_folder(tmp_path / "data", files)
     catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone))
-    found = load_features(tmp_path / "a", "test")
+    found = load_features(tmp_path / "a", split="test")
     assert found.readable.tolist() == [True, False, False]
     assert [float(of) for of in found.facts[0].tolist()[:3]] == [64, 48, len(files["1.png"])]
-    import_features(["cat.1", "dog.1"], [0, 1], {"224": np.ones((2, 2048), np.float32)}, artifacts=tmp_path / "b")
+    import_features(["cat.1", "dog.1"], [0, 1], views={"224": np.ones((2, 2048), np.float32)}, artifacts=tmp_path / "b")
     for facts in (found.facts[1:], load_features(tmp_path / "b").facts):
         assert all(np.isnan(facts[name]).all() for name in facts.dtype.names)

@@ -91,7 +91,7 @@ CALLS = {
     "notebook": lambda path: catsdogs.notebook(path),
     "lock": lambda path: catsdogs.lock(path).__enter__(),
     "load_features": lambda path: catsdogs.load_features(path),
-    "import_features": lambda path: catsdogs.import_features(["a", "b"], None, FEATURES, artifacts=path),
+    "import_features": lambda path: catsdogs.import_features(["a", "b"], None, views=FEATURES, artifacts=path),
 }
 
 
@@ -115,7 +115,7 @@ def test_every_path_of_a_run_may_start_with_a_tilde(home, data, tiny_backbone):
     (home / "tiny.keras").write_bytes(tiny_backbone.read_bytes())
     catsdogs.extract("~/data", artifacts="~/mine", weights="~/tiny.keras")
     (home / "left-out.csv").write_text("id\ncat.3\n")
-    assert catsdogs.train("~/mine", exclude="~/left-out.csv").metrics["excluded"] == 1
+    assert catsdogs.train("~/mine", exclude="~/left-out.csv").metrics.excluded == 1
     with pytest.raises(CatsDogsError, match="is not known"):
         catsdogs.train("~/mine", exclude="~no-such-user/x.csv")
     assert catsdogs.submit("~/mine").path == home / "mine/submission.csv"
@@ -125,13 +125,13 @@ def test_every_path_of_a_run_may_start_with_a_tilde(home, data, tiny_backbone):
     assert catsdogs.evaluate(Path("~/data/train"), artifacts="~/mine").images == 22
     assert catsdogs.info("~/mine").stale == catsdogs.verify("~/mine").problems == ()
     assert catsdogs.prepare("~/data", "~/prepared").folder == home / "prepared"
-    with pytest.raises(CatsDogsError, match="data/out lies in"):
+    with pytest.raises(CatsDogsError, match="data/out is inside"):
         catsdogs.prepare("~/data", home / "data/out")
     with pytest.raises(CatsDogsError, match=rf"^{home}/x\.h5 does not end with \.keras"):
         catsdogs.export("keras", out="~/x.h5", artifacts="~/mine")
     assert catsdogs.notebook("~") == home / "walkthrough.ipynb"
-    catsdogs.import_features(["a", "b"], None, FEATURES, artifacts="~/imported")
-    assert len(catsdogs.load_features("~/imported", "train").ids) == 2
+    catsdogs.import_features(["a", "b"], None, views=FEATURES, artifacts="~/imported")
+    assert len(catsdogs.load_features("~/imported", split="train").ids) == 2
     assert list(Path.cwd().iterdir()) == []
 
 

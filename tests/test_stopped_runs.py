@@ -45,7 +45,7 @@ def tree(root):
 def use_everything(artifacts, made, *, running):
     """Run everything that reads features; check that they equal those in `made`, and that shards have rows."""
     for split in ("train", "test"):
-        found, before = load_features(artifacts, split), load_features(made / "artifacts", split)
+        found, before = load_features(artifacts, split=split), load_features(made / "artifacts", split=split)
         assert (found.features.tobytes(), found.digest) == (before.features.tobytes(), before.digest)
     for name in ("train", "submit", "report", "verify"):
         done = command(name, "--artifacts", artifacts)
@@ -56,7 +56,7 @@ def use_everything(artifacts, made, *, running):
         assert (artifacts / name).read_bytes() == (made / "artifacts" / name).read_bytes()
     assert (info(artifacts).shards, info(artifacts).stale) == (10, ())
     listed = command("info", "--artifacts", artifacts).stdout
-    assert "10 rows of a run that has not ended, or not well" in listed
+    assert "10 rows of an unfinished run" in listed
     assert "features/shards" not in listed  # hundreds of files
     if running:
         refused = command("extract", made / "more", "--artifacts", artifacts)
@@ -97,7 +97,7 @@ def test_before_the_first_commit_rows_in_shards_are_counted(made, tmp_path, tiny
 
 @pytest.mark.parametrize(("kind", "kept"), [(signal.SIGTERM, 15), (signal.SIGINT, 15), (signal.SIGKILL, 10)])
 def test_a_terminated_process_writes_every_row_that_waits(kind, kept, made, artifacts, whole):
-    said = "interrupted: nothing that was done is lost\n" if kind == signal.SIGINT else ""
+    said = "interrupted: finished work is kept\n" if kind == signal.SIGINT else ""
     with stopped("extract", made / "more", "--artifacts", artifacts) as run:
         assert end(run, kind) == (130 if kind == signal.SIGINT else -kind, said)
     assert info(artifacts).shards == kept
@@ -117,7 +117,7 @@ def test_a_view_added_to_one_split_survives_a_kill_of_the_run(made, artifacts, t
     assert (after.views, after.features.shape) == (("160", "224"), (44, 4096))
     np.testing.assert_array_equal(after.features[np.isin(after.ids, before.ids), 2048:], before.features)
     with pytest.raises(catsdogs.CatsDogsError, match=r"the test features .* do not have view 160"):
-        load_features(artifacts, "test")
+        load_features(artifacts, split="test")
     assert catsdogs.extract(made / "more", artifacts=artifacts, compute=views).computed == 6
     weights = info(artifacts).source["weights"]
     catsdogs.extract(made / "more", artifacts=tmp_path / "fresh", weights=weights, compute=views)

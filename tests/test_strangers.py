@@ -16,7 +16,6 @@ from support.program import command
 from support.tables import assert_no_formula
 
 import catsdogs
-from catsdogs import CatsDogsError
 from catsdogs.errors import is_printable
 from catsdogs.storage import to_cell
 
@@ -112,7 +111,7 @@ def test_markup_codes_and_formulas_in_names_are_text_everywhere(tmp_path, draw, 
             ids = {row["id"] for row in csv.DictReader(file)}
         assert ids == (shown if table == "submission.csv" else {name for name in shown if name.endswith("bad")})
         assert b"\x1b" not in (artifacts / table).read_bytes()
-    assert sorted(catsdogs.load_features(artifacts, "test").ids.tolist()) == sorted(shown)
+    assert sorted(catsdogs.load_features(artifacts, split="test").ids.tolist()) == sorted(shown)
 
 
 CELLS = [
@@ -152,7 +151,9 @@ def test_no_cell_of_any_table_is_a_formula_and_ids_stay_the_same(
         for separator in ",;":
             assert_no_formula(content, separator)
     rows = {name: list(csv.DictReader(io.StringIO(content, newline=""))) for name, content in tables.items()}
-    ids = {split: catsdogs.load_features(tmp_path / "artifacts", split).ids.tolist() for split in ("train", "test")}
+    ids = {
+        split: catsdogs.load_features(tmp_path / "artifacts", split=split).ids.tolist() for split in ("train", "test")
+    }
     assert ids["train"][0] == r"\x2dcats.0"
     assert [row["id"] for row in rows["predictions.csv"]] == ids["train"]
     assert [row["id"] for row in rows["submission.csv"]] == ids["test"]
@@ -163,7 +164,7 @@ def test_no_cell_of_any_table_is_a_formula_and_ids_stay_the_same(
     suspects = rows["suspects.csv"]
     assert suspects
     done = catsdogs.train(tmp_path / "artifacts", exclude=tmp_path / "artifacts/suspects.csv")
-    assert done.metrics["excluded"] == len(suspects)
+    assert done.metrics.excluded == len(suspects)
 
 
 def test_square_brackets_in_a_name_are_not_terminal_markup(tmp_path):
@@ -173,5 +174,5 @@ def test_square_brackets_in_a_name_are_not_terminal_markup(tmp_path):
         show([("image", "[bold red]name[/] [link=file:///etc]x[/link]")])
     assert "[bold red]name[/] [link=file:///etc]x[/link]" in said.getvalue()
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        show_error(CatsDogsError("[bold]a[/] is \x1b[0m", "None"))
+        show_error("[bold]a[/] is \x1b[0m. None.")
     assert said.getvalue() == "error: [bold]a[/] is \\x1b[0m. None.\n"

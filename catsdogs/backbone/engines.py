@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, OptionError
 from .precisions import INT8, PRECISIONS
 
 AUTO = "auto"
@@ -60,15 +60,15 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
         The engine or precision does not exist, or the engine is not installed or does not support the precision.
     """
     if choice not in (AUTO, *ENGINES):
-        raise CatsDogsError(f"there is no engine {choice}", f"Set --engine to one of {AUTO}, {', '.join(ENGINES)}")
+        raise OptionError(f"there is no engine {choice}", f"Set --engine to one of {AUTO}, {', '.join(ENGINES)}")
     if precision not in (AUTO, *PRECISIONS):
-        raise CatsDogsError(
+        raise OptionError(
             f"there is no precision {precision}", f"Set --precision to one of {AUTO}, {', '.join(PRECISIONS)}"
         )
     name = choice
     if precision == INT8:
         if choice not in (AUTO, "openvino"):
-            raise CatsDogsError(f"{choice} does not support {INT8}", "Use --engine openvino or --precision auto")
+            raise OptionError(f"{choice} does not support {INT8}", "Use --engine openvino or --precision auto")
         name = "openvino"
     elif choice == AUTO:
         name = os.environ.get("KERAS_BACKEND") or next((name for name in _BACKENDS if find_spec(name)), _BACKENDS[0])

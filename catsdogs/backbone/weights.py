@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, OptionError
 from ..paths import user_path
 from ..progress import Progress
 from ..storage import NOTE_HINT, read_json
@@ -109,12 +109,12 @@ def choose_weights(option: str | None, source: Path | None = None) -> Weights:
     if spec == "random" or spec.startswith(_RANDOM):
         seed = spec.removeprefix("random").removeprefix(":") or "0"
         if not re.fullmatch("[0-9]{1,18}", seed):
-            raise CatsDogsError(
+            raise OptionError(
                 f"the seed of {spec}{origin} is not a whole number", "Use random or random:SEED, such as random:7"
             )
         return Weights(f"{_RANDOM}{int(seed)}")
     if not spec.endswith((".h5", ".keras")):
-        raise CatsDogsError(f"{spec}{origin} does not name any weights", f"Set --weights to {_FORMS}")
+        raise OptionError(f"{spec}{origin} does not name any weights", f"Set --weights to {_FORMS}")
     path = user_path(spec).absolute()
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises if the name is too long
         raise CatsDogsError(f"there is no weights file {spec}{origin}", f"Set --weights to {_FORMS}")

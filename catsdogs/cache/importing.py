@@ -28,8 +28,8 @@ from .writing import CacheWriter
 def import_features(
     ids: Sequence[str],
     labels: ArrayLike | None,
-    views: Mapping[str, ArrayLike],
     *,
+    views: Mapping[str, ArrayLike],
     artifacts: str | Path = "artifacts",
     split: str = "train",
     backbone: str = "imported",

@@ -143,7 +143,7 @@ def features_folder(artifacts: str | Path) -> Path:
     return user_path(artifacts) / "features"
 
 
-def load_features(artifacts: str | Path = "artifacts", split: str = "train") -> Features:
+def load_features(artifacts: str | Path = "artifacts", *, split: str = "train") -> Features:
     """Load one split of the cache, and check every row against its checksum.
 
     Parameters

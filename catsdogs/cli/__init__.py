@@ -1,4 +1,4 @@
-"""Parse the command line, call the library, and print what it returns."""
+"""Parse the command line, call the library, and print its results."""
 
 from .app import app
 from .program import main

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
-from ..errors import CatsDogsError, printable
+from ..errors import printable
 
 Line = tuple[str, str]
 """A name, which is shown in bold, and a text."""
+
+_NAME_WIDTH = 12
 
 _MAX_LISTED = 5
 """Unreadable images that are listed with their reasons."""
 
 
 def program() -> str:
-    """Return what to type for another command: in a clone that nobody installed, uv knows the name."""
+    """Return how the program is started: in a clone without an installation, through uv."""
     return "uv run catsdogs" if Path(sys.argv[0]).name == "cli.py" else "catsdogs"
 
 
 def show(lines: Iterable[Line]) -> None:
-    """Write lines of a bold name and a text to standard output; lines are never broken, for those who pipe them."""
-    _print(((f"{name:<12}", "bold"), printable(text)) for name, text in lines)
+    """Write lines of a bold name and a text to standard output; lines are never broken, as they may be piped."""
+    _print(((f"{name:<{_NAME_WIDTH}}", "bold"), printable(text)) for name, text in lines)
 
 
-def show_error(error: CatsDogsError) -> None:
-    """Write what happened and what to do as one line to standard error."""
-    _print([(("error:", "bold red"), " ", str(error))], stderr=True)
+def show_error(text: str) -> None:
+    """Write an error as one line to standard error."""
+    _print([(("error:", "bold red"), " ", printable(text))], stderr=True)
 
 
 def _print(lines: Iterable[tuple[str | tuple[str, str], ...]], *, stderr: bool = False) -> None:
     """Write lines of texts, some of them with a style."""
-    from rich.console import Console  # only now, as the program's start does not wait for it
+    from rich.console import Console  # imported here, as it would slow down the start
     from rich.text import Text
 
     console = Console(stderr=stderr, highlight=False)
@@ -42,12 +46,12 @@ def _print(lines: Iterable[tuple[str | tuple[str, str], ...]], *, stderr: bool =
 
 
 def command(name: str, artifacts: Path) -> str:
-    """Return what to type for another command on the same artifacts."""
+    """Return another command for the same artifacts, as the user types it."""
     return f"{program()} {name}" + ("" if artifacts == Path("artifacts") else f" --artifacts {artifacts}")
 
 
 def plural(count: int, what: str) -> str:
-    """Return a number of things, one or many."""
+    """Return a count and a noun in singular or plural."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
@@ -56,14 +60,21 @@ def block(name: str, texts: Iterable[str]) -> Iterator[Line]:
     return zip(chain([name], repeat("")), texts, strict=False)
 
 
+def wrapped(lines: Iterable[Line]) -> Iterator[Line]:
+    """Wrap the texts of lines at spaces to the terminal's width, or to 80 columns if there is no terminal."""
+    width = max(20, shutil.get_terminal_size().columns - _NAME_WIDTH)
+    for name, text in lines:
+        yield from block(name, textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""])
+
+
 def wrote(*paths: Path) -> Iterator[Line]:
-    """Say what was written, a line a file."""
-    return block("look at", map(str, paths))
+    """Name the files that were written, one per line."""
+    return block("wrote", map(str, paths))
 
 
 def unreadable_lines(unreadable: dict[str, str], where: str) -> Iterator[Line]:
-    """Name the first images that are unreadable, each with its reason, and say where the others are."""
+    """Name the first unreadable images, each with its reason, and where the others are listed."""
     for name, reason in list(unreadable.items())[:_MAX_LISTED]:
         yield "", f"{name}: {reason}"
     if len(unreadable) > _MAX_LISTED:
-        yield "", f"and {len(unreadable) - _MAX_LISTED:,} more, all {where}"
+        yield "", f"and {len(unreadable) - _MAX_LISTED:,} more; all are {where}"

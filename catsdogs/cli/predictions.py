@@ -1,4 +1,4 @@
-"""Show predictions: as a table in a terminal, as a line an image in a pipe, or as CSV."""
+"""Show predictions: as a table in a terminal, as one line per image in a pipe, or as CSV."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .previews import render_preview
 
 
 def show_predictions(predictions: Sequence[catsdogs.Prediction]) -> None:
-    """Print the class of each image and its probability, and to a terminal also how many there are of each class."""
+    """Print the class of each image and its probability; in a terminal also the number of images per class."""
     if not sys.stdout.isatty():
         show(prediction_lines(predictions))
         return
@@ -32,7 +32,7 @@ def show_predictions(predictions: Sequence[catsdogs.Prediction]) -> None:
 
 
 def prediction_lines(predictions: Sequence[catsdogs.Prediction]) -> Iterator[Line]:
-    """Return a line an image: its class and that class' probability, or why it is unreadable."""
+    """Return one line per image: its class and the probability of that class, or why it is unreadable."""
     for prediction in predictions:
         if prediction.label is None:
             yield "unreadable", f"{prediction.image}: {prediction.reason}"
@@ -41,7 +41,7 @@ def prediction_lines(predictions: Sequence[catsdogs.Prediction]) -> Iterator[Lin
 
 
 def predictions_csv(predictions: Sequence[catsdogs.Prediction]) -> bytes:
-    """Return a row an image: image, label, probability, reason; the probability is that of the second class."""
+    """Return one row per image: image, label, probability of the second class, reason."""
     columns = ("image", "label", "probability", "reason")
     return to_csv(columns, ((of.image, of.label, of.probability, of.reason) for of in predictions))
 
@@ -53,7 +53,7 @@ def _table(predictions: Sequence[catsdogs.Prediction], console: Console) -> Tabl
         table.add_column(no_wrap=True)
     table.add_column("image", overflow="fold", vertical="middle")
     table.add_column("class", overflow="fold", vertical="middle")
-    table.add_column("sure", no_wrap=True, justify="right", vertical="middle")
+    table.add_column("confidence", no_wrap=True, justify="right", vertical="middle")
     for prediction in predictions:
         preview = [] if prediction.preview is None else [render_preview(prediction.preview, console)]
         name = Text(printable(prediction.image))

@@ -1,4 +1,4 @@
-"""Show small images in a terminal: in pixels where it can, else two pixels in each character cell."""
+"""Show previews of images in a terminal: in pixels if it can, otherwise two pixels per character cell."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS, ROWS = 20, 8
-"""Cells that a preview may take: a cell is about twice as high as wide."""
+"""Size of a preview in character cells, at most; a cell is about twice as high as wide."""
 
 MAX_PREVIEWS = 10
-"""With more images than this none is shown."""
+"""With more images than this no previews are shown."""
 
 _MIN_COLUMNS = 60
-"""Columns that a terminal must have, or a preview leaves too little for the names."""
+"""In a narrower terminal no previews are shown, as they would leave too little space for the names."""
 
 _GRAPHIC_TERMINALS = (
     *("KITTY_WINDOW_ID", "GHOSTTY_RESOURCES_DIR", "WEZTERM_PANE", "ITERM_SESSION_ID"),
     *("KONSOLE_VERSION", "XTERM_VERSION", "WT_SESSION"),
 )
-"""Variables of terminals that may show pixels. Only those are asked, as others may never answer, or too late."""
+"""Variables of terminals that may show pixels. Others are not queried, as they may answer late or never."""
 
 
 def preview_limit() -> int:
-    """Return how many images may be shown: none where nobody looks, or colours or room are lacking."""
+    """Return how many previews may be shown: 0 if standard output is no terminal, or lacks colours or width."""
     console = Console()
     colours = console.color_system in ("256", "truecolor") and not console.no_color
     visible = sys.stdout.isatty() and colours and console.encoding.startswith("utf") and console.width >= _MIN_COLUMNS
@@ -45,13 +45,13 @@ def preview_limit() -> int:
 
 
 def render_preview(pixels: NDArray[np.uint8], console: Console) -> RenderableType:
-    """Return what Rich shows as the image.
+    """Return the image as Rich shows it.
 
     Parameters
     ----------
     pixels : ndarray of shape (height, width, 3), uint8
     console : Console
-        Where it will be shown.
+        The console that shows it.
 
     Returns
     -------
@@ -72,19 +72,19 @@ def render_preview(pixels: NDArray[np.uint8], console: Console) -> RenderableTyp
 
 @once
 def _pixel_renderer() -> Callable[..., RenderableType] | None:
-    """Return what shows an image in pixels, or None where the terminal does not say that it can."""
+    """Return textual-image's renderer, or None if the terminal does not report that it shows pixels."""
     if not (os.isatty(0) and any(map(os.environ.get, _GRAPHIC_TERMINALS))):
         return None
     logging.getLogger("textual_image").addHandler(logging.NullHandler())
     try:
-        from textual_image.renderable import Image  # the import asks the terminal
-    except (OSError, ValueError, termios.error):  # it is no terminal after all, or somebody typed meanwhile
+        from textual_image.renderable import Image  # the import queries the terminal
+    except (OSError, ValueError, termios.error):  # not a terminal, or the user typed meanwhile
         return None
     return Image
 
 
 def _half_blocks(pixels: NDArray[np.uint8]) -> Text:
-    """Return an image of an even height as text: in each cell one pixel is the upper half, and one what is behind."""
+    """Return an image of even height as text: in each cell one pixel is the upper half, and one is the background."""
 
     def cell(upper: list[int], lower: list[int]) -> tuple[str, Style]:
         return "▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))

@@ -1,4 +1,4 @@
-"""Run the program: errors become one line, and what libraries write to standard error stays off the terminal."""
+"""Run the program: report errors in one line, and keep the output of other libraries off standard error."""
 
 import faulthandler
 import io
@@ -12,27 +12,29 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Never
 
-from ..errors import CatsDogsError
+from typer.exceptions import TyperException
+
+from ..errors import CatsDogsError, OptionError
 from .app import app
 from .console import show_error
 
 _MAX_BYTES = 1 << 16
-"""How much is shown: the end."""
+"""Of the libraries' output, the last part that is shown after an unexpected error."""
 
 _EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C (128 + SIGINT)."""
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM has come."""
+    """The process received SIGTERM."""
 
 
 @contextmanager
 def diverted_stderr() -> Iterator[None]:
-    """Lead file descriptor 2 to a file, and `sys.stderr` to where it led; an unexpected error shows the file.
+    """Redirect file descriptor 2 to a file, but not `sys.stderr`; after an unexpected error, print that file.
 
-    TensorFlow logs to descriptor 2 before it has read any of its own settings. All stays as it is with
-    CATSDOGS_DEBUG=1, and where `sys.stderr` is not descriptor 2.
+    TensorFlow logs to descriptor 2 before it reads its own settings. Nothing is redirected with CATSDOGS_DEBUG=1, or
+    if `sys.stderr` is not descriptor 2.
     """
     if os.environ.get("CATSDOGS_DEBUG") == "1":
         yield
@@ -45,10 +47,10 @@ def diverted_stderr() -> Iterator[None]:
     with ExitStack() as stack:
         try:
             captured = stack.enter_context(tempfile.TemporaryFile())
-            ours = sys.stderr.fileno() == 2
-        except OSError:  # there is no room for a file, or what is in its place has no descriptor
-            ours = False
-        if not ours:
+            redirectable = sys.stderr.fileno() == 2
+        except OSError:  # no space for a file, or `sys.stderr` has no descriptor
+            redirectable = False
+        if not redirectable:
             yield
             return
         terminal = os.dup(2)
@@ -65,40 +67,51 @@ def diverted_stderr() -> Iterator[None]:
 
 @diverted_stderr()
 def main() -> None:
-    """Start the program; what a user can mend becomes one line on standard error and exit code 1.
+    """Start the program. An error that the user can fix is one line on standard error; the exit code is then 1 or 2.
 
-    SIGTERM unwinds the program as Ctrl-C does, so that rows that wait for their shard are written, and then ends it.
+    SIGTERM is handled like Ctrl-C, so that rows which are not yet in a shard are written before the program ends.
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
     if sys.stdout is None:  # closed
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks end nothing
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the encoding cannot represent
     try:
-        app(prog_name="catsdogs")
+        sys.exit(app(prog_name="catsdogs", standalone_mode=False))
+    except TyperException as error:
+        _fail_usage(error)
     except CatsDogsError as error:
         _fail(error)
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        _fail(CatsDogsError(what, "Mend that, and run the same command again"))
+        _fail(CatsDogsError(what, "Fix this and rerun the command"))
     except MemoryError:
-        _fail(CatsDogsError("there is not enough memory", "What is done is kept: make some free, and run it again"))
+        _fail(CatsDogsError("there is not enough memory", "Free some memory and rerun; finished work is kept"))
     except _TerminatedError:
         os.kill(os.getpid(), signal.SIGTERM)
-    except (SystemExit, KeyboardInterrupt) as ended:  # the latter before Typer has begun
+    except (SystemExit, KeyboardInterrupt) as ended:  # the latter before Typer starts
         if getattr(ended, "code", _EXIT_INTERRUPTED) != _EXIT_INTERRUPTED:
             raise
-        print("interrupted: nothing that was done is lost", file=sys.stderr)
+        print("interrupted: finished work is kept", file=sys.stderr)
         sys.exit(_EXIT_INTERRUPTED)
 
 
 def _raise_terminated(number: int, frame: object) -> Never:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # another one ends it at once
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the program immediately
     raise _TerminatedError
 
 
 def _fail(error: CatsDogsError) -> None:
     if os.environ.get("CATSDOGS_DEBUG") == "1":
         raise error
-    show_error(error)
-    sys.exit(1)
+    show_error(str(error))
+    sys.exit(2 if isinstance(error, OptionError) else 1)
+
+
+def _fail_usage(error: TyperException) -> None:
+    """Report Typer's own errors like all others."""
+    message = " ".join(error.format_message().replace("Value error, ", "").split())  # which Pydantic adds
+    context = getattr(error, "ctx", None)
+    sentence = message[:1].lower() + message[1:] + ("" if message.endswith((".", "?")) else ".")
+    show_error(f"{sentence} See {context.command_path if context else 'catsdogs'} --help.")
+    sys.exit(error.exit_code)

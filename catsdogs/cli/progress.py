@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from rich.progress import Task
 
 _MIN_SECONDS, _RATE_WINDOW = 1.0, 10.0
-"""Seconds before a rate means something, and over which it is taken: images that are cached already rush past."""
+"""Seconds before the rate is shown, and over which it is measured: cached images are skipped very fast."""
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """Show progress with rate and time left on standard error, on what takes over a second, and only to people."""
-    if not sys.stderr.isatty():
+def progress_bar(shown: bool = True) -> Iterator[Progress]:
+    """Show progress with rate and time left on standard error, if this is a terminal."""
+    if not (shown and sys.stderr.isatty()):
         yield lambda step, done, total: None
         return
     from rich.console import Console
@@ -31,11 +31,13 @@ def progress_bar() -> Iterator[Progress]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[status]}"))
     console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, speed_estimate_period=_RATE_WINDOW) as bar:
+    bar = Bar(*columns, console=console, transient=True, speed_estimate_period=_RATE_WINDOW)
+    try:
         current, task = "", bar.add_task("", visible=False, status="")
 
         def update(step: str, done: int, total: int) -> None:
             nonlocal current, task
+            bar.start()
             if step != current:
                 bar.remove_task(task)
                 current, task = step, bar.add_task(step, total=total or None, status="")
@@ -43,17 +45,17 @@ def progress_bar() -> Iterator[Progress]:
             bar.update(task, status=_status(bar.tasks[-1]))
 
         yield update
+    finally:
+        bar.stop()
 
 
-@contextmanager
-def progress_and_lock(artifacts: Path, wait: bool) -> Iterator[Progress]:
-    """Show progress, and with `wait` hold the artifacts as soon as no other process does."""
-    with progress_bar() as progress, catsdogs.lock(artifacts, progress=progress) if wait else nullcontext():
-        yield progress
+def lock_if(wait: bool, artifacts: Path, progress: Progress) -> AbstractContextManager[None]:
+    """If `wait`, wait until no other process holds the lock of the artifacts, and take it."""
+    return catsdogs.lock(artifacts, progress=progress) if wait else nullcontext()
 
 
 def _status(task: Task) -> str:
-    """Say how much is done, how fast of late, and how long the rest will take."""
+    """Return how much is done, the current rate, and the time left."""
     if task.total is None:
         return ""
     status = f"{task.completed:,.0f}/{task.total:,.0f}"

@@ -1,1 +1,1 @@
-"""The public functions, one module each, and the results that they return: a command is one call of its function."""
+"""The public functions, one module each, and the results that they return."""

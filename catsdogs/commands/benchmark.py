@@ -1,4 +1,4 @@
-"""Measure how many images a second each stage does on this machine, alone and together."""
+"""Measure the images per second of each stage on this machine, separately and end to end."""
 
 import os
 import tempfile
@@ -8,17 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
-from ..backbone import AUTO, ENGINES, FLOAT32, INT8, Backbone, Weights, choose_engine, choose_weights
+from ..backbone import INT8, Backbone, Weights, choose_engine, choose_weights
 from ..backbone.hardware import processor_name
 from ..backbone.recipe import keras_recipe
 from ..cache import digest, read_network
-from ..errors import CatsDogsError
+from ..choices import EngineChoice, PrecisionChoice
+from ..errors import CatsDogsError, OptionError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import DEFAULT_VIEW
 from ..inference.loading import decoding_threads
@@ -31,17 +32,18 @@ from .result import Result
 
 @dataclass(frozen=True)
 class Rates:
-    """Images a second of one engine in one precision.
+    """Images per second of one engine in one precision.
 
     Parameters
     ----------
     engine, precision, device : str
     compute : float
-        Pixels in memory to features.
+        From pixels in memory to features.
     end_to_end : float or None
-        Files to cache, after loading; None where there was only one batch.
+        From files to the cache, after loading; None if there was only one batch.
     waited : dict of str to float
-        Share of that time in which the threads that read and decode, compute, and write had nothing to do.
+        Fraction of that time in which the threads of a stage were idle, by "decode" (with reading), "compute" and
+        "write".
     """
 
     engine: str
@@ -54,19 +56,19 @@ class Rates:
 
 @dataclass(frozen=True)
 class Benchmark(Result):
-    """What `benchmark` measured, in images a second; reading and decoding have all cores to themselves.
+    """The result of `benchmark`, in images per second.
 
     Parameters
     ----------
     images : int
-        How many images were taken of the data.
+        Images that were measured.
     weights, processor : str
     cores : int
     read, decode, write : float
-        Writing by its one thread, while the first engine computes.
+        Reading and decoding use all cores. Writing uses one thread, while the first engine computes.
     recipe : float or None
-        Keras' own recipe, files to features, of those that it takes; None where it takes none, cannot read one, or
-        Keras is set to another backend than TensorFlow.
+        Plain Keras, from files to features, on the images that it accepts; None if it accepts none, cannot read one, or
+        uses another backend than TensorFlow.
     engines : list of Rates
     """
 
@@ -89,20 +91,20 @@ def benchmark(
     images: int = 300,
     progress: Progress | None = None,
 ) -> Benchmark:
-    """Measure each stage alone, and all of them together, for each engine and precision that the machine has.
+    """Measure each stage separately, and all stages end to end, for each available engine and precision.
 
     Parameters
     ----------
     data : str or Path
         As for `extract`.
     artifacts : str or Path
-        The artifacts folder; it is only asked which weights made it.
+        The artifacts folder. Only the name of its weights is read.
     weights : str, optional
         As for `extract`.
     images : int
-        How many of them to take, evenly spread.
+        Number of images, taken at equal distances.
     progress : callable, optional
-        Told what is being measured.
+        Called with what is being measured.
 
     Returns
     -------
@@ -111,10 +113,10 @@ def benchmark(
     Raises
     ------
     CatsDogsError
-        The data or the weights cannot be used, or none of the images is readable.
+        The data or the weights cannot be used, or no image is readable.
     """
     if images < 1:
-        raise CatsDogsError(f"{images} images measure nothing", "Give --images a number of at least 1")
+        raise OptionError(f"the number of images is {images}", "Give --images a number of at least 1")
     resolved = choose_weights(weights, Artifacts(artifacts).source)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")
@@ -127,7 +129,7 @@ def benchmark(
         writing: list[float] = []
         for engine, precision in _engines():
             if (engine, precision) in rates:
-                continue  # it was measured before, as the processor or the network does not take fewer bits
+                continue  # measured before: the processor or the network does not support fewer bits
             tell(progress, f"{engine} in {precision}", 0, 0)
             made = Artifacts(Path(scratch, f"{engine}-{precision}"))
             options = ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision)
@@ -136,10 +138,10 @@ def benchmark(
             except CatsDogsError:
                 if precision != INT8:
                     raise
-                continue  # it is too far from float32 for these weights
+                continue  # with these weights, int8 is too far from float32
             rates[engine, done.precision] = _rates(made, done, resolved, np.stack(pixels))
             writing.append(done.stages["write"])
-        tell(progress, "Keras' recipe", 0, 0)
+        tell(progress, "plain Keras", 0, 0)
         return Benchmark(
             images=len(paths),
             weights=resolved.name,
@@ -153,21 +155,21 @@ def benchmark(
         )
 
 
-def _engines() -> Iterator[tuple[str, str]]:
-    """Yield each engine that runs beside what Keras is set to, and precisions that it may have."""
-    for name in ENGINES:
+def _engines() -> Iterator[tuple[EngineChoice, PrecisionChoice]]:
+    """Yield each engine that runs with the configured Keras backend, and the precisions to measure."""
+    for name in get_args(EngineChoice)[1:]:  # without "auto"
         try:
             choose_engine(name)
         except CatsDogsError:  # not installed, or for another backend of Keras
             continue
-        yield name, AUTO
-        yield name, FLOAT32
+        yield name, "auto"
+        yield name, "float32"
         if name == "openvino" and find_spec("nncf"):
-            yield name, INT8
+            yield name, "int8"
 
 
 def _copy_sample(source: Source, folder: Path, images: int) -> list[Path]:
-    """Copy readable images, evenly spread, into a folder of their own; return their paths there."""
+    """Copy readable images, taken at equal distances, into a new folder; return the paths of the copies."""
     files = [file for split in source.splits.values() for file in split.files]
     folder.mkdir()
     paths: list[Path] = []
@@ -180,14 +182,14 @@ def _copy_sample(source: Source, folder: Path, images: int) -> list[Path]:
         paths.append(folder / f"{len(paths):06}{Path(files[place].parts[-1]).suffix.lower()}")
         paths[-1].write_bytes(content)
     if not paths:
-        raise CatsDogsError(f"none of the images in {source.path} is readable", "Give readable images")
+        raise CatsDogsError(f"no image in {source.path} is readable", "Give readable images")
     return paths
 
 
 def _measure(
     threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]
 ) -> tuple[list[Any], float]:
-    """Call a function with each item; return what it returns, and how many seconds all take."""
+    """Call a function with each item; return the results and the total seconds."""
     start = time.perf_counter()
     return list(threads.map(function, items)), time.perf_counter() - start
 
@@ -199,12 +201,12 @@ def _read(path: Path) -> bytes:
 
 
 def _rates(made: Artifacts, done: Extraction, weights: Weights, pixels: NDArray[np.uint8]) -> Rates:
-    """Return how fast features were made, and how fast the same backbone is on pixels in memory."""
+    """Measure the backbone on pixels in memory, and return this rate with those of the extraction."""
     by = made.cache.load("test").provenance
     network = read_network(made.features, by.network) if by.network else None
     backbone = Backbone(weights, (DEFAULT_VIEW.size,), engine=by.engine, precision=by.precision, network=network)
     batches = np.split(pixels, range(backbone.batch_size, len(pixels), backbone.batch_size))
-    backbone.features(batches[0])  # the first one takes longer
+    backbone.features(batches[0])  # the first batch takes longer
     with ThreadPoolExecutor(backbone.streams) as threads:
         _, computing = _measure(threads, backbone.features, batches)
     waited = {}

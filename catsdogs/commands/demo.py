@@ -1,4 +1,4 @@
-"""Draw a small data set and do the whole job on it."""
+"""Draw a small data set and run everything on it."""
 
 import os
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from .run import Run, run
 
 @dataclass(frozen=True)
 class Demo(Result):
-    """What `demo` did.
+    """The result of `demo`.
 
     Parameters
     ----------
     data : Path
-        The zip with the drawn pictures, shaped like Kaggle's.
+        The zip of synthetic images, in Kaggle's layout.
     run : Run
     correct : int
-        Test pictures that the submission has on the right side of one half.
+        Test images that the submission classifies correctly.
     imagenet_error : str or None
-        Why the ImageNet weights could not be had, and random ones were used.
+        Why the ImageNet weights could not be downloaded, so that random ones were used.
     """
 
     data: Path
@@ -46,18 +46,18 @@ def demo(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Demo:
-    """Draw a small data set, zip it the way Kaggle does, and do the whole job on it.
+    """Draw a small data set, zip it like Kaggle's, and extract, train and submit.
 
     Parameters
     ----------
     artifacts : str or Path
-        The artifacts folder; the zip goes there too.
+        The artifacts folder, which also gets the zip.
     weights : str, optional
-        As for `extract`. Where nobody has said which, and the ImageNet weights cannot be had, random ones are used.
+        As for `extract`. If none are given and the ImageNet weights cannot be downloaded, random ones are used.
     seed : int
-        Of the drawings.
+        Seed of the images.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, how much of it is done, and its total.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def demo(
     Raises
     ------
     CatsDogsError
-        As `run` does.
+        As for `run`.
     """
     imagenet_error = None
     with Artifacts.open(artifacts, *BOTH) as opened:
@@ -77,9 +77,9 @@ def demo(
                 weights = "imagenet"
             except CatsDogsError as error:
                 weights, imagenet_error = "random", error.message
-        # An earlier demo may have left features of other weights in its folder; nobody else's rows are dropped.
+        # An earlier demo may have left features of other weights in its folder. Only its own rows are dropped.
         prune = read_json(opened.source, NOTE_HINT).get("train") == str(data.resolve())
-        tell(progress, "drawing pictures", 0, 0)
+        tell(progress, "drawing images", 0, 0)
         labels = write_sample(data, seed=seed)
         done = run(data, artifacts=opened, weights=weights, prune=prune, progress=progress)
         probabilities = np.loadtxt(opened.submission, delimiter=",", skiprows=1, usecols=1)

@@ -10,6 +10,7 @@ from .. import head
 from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..head.metrics import score_with_intervals
+from ..head.results import Metrics
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
@@ -21,27 +22,27 @@ from .result import Result
 
 @dataclass(frozen=True)
 class Evaluation(Result):
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Parameters
     ----------
-    scores : dict
-        Log loss, accuracy and the others, as `head.metrics.score` has them, and their 95 % "intervals".
+    scores : Metrics
+        Log loss, accuracy and the others, with their 95 % intervals.
     classes : pair of str
-        The probabilities that were scored are those of the second.
+        Names of the classes; the scored probabilities are those of the second.
     images : int
-        How many were scored.
+        Images scored.
     seen : int or None
-        Those among them that the head was trained on, byte for byte; None where its training features are not there.
+        Scored images that are identical to training images of the head; None if its training features are missing.
     unlabelled : int
         Images without a label.
     skipped : int
-        Files that are no images, or lie outside of the splits or classes.
+        Files that are not images, or are outside of the splits or classes.
     unreadable : dict of str to str
-        Why labelled images are unreadable, by path.
+        Reasons why labelled images are unreadable, by path.
     """
 
-    scores: dict[str, Any]
+    scores: Metrics
     classes: Classes
     images: int
     seen: int | None
@@ -50,7 +51,7 @@ class Evaluation(Result):
     unreadable: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the scores, and beside them all the rest."""
+        """Return the scores and all other fields in one dictionary."""
         rest = super().to_dict()
         return {**rest.pop("scores"), **rest}
 
@@ -62,18 +63,18 @@ def evaluate(
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Say how good the head is on the labelled images of a folder or a zip; nothing is written.
+    """Score the head on the labelled images of a folder or a zip, without writing anything.
 
     Parameters
     ----------
     data : str or Path
-        As for `extract`; the labelled images of both splits are taken.
+        As for `extract`; the labelled images of both splits are scored.
     artifacts : str or Path
-        The artifacts folder, with a head in it.
+        The artifacts folder, with a head.
     weights : str, optional
-        As for `extract`; they must be those that the head was trained with.
+        As for `extract`; the head must have been trained with them.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, how much of it is done, and its total.
 
     Returns
     -------
@@ -82,8 +83,8 @@ def evaluate(
     Raises
     ------
     CatsDogsError
-        There is no head, it belongs to other weights, `data` holds no labelled image that can be read, or labels of
-        other classes than the head's.
+        There is no head, it was trained with other weights, or `data` has no readable labelled image or other classes
+        than the head.
     """
     opened = Artifacts(artifacts)
     trained = head.load(opened)
@@ -99,7 +100,8 @@ def evaluate(
     if not readable.any():
         path, reason = next(iter(unreadable.items()))
         raise CatsDogsError(
-            f"none of the {len(files):,} labelled images in {data} can be read, {path} for one: {reason}", "Give others"
+            f"none of the {len(files):,} labelled images in {data} is readable, such as {path}: {reason}",
+            "Give readable images",
         )
     labels, logits = images.labels[readable], trained.classifier.logits(features[readable])
     return Evaluation(
@@ -114,7 +116,7 @@ def evaluate(
 
 
 def _trained_on(artifacts: Artifacts, trained: head.Head) -> set[bytes] | None:
-    """Return the digests of the images that the head was trained on, where the cache still holds them and no others."""
+    """Return the digests of the images that the head was trained on, or None if the cache has changed since."""
     cached = artifacts.cache.digests().get("train")
     if cached is None or cached != trained.metadata.features.get("train"):
         return None

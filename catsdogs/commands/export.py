@@ -1,7 +1,7 @@
-"""Write backbone and head as one network, and check its probabilities against those of catsdogs.
+"""Write backbone and head as one network, and compare its probabilities with those of catsdogs.
 
-Of `exporting`, `network` joins the two, `keras` and `onnx` write such a file and compute with it, and `pictures` are
-what it is tried on.
+In `exporting`, `network` joins backbone and head, `keras` and `onnx` write a file and compute with it, and `pictures`
+selects the images of the check.
 """
 
 import logging
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from .. import head
 from ..artifacts import Artifacts
 from ..backbone.network import reference_features
-from ..errors import CatsDogsError
+from ..choices import ExportFormat
+from ..errors import CatsDogsError, OptionError
 from ..exporting import keras, onnx
 from ..exporting.network import input_names, join
 from ..exporting.samples import check_images
@@ -32,17 +33,17 @@ from ..storage import write_atomic
 from .result import Result
 
 FORMATS: dict[str, ModuleType] = {"keras": keras, "onnx": onnx}
-"""What writes a file of each format, and computes with it."""
+"""The module that writes a file of each format and computes with it."""
 
 TOLERANCE = 1e-4
-"""How far a probability of the file may be from ours in float32."""
+"""Largest difference allowed between probabilities of the file and of catsdogs, both in float32."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Export(Result):
-    """What `export` wrote, and how well it agrees.
+    """The result of `export`.
 
     Parameters
     ----------
@@ -51,19 +52,19 @@ class Export(Result):
         "keras" or "onnx".
     bytes : int
     classes : pair of str
-        The probability is that of the second.
+        The output is the probability of the second.
     inputs : dict of str to tuple of int
-        Shape of an image by the name of the input.
+        Shape of an image, by the name of the input.
     images : int
-        How many the file was checked on.
+        Images that the file was checked on.
     source : str or None
-        Where these lie; None where they were drawn.
+        Folder or zip of these images; None if they were drawn for the check.
     max_difference : float
-        Largest difference of a probability from ours, all of it in float32.
+        Largest difference between probabilities of the file and of catsdogs, both in float32.
     precision : str
-        Of the features that the head was trained on, and of those that `predict` computes.
+        Of the features that the head was trained on, and that `predict` computes.
     max_difference_predict : float
-        Largest difference of a probability from what `predict` gives.
+        Largest difference between probabilities of the file and of `predict`.
     seconds : float
     """
 
@@ -81,14 +82,14 @@ class Export(Result):
 
 
 def export(
-    format: str,
+    format: ExportFormat,
     *,
     out: str | Path | None = None,
     artifacts: str | Path = "artifacts",
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> Export:
-    """Write backbone and head as one network, which needs nothing of this package: pixels in, probability out.
+    """Write backbone and head as one network from pixels to probability, which works without this package.
 
     Parameters
     ----------
@@ -96,11 +97,11 @@ def export(
     out : str or Path, optional
         The file; by default ``catsdogs.keras`` or ``catsdogs.onnx`` in the artifacts folder.
     artifacts : str or Path
-        The artifacts folder, with a head in it.
+        The artifacts folder, with a head.
     weights : str, optional
-        As for `extract`; they must be those that the head was trained with.
+        As for `extract`; the head must have been trained with them.
     progress : callable, optional
-        Told what is being done.
+        Called with the step.
 
     Returns
     -------
@@ -109,8 +110,8 @@ def export(
     Raises
     ------
     CatsDogsError
-        There is no head, it belongs to other weights, a package is missing, or what was made computes something else
-        than we do: then nothing is written.
+        There is no head, it was trained with other weights, a package is missing, or the probabilities of the network
+        differ from those of catsdogs. Nothing is written then.
     """
     start, report = time.perf_counter(), progress or (lambda step, done, total: None)
     with Artifacts.open(artifacts, *([RESULTS] if out is None else [])) as opened:
@@ -121,25 +122,25 @@ def export(
         views = parse_views(trained.metadata.views)
         names = input_names(views)
         backbone = load_head_backbone(trained, opened, weights, progress=progress)()
-        report("reading pictures to check it on", 0, 0)
-        pictures, source = check_images(opened, trained.metadata.classes, list(names))
+        report("reading images for the check", 0, 0)
+        images, source = check_images(opened, trained.metadata.classes, list(names))
         report(f"writing {path.name}", 0, 0)
         content = FORMATS[format].to_file(join(backbone.model, trained.classifier, views), _metadata(trained))
         report(f"checking {path.name}", 0, 0)
-        computed = FORMATS[format].compute(content, {name: pictures[size] for size, name in names.items()})
-        pixels = [np.ascontiguousarray(view.of(pictures)) for view in views]
+        computed = FORMATS[format].compute(content, {name: images[size] for size, name in names.items()})
+        pixels = [np.ascontiguousarray(view.of(images)) for view in views]
         probabilities = trained.classifier.probabilities
-        ours = probabilities(np.hstack([_reference_features(backbone.model, of_view) for of_view in pixels]))
+        expected = probabilities(np.hstack([_reference_features(backbone.model, of_view) for of_view in pixels]))
         predicted = probabilities(np.hstack([backbone.features(of_view) for of_view in pixels]))
-        max_difference = float(np.abs(computed - ours).max())
+        max_difference = float(np.abs(computed - expected).max())
         if not max_difference <= TOLERANCE:
             raise CatsDogsError(
-                f"what {path} would hold gives probabilities up to {max_difference:.1e} from ours, "
-                f"more than {TOLERANCE:g}",
-                "Nothing was written. Please report it, with the versions of what is installed (pip list)",
+                f"the network for {path} gives probabilities that differ by up to {max_difference:.1e} from those of "
+                f"catsdogs, more than {TOLERANCE:g}; nothing was written",
+                "Please report this, with the versions of the installed packages (pip list)",
             )
         write_atomic(path, content)
-    _log.info("%s, %d bytes, %.1e from our own probabilities", path, len(content), max_difference)
+    _log.info("%s, %d bytes, probabilities differ by at most %.1e", path, len(content), max_difference)
     return Export(
         path=path,
         format=format,
@@ -157,22 +158,20 @@ def export(
 
 def _output_path(format: str, out: str | Path | None, artifacts: Artifacts) -> Path:
     if format not in FORMATS:
-        raise CatsDogsError(f"there is no format {format} of a network", f"Give {' or '.join(FORMATS)}")
+        raise OptionError(f"{format!a} is not an export format", f"Give {' or '.join(FORMATS)}")
     path = artifacts.root / f"catsdogs.{format}" if out is None else user_path(out)
     if path.suffix != f".{format}":
-        raise CatsDogsError(
-            f"{path} does not end with .{format}, by which programs know such a file", f"Give --out FILE.{format}"
-        )
+        raise OptionError(f"{path} does not end with .{format}", f"Give --out FILE.{format}")
     return path
 
 
 def _reference_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # One by one: eagerly, Keras keeps the output of every layer until the last.
+    # One by one: in eager mode, Keras keeps the output of every layer.
     return np.concatenate([reference_features(network, image[np.newaxis]) for image in pixels])
 
 
 def _metadata(trained: head.Head) -> dict[str, Any]:
-    """Return what the file says of itself."""
+    """Return the metadata of the file."""
     metadata = trained.metadata.to_dict()
     return {
         "classes": metadata["classes"],

@@ -34,37 +34,36 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Extraction(Result):
-    """What `extract` did.
+    """The result of `extract`.
 
     Parameters
     ----------
     images : dict of str to int
         By split.
     unreadable : dict of str to dict
-        Why images are unreadable, by split and id.
+        Reasons why images are unreadable, by split and id.
     computed : int
-        Images whose features were computed; the others were in the cache, are copies, or are unreadable.
+        Images whose features were computed. The others were cached, are copies, or are unreadable.
     skipped : int
-        Files of the source that are no images, or lie outside of both splits.
+        Files that are not images, or are outside of both splits.
     duplicates : dict of str to int
-        Pairs of images that are the same or nearly so, as `cache.Duplicates.counts` has them; empty where they must be
-        looked for yet, as the other split is damaged.
+        Counts of pairs of identical and near-duplicate images, as in `cache.Duplicates.counts`; empty if they were not
+        searched, as the other split is damaged.
     classes : pair of str
-        What the labels 0 and 1 are called.
+        Names of the labels 0 and 1.
     backbone : str
-        Its weights as they were asked for.
+        Name of its weights.
     engine, precision : str
-        What computed the features, and in what precision.
     batch_reduced : bool
-        Whether the device had too little memory for the usual batch, and took fewer images at once.
+        Whether the batch size was reduced, as the device has too little memory.
     seconds : float
-        Wall time, loading included.
+        Wall time, including loading.
     rate : float or None
-        Images a second, from the first stored batches to the last; None where there were few more.
+        Images per second, from the first stored batches to the last; None if there were too few batches.
     stages : dict of str to float
-        Seconds of work in reading, decoding, computing and writing, those of all threads together.
+        Seconds of reading, decoding, computing and writing, summed over threads.
     int8_similarity : Int8Similarity or None
-        Of int8, as `inference.calibration.load_int8` has it: how near to float32 it was on a sample.
+        Similarity of int8 features to float32 features on a sample; None in other precisions.
     """
 
     images: dict[str, int]
@@ -100,27 +99,28 @@ def extract(
     Parameters
     ----------
     data : str or Path
-        A folder or a zip, in any of the layouts that the README lists.
+        A folder or a zip, in any layout of docs/reference/inputs.md.
     artifacts : str or Path
         The artifacts folder; the cache is its ``features/``.
     weights : str, optional
         "imagenet", "random", "random:SEED", or a path that ends in .h5, .weights.h5 or .keras. By default the
-        variable CATSDOGS_WEIGHTS, then what the artifacts were made with, then "imagenet".
+        variable CATSDOGS_WEIGHTS, then the weights that the artifacts were made with, then "imagenet".
     compute : ComputeOptions
         Views, engine and precision. By default those that the artifacts were made with.
     classes : str or two str, optional
-        Names of the two classes, "ants,bees" or a sequence; a label, and what a probability is of, is the position. By
-        default what the two class folders of the training images are named, in natural order; where there are none,
-        what the artifacts were made with, or cat and dog. With more than two class folders the others are skipped.
+        Names of the two classes, "ants,bees" or a sequence. The first has label 0, the second label 1, and
+        probabilities are those of the second. By default the names of the two class folders of the training images, in
+        natural order; without class folders the classes of the artifacts, or cat and dog. If there are more than two
+        class folders, the others are skipped.
     prune : bool
-        Drop features that other weights, engines or precisions made, views that are not asked for, and rows of images
-        that are not in `data` any more where those are half of a split or a whole class, as with a wrong path.
+        Remove features that other weights, engines or precisions made, and views that are not requested; and rows of
+        images that are no longer in `data` also if they are half of a split or a whole class, as with a wrong path.
     fail_fast : bool
-        End at the first image that cannot be read, with an error that says why.
+        Stop at the first unreadable image, with an error that gives the reason.
     near_duplicates : bool
-        Look for near duplicates, which takes a minute for 400,000 images; otherwise for images of equal bytes alone.
+        Search for near-duplicates, which takes a minute for 400,000 images; otherwise only for identical images.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, how much of it is done, and its total.
 
     Returns
     -------
@@ -129,15 +129,15 @@ def extract(
     Raises
     ------
     CatsDogsError
-        The data, the weights or the engine cannot be used, rows would be dropped and `prune` is not set, there is not
-        room enough for the features, or, where `fail_fast` is set, an image cannot be read. What was computed is kept
-        for the next run; the cache stays as it was until all is there.
+        The data, the weights or the engine cannot be used, rows would be removed without `prune`, there is too little
+        disk space for the features, or, with `fail_fast`, an image is unreadable. Computed features are kept for the
+        next run; the cache does not change until all features are computed.
     """
-    start, timer = time.perf_counter(), StageTimer()
+    start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
-        with _start_loading(plan, data, progress) as loading, _list_images(data, classes, manifest) as source:
+        with _start_loading(plan, data, progress) as loading, _list_images(data, names, manifest) as source:
             files = [file for images in source.splits.values() for file in images.files]
             backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
             provenance = plan.provenance or provenance_of(chosen, plan.fingerprint, backbone())
@@ -149,7 +149,7 @@ def extract(
             ) as writer:
                 writer.check_losses(lambda: _digest_all(files, timer))
                 known = writer.known()
-                if manifest is None:  # who goes on with this run need not say again with which weights
+                if manifest is None:  # so that a run that continues this one uses the same weights
                     record(opened.source, weights=chosen.spec)
                 with compute_rows(files, plan.views, backbone, known=known, timer=timer) as rows:
                     stored = _store(rows, writer, known, files, backbone, timer, progress, fail_fast=fail_fast)
@@ -183,20 +183,17 @@ def extract(
     return done
 
 
-def _list_images(data: str | Path, classes: str | Sequence[str] | None, manifest: Manifest | None) -> Source:
-    """List what there is; where neither the user nor the folders say which the classes are, the cache does."""
-    return Source(
-        data,
-        classes=None if classes is None else parse_classes(classes),
-        default_classes=manifest.classes if manifest and manifest.has_labels else None,
-    )
+def _list_images(data: str | Path, classes: Classes | None, manifest: Manifest | None) -> Source:
+    """List the images; the classes of the cache are used if neither the user nor the folders name them."""
+    default_classes = manifest.classes if manifest and manifest.has_labels else None
+    return Source(data, classes=classes, default_classes=default_classes)
 
 
 @contextmanager
 def _start_loading(plan: Plan, data: str | Path, progress: Progress | None) -> Iterator[Future[Backbone] | None]:
-    """Begin to load the backbone in a thread of its own, where it is needed whatever the images are.
+    """Start to load the backbone in a thread, if it is needed for any images.
 
-    Who leaves early, as the images cannot be had or by Ctrl-C, does not wait for the end of a download.
+    If the caller stops early, because of an error in the images or Ctrl-C, a download is cancelled.
     """
     leaving = Event()
 
@@ -230,7 +227,7 @@ def _store(
     *,
     fail_fast: bool,
 ) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
-    """Add what the cache lacks; return all digests, why files could not be read, and when each row was added."""
+    """Add the missing rows; return all digests, why files are unreadable, and when each row was added."""
     digests = np.zeros((len(files), 16), np.uint8)
     unreadable: dict[int, str] = {}
     moments: list[float] = []
@@ -238,10 +235,10 @@ def _store(
         path = files[row.position].display_path
         reason = row.reason or known.reasons.get(row.digest.tobytes())
         if fail_fast and not row.features and reason:
-            hint = "Mend it, take it away, or leave out --fail-fast; what is done is kept"
+            hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
             raise CatsDogsError(f"{path} is unreadable: {reason}", hint)
         if not all(np.isfinite(of_view).all() for of_view in row.features.values()):
-            raise CatsDogsError(f"the features of {path} are not finite", "Try other --weights: these overflow on it")
+            raise CatsDogsError(f"the features of {path} are not finite", "Give other --weights: these overflow on it")
         digests[row.position] = row.digest
         writer.flush_if_due()
         with timer.time("write"):
@@ -261,15 +258,15 @@ def _find_duplicates(artifacts: Artifacts, *, near: bool, progress: Progress | N
     try:
         return load_duplicates(artifacts.cache, near=near, progress=progress).counts()
     except DamagedError as error:
-        # It is of the split that this run has not filled, and no reason to end it: who mends that looks for them.
-        _log.info("duplicates are not looked for yet: %s", error)
+        # The damage is in the split that this run does not write. The run that repairs it searches for duplicates.
+        _log.info("duplicates were not searched for: %s", error)
         return {}
 
 
-def _rate(stored: list[float], at_once: int) -> float | None:
-    """Return images a second, from when as many were stored as are computed at once; None where there are few more."""
-    later = len(stored) - at_once
-    return round(later / (stored[-1] - stored[at_once - 1]), 1) if later >= at_once else None
+def _rate(stored: list[float], parallel: int) -> float | None:
+    """Return images per second after the first `parallel` images, the batches of all streams; None if few follow."""
+    later = len(stored) - parallel
+    return round(later / (stored[-1] - stored[parallel - 1]), 1) if later >= parallel else None
 
 
 def _timing(done: Extraction) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Describe an artifacts folder: what is in it, what made it, and what is stale."""
+"""Describe an artifacts folder: its content, its provenance, and what is stale."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +11,7 @@ import numpy as np
 from .. import head
 from ..artifacts import Artifacts
 from ..cache import Manifest, pixel_differences, read_duplicates
+from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import check_head, submission_staleness
 from ..images import identity
 from ..storage import NOTE_HINT, list_files, read_json
@@ -19,15 +20,15 @@ from .result import Result
 
 @dataclass(frozen=True)
 class Stale:
-    """Something that is not there, or not as it should be by now.
+    """A file or folder that is missing or stale.
 
     Parameters
     ----------
     what : str
-        A file or folder below the artifacts.
+        Its path below the artifacts.
     why : str
     command : list of str
-        What makes it anew, where the commands before it in the list have been run.
+        The command that rebuilds it, after the commands of earlier entries.
     """
 
     what: str
@@ -37,7 +38,7 @@ class Stale:
 
 @dataclass(frozen=True)
 class Info(Result):
-    """What the artifacts are and what made them; what is not there is empty.
+    """The content of an artifacts folder and its provenance; missing parts are empty.
 
     Parameters
     ----------
@@ -45,24 +46,24 @@ class Info(Result):
         The folder.
     features : Manifest
     shards : int
-        Rows of a run that has not ended, or not well: an `extract` by the same weights and options goes on with them.
+        Rows of an unfinished run: `extract` with the same weights and options continues it.
     duplicates : dict of str to int
-        Pairs of images that are the same or nearly so, as `cache.Duplicates.counts` has them; empty where they must be
-        looked for yet.
+        Counts of pairs of identical and near-duplicate images, as in `cache.Duplicates.counts`; empty if they were not
+        searched yet.
     head : dict
-        What made the head, and as "stale" why it must be trained anew, or None.
-    metrics : dict
-        The content of metrics.json, where the head is valid.
+        Content of head.json, and as "stale" why the head must be retrained, or None.
+    metrics : TrainingMetrics or None
+        The content of metrics.json; None if there is no valid head.
     source : dict of str to str
-        The content of source.json: where the images of each split and the weights are.
+        The content of source.json: the paths of the images of each split and of the weights.
     timings : dict of str to dict
-        The content of timings.json: how long each step took.
+        The content of timings.json: the duration of each step.
     files : dict of str to int
         Size in bytes of each file, by its path below the folder.
     arrays : dict of str to dict
         "shape" and "dtype" of each file that is an array.
     stale : tuple of Stale
-        What must be made anew, in the order in which to run the commands.
+        What must be rebuilt, in the order of the commands.
     """
 
     artifacts: Path
@@ -70,7 +71,7 @@ class Info(Result):
     shards: int
     duplicates: dict[str, int]
     head: dict[str, Any]
-    metrics: dict[str, Any]
+    metrics: TrainingMetrics | None
     source: dict[str, Any]
     timings: dict[str, Any]
     files: dict[str, int]
@@ -79,7 +80,7 @@ class Info(Result):
 
 
 def info(artifacts: str | Path = "artifacts") -> Info:
-    """Return what the artifacts are, what made them, and what is stale.
+    """Return the content of the artifacts, their provenance, and what is stale.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
     Raises
     ------
     CatsDogsError
-        There is nothing, or what is there is damaged.
+        There are no artifacts, or they are damaged.
     """
     opened = Artifacts(artifacts)
     manifest = opened.manifest()
@@ -103,7 +104,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
     duplicates = read_duplicates(opened.cache)
     sizes: dict[str, int] = {}
     for path in [path for path in list_files(opened.root) if path.is_file() and not path.name.startswith(".")]:
-        with suppress(FileNotFoundError):  # another run has just taken it away
+        with suppress(FileNotFoundError):  # another run has just removed it
             sizes[str(path.relative_to(opened.root))] = path.stat().st_size
     return Info(
         artifacts=opened.root,
@@ -111,7 +112,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         shards=opened.cache.shard_rows,
         duplicates=duplicates.counts() if duplicates else {},
         head=made,
-        metrics={} if stale else read_json(opened.metrics, head.TRAIN_HINT),
+        metrics=read_metrics(opened.metrics, head.TRAIN_HINT) if there and not stale else None,
         source=read_json(opened.source, NOTE_HINT),
         timings=read_json(opened.timings, NOTE_HINT),
         files=sizes,
@@ -123,34 +124,38 @@ def info(artifacts: str | Path = "artifacts") -> Info:
 def _find_stale(
     artifacts: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None
 ) -> Iterator[Stale]:
-    """Yield what is stale, from left to right: first the features, and then what is made of them."""
+    """Yield what is stale: first the features, then the files that are made from them."""
     source, noted = read_json(artifacts.source, NOTE_HINT), read_json(artifacts.timings, NOTE_HINT).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
     if other := pixel_differences(manifest.provenance.pixels, identity.pixels()):
         sources = set(data.values())
-        whole = sources.pop() if len(sources) == 1 else "DATA"  # of two, one alone would drop the other's rows
-        yield Stale("features", f"of images {other}", _command(artifacts, "extract", whole, "--prune"))
-        why = why or "it is of those features"
+        # With one of two sources, the rows of the other would be removed.
+        source_path = sources.pop() if len(sources) == 1 else "DATA"
+        yield Stale("features", f"computed from images {other}", _command(artifacts, "extract", source_path, "--prune"))
+        why = why or "it was trained on stale features"
     else:
         for split in manifest.splits:
             if missing := manifest.missing_views(split):
                 again = _command(artifacts, "extract", data[split])
-                yield Stale(f"features/{split}", f"view {', '.join(missing)} is not computed", again)
+                yield Stale(f"features/{split}", f"view {', '.join(missing)} is missing", again)
     if "train" not in manifest.splits:
         return
     if why or trained is None:
-        yield Stale(artifacts.head_metadata.name, why or "there is none yet", _command(artifacts, "train"))
+        yield Stale(artifacts.head_metadata.name, why or "missing", _command(artifacts, "train"))
     if artifacts.cache.labelled("test") is False:
         facts = noted if isinstance(noted, dict) else {}
         clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
-        invalid = "it is of a head that is not valid" if why or trained is None else None
+        invalid = "the head is missing or stale" if why or trained is None else None
         if reason := invalid or submission_staleness(artifacts, trained):
             yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
 
 
 def _describe_array(path: Path) -> dict[str, Any] | None:
-    """Return shape and dtype as a file's header has them; None where it is no header."""
-    with suppress(Exception), path.open("rb") as file:  # a damaged header raises what NumPy's parser and Python's do
+    """Return the shape and dtype in a file's NumPy header; None if it has no such header."""
+    with (
+        suppress(Exception),
+        path.open("rb") as file,
+    ):  # a damaged header raises many kinds of errors
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         return {"shape": [*shape], "dtype": "record" if dtype.names else str(dtype)}

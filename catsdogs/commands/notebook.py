@@ -1,4 +1,4 @@
-"""Write the walkthrough notebook into a folder."""
+"""Write the tutorial notebook into a folder."""
 
 import os
 from importlib.resources import files
@@ -12,12 +12,12 @@ NOTEBOOK = "walkthrough.ipynb"
 
 
 def notebook(folder: str | Path = ".") -> Path:
-    """Write the walkthrough, a Jupyter notebook: shape the pictures, train, write the spreadsheet, on drawn pictures.
+    """Write the tutorial, a Jupyter notebook that runs everything step by step on synthetic images.
 
     Parameters
     ----------
     folder : str or Path
-        Where it goes. The notebook itself writes into ``walkthrough/`` beside it.
+        The folder to write it into. The notebook itself writes into ``walkthrough/`` beside it.
 
     Returns
     -------
@@ -27,10 +27,10 @@ def notebook(folder: str | Path = ".") -> Path:
     Raises
     ------
     CatsDogsError
-        There is a file of its name already.
+        A file of this name exists.
     """
     path = user_path(folder) / NOTEBOOK
     if os.path.lexists(path):
-        raise CatsDogsError(f"{path} is there already", "Rename it, or go to another folder")
+        raise CatsDogsError(f"{path} exists", "Rename it, or change to another folder")
     write_atomic(path, files(__package__).joinpath(NOTEBOOK).read_bytes())
     return path

@@ -26,28 +26,28 @@ from ..sources.layout import is_skipped, is_zip
 from .result import Result
 
 ImageInput = str | Path | BufferedIOBase
-"""A path of an image, a folder or a zip; or an open file with one image's bytes."""
+"""The path of an image, a folder or a zip; or an open binary file with one image."""
 
 _PREVIEW_PIXELS = 320
-"""Of a preview's longer side: twenty columns of a fine screen."""
+"""Longer side of a preview: 20 columns of a high-resolution terminal."""
 
 
 @dataclass(frozen=True)
 class Prediction(Result):
-    """What the head says of one image.
+    """The prediction of one image.
 
     Parameters
     ----------
     image : str
-        Its path, as it was given; "-" for an open file.
+        Its path, as given; "-" for an open file.
     label : str or None
-        Name of the likelier class; None where the image is unreadable.
+        Name of the predicted class; None if the image is unreadable.
     probability : float or None
-        Of the second class (dog), unclipped; None where the image is unreadable.
+        Of the second class (dog), unclipped; None if the image is unreadable.
     reason : str or None
         Why the image is unreadable.
     preview : ndarray of shape (height, width, 3), uint8, or None
-        The image, small and in its own proportions, where that was asked for.
+        The image, resized to a preview with its aspect ratio; None if none was requested.
     """
 
     image: str
@@ -58,11 +58,11 @@ class Prediction(Result):
 
     @property
     def certainty(self) -> float:
-        """How far the probability is from one half; infinite where the image is unreadable, so that it sorts last."""
+        """Distance of the probability from 0.5; infinite if the image is unreadable, so that it is sorted last."""
         return math.inf if self.probability is None else abs(self.probability - 0.5)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return image, label and probability, and the reason where there is one."""
+        """Return image, label and probability, and the reason if the image is unreadable."""
         values = {"image": self.image, "label": self.label, "probability": self.probability}
         return values if self.reason is None else values | {"reason": self.reason}
 
@@ -75,30 +75,30 @@ def predict(
     previews: int = 0,
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """Say of each image which of the two classes it is, a cat or a dog; nothing is written.
+    """Predict the class of each image, without writing anything.
 
     Parameters
     ----------
     images : str, Path or open binary file, or several of them
-        Files, folders and zips of files; an open file holds one image's bytes.
+        Files, folders and zips; an open file contains one image.
     artifacts : str or Path
-        The artifacts folder, with a head in it.
+        The artifacts folder, with a head.
     weights : str, optional
-        As for `extract`; they must be those that the head was trained with.
+        As for `extract`; the head must have been trained with them.
     previews : int
-        Each prediction has a small preview of its image, where there are no more images than this.
+        If there are at most this many images, each prediction has a preview of its image.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, how much of it is done, and its total.
 
     Returns
     -------
     list of Prediction
-        In the order given; a folder's or a zip's images in natural order. Last, zips that cannot be opened.
+        In the order given; the images of a folder or a zip in natural order. Zips that cannot be opened are last.
 
     Raises
     ------
     CatsDogsError
-        There is no head, it belongs to other weights, or a folder or a zip holds no image.
+        There is no head, it was trained with other weights, or a folder or a zip has no image.
     """
     opened = Artifacts(artifacts)
     trained = head.load(opened)

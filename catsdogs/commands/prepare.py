@@ -1,7 +1,7 @@
 """Write the labelled images as PNGs in the folders of 2017, split into training and test images.
 
-The seed, and what else fixes the split, is kept beside them: who comes again with the same gets what is missing, and
-who comes with another is refused.
+The seed and everything else that determines the split is kept beside the PNGs. A rerun with the same values writes
+only the missing PNGs; a rerun with other values is an error.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CatsDogsError, printable
+from ..errors import CatsDogsError, OptionError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
 from ..images import identity, png
 from ..images.decoding import SIZE
@@ -36,34 +36,34 @@ from ..storage import read_json, to_csv, to_json, write_atomic
 from .result import Result
 
 SPLIT_FILE, TABLE_FILE = "prepared.json", "prepared.csv"
-"""What fixes the split, and which picture was made of which original."""
+"""The first determines the split; the second lists which PNG was made from which original."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Preparation(Result):
-    """What `prepare` did.
+    """The result of `prepare`.
 
     Parameters
     ----------
     folder : Path
     classes : pair of str
-        What the pictures' folders are called.
+        Names of the class folders.
     seed : int
         Of the split.
     images : dict of str to int
-        Pictures that are there, by "train" and "test".
+        PNGs in the folder, by "train" and "test".
     written : int
-        Those that this call made.
+        PNGs that this call wrote.
     renumbered : int
-        Those whose number is not that of their original's name: it has none, or another has the same.
+        PNGs with another number than their original, whose name has no number or not a unique one.
     unreadable : dict of str to str
-        Why originals are unreadable, by path.
+        Reasons why originals are unreadable, by path.
     unlabelled : int
-        Images without a label, of which no pictures are made.
+        Images without a label, which are not written.
     skipped : int
-        Files that are no images, or lie outside of the splits or classes.
+        Files that are not images, or are outside of the splits or classes.
     seconds : float
         Wall time.
     """
@@ -82,9 +82,9 @@ class Preparation(Result):
 
 @dataclass(eq=False)
 class _Original:
-    """An image on its way: what it is and its digest, then its picture's place below the folder, and what became of it.
+    """An original, its digest, the path of its PNG below the folder, and whether this was written or why not.
 
-    Threads fill it in, one of them at a time.
+    Threads fill in the fields, one thread at a time.
     """
 
     file: ImageFile
@@ -92,7 +92,7 @@ class _Original:
     label: int
     digest: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(16, np.uint8))
     name: str = ""
-    new: bool = False
+    written: bool = False
     reason: str = ""
 
 
@@ -104,25 +104,25 @@ def prepare(
     classes: str | Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Preparation:
-    """Write the labelled images as PNGs of 224x224 pixels, 85 % of each class to train on and 15 % to test.
+    """Write the labelled images as PNGs of 224x224 pixels, 85 % of each class for training and 15 % for testing.
 
-    The PNGs hold the pixels that features are computed of, so the features are the same bit for bit. Images of equal
-    bytes are all on one side of the split.
+    The PNGs contain the pixels that features are computed from, so the features are bit-identical. Identical images
+    are all in the same part of the split.
 
     Parameters
     ----------
     data : str or Path
-        As for `extract`; the labelled images of both splits are taken.
+        As for `extract`; the labelled images of both splits are written.
     out : str or Path
-        Where ``cats-dogs-training/CLASS/N.png`` and ``cats-dogs-testing/CLASS/N.png`` go, N the last number in the
-        original's name; what has none, or shares it, is numbered on from the highest. Beside them ``prepared.csv``
-        says which picture was made of which original, and ``prepared.json`` what fixes the split.
+        The folder for ``cats-dogs-training/CLASS/N.png`` and ``cats-dogs-testing/CLASS/N.png``. N is the last number in
+        the original's name; if there is none or it is not unique, the next free number. Beside them ``prepared.csv``
+        lists which PNG was made from which original, and ``prepared.json`` what determines the split.
     seed : int
         Of the split.
     classes : str or two str, optional
         As for `extract`.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, how much of it is done, and its total.
 
     Returns
     -------
@@ -131,39 +131,39 @@ def prepare(
     Raises
     ------
     CatsDogsError
-        `data` cannot be used or has no labelled image, or `out` cannot be written, lies in `data`, or holds a split of
-        another seed or of other images. What is done stays.
+        `data` cannot be used or has no labelled image, or `out` is not writable, is inside `data`, or has a split with
+        another seed or other images. Written PNGs are kept.
     """
     start = time.perf_counter()
     folder = user_path(out)
     if seed < 0:
-        raise CatsDogsError(f"the seed is {seed}", "It must be 0 or more")
+        raise OptionError(f"the seed is {seed}", "Give a seed of at least 0")
     _check_outside(folder, user_path(data))
-    drawn = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": identity.pixels()}
-    _read_split(folder, drawn)  # before long work
+    settings = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": identity.pixels()}
+    _read_split(folder, settings)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:
         images, unlabelled = source.labelled()
         originals = [_Original(*of) for of in zip(images.files, images.ids, images.labels.tolist(), strict=True)]
-        _in_threads("reading pictures", _find_digest, originals, progress)
-        there = [original for original in originals if not original.reason]
+        _in_threads("reading images", _find_digest, originals, progress)
+        readable = [original for original in originals if not original.reason]
         names, renumbered = arrange(
-            [original.id for original in there],
-            np.array([original.label for original in there], np.int8),
-            np.array([original.digest for original in there], np.uint8).reshape(-1, 16),
+            [original.id for original in readable],
+            np.array([original.label for original in readable], np.int8),
+            np.array([original.digest for original in readable], np.uint8).reshape(-1, 16),
             classes=source.classes,
             seed=seed,
         )
-        for original, name in zip(there, names, strict=True):
+        for original, name in zip(readable, names, strict=True):
             original.name = name
-        # The same where the same images, wherever they lie, are to be in the same places.
-        places = hashlib.sha256(to_json([(original.name, original.digest.tobytes().hex()) for original in there]))
-        facts = drawn | {"classes": list(source.classes), "data": places.hexdigest()}
+        # Depends on the images and the paths of their PNGs, but not on the paths of the originals.
+        places = hashlib.sha256(to_json([(original.name, original.digest.tobytes().hex()) for original in readable]))
+        facts = settings | {"classes": list(source.classes), "data": places.hexdigest()}
         with write_lock(folder, RESULTS, alternative="another OUT"):
             if not _read_split(folder, facts):
                 write_atomic(folder / SPLIT_FILE, to_json(facts))
             for parents in itertools.product((TRAINING, TESTING), source.classes):
                 folder.joinpath(*parents).mkdir(parents=True, exist_ok=True)
-            _in_threads("writing pictures", partial(_write_picture, folder), originals, progress)
+            _in_threads("writing images", partial(_write_png, folder), originals, progress)
             table = [("" if of.reason else of.name, printable("/".join(of.file.parts)), of.reason) for of in originals]
             write_atomic(folder / TABLE_FILE, to_csv(("picture", "original", "unreadable"), table))
     folders = Counter(original.name.split("/")[0] for original in originals if not original.reason)
@@ -172,46 +172,44 @@ def prepare(
         classes=source.classes,
         seed=seed,
         images={"train": folders[TRAINING], "test": folders[TESTING]},
-        written=sum(original.new for original in originals),
+        written=sum(original.written for original in originals),
         renumbered=renumbered,
         unreadable={original.file.display_path: original.reason for original in originals if original.reason},
         unlabelled=unlabelled,
         skipped=source.skipped,
         seconds=time.perf_counter() - start,
     )
-    _log.info("%d of %d pictures written in %.1f s", done.written, folders.total(), done.seconds)
+    _log.info("%d of %d images written in %.1f s", done.written, folders.total(), done.seconds)
     return done
 
 
 def _check_outside(folder: Path, data: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise CatsDogsError(f"{folder} is not a folder", "Give the folder where the pictures go")
+        raise CatsDogsError(f"{folder} is not a folder", "Give a folder for the images")
     out, originals = Path(os.path.realpath(folder)), Path(os.path.realpath(data))
     if out.is_relative_to(originals):
         raise CatsDogsError(
-            f"{folder} lies in {data}, and its pictures would be taken for originals next time",
+            f"{folder} is inside {data}, and the next run would read its images as originals",
             "Give a folder elsewhere",
         )
     if originals.is_dir() and originals.is_relative_to(out):
-        raise CatsDogsError(f"{folder} holds {data}, and both would be mixed there", "Give a folder elsewhere")
+        raise CatsDogsError(f"{folder} contains {data}, and both would be mixed", "Give a folder elsewhere")
 
 
 def _read_split(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return what fixes the split that lies in the folder, nothing where there is none; refuse any but that wanted."""
+    """Return what determines the existing split, or nothing if there is none; refuse one that is not as wanted."""
     kept = read_json(folder / SPLIT_FILE, "Give another OUT, or delete that folder")
     if not kept and any((folder / name).exists() for name in (TRAINING, TESTING)):
-        raise CatsDogsError(f"{folder} holds pictures of a split of which nothing is known", "Give another OUT")
+        raise CatsDogsError(f"{folder} has images of a split, but no {SPLIT_FILE}", "Give another OUT")
     other = next((name for name, value in wanted.items() if kept and kept.get(name) != value), None)
     if other == "seed":
         raise CatsDogsError(
-            f"{folder} holds the split of seed {kept.get('seed')}, and two would mix",
-            f"Give another OUT for that of seed {wanted['seed']}, or --seed {kept.get('seed')} to go on with this one",
+            f"{folder} has a split with seed {kept.get('seed')}",
+            f"Give another OUT for seed {wanted['seed']}, or --seed {kept.get('seed')} to continue this split",
         )
     if other:
         what = "other images or classes" if other in ("classes", "data") else "another version of catsdogs or of Pillow"
-        raise CatsDogsError(
-            f"{folder} holds the split of {what}, and two would mix", "Give another OUT, or delete that one"
-        )
+        raise CatsDogsError(f"{folder} has a split made with {what}", "Give another OUT, or delete that folder")
     return kept
 
 
@@ -220,24 +218,24 @@ def _find_digest(original: _Original) -> None:
     original.digest, original.reason = loaded.digest, loaded.reason or ""
 
 
-def _write_picture(folder: Path, original: _Original) -> None:
-    """Put the picture into its place, unless it is there and whole."""
+def _write_png(folder: Path, original: _Original) -> None:
+    """Write the PNG, unless it exists and is valid."""
     path = folder / original.name
     if original.reason or png.is_valid(path, SIZE):
         return
     loaded = load_image([original.file], 0, [DEFAULT_VIEW], None, StageTimer())
     changed = loaded.digest.any() and (loaded.digest != original.digest).any()
-    original.reason = "it has changed while it was read" if changed else loaded.reason or ""
+    original.reason = "it changed while it was read" if changed else loaded.reason or ""
     if not original.reason:
-        # Not synced: a picture that a power cut spoils is made again.
+        # Not synced: a PNG that a power cut damages is written again.
         write_atomic(path, png.encode(loaded.pixels[DEFAULT_VIEW]), sync=False)
-        original.new = True
+        original.written = True
 
 
 def _in_threads(
     step: str, function: Callable[[_Original], None], originals: Sequence[_Original], progress: Progress | None
 ) -> None:
-    """Call a function with each original; where one fails, those that wait are left as they are."""
+    """Call a function with each original; after an error, the waiting originals are not processed."""
     from joblib import cpu_count
 
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="prepare") as threads:

@@ -1,7 +1,7 @@
-"""Write one HTML page that shows how good the head is, and on which images it is not.
+"""Write an HTML page with the metrics of the head, plots, and the images to review.
 
-Of `reporting`, `findings` gathers what the artifacts say, `galleries` chooses the images, `thumbnails` makes a small
-picture of each, `plots` draws, and `page` fills the template.
+In `reporting`, `findings` reads the artifacts, `galleries` selects the images, `thumbnails` makes a thumbnail of each,
+`plots` draws the plots, and `page` fills the template.
 """
 
 import logging
@@ -21,53 +21,53 @@ from ..storage import write_atomic
 from .result import Result
 
 _MAX_TOTAL_BYTES = 4_000_000
-"""Bytes that all pictures may take together: the page, of which they are by far the most, is to be below 5 MB."""
+"""Bytes of all thumbnails together, which are most of the page: the page must be below 5 MB."""
 
-_MAX_PICTURE_BYTES = 60_000
-"""Bytes of one picture: more would not be seen."""
+_MAX_THUMBNAIL_BYTES = 60_000
+"""Bytes of one thumbnail: more would not be visible."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Report(Result):
-    """What `report` wrote.
+    """The result of `report`.
 
     Parameters
     ----------
     path : Path
     size : int
         In bytes.
-    pictures : int
-        Images of which the page shows a picture.
+    images : int
+        Images that the page shows.
     missing : int
-        Images that it names without one, as their files are gone, changed or unreadable.
+        Images that it only names, as their files are missing, changed or unreadable.
     problems : tuple of str
-        What is wrong with the sources, if with whole ones.
+        Folders or zips that cannot be opened, with the reason.
     seconds : float
-        Wall time, loading included.
+        Wall time, including loading.
     """
 
     path: Path
     size: int
-    pictures: int
+    images: int
     missing: int
     problems: tuple[str, ...]
     seconds: float
 
 
 def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Report:
-    """Write report.html: figures, plots and the pictures that are worth a look, in one file that needs nothing else.
+    """Write report.html: metrics, plots and the images to review, in one self-contained file.
 
-    The training images are shown by their out-of-fold predictions, those of the test split by the head's; all of
-    them unclipped. The pictures come from the images' own files; those that are gone or have changed are only named.
+    Training images are shown with their out-of-fold predictions, test images with the predictions of the head; all are
+    unclipped. Thumbnails are made from the original files; images whose file is missing or changed are only named.
 
     Parameters
     ----------
     artifacts : str or Path
-        The artifacts folder, with a head in it.
+        The artifacts folder, with a head.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, how much of it is done, and its total.
 
     Returns
     -------
@@ -76,8 +76,7 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
     Raises
     ------
     CatsDogsError
-        There is no head, it is not of the features as they are now, something is damaged, or another process is
-        writing there. The report that was there stays.
+        There is no head, it is stale, a file is damaged, or another process is writing. An earlier report is kept.
     """
     start = time.perf_counter()
     with Artifacts.open(artifacts, RESULTS) as opened:
@@ -86,7 +85,7 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         galleries, pairs = choose_galleries(findings), choose_pairs(findings)
         images = [image for gallery in galleries.values() for image in gallery.images]
         images += [image for pair in pairs for image in (pair.first, pair.second)]
-        most = min(_MAX_PICTURE_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
+        most = min(_MAX_THUMBNAIL_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
         keys = dict.fromkeys(image.key for image in images)
         thumbnails = create_thumbnails(findings, keys, most=most, progress=progress)
         tell(progress, "drawing plots", 0, 0)
@@ -94,5 +93,5 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         write_atomic(opened.report, page)
         seconds = time.perf_counter() - start
         _log.info("%s, %d bytes in %.1f s", opened.report, len(page), seconds)
-        there = len(thumbnails.by_key) - thumbnails.missing
-        return Report(opened.report, len(page), there, thumbnails.missing, thumbnails.problems, seconds)
+        shown = len(thumbnails.by_key) - thumbnails.missing
+        return Report(opened.report, len(page), shown, thumbnails.missing, thumbnails.problems, seconds)

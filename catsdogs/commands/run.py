@@ -1,18 +1,17 @@
-"""Extract, train and submit in one call, whatever of these is not done yet."""
+"""Extract, train and submit in one call; valid earlier results are kept."""
 
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..head import TRAIN_HINT
+from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import check_head
 from ..inference.plan import ComputeOptions
 from ..locks import BOTH
 from ..progress import Progress
-from ..storage import read_json
 from .extract import Extraction, extract
 from .result import Result
 from .submit import Submission, check_clip, submit
@@ -21,22 +20,22 @@ from .train import train
 
 @dataclass(frozen=True)
 class Run(Result):
-    """What `run` did.
+    """The result of `run`.
 
     Parameters
     ----------
     extraction : Extraction
     trained : bool
-        False where the head that was there was still valid.
-    metrics : dict
-        The content of metrics.json; empty where there are no training images, and so no head.
+        False if the existing head was still valid.
+    metrics : TrainingMetrics or None
+        The content of metrics.json; None if there are no training images, and so no head.
     submission : Submission or None
-        None where there are no test images without labels.
+        None if there are no unlabelled test images.
     """
 
     extraction: Extraction
     trained: bool
-    metrics: dict[str, Any]
+    metrics: TrainingMetrics | None
     submission: Submission | None
 
 
@@ -53,7 +52,7 @@ def run(
     near_duplicates: bool = True,
     progress: Progress | None = None,
 ) -> Run:
-    """Do everything: extract, train, submit; and do again only what is not there yet, or not valid any more.
+    """Extract features, train the head and write the submission; skip what is done and still valid.
 
     Parameters
     ----------
@@ -64,7 +63,7 @@ def run(
     clip : float, optional
         As for `submit`.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, how much of it is done, and its total.
 
     Returns
     -------
@@ -73,7 +72,7 @@ def run(
     Raises
     ------
     CatsDogsError
-        As the three steps do. What the steps before have done stays.
+        As for the three steps. The results of finished steps are kept.
     """
     check_clip(clip)
     with Artifacts.open(artifacts, *BOTH) as opened:
@@ -88,12 +87,12 @@ def run(
             near_duplicates=near_duplicates,
             progress=progress,
         )
-        gc.collect()  # of the backbone, as Keras' models are circles: training needs the memory
+        gc.collect()  # free the backbone, as Keras' models are reference cycles: training needs the memory
         if opened.cache.labelled("train") is None:
-            return Run(extraction, trained=False, metrics={}, submission=None)
+            return Run(extraction, trained=False, metrics=None, submission=None)
         if stale := check_head(opened)[1] is not None:
             metrics = train(opened, near_duplicates=near_duplicates, progress=progress).metrics
         else:
-            metrics = read_json(opened.metrics, TRAIN_HINT)
+            metrics = read_metrics(opened.metrics, TRAIN_HINT)
         submission = submit(opened, clip=clip) if opened.cache.labelled("test") is False else None
     return Run(extraction, trained=stale, metrics=metrics, submission=submission)

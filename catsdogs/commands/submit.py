@@ -1,4 +1,4 @@
-"""Write Kaggle's submission from the head and the cached test features."""
+"""Write a Kaggle submission from the head and the cached test features."""
 
 import hashlib
 import logging
@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsFolder
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, OptionError
 from ..head.staleness import inputs_digest
 from ..locks import RESULTS
 from ..sources.classes import Classes
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Submission(Result):
-    """What `submit` wrote.
+    """The result of `submit`.
 
     Parameters
     ----------
@@ -30,12 +30,11 @@ class Submission(Result):
     classes : pair of str
         The probabilities are those of the second.
     images : int
-        Rows, one for every test image.
+        Rows, one per test image.
     clip : float
-        No probability is nearer to 0 or 1 than this.
+        Probabilities are clipped to ``[clip, 1 - clip]``.
     unreadable : dict of str to str
-        Test images that could not be read, by id, with the reason: their row is the training share of the
-        second class.
+        Reasons why test images are unreadable, by id. Their value is the fraction of the second class in training.
     stale : bool
         Whether the training features have changed since the head was trained.
     """
@@ -49,14 +48,14 @@ class Submission(Result):
 
 
 def check_clip(clip: float | None) -> None:
-    """Refuse what is neither None nor in [0, 0.5).
+    """Refuse a clip that is neither None nor in [0, 0.5).
 
     Raises
     ------
     CatsDogsError
     """
     if clip is not None and not 0 <= clip < 0.5:
-        raise CatsDogsError(f"the clip is {clip}", "It must be at least 0 and less than 0.5, such as 0.005")
+        raise OptionError(f"the clip is {clip}", "Give at least 0 and less than 0.5, such as 0.005")
 
 
 def submit(artifacts: ArtifactsFolder = "artifacts", *, clip: float | None = None) -> Submission:
@@ -65,9 +64,9 @@ def submit(artifacts: ArtifactsFolder = "artifacts", *, clip: float | None = Non
     Parameters
     ----------
     artifacts : str or Path
-        The artifacts folder, with a head and test features in it.
+        The artifacts folder, with a head and test features.
     clip : float, optional
-        Probabilities are clipped to ``[clip, 1 - clip]``; by default what the head says.
+        Probabilities are clipped to ``[clip, 1 - clip]``; by default the clip that was selected in training.
 
     Returns
     -------
@@ -76,19 +75,19 @@ def submit(artifacts: ArtifactsFolder = "artifacts", *, clip: float | None = Non
     Raises
     ------
     CatsDogsError
-        There is no head, or no test features, or they do not belong together, or `clip` is not in [0, 0.5).
+        There is no head, or there are no test features of the same kind, or `clip` is not in [0, 0.5).
     """
     check_clip(clip)
     start = time.perf_counter()
     with Artifacts.open(artifacts, RESULTS) as opened:
         trained = head.load(opened)
         features = opened.cache.load("test")
-        hint = "Run catsdogs train: it trains on what is cached now"
+        hint = "Run catsdogs train, which uses the cached features"
         head.check_compatible(trained, features.provenance, features.views, hint)
         if opened.cache.labelled("test"):
             raise CatsDogsError(
-                "the test images are labelled",
-                "A submission is for images without labels; see test in metrics.json",
+                "the test images are labelled, and a submission is for unlabelled ones",
+                "Run catsdogs train, which scores them",
             )
         used = trained.metadata.clip if clip is None else clip
         probabilities = np.where(

@@ -1,4 +1,4 @@
-"""Train the head on the cached features, and score it out of fold."""
+"""Train the head on the cached features and score it out of fold."""
 
 import csv
 import logging
@@ -7,19 +7,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import numpy as np
+from msgspec.structs import asdict, replace
 from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..cache import Features, group_images, group_keys, load_duplicates
-from ..errors import CatsDogsError
+from ..choices import Study
+from ..errors import CatsDogsError, OptionError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
+from ..head.results import Clip, LabelledTestScores, PathPoint, TrainingMetrics
 from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
 from ..locks import RESULTS
@@ -29,29 +32,27 @@ from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, to_json
 from .result import Result
 
-STUDIES = ("nested", "learning_curve")
-
 _MIN_IMAGES = 10
-"""Images a class."""
+"""Per class."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Training(Result):
-    """What `train` did.
+    """The result of `train`.
 
     Parameters
     ----------
-    metrics : dict
+    metrics : TrainingMetrics
         The content of metrics.json.
     suspects : int
-        Training images that suspects.csv lists.
+        Training images in suspects.csv: their label may be wrong.
     seconds : float
-        Wall time, loading included.
+        Wall time, including loading.
     """
 
-    metrics: dict[str, Any]
+    metrics: TrainingMetrics
     suspects: int
     seconds: float
 
@@ -61,30 +62,31 @@ def train(
     *,
     exclude: str | Path | None = None,
     holdout: float | None = None,
-    studies: Collection[str] = (),
+    studies: Collection[Study] = (),
     near_duplicates: bool = True,
     progress: Progress | None = None,
 ) -> Training:
-    """Train a head on the cached features, and say out of fold how good it is.
+    """Train a head on the cached features and score it out of fold.
 
     Writes head.npz, head.json, head.joblib, metrics.json, predictions.csv and suspects.csv. A labelled test split is
-    never trained on: it is scored, and metrics.json says under "test" how well.
+    never trained on; its scores are "test" in metrics.json.
 
     Parameters
     ----------
     artifacts : str or Path
-        The artifacts folder, with features in it.
+        The artifacts folder, with features.
     exclude : str or Path, optional
-        A CSV file with a column "id", such as suspects.csv: these images are not trained on, and scored all the same.
+        A CSV file with a column "id", such as suspects.csv. These images are scored, but not trained on.
     holdout : float, optional
-        Also train on all but this share of the images, with everything chosen there, and score the rest.
-    studies : collection of str
-        "nested", to cross-validate all that the folds choose; "learning_curve", to train on fewer images as well.
+        Fraction of the images. A second head is trained and tuned without them, and scored on them.
+    studies : collection of {"nested", "learning_curve"}
+        "nested" adds nested cross-validation: transform, C and clip are selected without the fold that is scored.
+        "learning_curve" also trains on fewer images.
     near_duplicates : bool
-        Keep near duplicates in one fold, and look for them where `extract` has not; otherwise those that are known
-        already, and images of equal bytes.
+        Keep near-duplicates in one fold, and search for them if `extract` did not. If false, only near-duplicates that
+        are already known and identical images share a fold.
     progress : callable, optional
-        Told how far it is.
+        Called with the step, how much of it is done, and its total.
 
     Returns
     -------
@@ -93,12 +95,12 @@ def train(
     Raises
     ------
     CatsDogsError
-        The cache is missing, lacks a view or is damaged, a class has too few images, or an option is not as above.
+        The cache is missing, incomplete or damaged, a class has too few images, or an option is not valid.
     """
-    if unknown := set(studies) - set(STUDIES):
-        raise CatsDogsError(f"there is no study {min(unknown)!a}", f"Give {' or '.join(STUDIES)}")
+    if unknown := set(studies) - set(get_args(Study)):
+        raise OptionError(f"{min(unknown)!a} is not a study", f"Give {' or '.join(get_args(Study))}")
     if holdout is not None and not 0 < holdout < 1:
-        raise CatsDogsError(f"the share to hold out is {holdout}", "It must be above 0 and below 1, such as 0.15")
+        raise OptionError(f"the holdout is {holdout}", "Give a fraction above 0 and below 1, such as 0.15")
     start = time.perf_counter()
     with Artifacts.open(artifacts, RESULTS) as opened:
         features = opened.cache.load()
@@ -109,7 +111,7 @@ def train(
         groups = group_keys(features.digests[rows], group_images(opened.cache, features, duplicates)[rows])
         excluded = _excluded(exclude, ids, labels, features.classes)
         training_set = TrainingSet(
-            features=features.features if rows.all() else features.features[rows],  # a copy takes as much memory again
+            features=features.features if rows.all() else features.features[rows],  # a copy doubles the memory
             labels=labels,
             folds=draw_folds(groups, labels, seed=SEED),
             order=draw_order(features.digests[rows], seed=SEED),
@@ -120,70 +122,91 @@ def train(
         tell(progress, "fitting the head", 0, 0)
         fitted = head.fit(training_set, found)
         test = opened.cache.load("test") if opened.cache.labelled("test") else None  # as in the layout of 2017
-        metrics = _metrics(training_set, found, fitted)
-        metrics |= {"classes": list(features.classes), "unreadable": len(features.unreadable)}
-        metrics["near_duplicates"] = duplicates.near
-        if test and test.readable.any():
-            scores = score(test.labels[test.readable], fitted.classifier.logits(test.features[test.readable]))
-            metrics["test"] = scores | {"images": int(test.readable.sum()), "unreadable": len(test.unreadable)}
-        if held_out is not None:
-            metrics["holdout"] = score_holdout(training_set, held_out, seed=SEED) | {"share": holdout}
+        metrics = replace(
+            _metrics(training_set, found, fitted, features, near_duplicates=duplicates.near),
+            test=_score_test(test, fitted) if test else None,
+        )
+        if holdout is not None and held_out is not None:
+            metrics = replace(metrics, holdout=score_holdout(training_set, held_out, share=holdout, seed=SEED))
         if "nested" in studies:
-            metrics["nested"] = nested_cv(training_set, groups, seed=SEED, progress=progress)
+            metrics = replace(metrics, nested=nested_cv(training_set, groups, seed=SEED, progress=progress))
         if "learning_curve" in studies:
-            metrics["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
+            points = learning_curve(training_set, found, seed=SEED, progress=progress)
+            metrics = replace(metrics, learning_curve=points)
         suspects, probabilities = find_suspects(labels, found.logits), to_probabilities(found.logits)
         predictions = zip(ids, labels, probabilities, found.logits, training_set.folds, strict=True)
         doubtful = zip(ids[suspects], labels[suspects], probabilities[suspects], strict=True)
         extra_files = {
             opened.predictions: to_csv(("id", "label", "probability", "logit", "fold"), predictions),
             opened.suspects: to_csv(("id", "label", "probability"), doubtful),
-            opened.metrics: to_json(metrics),
+            opened.metrics: to_json(metrics.to_dict()),
         }
         metadata = _metadata(features, test, ids, training_set, metrics)
         head.save(opened, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(opened.timings, "train", images=len(labels), seconds=round(seconds, 3))
-    _log.info("head, %s, C %g, on %d images: log loss %.4f", found.transform, found.C, len(labels), metrics["log_loss"])
+    _log.info("head, %s, C %g, on %d images: log loss %.4f", found.transform, found.C, len(labels), metrics.log_loss)
     return Training(metrics, len(suspects), seconds)
 
 
 def _held_out(training_set: TrainingSet, groups: NDArray[np.void], share: float, classes: Classes) -> NDArray[np.bool_]:
-    """Return which rows are held out, where enough are on either side."""
+    """Return which rows are held out; refuse if either part has too few."""
     held_out, labels = draw_holdout(groups, training_set.labels, share, seed=SEED), training_set.labels
-    require_enough_images(labels[~held_out & training_set.train_mask], "training images that are left", classes)
+    require_enough_images(labels[~held_out & training_set.train_mask], "remaining training images", classes)
     require_enough_images(labels[held_out], "images held out", classes)
     return held_out
 
 
-def _metrics(training_set: TrainingSet, found: head.CrossValidation, fitted: head.FittedHead) -> dict[str, Any]:
+def _metrics(
+    training_set: TrainingSet,
+    found: head.CrossValidation,
+    fitted: head.FittedHead,
+    features: Features,
+    *,
+    near_duplicates: bool,
+) -> TrainingMetrics:
     labels, folds = training_set.labels, training_set.folds
     clip = best_clip(labels, found.logits)
-    return {
-        **score_with_intervals(labels, found.logits, seed=SEED),
-        "how": f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
-        "images": len(labels),
-        "excluded": int(np.sum(~training_set.train_mask)),
-        "transform": found.transform,
-        "C": found.C,
-        "gradient": fitted.gradient_norm,
-        "paths": _paths(found.paths),
-        "trials": _paths(found.trials),
-        "clip": {
-            "chosen": clip,
-            "log_loss": log_loss(labels, found.logits, clip=clip),
-            "log_loss_at_0.05": log_loss(labels, found.logits, clip=CLIP_2017),
-        },
-        "folds": [score(labels[folds == fold], found.logits[folds == fold]) for fold in range(FOLDS)],
-    }
+    return TrainingMetrics(
+        **asdict(score_with_intervals(labels, found.logits, seed=SEED)),
+        how=f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
+        images=len(labels),
+        excluded=int(np.sum(~training_set.train_mask)),
+        transform=found.transform,
+        C=found.C,
+        gradient=fitted.gradient_norm,
+        paths=_paths(found.paths),
+        trials=_paths(found.trials),
+        clip=Clip(
+            chosen=clip,
+            log_loss=log_loss(labels, found.logits, clip=clip),
+            log_loss_2017=log_loss(labels, found.logits, clip=CLIP_2017),
+        ),
+        folds=tuple(score(labels[folds == fold], found.logits[folds == fold]) for fold in range(FOLDS)),
+        classes=features.classes,
+        unreadable=len(features.unreadable),
+        near_duplicates=near_duplicates,
+    )
 
 
-def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, list[dict[str, float]]]:
-    return {name: [{"C": c, "log_loss": loss} for c, loss in path] for name, path in paths.items()}
+def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, tuple[PathPoint, ...]]:
+    return {name: tuple(PathPoint(C=c, log_loss=loss) for c, loss in path) for name, path in paths.items()}
+
+
+def _score_test(test: Features, fitted: head.FittedHead) -> LabelledTestScores | None:
+    readable, unreadable = test.readable, len(test.unreadable)
+    if not readable.any():
+        return None
+    scores = score(test.labels[readable], fitted.classifier.logits(test.features[readable]))
+    return LabelledTestScores(**asdict(scores), images=int(readable.sum()), unreadable=unreadable)
 
 
 def _metadata(
-    features: Features, test: Features | None, ids: NDArray[np.str_], training_set: TrainingSet, metrics: dict[str, Any]
+    features: Features,
+    test: Features | None,
+    ids: NDArray[np.str_],
+    training_set: TrainingSet,
+    metrics: TrainingMetrics,
 ) -> HeadMetadata:
     made = features.provenance
     return HeadMetadata(
@@ -194,12 +217,12 @@ def _metadata(
         precision=made.precision,
         views=features.views,
         features={"train": features.digest, **({"test": test.digest} if test else {})},
-        transform=metrics["transform"],
-        C=metrics["C"],
-        clip=metrics["clip"]["chosen"],
+        transform=metrics.transform,
+        C=metrics.C,
+        clip=metrics.clip.chosen,
         positive_share=float(training_set.labels.mean()),
         excluded=tuple(ids[~training_set.train_mask].tolist()),
-        near_duplicates=metrics["near_duplicates"],
+        near_duplicates=metrics.near_duplicates,
         versions={"scikit-learn": version("scikit-learn")},
     )
 
@@ -219,7 +242,7 @@ def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes)
 def _excluded(
     path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.int8], classes: Classes
 ) -> NDArray[np.bool_]:
-    """Return which rows the CSV file lists; none where there is no file."""
+    """Return which rows the CSV file lists; none if no file was given."""
     if path is None:
         return np.zeros(len(ids), bool)
     hint = 'Give a CSV file with a column "id", such as suspects.csv'
@@ -227,10 +250,10 @@ def _excluded(
         with user_path(path).open(newline="", encoding="utf-8-sig") as file:  # as Excel saves it
             listed = [row["id"] or "" for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        reason = 'there is no column "id"' if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
+        reason = 'it has no column "id"' if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
         raise CatsDogsError(f"{path} cannot be read: {reason}", hint) from error
     if unknown := set(listed) - set(ids.tolist()):
-        raise CatsDogsError(f"{min(unknown)!a} in {path} is the id of no training image", hint)
+        raise CatsDogsError(f"{min(unknown)!a} in {path} is not the id of a training image", hint)
     excluded = np.isin(ids, listed)
-    require_enough_images(labels[~excluded], "training images that are left", classes)
+    require_enough_images(labels[~excluded], "remaining training images", classes)
     return excluded

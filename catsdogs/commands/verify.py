@@ -17,18 +17,18 @@ from .result import Result
 
 @dataclass(frozen=True)
 class Verification(Result):
-    """What `verify` found.
+    """The result of `verify`.
 
     Parameters
     ----------
     images : dict of str to int
-        Rows whose checksums hold, by split.
+        Rows that match their checksums, by split.
     head : bool
-        Whether there is a head, and it is whole and of these features.
+        Whether there is a head that is intact and was trained on these features.
     submission : bool
-        Whether there is a submission, and it is as it was written.
+        Whether there is a submission that is intact and up to date.
     problems : tuple of str
-        What is not well, and what mends it, a line each.
+        Each problem and how to fix it.
     """
 
     images: dict[str, int]
@@ -38,7 +38,7 @@ class Verification(Result):
 
 
 def verify(artifacts: str | Path = "artifacts") -> Verification:
-    """Hold every file against its checksum; nothing is written.
+    """Check every file against its checksum, without writing anything.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     Raises
     ------
     CatsDogsError
-        There is nothing to verify, or another process is writing it.
+        There are no features, or another process is writing.
     """
     opened = Artifacts(artifacts)
     require_unlocked(opened.root, RESULTS)
@@ -87,11 +87,11 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     complete = manifest is not None and not any(map(manifest.missing_views, manifest.splits))
     if complete and read_duplicates(opened.cache) is None:
         path = opened.features / duplicates.ARRAY
-        hint = "Run catsdogs train, or catsdogs extract with the same images: both look for duplicates anew"
-        problems.append(CatsDogsError(f"{path} is missing, or not as it was written", hint))
+        hint = "Run catsdogs train, or catsdogs extract with the same images: both search for duplicates"
+        problems.append(CatsDogsError(f"{path} is missing or damaged", hint))
     for note in (opened.source, opened.timings):
         check(read_json, note, NOTE_HINT)
     if submission and (reason := submission_staleness(opened, trained)):
-        problems.append(CatsDogsError(f"{opened.submission}: {reason}", "Run catsdogs submit: it writes it anew"))
+        problems.append(CatsDogsError(f"{opened.submission}: {reason}", "Run catsdogs submit"))
         submission = False
     return Verification(images, head, submission, tuple(map(str, problems)))

@@ -1,9 +1,9 @@
 """Score heads on a holdout, by nested cross-validation, and by a learning curve."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from ..progress import Progress, tell
@@ -11,12 +11,13 @@ from . import CrossValidation, TrainingSet, cross_validate, fit
 from .folds import FOLDS, draw_folds
 from .logits import log_losses
 from .metrics import best_clip, intervals, log_loss, score_with_intervals
+from .results import HoldoutMetrics, LearningCurvePoint, NestedMetrics
 
 _FIRST_SIZE = 250
 """Number of images of the first point of the learning curve; each next point has twice as many."""
 
 
-def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, seed: int) -> dict[str, Any]:
+def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, share: float, seed: int) -> HoldoutMetrics:
     """Select and train a head on the images that are not held out, and score the others with it.
 
     Parameters
@@ -24,23 +25,25 @@ def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, seed: i
     training_set : TrainingSet
     held : ndarray of shape (n,), bool
         Images to hold out and score.
+    share : float
+        Requested fraction of the images.
     seed : int
         Seed of the intervals.
 
     Returns
     -------
-    dict
-        Result of `score_with_intervals`, and the number of "images" held out.
+    HoldoutMetrics
     """
     rest = training_set.subset(~held)
     fitted = fit(rest, cross_validate(rest))
     labels, logits = training_set.labels[held], fitted.classifier.logits(training_set.features[held])
-    return {**score_with_intervals(labels, logits, seed=seed), "images": int(held.sum())}
+    metrics = score_with_intervals(labels, logits, seed=seed)
+    return HoldoutMetrics(**asdict(metrics), images=int(held.sum()), share=share)
 
 
 def nested_cv(
     training_set: TrainingSet, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> NestedMetrics:
     """Score each fold with a head whose transform, C and clip were selected on the other folds alone.
 
     Parameters
@@ -54,8 +57,7 @@ def nested_cv(
 
     Returns
     -------
-    dict
-        Result of `score_with_intervals`, and the log loss with the selected clips as "clipped".
+    NestedMetrics
     """
     labels, logits, clipped = training_set.labels, np.empty(len(groups)), np.empty(len(groups))
     for fold in range(FOLDS):
@@ -67,12 +69,12 @@ def nested_cv(
         clip = best_clip(rest.labels, found.logits)
         logits[held] = fit(rest, found).classifier.logits(training_set.features[held])
         clipped[held] = log_losses(labels[held], logits[held], clip=clip)
-    return {**score_with_intervals(labels, logits, seed=seed), "clipped": float(clipped.mean())}
+    return NestedMetrics(**asdict(score_with_intervals(labels, logits, seed=seed)), clipped=float(clipped.mean()))
 
 
 def learning_curve(
     training_set: TrainingSet, found: CrossValidation, *, seed: int, progress: Progress | None = None
-) -> list[dict[str, Any]]:
+) -> tuple[LearningCurvePoint, ...]:
     """Cross-validate with increasing numbers of training images, starting at 250, and score all images out of fold.
 
     Parameters
@@ -85,9 +87,8 @@ def learning_curve(
 
     Returns
     -------
-    list of dict
-        Number of "images" that the head of each fold was trained on, "log_loss" and its "interval", by ascending
-        number.
+    tuple of LearningCurvePoint
+        In ascending order of images.
     """
     most = int(training_set.train_mask.sum()) * (FOLDS - 1) // FOLDS
     sizes = [_FIRST_SIZE * 2**k for k in range(30) if _FIRST_SIZE * 2**k < most]
@@ -95,6 +96,7 @@ def learning_curve(
     for done, size in enumerate([*sizes, most]):
         tell(progress, "learning curve", done, len(sizes) + 1)
         logits = (found if size == most else cross_validate(training_set, size=size)).logits
-        interval = intervals(training_set.labels, logits, seed=seed)["log_loss"]
-        points.append({"images": size, "log_loss": log_loss(training_set.labels, logits), "interval": interval})
-    return points
+        interval = intervals(training_set.labels, logits, seed=seed).log_loss
+        loss = log_loss(training_set.labels, logits)
+        points.append(LearningCurvePoint(images=size, log_loss=loss, interval=interval))
+    return tuple(points)

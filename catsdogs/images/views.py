@@ -8,7 +8,7 @@ import numpy as np
 from natsort import natsorted
 from numpy.typing import NDArray
 
-from ..errors import CatsDogsError
+from ..errors import OptionError
 from .decoding import SIZE
 
 SIZES = range(160, 513, 32)
@@ -61,11 +61,11 @@ def parse_views(names: Sequence[str]) -> tuple[View, ...]:
     for name in natsorted(set(names)):
         found = re.fullmatch("([0-9]{3})(m?)", name)
         if not found or int(found[1]) not in SIZES:
-            raise CatsDogsError(
+            raise OptionError(
                 f"{name!a} is not a view",
                 f"Give --views multiples of 32 from {SIZES[0]} to {SIZES[-1]}, followed by m if mirrored: 224,224m,288",
             )
         views.append(View(int(found[1]), bool(found[2])))
     if not views:
-        raise CatsDogsError("no views are given", "Give --views one or more, such as 224,224m")
+        raise OptionError("no views are given", "Give --views one or more, such as 224,224m")
     return tuple(views)

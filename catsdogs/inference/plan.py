@@ -10,6 +10,7 @@ from .. import head
 from ..artifacts import Artifacts
 from ..backbone import AUTO, INT8, Backbone, Quantized, Weights, choose_weights
 from ..cache import UNKNOWN, Manifest, Provenance, pixel_differences, read_network, read_provenances
+from ..choices import EngineChoice, PrecisionChoice
 from ..errors import CatsDogsError
 from ..images import identity
 from ..images.views import DEFAULT_VIEW, View, parse_views, sizes_of
@@ -38,8 +39,8 @@ class ComputeOptions:
     """
 
     views: Sequence[str] | None = None
-    engine: str = AUTO
-    precision: str = AUTO
+    engine: EngineChoice = "auto"
+    precision: PrecisionChoice = "auto"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..artifacts import Artifacts
 from ..cache import Duplicates, Manifest, read_duplicates
 from ..errors import CatsDogsError
 from ..head.logits import to_probabilities
+from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import head_staleness
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json
@@ -79,8 +80,9 @@ class Findings:
         BLAKE2b-128 of the bytes of every cached image.
     manifest : Manifest
     metadata : HeadMetadata
-    metrics, timings, source : dict
-        The contents of metrics.json, timings.json and source.json. The last one is empty if the features were
+    metrics : TrainingMetrics
+    timings, source : dict
+        The contents of timings.json and source.json. The last one is empty if the features were
         imported, as the location of the images is then unknown.
     """
 
@@ -93,7 +95,7 @@ class Findings:
     digests: dict[Key, bytes]
     manifest: Manifest
     metadata: head.HeadMetadata
-    metrics: dict[str, Any]
+    metrics: TrainingMetrics
     timings: dict[str, Any]
     source: dict[str, Any]
 
@@ -128,7 +130,7 @@ def gather(artifacts: Artifacts) -> Findings:
         },
         manifest=manifest,
         metadata=trained.metadata,
-        metrics=read_json(artifacts.metrics, head.TRAIN_HINT),
+        metrics=read_metrics(artifacts.metrics, head.TRAIN_HINT),
         timings=read_json(artifacts.timings, NOTE_HINT),
         source=read_json(artifacts.source, NOTE_HINT),
     )

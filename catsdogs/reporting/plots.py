@@ -4,8 +4,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import printable
 from ..head.metrics import bins_of, wilson
+from ..head.results import LearningCurvePoint, TrainingMetrics
 from .findings import Findings, Scored
 
 _FINE_BINS = 40
@@ -70,10 +70,10 @@ def draw_plots(findings: Findings) -> dict[str, str]:
     plots = {
         "reliability": _plot("reliability", lambda axes: _reliability(axes, train, second)),
         "histogram": _plot("histogram", lambda axes: _histogram(axes, train, (first, second))),
-        "roc": _plot("roc", lambda axes: _roc(axes, train, metrics["auc"])),
+        "roc": _plot("roc", lambda axes: _roc(axes, train, metrics.auc or 0.0)),
         "path": _plot("path", lambda axes: _path(axes, metrics)),
     }
-    if curve := metrics.get("learning_curve"):
+    if curve := metrics.learning_curve:
         plots["learning_curve"] = _plot("learning_curve", lambda axes: _curve(axes, curve))
     if test := findings.test:
         plots["test"] = _plot("test", lambda axes: _histogram(axes, test, (first, second)))
@@ -143,14 +143,14 @@ def _roc(axes: Axes, scored: Scored, auc: float) -> str:
     return f"ROC curve. The area under the curve is {auc:.4f}."
 
 
-def _path(axes: Axes, metrics: dict[str, Any]) -> str:
+def _path(axes: Axes, metrics: TrainingMetrics) -> str:
     parts = []
-    for (name, path), line, marker in zip(metrics["paths"].items(), ("-", "--", ":"), "osD", strict=False):
-        c, losses = ([point[of] for point in path] for of in ("C", "log_loss"))
-        selected = name == metrics["transform"]
+    for (name, path), line, marker in zip(metrics.paths.items(), ("-", "--", ":"), "osD", strict=False):
+        c, losses = [point.C for point in path], [point.log_loss for point in path]
+        selected = name == metrics.transform
         axes.plot(c, losses, line, color=INK if selected else MUTED, marker=marker, markersize=4.5, label=name)
         if selected:
-            at = c.index(metrics["C"])
+            at = c.index(metrics.C)
             axes.plot(c[at], losses[at], marker="o", markersize=13, color=SECOND, fillstyle="none", markeredgewidth=2)
         points = (f"{loss:.4f} at {value:g}" for value, loss in zip(c, losses, strict=True))
         parts.append(f"{name}, {', '.join(points)}")
@@ -159,12 +159,12 @@ def _path(axes: Axes, metrics: dict[str, Any]) -> str:
     axes.xaxis.set_major_formatter(lambda value, _: re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.legend()
-    return f"Log loss by transform and C: {'; '.join(parts)}. Selected: {metrics['transform']}, C = {metrics['C']:g}."
+    return f"Log loss by transform and C: {'; '.join(parts)}. Selected: {metrics.transform}, C = {metrics.C:g}."
 
 
-def _curve(axes: Axes, curve: list[dict[str, Any]]) -> str:
-    images, losses = (np.array([point[of] for point in curve], np.float64) for of in ("images", "log_loss"))
-    low, high = np.array([point["interval"] for point in curve], np.float64).T
+def _curve(axes: Axes, curve: Sequence[LearningCurvePoint]) -> str:
+    images, losses = np.array([(point.images, point.log_loss) for point in curve], np.float64).T
+    low, high = np.array([point.interval for point in curve], np.float64).T
     axes.fill_between(images, low, high, color=INK, alpha=0.15, linewidth=0)
     axes.plot(images, losses, color=INK, marker="o", markersize=5)
     axes.set(xscale="log", xlabel="number of training images", ylim=(0, None), ylabel="out-of-fold log loss")

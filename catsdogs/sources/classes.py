@@ -5,7 +5,7 @@ A label is a position in the pair of classes, 0 or 1; -1 means unknown.
 
 from collections.abc import Sequence
 
-from ..errors import CatsDogsError, is_printable, printable
+from ..errors import CatsDogsError, OptionError, is_printable, printable
 
 Classes = tuple[str, str]
 
@@ -25,7 +25,7 @@ def parse_classes(given: str | Sequence[str]) -> Classes:
     match names:
         case (str(first), str(second)) if all(map(_is_name, names)) and class_key(first) != class_key(second):
             return first, second
-    raise CatsDogsError(
+    raise OptionError(
         f"{', '.join(map(str, names)) or 'nothing'} cannot be the classes",
         "Give two different names, such as ants,bees; cat and cats count as the same name",
     )

@@ -130,7 +130,7 @@ def test_a_view_added_to_one_split_is_missing_from_the_other(tmp_path, whole):
     assert load_features(tmp_path).views == VIEWS
     assert [*Cache(tmp_path / "features").digests()] == ["train"]
     with pytest.raises(CatsDogsError, match=r"not have view 224m\. Run catsdogs extract with the test images") as told:
-        load_features(tmp_path, "test")
+        load_features(tmp_path, split="test")
     assert len(str(told.value).splitlines()) == 1
     assert fill(tmp_path) == {b"!odd, too": (*VIEWS, "facts"), b"d": ("224m",)}
     assert tree(tmp_path) == whole

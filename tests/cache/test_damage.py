@@ -110,7 +110,7 @@ def test_any_damage_is_detected_and_only_damaged_rows_are_computed(whole, killed
             split = name.partition("/")[0]
             if split in IMAGES:
                 with pytest.raises(CatsDogsError, match=f"features/{split}.*catsdogs extract") as noticed:
-                    load_features(root, split)
+                    load_features(root, split=split)
                 assert len(str(noticed.value).splitlines()) == 1
             elif kind == "manifest":
                 refuse_manifest(root)

@@ -50,8 +50,10 @@ def made(tmp_path_factory):
     train[4] = nearly(train[3])
     test[7] = nearly(train[5])
     ids, labels = [f"image{number}" for number in range(300)], np.arange(300) % 2
-    import_features(ids, labels, {"224": train}, artifacts=folder)
-    import_features([f"test{number}" for number in range(100)], None, {"224": test}, artifacts=folder, split="test")
+    import_features(ids, labels, views={"224": train}, artifacts=folder)
+    import_features(
+        [f"test{number}" for number in range(100)], None, views={"224": test}, artifacts=folder, split="test"
+    )
     return folder
 
 
@@ -266,7 +268,9 @@ def test_pairs_of_other_features_are_stale(imported):
     old = {path: path.read_bytes() for path in (imported / "features").glob("duplicates.*")}
     more = unlike(101, seed=3)
     more[100] = more[50]
-    import_features([f"test{number}" for number in range(101)], None, {"224": more}, artifacts=imported, split="test")
+    import_features(
+        [f"test{number}" for number in range(101)], None, views={"224": more}, artifacts=imported, split="test"
+    )
     assert ("test50", "test100") in load_duplicates(opened(imported)).pairs[["id", "other_id"]].tolist()
     for path, content in old.items():
         path.write_bytes(content)
@@ -305,7 +309,7 @@ def test_features_that_the_cache_no_longer_has_are_not_grouped(imported):
     old = load_features(imported)
     changed, labels = old.features.copy(), np.arange(300) % 2
     changed[1] = unlike(1, seed=4)
-    import_features(old.ids.tolist(), labels, {"224": changed}, artifacts=imported)
+    import_features(old.ids.tolist(), labels, views={"224": changed}, artifacts=imported)
     with pytest.raises(CatsDogsError, match=r"features has changed while it was read\. Run the same"):
         groups_of(imported, old)
     groups = groups_of(imported, load_features(imported)).tolist()

@@ -136,7 +136,7 @@ def test_imported_features_survive_a_power_cut_once_it_has_returned():
     with folder_in_memory() as root, folder_in_memory() as other:
         disk = Disk(root)
         with disk.recording():
-            catsdogs.import_features(["cat.1"], None, {"224": np.ones((1, 2048), np.float32)}, artifacts=root)
+            catsdogs.import_features(["cat.1"], None, views={"224": np.ones((1, 2048), np.float32)}, artifacts=root)
         for seed in range(20):
             disk.after_a_cut(len(disk.log), np.random.default_rng(seed), other)
             assert seen(other) == seen(root)
@@ -181,9 +181,11 @@ def test_disk_space_is_checked_before_the_first_row(small_disk):
     with pytest.raises(
         CatsDogsError, match=r"need 3,4\d\d,\d\d\d more bytes on the disk of .*, but only \d+,\d+ are free\. Free"
     ):
-        catsdogs.import_features([f"cat.{n}" for n in range(200)], None, {"224": features}, artifacts=small_disk / "a")
+        catsdogs.import_features(
+            [f"cat.{n}" for n in range(200)], None, views={"224": features}, artifacts=small_disk / "a"
+        )
     assert not (small_disk / "a/features").exists()
-    catsdogs.import_features(["cat.1"], None, {"224": features[:1]}, artifacts=small_disk / "a")
+    catsdogs.import_features(["cat.1"], None, views={"224": features[:1]}, artifacts=small_disk / "a")
 
 
 def test_a_full_disk_is_one_line_and_with_space_the_run_continues(small_disk):
@@ -216,7 +218,9 @@ def test_on_a_full_disk_the_old_submission_is_kept(small_disk):
     for split, labels in (("train", np.arange(20) % 2), ("test", None)):
         ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(20)]
         features = generator.normal(size=(6 if split == "test" else 20, 2048)).astype(np.float32)
-        catsdogs.import_features(ids[: len(features)], labels, {"224": features}, artifacts=small_disk, split=split)
+        catsdogs.import_features(
+            ids[: len(features)], labels, views={"224": features}, artifacts=small_disk, split=split
+        )
     catsdogs.train(small_disk)
     catsdogs.submit(small_disk)
     before = (small_disk / "submission.csv").read_bytes()

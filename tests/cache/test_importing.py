@@ -27,7 +27,7 @@ def with_value(value):
 
 
 def test_imported_features_are_loaded_in_natural_order(tmp_path):
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path, backbone="resnet50")
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path, backbone="resnet50")
     found = load_features(tmp_path)
     assert found.ids.tolist() == ["cat.2", "cat.10", "dog.1"]
     assert found.labels.tolist() == [0, 0, 1]
@@ -42,8 +42,10 @@ def test_a_head_is_trained_on_imported_features(tmp_path):
     labels = np.arange(40) % 2
     features = (random.normal(size=(40, 2048)) + labels[:, np.newaxis]).astype(np.float32)
     ids = [f"{('cat', 'dog')[label]}.{number}" for number, label in enumerate(labels)]
-    import_features(ids, labels, {"224": features}, artifacts=tmp_path)
-    import_features([str(number) for number in range(1, 41)], None, {"224": features}, artifacts=tmp_path, split="test")
+    import_features(ids, labels, views={"224": features}, artifacts=tmp_path)
+    import_features(
+        [str(number) for number in range(1, 41)], None, views={"224": features}, artifacts=tmp_path, split="test"
+    )
     catsdogs.train(tmp_path)
     catsdogs.submit(tmp_path)
     rows = (tmp_path / "submission.csv").read_text().splitlines()[1:]
@@ -54,10 +56,10 @@ def test_a_head_is_trained_on_imported_features(tmp_path):
 @given(st.permutations(range(3)), st.permutations(list(VIEWS)))
 def test_the_order_of_imported_rows_does_not_change_the_files(rows, views):
     with folder_in_memory() as one, folder_in_memory() as other:
-        import_features(IDS, LABELS, VIEWS, artifacts=one)
+        import_features(IDS, LABELS, views=VIEWS, artifacts=one)
         labels = np.array(LABELS)[rows]
         permuted = {view: VIEWS[view][rows] for view in views}
-        import_features([IDS[row] for row in rows], labels, permuted, artifacts=other)
+        import_features([IDS[row] for row in rows], labels, views=permuted, artifacts=other)
         assert tree(one) == tree(other)
 
 
@@ -71,35 +73,35 @@ def test_the_order_of_imported_rows_does_not_change_the_files(rows, views):
     ],
 )
 def test_equivalent_arguments_give_the_same_cache(tmp_path, ids, labels, features):
-    import_features(IDS, LABELS, {"224": FEATURES}, artifacts=tmp_path / "one")
-    import_features(ids, labels, {"224": features}, artifacts=tmp_path / "other")
+    import_features(IDS, LABELS, views={"224": FEATURES}, artifacts=tmp_path / "one")
+    import_features(ids, labels, views={"224": features}, artifacts=tmp_path / "other")
     assert tree(tmp_path / "one") == tree(tmp_path / "other")
 
 
 def test_the_largest_allowed_number_of_views_is_imported(tmp_path):
     views = {letter * 27: FEATURES for letter in "abcdef"} | {"x" * 31: FEATURES}
     assert sum(len(view) + 1 for view in views) == 200
-    import_features(IDS, LABELS, views, artifacts=tmp_path)
+    import_features(IDS, LABELS, views=views, artifacts=tmp_path)
     assert load_features(tmp_path).features.shape == (len(IDS), 7 * 2048)
 
 
 def test_float64_is_rounded_to_float32(tmp_path):
     features = np.random.default_rng(0).random((3, 2048))
-    import_features(IDS, LABELS, {"224": features}, artifacts=tmp_path)
+    import_features(IDS, LABELS, views={"224": features}, artifacts=tmp_path)
     np.testing.assert_array_equal(load_features(tmp_path).features, features.astype(np.float32)[ORDER])
 
 
 def test_a_memory_mapped_array_is_imported(tmp_path):
     np.save(tmp_path / "features.npy", FEATURES)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    import_features(IDS, LABELS, {"224": mapped}, artifacts=tmp_path)
+    import_features(IDS, LABELS, views={"224": mapped}, artifacts=tmp_path)
     np.testing.assert_array_equal(load_features(tmp_path).features, FEATURES[ORDER])
 
 
 def test_odd_but_printable_ids_are_kept(tmp_path):
     ids = ["猫 1", "cafe\u0301", 'a,"b"', r"caf\xe9", "🐶", "../x", "-5", "می\u200cرود", "x" * 255]
     features = np.random.default_rng(0).random((len(ids), 2048), np.float32)
-    import_features(ids, None, {"224": features}, artifacts=tmp_path)
+    import_features(ids, None, views={"224": features}, artifacts=tmp_path)
     found = load_features(tmp_path)
     assert set(found.ids.tolist()) == set(ids)
     for name, row in zip(found.ids.tolist(), found.features, strict=True):
@@ -107,60 +109,60 @@ def test_odd_but_printable_ids_are_kept(tmp_path):
 
 
 def test_ids_without_labels_are_unknown(tmp_path):
-    import_features(IDS, None, VIEWS, artifacts=tmp_path, split="test")
-    assert load_features(tmp_path, "test").labels.tolist() == [-1, -1, -1]
+    import_features(IDS, None, views=VIEWS, artifacts=tmp_path, split="test")
+    assert load_features(tmp_path, split="test").labels.tolist() == [-1, -1, -1]
 
 
 def test_importing_the_same_again_writes_nothing(tmp_path):
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").rglob("*")}
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "features").rglob("*")} == before
 
 
 def test_more_rows_and_a_second_split_are_added(tmp_path):
-    import_features(IDS[:2], LABELS[:2], {"224": FEATURES[:2]}, artifacts=tmp_path / "grown")
+    import_features(IDS[:2], LABELS[:2], views={"224": FEATURES[:2]}, artifacts=tmp_path / "grown")
     for root in (tmp_path / "grown", tmp_path / "at once"):
-        import_features(IDS, LABELS, {"224": FEATURES}, artifacts=root)
-        import_features(["1"], None, {"224": FEATURES[:1]}, artifacts=root, split="test")
+        import_features(IDS, LABELS, views={"224": FEATURES}, artifacts=root)
+        import_features(["1"], None, views={"224": FEATURES[:1]}, artifacts=root, split="test")
     assert tree(tmp_path / "grown") == tree(tmp_path / "at once")
-    assert load_features(tmp_path / "grown", "test").ids.tolist() == ["1"]
+    assert load_features(tmp_path / "grown", split="test").ids.tolist() == ["1"]
 
 
 def test_changed_features_and_labels_replace_the_old_ones(tmp_path):
-    import_features(IDS, LABELS, {"224": FEATURES}, artifacts=tmp_path / "changed")
+    import_features(IDS, LABELS, views={"224": FEATURES}, artifacts=tmp_path / "changed")
     changed = FEATURES.copy()
     changed[1] = 0
     for root in (tmp_path / "changed", tmp_path / "at once"):
-        import_features(IDS, [0, 1, -1], {"224": changed}, artifacts=root)
+        import_features(IDS, [0, 1, -1], views={"224": changed}, artifacts=root)
     assert tree(tmp_path / "changed") == tree(tmp_path / "at once")
 
 
 def test_other_ids_and_labels_for_the_same_features_need_no_option(tmp_path):
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path / "changed")
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path / "changed")
     for root in (tmp_path / "changed", tmp_path / "at once"):
-        import_features(["a", "b", "c"], [1, 0, 1], VIEWS, artifacts=root)
+        import_features(["a", "b", "c"], [1, 0, 1], views=VIEWS, artifacts=root)
     assert tree(tmp_path / "changed") == tree(tmp_path / "at once")
 
 
 @pytest.mark.parametrize("name", ["224.npy", "224.sums.npy", "digests.npy", "ids.npy", "labels.npy", "facts.npy"])
 def test_importing_the_same_again_repairs_damage(tmp_path, name):
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     whole = tree(tmp_path)
     flip(tmp_path / "features/train" / name, -1)
     with pytest.raises(CatsDogsError, match="or import the same features again"):
         load_features(tmp_path)
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     assert tree(tmp_path) == whole
 
 
 def test_imported_rows_are_not_kept_in_shards(tmp_path):
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     assert not (tmp_path / "features/shards").exists()
 
 
 def test_images_with_equal_features_have_equal_digests(tmp_path):
-    import_features(IDS, LABELS, {"224": FEATURES[[0, 1, 0]]}, artifacts=tmp_path)
+    import_features(IDS, LABELS, views={"224": FEATURES[[0, 1, 0]]}, artifacts=tmp_path)
     digests = load_features(tmp_path).digests
     assert digests[0].tobytes() == digests[1].tobytes() != digests[2].tobytes()
 
@@ -232,7 +234,7 @@ def test_invalid_arguments_are_one_line_and_nothing_is_written(tmp_path, given, 
     arguments = {"ids": IDS, "labels": LABELS, "views": VIEWS, "artifacts": tmp_path / "artifacts"} | given
     ids, labels, views = (arguments.pop(name) for name in ("ids", "labels", "views"))
     with pytest.raises(CatsDogsError, match=re.escape(message)) as caught:
-        import_features(ids, labels, views, **arguments)
+        import_features(ids, labels, views=views, **arguments)
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "artifacts").exists()
 
@@ -249,7 +251,7 @@ def test_invalid_arguments_are_one_line_and_nothing_is_written(tmp_path, given, 
     ],
 )
 def test_existing_features_are_not_replaced_by_other_features(tmp_path, given, message):
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     before = tree(tmp_path)
     arguments = {"ids": IDS, "labels": LABELS, "views": VIEWS, "artifacts": tmp_path} | given
     with pytest.raises(CatsDogsError, match=message):
@@ -258,13 +260,13 @@ def test_existing_features_are_not_replaced_by_other_features(tmp_path, given, m
 
 
 def test_damage_in_the_other_split_does_not_stop_an_import(tmp_path):
-    import_features(IDS, LABELS, VIEWS, artifacts=tmp_path)
+    import_features(IDS, LABELS, views=VIEWS, artifacts=tmp_path)
     path = tmp_path / "features/train/224.npy"
     path.write_bytes(path.read_bytes()[:-1])
     import_features(
-        ["1", "2"], None, {name: array[:2] for name, array in VIEWS.items()}, artifacts=tmp_path, split="test"
+        ["1", "2"], None, views={name: array[:2] for name, array in VIEWS.items()}, artifacts=tmp_path, split="test"
     )
-    assert len(load_features(tmp_path, "test").ids) == 2
+    assert len(load_features(tmp_path, split="test").ids) == 2
     with pytest.raises(CatsDogsError, match=r"train/224\.npy is missing or damaged"):
         load_features(tmp_path)
 

@@ -68,14 +68,14 @@ def test_loaded_features_equal_those_added(cache):
         np.testing.assert_array_equal(found.features[row], expected)
         facts = np.full((), np.nan, FACTS)[()] if content.startswith(b"!") else facts_of(content)
         assert found.facts[row].tobytes() == facts.tobytes()
-    assert load_features(cache, "test").unreadable == {"dog.20": "odd, too"}
+    assert load_features(cache, split="test").unreadable == {"dog.20": "odd, too"}
     assert [Cache(cache / "features").labelled(split) for split in ("train", "test", "other")] == [True, False, None]
 
 
 def test_an_id_may_be_the_name_of_a_column(tmp_path):
     images = {"test": {"id": b"a", "reason": b"!broken"}}
     fill(tmp_path, images)
-    found = load_features(tmp_path, "test")
+    found = load_features(tmp_path, split="test")
     assert (found.ids.tolist(), found.unreadable) == (["id", "reason"], {"reason": "broken"})
     assert fill(tmp_path, images) == {}
 

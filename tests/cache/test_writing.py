@@ -107,7 +107,7 @@ def test_moved_images_compute_nothing_and_need_no_option(cache, how):
 
 def test_identical_images_in_two_splits_are_computed_once(tmp_path):
     assert [*fill(tmp_path, {"train": {"cat.1": b"a", "dog.3": b"a"}, "test": {"cat.1": b"a"}})] == [b"a"]
-    train, test = (load_features(tmp_path, split) for split in ("train", "test"))
+    train, test = (load_features(tmp_path, split=split) for split in ("train", "test"))
     assert train.labels.tolist() == [0, 1]
     np.testing.assert_array_equal(train.features, np.repeat(test.features, 2, axis=0))
 
@@ -206,7 +206,7 @@ def test_rows_of_another_provenance_are_replaced_only_with_prune(cache, whole, o
     if "views" in other:  # a split of the same provenance stays as it is
         expected |= {name: content for name, content in whole.items() if name.startswith("test/")}
         expected["manifest.json"] = tree(cache)["manifest.json"]
-        assert load_features(cache, "test").views == ("224",)
+        assert load_features(cache, split="test").views == ("224",)
     assert tree(cache) == expected
 
 

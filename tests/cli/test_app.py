@@ -41,8 +41,8 @@ def features(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     labels = np.arange(40) % 2
     values = np.random.default_rng(0).random((40, 2048)).astype(np.float32) + labels[:, np.newaxis]
-    import_features([str(n) for n in range(40)], labels, {"224": values}, artifacts=folder)
-    import_features(["1", "2"], None, {"224": values[:2]}, artifacts=folder, split="test")
+    import_features([str(n) for n in range(40)], labels, views={"224": values}, artifacts=folder)
+    import_features(["1", "2"], None, views={"224": values[:2]}, artifacts=folder, split="test")
     catsdogs.train(folder)
     return folder
 
@@ -51,10 +51,10 @@ def test_run_says_what_was_done_and_where_to_look_and_nothing_else(artifacts):
     stdout, stderr = json.loads((artifacts / "said.json").read_text())
     assert stderr == ""
     for said in (
-        "24: 22 done, 2 unreadable (21 train, 3 test)",
+        "24 (21 train, 3 test), 2 unreadable",
         "dog.1: not a JPEG",
         "2: the file is empty",
-        "2 other files passed over",
+        "2 other files skipped",
         "22 computed with tiny.keras",
         "out of fold",
         "3 rows, clipped to [",
@@ -74,10 +74,10 @@ def test_a_second_run_says_that_nothing_was_computed(artifacts, data):
     done = command("run", data, "--artifacts", artifacts)
     assert done.returncode == 0
     assert "none computed: all were cached" in done.stdout
-    assert "trained before, and still valid" in done.stdout
+    assert "trained earlier, still valid" in done.stdout
 
 
-def test_random_weights_are_said_to_mean_nothing(tmp_path):
+def test_random_weights_are_said_to_be_for_testing(tmp_path):
     from catsdogs.cli.summaries import extraction_lines
     from catsdogs.commands.extract import Extraction
 
@@ -85,7 +85,7 @@ def test_random_weights_are_said_to_mean_nothing(tmp_path):
     done = Extraction(
         {"test": 1}, {}, 1, 0, no_pairs, ("cat", "dog"), "random:0", "openvino", "bfloat16", False, 1.0, None
     )
-    assert any("predictions mean nothing" in text for _, text in extraction_lines(done, tmp_path))
+    assert any("for testing and timing only" in text for _, text in extraction_lines(done, tmp_path))
 
 
 LOADED = """
@@ -194,12 +194,10 @@ def test_info_as_json_is_what_the_library_returns(features):
         (["report", "--artifacts", "EMPTY"], "Run catsdogs run DATA, or catsdogs demo.\n"),
         (["info", "--artifacts", "EMPTY"], "Run catsdogs run DATA, or catsdogs demo.\n"),
         (["predict", "cat.jpg", "--artifacts", "EMPTY"], "Run catsdogs train first.\n"),
-        (["predict", "cat.jpg", "--json", "--csv"], "error: --json and --csv cannot both be. Give one of them.\n"),
-        (["submit", "--clip", "0.9", "--artifacts", "EMPTY"], "such as 0.005.\n"),
-        (["extract", "EMPTY", "--weights", "x.pt"], "FILE.weights.h5 or FILE.keras.\n"),
+        (["extract", "EMPTY", "--weights", "none.h5"], "FILE.weights.h5 or FILE.keras.\n"),
     ],
 )
-def test_what_a_user_can_cause_is_one_line_and_exit_code_1(tmp_path, arguments, said):
+def test_an_error_of_the_user_is_one_line_and_exit_code_1(tmp_path, arguments, said):
     arguments = [str(tmp_path) if argument == "EMPTY" else argument for argument in arguments]
     done = command(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
@@ -213,7 +211,7 @@ def test_what_a_user_can_cause_is_one_line_and_exit_code_1(tmp_path, arguments, 
     ("arguments", "code", "said"),
     [
         (["--version"], 0, f"catsdogs {catsdogs.__version__}\n"),
-        (["predict", "x", "--json", "--csv"], 1, ""),
+        (["verify", "--artifacts", "nowhere"], 1, ""),
         (["bark"], 2, ""),
     ],
 )
@@ -224,12 +222,48 @@ def test_exit_codes_are_0_1_for_errors_and_2_for_wrong_usage(arguments, code, sa
     assert "Traceback" not in done.stderr
 
 
-def test_a_missing_argument_is_exit_code_2():
-    assert command("predict").returncode == 2
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bark"], "no such command 'bark'. See catsdogs --help."),
+        (["trian"], "no such command 'trian'. Did you mean 'train'? See catsdogs --help."),
+        (["run"], "missing argument 'DATA'. See catsdogs run --help."),
+        (["predict"], "missing argument 'IMAGE'. See catsdogs predict --help."),
+        (["verify", "--bark"], "no such option: --bark. See catsdogs verify --help."),
+        (["run", "DATA", "--engine", "abacus"], "invalid value for '--engine': 'abacus' is not one of 'auto', "),
+        (["run", "DATA", "--precision", "int4"], "invalid value for '--precision'"),
+        (["export", "savedmodel"], "invalid value for 'FORMAT'"),
+        (["export", "keras", "--out", "network.h5", "--artifacts", "DATA"], "network.h5 does not end with .keras"),
+        (["submit", "--clip", "some"], "invalid value for '--clip'"),
+        (["submit", "--clip", "3"], "the clip is 3.0. Give at least 0"),
+        (["train", "--holdout", "2"], "the holdout is 2.0. Give a fraction"),
+        (["run", "DATA", "--views", "abc", "--weights", "random"], "'abc' is not a view"),
+        (["run", "DATA", "--classes", "a"], "a cannot be the classes"),
+        (["run", "DATA", "--weights", "nonsense"], "nonsense does not name any weights"),
+        (["run", "DATA", "--weights", "random:x"], "the seed of random:x is not a whole number"),
+        (["run", "DATA", "--engine", "jax", "--precision", "int8", "--weights", "random"], "jax does not support int8"),
+        (["predict", "cat.jpg", "--json", "--csv"], "--json and --csv exclude each other. Give one of them."),
+        (["prepare", "DATA", "OUT", "--seed", "-1"], "the seed is -1"),
+        (["bench", "DATA", "--images", "0"], "the number of images is 0"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments, said, data, tmp_path):
+    (tmp_path / "DATA").symlink_to(data)
+    done = command(*(tmp_path / "DATA" if argument == "DATA" else argument for argument in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.endswith(".\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2():
+    done = command()
+    assert done.returncode == 2
+    assert "Usage: catsdogs" in done.stdout
 
 
 def test_a_variable_shows_the_traceback():
-    with pytest.raises(CatsDogsError, match="cannot both be"):
+    with pytest.raises(CatsDogsError, match="exclude each other"):
         command("predict", "x", "--json", "--csv", CATSDOGS_DEBUG="1")
 
 
@@ -261,21 +295,21 @@ def test_every_name_of_the_api_is_documented_and_every_command_is_one_of_them():
     assert functions <= set(catsdogs.__all__)
 
 
-def test_verify_is_one_line_and_its_exit_code(features, tmp_path):
+def test_verify_reports_ok_or_each_problem_and_its_exit_code(features, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(features, folder)
     (folder / "submission.csv").unlink(missing_ok=True)
     done = command("verify", "--artifacts", folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "all is well 40 train, 2 test images, every row matches its checksum",
-        "            head as written, and of these features",
+        "OK          40 train, 2 test images, every row matches its checksum",
+        "            head unchanged, and made from these features",
     ]
     os.truncate(folder / "features/test/224.npy", 1000)
     done = command("verify", "--artifacts", folder)
     assert (done.returncode, done.stderr) == (1, "")
     assert re.fullmatch(
-        r"not well +\S+224\.npy is missing or damaged\. Run catsdogs extract with the same images, or import.*\n",
+        r"problem +\S+224\.npy is missing or damaged\. Run catsdogs extract with the same images, or import.*\n",
         done.stdout,
     )
 
@@ -295,3 +329,13 @@ def test_a_second_run_says_who_writes_or_waits_for_it(features):
         release.start()
         assert command("submit", "--artifacts", features, "--wait").returncode == 0
         release.join()
+
+
+def test_info_wraps_its_long_lines_to_the_width_at_that_time_and_loses_nothing(features):
+    texts = set()
+    for columns in (50, 80, 200):
+        lines = command("info", "--artifacts", features, COLUMNS=str(columns)).stdout.splitlines()
+        wrapped = lines[1 : next(n for n, line in enumerate(lines) if line.startswith("timings"))]
+        assert max(map(len, wrapped)) <= columns
+        texts.add("".join("".join(wrapped).split()))
+    assert len(texts) == 1

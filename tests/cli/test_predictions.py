@@ -154,7 +154,7 @@ def test_a_table_fits_the_terminal_and_loses_nothing_of_any_name(terminal, colum
     assert max(line.cell_len for line in shown) <= columns
     assert all(is_printable(line.plain) for line in shown)
     _, heads, _, *_ = shown
-    assert heads.plain.split() == ["image", "class", "sure"]
+    assert heads.plain.split() == ["image", "class", "confidence"]
     names = "".join(line.plain[: heads.plain.index("class")].strip() for line in shown if "猫" in line.plain)
     assert names.count("猫") == 30
     whole = "".join(line.plain.replace(" ", "") for line in shown)
@@ -208,7 +208,7 @@ def test_a_person_sees_a_table_with_previews(terminal):
 
 def test_a_person_is_told_where_nothing_is_piped(terminal):
     (said,) = (line.plain for line in lines(terminal["predict -"]))
-    assert said.startswith("error: - is standard input, and nothing is piped there.")
+    assert said.startswith("error: nothing is piped to standard input.")
 
 
 ASKS = PREDICTIONS + "show_predictions(with_previews)"

@@ -10,7 +10,7 @@ from support.program import process
 PROGRAM = """
 import logging, os, subprocess, sys, warnings, catsdogs.cli
 app = sys.modules["catsdogs.cli.program"]
-def command(prog_name):
+def command(**settings):
     os.write(2, b"chatter\\n")
     subprocess.run("echo chatter of a child >&2", shell=True)
     exec(sys.argv[1])
@@ -43,7 +43,7 @@ def test_an_error_that_is_explained_shows_nothing_else():
 def test_ctrl_c_is_one_line_whenever_it_comes():
     for code in ("raise KeyboardInterrupt", "sys.exit(130)"):
         done = ended(code)
-        assert (done.returncode, done.stderr) == (130, "interrupted: nothing that was done is lost\n")
+        assert (done.returncode, done.stderr) == (130, "interrupted: finished work is kept\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGILL])

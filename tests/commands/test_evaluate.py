@@ -54,15 +54,15 @@ def test_the_numbers_are_those_of_a_test_split_and_nothing_is_written(artifacts,
     assert (found.images, found.seen, found.unlabelled, found.unreadable) == (20, 0, 0, {})
     names = ("log_loss", "accuracy", "auc", "brier", "calibration_error")
     for name in names:
-        assert found.scores[name] == pytest.approx(expected[name], abs=1e-6)
-        low, high = found.scores["intervals"][name]
+        assert getattr(found.scores, name) == pytest.approx(expected[name], abs=1e-6)
+        low, high = getattr(found.scores.intervals, name)
         assert low <= high
-    low, high = found.scores["intervals"]["log_loss"]
-    assert low < found.scores["log_loss"] < high
-    test = load_features(artifacts, "test")
+    low, high = found.scores.intervals.log_loss
+    assert low < found.scores.log_loss < high
+    test = load_features(artifacts, split="test")
     probabilities = joblib.load(artifacts / "head.joblib").predict_proba(test.features)[:, 1]
-    assert found.scores["log_loss"] == pytest.approx(log_loss(test.labels, probabilities), abs=1e-6)
-    assert found.scores["auc"] == pytest.approx(roc_auc_score(test.labels, probabilities), abs=1e-6)
+    assert found.scores.log_loss == pytest.approx(log_loss(test.labels, probabilities), abs=1e-6)
+    assert found.scores.auc == pytest.approx(roc_auc_score(test.labels, probabilities), abs=1e-6)
     assert tree(artifacts) == before
 
 
@@ -91,7 +91,7 @@ def test_what_has_no_label_or_cannot_be_read_is_counted_and_does_not_count(artif
 def test_images_that_the_head_was_trained_on_are_counted(artifacts):
     found = catsdogs.evaluate(artifacts.parent / "data", artifacts=artifacts)
     assert (found.images, found.seen) == (80, 60)
-    assert any("60 of them were TRAINED on" in text for _, text in evaluation_lines(found))
+    assert any("60 of them were trained on" in text for _, text in evaluation_lines(found))
 
 
 def test_images_that_were_left_out_of_training_do_not_count_as_trained_on(artifacts, tmp_path):
@@ -121,8 +121,8 @@ def test_images_of_one_class_have_no_auc(artifacts, testing, tmp_path):
     data.mkdir()
     (data / "dog").symlink_to(testing / "dog")
     found = catsdogs.evaluate(data, artifacts=artifacts)
-    assert (found.images, found.scores["auc"], found.scores["intervals"]["auc"]) == (10, None, None)
-    assert any("AUC none" in text for _, text in evaluation_lines(found))
+    assert (found.images, found.scores.auc, found.scores.intervals.auc) == (10, None, None)
+    assert any("AUC undefined" in text for _, text in evaluation_lines(found))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_images_of_one_class_have_no_auc(artifacts, testing, tmp_path):
         (["ants.1.png", "bees.1.png"], "labelled neither cat nor dog"),
         (
             ["cat.1.png", "dog.1.png"],
-            r"none of the 2 labelled images in .* can be read, .*cat\.1\.png for one: the file",
+            r"none of the 2 labelled images in .* is readable, such as .*cat\.1\.png: the file",
         ),
     ],
 )
@@ -158,19 +158,21 @@ def test_heads_that_are_missing_or_of_imported_features_are_refused(testing, tmp
     with pytest.raises(CatsDogsError, match="there is no head"):
         catsdogs.evaluate(testing, artifacts=tmp_path)
     features = np.random.default_rng(0).normal(size=(20, 2048)).astype(np.float32)
-    catsdogs.import_features([str(n) for n in range(20)], np.arange(20) % 2, {"224": features}, artifacts=tmp_path)
+    catsdogs.import_features(
+        [str(n) for n in range(20)], np.arange(20) % 2, views={"224": features}, artifacts=tmp_path
+    )
     catsdogs.train(tmp_path)
     with pytest.raises(CatsDogsError, match="trained on imported features"):
         catsdogs.evaluate(testing, artifacts=tmp_path)
 
 
-def test_the_command_shows_the_figures_with_their_intervals_or_all_as_json(artifacts, testing):
+def test_the_command_shows_the_scores_with_their_intervals_or_all_as_json(artifacts, testing):
     shown = command("evaluate", testing, "--artifacts", artifacts)
     found = catsdogs.evaluate(testing, artifacts=artifacts)
     assert (shown.returncode, shown.stderr) == (0, "")
-    figures = found.scores
+    scores = found.scores
     for name, text in (("log_loss", "log loss"), ("accuracy", "accuracy"), ("auc", "AUC"), ("brier", "Brier score")):
-        low, high = figures["intervals"][name]
-        assert f"{text} {figures[name]:.4f} [{low:.4f}, {high:.4f}]" in shown.stdout
+        low, high = getattr(scores.intervals, name)
+        assert f"{text} {getattr(scores, name):.4f} [{low:.4f}, {high:.4f}]" in shown.stdout
     as_json = command("evaluate", testing, "--artifacts", artifacts, "--json")
     assert json.loads(as_json.stdout) == json.loads(json.dumps(found.to_dict()))

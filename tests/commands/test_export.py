@@ -106,7 +106,7 @@ def imported(tmp_path_factory):
     features = np.random.default_rng(0).gamma(1, 1, (40, 2048)).astype(np.float32)
     ids, labels = [f"{n}" for n in range(40)], np.arange(40) % 2
     where = tmp_path_factory.mktemp("imported")
-    catsdogs.import_features(ids, labels, {"224": features}, artifacts=where)
+    catsdogs.import_features(ids, labels, views={"224": features}, artifacts=where)
     catsdogs.train(where)
     return where
 
@@ -241,7 +241,7 @@ def test_a_network_that_computes_something_else_is_not_written(form, artifacts, 
     (where / f"catsdogs.{form}").write_bytes(b"an earlier one")
     before = sorted(where.iterdir())
     monkeypatch.setattr(network, "MEANS_BGR", (0, 0, 0))
-    with pytest.raises(CatsDogsError, match=rf"catsdogs\.{form} would hold gives probabilities up to .* from ours"):
+    with pytest.raises(CatsDogsError, match=rf"catsdogs\.{form} gives probabilities that differ by up to .*"):
         catsdogs.export(form, artifacts=where)
     assert (where / f"catsdogs.{form}").read_bytes() == b"an earlier one"
     assert sorted(where.iterdir()) == before
@@ -254,7 +254,7 @@ def test_where_the_pictures_are_gone_drawn_ones_check_it(artifacts, tmp_path, wr
     record(Artifacts(where).source, train=str(gone), test=str(gone))
     done = catsdogs.export("keras", artifacts=where)
     assert (done.images, done.source) == (16, None)
-    assert "on 16 images that were drawn: yours are gone" in dict(export_lines(done)).values()
+    assert "on 16 images drawn for the check: the original images are missing" in dict(export_lines(done)).values()
 
 
 @pytest.mark.slow
@@ -263,18 +263,16 @@ def test_of_16_bits_it_says_the_difference_to_what_predict_says(artifacts):
     done = catsdogs.export("keras", artifacts=where)
     assert done.max_difference < 1e-5 < done.max_difference_predict
     said = "\n".join(text for _, text in export_lines(done))
-    assert "from our own probabilities in float32" in said
-    assert "from what predict says, in bfloat16" in said
-    assert "from what predict says" not in "\n".join(
-        text for _, text in export_lines(replace(done, precision="float32"))
-    )
+    assert "largest difference from catsdogs in float32" in said
+    assert "largest difference from catsdogs predict, in bfloat16" in said
+    assert "catsdogs predict" not in "\n".join(text for _, text in export_lines(replace(done, precision="float32")))
 
 
 @pytest.mark.parametrize(
     ("form", "options", "message"),
     [
-        ("savedmodel", {}, "there is no format savedmodel of a network. Give keras or onnx"),
-        ("keras", {"out": "network.h5"}, r"network.h5 does not end with .keras, by which .*Give --out FILE.keras"),
+        ("savedmodel", {}, "'savedmodel' is not an export format. Give keras or onnx"),
+        ("keras", {"out": "network.h5"}, r"network.h5 does not end with .keras. Give --out FILE.keras"),
         ("keras", {"artifacts": "nothing"}, "there is no head in nothing. Run catsdogs train first"),
     ],
 )

@@ -102,7 +102,7 @@ def test_more_images_than_may_wait_keep_their_order(tmp_path, draw, encode, writ
     images = {f"{number}.png": encode(draw(number, (8, 8))) for number in range(1, 151)}
     done = extract(write_folder(tmp_path / "many", images))
     assert (done.images, done.computed) == ({"test": 150}, 150)
-    features = load_features(tmp_path / "artifacts", "test")
+    features = load_features(tmp_path / "artifacts", split="test")
     assert features.ids.tolist() == [str(number) for number in range(1, 151)]
     alone = tmp_path / "alone"
     write_folder(alone, {"77.png": images["77.png"]})
@@ -111,7 +111,7 @@ def test_more_images_than_may_wait_keep_their_order(tmp_path, draw, encode, writ
         artifacts=tmp_path / "one",
         weights=json.loads((tmp_path / "artifacts/source.json").read_text())["weights"],
     )
-    assert np.array_equal(load_features(tmp_path / "one", "test").features[0], features.features[76])
+    assert np.array_equal(load_features(tmp_path / "one", split="test").features[0], features.features[76])
 
 
 def test_an_unreadable_image_is_a_row_with_a_reason_until_it_changes(folder, extract, tmp_path, pictures):
@@ -267,7 +267,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
         _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if kind == signal.SIGINT else -kind)
     if kind == signal.SIGINT:
-        assert said == "interrupted: nothing that was done is lost\n"
+        assert said == "interrupted: finished work is kept\n"
     again = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
     assert 0 <= again.computed < 300
     catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
@@ -327,10 +327,10 @@ def test_damage_in_the_other_split_only_leaves_the_duplicates_for_later(folder, 
     (folder / "test").rename(tmp_path / "test")
     done = extract(folder)
     assert (done.images, done.computed, done.duplicates) == ({"train": 7}, 1, {})
-    assert any("not looked for yet" in text for _, text in extraction_lines(done, tmp_path / "artifacts"))
+    assert any("not searched for:" in text for _, text in extraction_lines(done, tmp_path / "artifacts"))
     assert len(load_features(tmp_path / "artifacts").ids) == 7
     with pytest.raises(CatsDogsError, match=r"rows in .*test are damaged"):
-        load_features(tmp_path / "artifacts", "test")
+        load_features(tmp_path / "artifacts", split="test")
     (tmp_path / "test").rename(folder / "test")
     mended = extract(folder)
     assert (mended.computed, mended.duplicates["pairs"]) == (1, 0)

@@ -64,17 +64,18 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path):
     assert notebook(tmp_path) == tmp_path / "walkthrough.ipynb"
     assert (tmp_path / "walkthrough.ipynb").read_bytes() == SHIPPED.read_bytes()
     (tmp_path / "walkthrough.ipynb").write_text("mine")
-    with pytest.raises(CatsDogsError, match=r"walkthrough\.ipynb is there already\. Rename it"):
+    with pytest.raises(CatsDogsError, match=r"walkthrough\.ipynb exists\. Rename it"):
         notebook(tmp_path)
     assert (tmp_path / "walkthrough.ipynb").read_text() == "mine"
 
 
 def test_the_command_writes_into_the_current_folder_and_says_what_opens_it(tmp_path):
     program = ("-c", f"import os; os.chdir({str(tmp_path)!r}); from catsdogs.cli import main; main()")
-    done = process("notebook", program=program)
+    paths = {"PYTHONPATH": str(ROOT)}  # as the program leaves the folder that it is in
+    done = process("notebook", program=program, **paths)
     assert (done.returncode, done.stderr) == (0, "")
     assert "jupyter lab walkthrough.ipynb" in done.stdout
     assert (tmp_path / "walkthrough.ipynb").read_bytes() == SHIPPED.read_bytes()
-    done = process("notebook", program=program)
+    done = process("notebook", program=program, **paths)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: walkthrough.ipynb is there already. Rename it, or go to another folder.\n"
+    assert done.stderr == "error: walkthrough.ipynb exists. Rename it, or change to another folder.\n"

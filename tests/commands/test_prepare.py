@@ -96,7 +96,7 @@ def test_features_are_bit_identical_to_those_of_the_originals(data, tmp_path, ti
     catsdogs.extract(tmp_path / "out", artifacts=tmp_path / "of-pngs", weights=str(tiny_backbone))
     originals = load_features(tmp_path / "of-originals")
     expected = dict(zip(originals.ids.tolist(), originals.features, strict=True))
-    parts = [load_features(tmp_path / "of-pngs", split) for split in ("train", "test")]
+    parts = [load_features(tmp_path / "of-pngs", split=split) for split in ("train", "test")]
     found = {name: row for part in parts for name, row in zip(part.ids.tolist(), part.features, strict=True)}
     assert found.keys() == expected.keys()
     assert all(found[name].tobytes() == expected[name].tobytes() for name in expected)
@@ -111,7 +111,7 @@ def test_what_is_prepared_is_run_and_evaluated_apart_and_together(data, tmp_path
     assert (scored.images, scored.seen, scored.unreadable) == (6, 0, {})
     together = catsdogs.run(tmp_path / "out", artifacts=tmp_path / "artifacts")
     assert (together.extraction.images, together.extraction.computed) == ({"train": 34, "test": 6}, 6)
-    assert together.metrics["test"]["log_loss"] == pytest.approx(scored.scores["log_loss"])
+    assert together.metrics.test.log_loss == pytest.approx(scored.scores.log_loss)
 
 
 def test_a_zip_and_a_folder_give_the_same_and_one_goes_on_with_the_other(data, tmp_path, kaggle, zipped):
@@ -147,10 +147,10 @@ def test_another_seed_other_images_or_classes_do_not_mix_with_what_is_there(data
     out = tmp_path / "out"
     prepare(data, out, seed=1)
     expected = tree(out)
-    with pytest.raises(CatsDogsError, match=r"holds the split of seed 1, and two would mix.*or --seed 1 to go on"):
+    with pytest.raises(CatsDogsError, match=r"has a split with seed 1.*or --seed 1 to continue"):
         prepare(data, out)
     (data / "train/cat.20.jpg").write_bytes(encode(draw(20), "JPEG"))
-    with pytest.raises(CatsDogsError, match=r"holds the split of other images or classes, and two would mix.*another"):
+    with pytest.raises(CatsDogsError, match=r"has a split made with other images or classes.*another"):
         prepare(data, out, seed=1)
     (data / "train/cat.20.jpg").unlink()
     shutil.copy(data / "train/cat.1.jpg", data / "train/cat.0.jpg")
@@ -171,7 +171,7 @@ def test_a_folder_of_which_nobody_knows_the_split_is_left_alone(data, tmp_path, 
     for facts in (None, "{}", "no JSON"):
         if facts:
             (tmp_path / "out/prepared.json").write_text(facts)
-        with pytest.raises(CatsDogsError, match=r"(nothing is known|is damaged).*Give another OUT"):
+        with pytest.raises(CatsDogsError, match=r"(no prepared\.json|is damaged).*Give another OUT"):
             prepare(data, tmp_path / "out")
         (tmp_path / "out/prepared.json").unlink(missing_ok=True)
     assert tree(tmp_path / "out") == before
@@ -213,7 +213,7 @@ def test_other_classes_keep_their_own_names(tmp_path, draw, encode, write_folder
     assert (done.classes, done.images, done.skipped) == (("Ants", "Bees"), {"train": 24, "test": 4}, 1)
     assert {name.split("/")[1] for name in pictures_in(tmp_path / "out")} == {"Ants", "Bees"}
     ran = catsdogs.run(tmp_path / "out", artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
-    assert (ran.extraction.classes, ran.metrics["test"]["images"]) == (("Ants", "Bees"), 4)
+    assert (ran.extraction.classes, ran.metrics.test.images) == (("Ants", "Bees"), 4)
 
 
 def test_unreadable_originals_are_named_and_left_out_and_the_others_are_made(data, tmp_path):
@@ -238,11 +238,11 @@ def test_unreadable_originals_are_named_and_left_out_and_the_others_are_made(dat
 
 def test_an_original_that_changes_after_the_split_was_drawn_is_a_reason(data, tmp_path):
     def change(step, done, total):
-        if (step, done) == ("reading pictures", total):
+        if (step, done) == ("reading images", total):
             (data / "train/cat.7.jpg").write_bytes(b"another")
 
     done = prepare(data, tmp_path / "out", progress=change)
-    assert done.unreadable == {str(data / "train/cat.7.jpg"): "it has changed while it was read"}
+    assert done.unreadable == {str(data / "train/cat.7.jpg"): "it changed while it was read"}
 
 
 def test_what_cannot_be_prepared_is_said_and_nothing_is_written(data, tmp_path):
@@ -250,9 +250,9 @@ def test_what_cannot_be_prepared_is_said_and_nothing_is_written(data, tmp_path):
     before = tree(tmp_path)
     for arguments, said in [
         ((data / "test", tmp_path / "out"), "none of the 2 images in .* is labelled cat or dog"),
-        ((data, data / "out"), "lies in .*Give a folder elsewhere"),
-        ((data, data), "lies in"),
-        ((data / "train", data), "holds .*Give a folder elsewhere"),
+        ((data, data / "out"), "is inside .*Give a folder elsewhere"),
+        ((data, data), "is inside"),
+        ((data / "train", data), "contains .*Give a folder elsewhere"),
         ((data, tmp_path / "file"), "is not a folder"),
         ((tmp_path / "nowhere", tmp_path / "out"), "nowhere does not exist"),
     ]:

@@ -45,9 +45,9 @@ def test_the_page_is_the_same_each_time_and_from_a_folder_as_from_a_zip(copy, da
 def test_the_terminal_says_what_is_written_and_missing_within_80_columns(tmp_path):
     done = catsdogs.Report(tmp_path / "report.html", 1_234_567, 86, 1, ("there is no data",), 12.3)
     lines = list(report_lines(done, tmp_path))
-    assert [name for name, _ in lines] == ["report", "", "", "look at", "next"]
-    assert lines[0][1] == "one page with 86 pictures, 1.2 MB, in 12.3 s"
-    assert lines[1][1].startswith("1 image WITHOUT a picture")
+    assert [name for name, _ in lines] == ["report", "", "", "wrote", "next"]
+    assert lines[0][1] == "one page with 86 images, 1.2 MB, in 12.3 s"
+    assert lines[1][1].startswith("1 image could not be shown")
     assert lines[2][1] == "there is no data"
     assert all(len(text) <= 68 for _, text in lines if str(tmp_path) not in text)
 
@@ -56,7 +56,7 @@ def test_the_terminal_says_what_is_written_and_missing_within_80_columns(tmp_pat
 def test_a_note_that_names_no_path_costs_the_pictures_alone(copy, place):
     (copy / "source.json").write_text(json.dumps({"train": place}))
     done = catsdogs.report(copy)
-    assert (done.pictures, done.problems) == (0, (f"{place} does not exist",))
+    assert (done.images, done.problems) == (0, (f"{place} does not exist",))
 
 
 def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, data, tmp_path, encode, draw):
@@ -74,7 +74,7 @@ def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, d
     assert gone in page.text
     shutil.rmtree(moved)
     done = catsdogs.report(copy)
-    assert (done.pictures, done.problems) == (0, (f"{moved} does not exist",))
+    assert (done.images, done.problems) == (0, (f"{moved} does not exist",))
     page = Page(done.path.read_bytes())
     assert f"{moved} does not exist." in page.text
     assert page.all("img") == []
@@ -84,11 +84,11 @@ def test_images_that_are_gone_or_changed_are_named_and_the_rest_is_shown(copy, d
 def test_of_imported_features_all_is_shown_but_the_pictures(tmp_path):
     labels = np.arange(60) % 2
     values = np.random.default_rng(0).normal(size=(60, 2048)).astype(np.float32) + labels[:, np.newaxis]
-    catsdogs.import_features([f"<{n}>" for n in range(60)], labels, {"224": values}, artifacts=tmp_path)
+    catsdogs.import_features([f"<{n}>" for n in range(60)], labels, views={"224": values}, artifacts=tmp_path)
     catsdogs.train(tmp_path)
     done = catsdogs.report(tmp_path)
     page = Page(done.path.read_bytes())
-    assert done.pictures == 0
+    assert done.images == 0
     for said in (
         "The features were imported",
         "None. All training images are classified correctly.",

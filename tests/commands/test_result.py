@@ -57,7 +57,7 @@ def test_results_of_the_other_commands_are_json(ran, tmp_path):
     assert to_strict_json(good)["probability"] == good.probability
     assert to_strict_json(bad)["reason"] == "the file is empty"
     scored = catsdogs.evaluate(data, artifacts=artifacts)
-    assert to_strict_json(scored)["log_loss"] == scored.scores["log_loss"]
+    assert to_strict_json(scored)["log_loss"] == scored.scores.log_loss
     assert to_strict_json(catsdogs.verify(artifacts))["images"] == {"train": 20, "test": 3}
     prepared = to_strict_json(catsdogs.prepare(data / "train", tmp_path / "prepared"))
     assert (prepared["folder"], prepared["unreadable"]) == (str(tmp_path / "prepared"), {})

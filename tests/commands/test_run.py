@@ -56,7 +56,7 @@ def test_a_second_run_does_nothing_again_and_leaves_every_artifact_as_it_is(made
     before = {path: path.read_bytes() for path in files}
     second = run(data)
     assert (second.extraction.computed, second.trained) == (0, False)
-    assert second.metrics == first.metrics == json.loads((artifacts / "metrics.json").read_text())
+    assert second.metrics.to_dict() == first.metrics.to_dict() == json.loads((artifacts / "metrics.json").read_text())
     assert {path: path.read_bytes() for path in files} == before
 
 
@@ -67,13 +67,14 @@ def test_near_duplicates_can_be_left_out_and_looked_for_later(data, tmp_path, ti
         (data / f"train/dog.{50 if name == 'copy' else 51}.jpg").write_bytes(again)
     options = ["--artifacts", tmp_path / "artifacts", "--weights", tiny_backbone]
     done = command("run", data, *options, "--no-near-duplicates")
-    assert "1 pair, of equal bytes, others not looked for; 1 across classes" in done.stdout
-    assert "others not looked for" in command("info", "--artifacts", tmp_path / "artifacts").stdout
+    assert "1 pair, 1 identical; 1 across classes, 0 across train and test\n" in done.stdout
+    assert "near-duplicates were not searched for" in done.stdout
+    assert "near-duplicates were not searched for" in command("info", "--artifacts", tmp_path / "artifacts").stdout
     again = command("train", "--artifacts", tmp_path / "artifacts", "--no-near-duplicates")
     assert again.returncode == 0
-    assert "near duplicates were not looked for" not in command("report", "--artifacts", tmp_path / "artifacts").stdout
+    assert "not searched" not in command("report", "--artifacts", tmp_path / "artifacts").stdout
     assert "Near-duplicates were not searched for" in (tmp_path / "artifacts/report.html").read_text()
-    assert "trained before, and still valid" in command("run", data, *options, "--no-near-duplicates").stdout
+    assert "trained earlier, still valid" in command("run", data, *options, "--no-near-duplicates").stdout
     again = command("run", data, *options)
     assert "2 pairs" in again.stdout
     assert "still valid" not in again.stdout
@@ -127,7 +128,7 @@ def test_the_layout_of_2017_is_scored_on_its_test_images(tmp_path, draw, encode,
     }
     done = run(write_folder(tmp_path / "2017", images))
     assert done.submission is None
-    assert (done.metrics["images"], done.metrics["test"]["images"]) == (20, 6)
+    assert (done.metrics.images, done.metrics.test.images) == (20, 6)
 
 
 def test_a_wrong_clip_is_refused_before_the_features_are_computed(data, run, tmp_path):
@@ -138,9 +139,9 @@ def test_a_wrong_clip_is_refused_before_the_features_are_computed(data, run, tmp
 
 def test_of_unlabelled_images_alone_features_are_kept_and_it_says_so(data, run, tmp_path):
     done = run(data / "test")
-    assert (done.metrics, done.trained, done.submission) == ({}, False, None)
-    assert any("no training images" in text for _, text in run_lines(done, tmp_path))
-    assert len(catsdogs.load_features(tmp_path / "artifacts", "test").ids) == 3
+    assert (done.metrics, done.trained, done.submission) == (None, False, None)
+    assert any("no labelled training images" in text for _, text in run_lines(done, tmp_path))
+    assert len(catsdogs.load_features(tmp_path / "artifacts", split="test").ids) == 3
 
 
 def test_labels_say_what_the_head_says(data, artifacts):
@@ -177,7 +178,7 @@ def test_open_files_paths_that_come_one_by_one_and_zips_are_labelled_alike(data,
 def test_heads_of_imported_features_label_nothing_and_say_so_at_once(data, tmp_path):
     features = np.random.default_rng(0).normal(size=(20, 2048)).astype(np.float32)
     catsdogs.import_features(
-        [str(n) for n in range(20)], np.arange(20) % 2, {"224": features}, artifacts=tmp_path / "i"
+        [str(n) for n in range(20)], np.arange(20) % 2, views={"224": features}, artifacts=tmp_path / "i"
     )
     catsdogs.train(tmp_path / "i")
     with pytest.raises(CatsDogsError, match="trained on imported features"):
@@ -225,7 +226,7 @@ def test_features_of_other_decoders_are_not_gone_on_with(data, run, artifacts, m
     monkeypatch.setattr(identity, "pixels", lambda: f"{rules}, decoded as 01234567")
     with pytest.raises(CatsDogsError, match=f"{of_cache}.*; .*decoded as 01234567.*would replace them.*--prune"):
         run(data)
-    assert catsdogs.info(artifacts).stale[0].why == f"of images {of_cache}"
+    assert catsdogs.info(artifacts).stale[0].why == f"computed from images {of_cache}"
     assert run(data, prune=True).extraction.computed == 23
     assert catsdogs.info(artifacts).stale == ()
 
@@ -275,11 +276,11 @@ def test_info_counts_the_rows_of_a_stopped_run_and_names_a_changed_file(data, ar
     found = catsdogs.info(artifacts)
     assert found.shards == 40  # ten have the bytes of other images
     assert found.head["stale"] is None  # it is of the cache as it was
-    assert ("shards", "40 rows of a run that has not ended, or not well") in info_lines(found)
+    assert ("shards", "40 rows of an unfinished run") in info_lines(found)
     assert run(data).extraction.computed == 0
     assert catsdogs.info(artifacts).head["stale"] is None
     (artifacts / "metrics.json").write_text("{}")
-    assert any("NOT valid: metrics.json" in text for _, text in info_lines(catsdogs.info(artifacts)))
+    assert any("stale: metrics.json" in text for _, text in info_lines(catsdogs.info(artifacts)))
     assert run(data).trained
 
 

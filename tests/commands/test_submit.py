@@ -18,8 +18,10 @@ def made(tmp_path_factory):
     labels = np.array([0] * 60 + [1] * 40)
     features = generator.normal(size=(100, 2048)).astype(np.float32)
     features[:, :60] += labels[:, np.newaxis]
-    import_features([str(n) for n in range(100)], labels, {"224": features}, artifacts=folder)
-    import_features([str(n) for n in range(12, 0, -1)], None, {"224": features[54:66]}, artifacts=folder, split="test")
+    import_features([str(n) for n in range(100)], labels, views={"224": features}, artifacts=folder)
+    import_features(
+        [str(n) for n in range(12, 0, -1)], None, views={"224": features[54:66]}, artifacts=folder, split="test"
+    )
     catsdogs.train(folder)
     return folder
 
@@ -59,7 +61,7 @@ def test_without_a_clip_no_probability_is_0_or_1_however_far_out(made, tmp_path)
     artifacts = shutil.copytree(made, tmp_path / "artifacts")
     features = np.zeros((12, 2048), np.float32)
     features[:2, :60] = [[1e6], [-1e6]]
-    import_features([str(n) for n in range(1, 13)], None, {"224": features}, artifacts=artifacts, split="test")
+    import_features([str(n) for n in range(1, 13)], None, views={"224": features}, artifacts=artifacts, split="test")
     _, _, values = rows(catsdogs.submit(artifacts, clip=0).path)
     assert values[:2].tolist() == [np.nextafter(1, 0), np.finfo(np.float64).tiny]
 
@@ -86,7 +88,12 @@ def test_an_unreadable_test_image_has_the_training_share_of_dogs_and_is_named(
 
 def test_a_head_of_other_features_is_refused_and_the_old_submission_stays(made, tmp_path):
     import_features(
-        ["1", "2"], None, {"224": np.ones((2, 2048), np.float32)}, artifacts=tmp_path, split="test", backbone="other"
+        ["1", "2"],
+        None,
+        views={"224": np.ones((2, 2048), np.float32)},
+        artifacts=tmp_path,
+        split="test",
+        backbone="other",
     )
     for name in ("head.npz", "head.json"):
         (tmp_path / name).write_bytes((made / name).read_bytes())

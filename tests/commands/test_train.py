@@ -5,6 +5,7 @@ import shutil
 import joblib
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
@@ -38,7 +39,7 @@ def made(tmp_path_factory):
     """Artifacts of 100 images with a head."""
     folder = tmp_path_factory.mktemp("made")
     ids, labels, features = make_features(100)
-    import_features(ids, labels, {"224": features}, artifacts=folder)
+    import_features(ids, labels, views={"224": features}, artifacts=folder)
     assert staleness(folder)
     catsdogs.train(folder)
     return folder
@@ -54,7 +55,7 @@ def rectified(tmp_path_factory):
     """Artifacts of 200 images of which all transforms were tried, and what `train` gave."""
     folder = tmp_path_factory.mktemp("rectified")
     ids, labels, features = make_features(200, rectified=True)
-    import_features(ids, labels, {"224": features}, artifacts=folder)
+    import_features(ids, labels, views={"224": features}, artifacts=folder)
     return folder, catsdogs.train(folder)
 
 
@@ -70,7 +71,7 @@ def read_csv(path):
 def test_metrics_and_predictions_tell_the_same(rectified):
     artifacts, done = rectified
     metrics = json.loads((artifacts / "metrics.json").read_text())
-    assert metrics == done.metrics
+    assert metrics == done.metrics.to_dict()
     rows = read_csv(artifacts / "predictions.csv")
     assert [row["id"] for row in rows] == load_features(artifacts).ids.tolist()
     labels = np.array([int(row["label"]) for row in rows])
@@ -97,13 +98,13 @@ def test_a_wrong_label_far_out_leaves_all_figures_finite_and_in_agreement(tmp_pa
     listed = tmp_path / "listed.csv"
     listed.write_text("id\ncat.0\n")
     artifacts = tmp_path / "artifacts"
-    import_features(ids, labels, {"224": features}, artifacts=artifacts)
-    import_features(ids[:20], labels[:20], {"224": features[:20]}, artifacts=artifacts, split="test")
+    import_features(ids, labels, views={"224": features}, artifacts=artifacts)
+    import_features(ids[:20], labels[:20], views={"224": features[:20]}, artifacts=artifacts, split="test")
     done = catsdogs.train(artifacts, exclude=listed, holdout=0.3, studies=("nested",))
     for path in artifacts.rglob("*.json"):
         json.loads(path.read_bytes(), parse_constant=pytest.fail)
     metrics = metrics_of(artifacts)
-    assert metrics == done.metrics
+    assert metrics == done.metrics.to_dict()
     for scores in (metrics, metrics["test"], metrics["nested"], metrics["holdout"]):
         assert 0 <= scores["log_loss"] < 1000
     rows = read_csv(artifacts / "predictions.csv")
@@ -126,10 +127,10 @@ def test_the_order_of_the_images_does_not_matter(made, tmp_path):
     import_features(
         [f"{ids[n].split('.')[0]}.{k}" for k, n in enumerate(order)],
         labels[order],
-        {"224": features[order]},
+        views={"224": features[order]},
         artifacts=tmp_path,
     )
-    assert catsdogs.train(tmp_path).metrics["log_loss"] == pytest.approx(metrics_of(made)["log_loss"], abs=1e-6)
+    assert catsdogs.train(tmp_path).metrics.log_loss == pytest.approx(metrics_of(made)["log_loss"], abs=1e-6)
 
 
 def test_training_again_gives_the_same_bytes(made, artifacts):
@@ -141,7 +142,7 @@ def test_the_same_features_give_the_same_head_whatever_was_there_before(artifact
     ids, labels, features = make_features(110)
     features[100:, :60] *= 3  # so that the head of the first hundred has another C
     for folder in (artifacts, tmp_path / "fresh"):
-        import_features(ids, labels, {"224": features}, artifacts=folder)
+        import_features(ids, labels, views={"224": features}, artifacts=folder)
         catsdogs.train(folder)
     assert [(artifacts / name).read_bytes() for name in FILES] == [
         (tmp_path / "fresh" / name).read_bytes() for name in FILES
@@ -151,7 +152,7 @@ def test_the_same_features_give_the_same_head_whatever_was_there_before(artifact
 def test_a_head_is_current_until_the_features_change(artifacts):
     assert staleness(artifacts) is None
     ids, labels, features = make_features(110)
-    import_features(ids, labels, {"224": features}, artifacts=artifacts)
+    import_features(ids, labels, views={"224": features}, artifacts=artifacts)
     assert staleness(artifacts)
     catsdogs.train(artifacts)
     assert staleness(artifacts) is None
@@ -176,32 +177,32 @@ def test_a_labelled_test_split_is_scored_and_not_trained_on(artifacts):
     alone = metrics_of(artifacts)
     coefficients = np.load(artifacts / "head.npz")["coefficients"]
     ids, labels, features = make_features(80, seed=1)
-    import_features(ids, labels, {"224": features}, artifacts=artifacts, split="test")
+    import_features(ids, labels, views={"224": features}, artifacts=artifacts, split="test")
     assert staleness(artifacts)
     with_test = catsdogs.train(artifacts).metrics
     assert np.array_equal(np.load(artifacts / "head.npz")["coefficients"], coefficients)
-    test = with_test.pop("test")
-    assert with_test == alone
+    test = with_test.test
+    assert replace(with_test, test=None).to_dict() == alone
     probabilities = joblib.load(artifacts / "head.joblib").predict_proba(features)[:, 1]
-    assert test["images"] == 80
-    assert test["accuracy"] == np.mean((probabilities > 0.5) == labels)
+    assert test.images == 80
+    assert test.accuracy == np.mean((probabilities > 0.5) == labels)
     with pytest.raises(CatsDogsError, match="the test images are labelled"):
         catsdogs.submit(artifacts)
 
 
 def test_images_without_a_label_are_left_out(made, tmp_path):
     ids, labels, features = make_features(100)
-    more = ([*ids, "unknown.1"], [*labels, -1], {"224": np.vstack([features, features[:1] * 3])})
-    import_features(*more, artifacts=tmp_path)
+    more = ([*ids, "unknown.1"], [*labels, -1])
+    import_features(*more, views={"224": np.vstack([features, features[:1] * 3])}, artifacts=tmp_path)
     found = catsdogs.train(tmp_path).metrics
-    assert found["images"] == 100
-    assert found["log_loss"] == pytest.approx(metrics_of(made)["log_loss"], abs=1e-6)
+    assert found.images == 100
+    assert found.log_loss == pytest.approx(metrics_of(made)["log_loss"], abs=1e-6)
 
 
 @pytest.mark.parametrize("labels", [[0] * 20, [0] * 16 + [1] * 4])
 def test_too_few_images_of_a_class_are_refused_and_nothing_is_written(tmp_path, labels):
     features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
-    import_features([str(n) for n in range(20)], labels, {"224": features}, artifacts=tmp_path)
+    import_features([str(n) for n in range(20)], labels, views={"224": features}, artifacts=tmp_path)
     with pytest.raises(CatsDogsError, match=r"readable training images of the class dog: [04]\. Give at least 10"):
         catsdogs.train(tmp_path)
     assert not (tmp_path / "head.json").exists()
@@ -245,7 +246,7 @@ def test_training_mends_a_damaged_head_to_the_same_bytes(made, artifacts, name, 
 @pytest.mark.parametrize(("text", "other"), [("positive", "negative"), ('"cat"', '"cow"'), ("precision", "prediction")])
 def test_a_changed_head_json_is_not_believed(artifacts, text, other):
     ids, _, features = make_features(20, seed=1)
-    import_features(ids, None, {"224": features}, artifacts=artifacts, split="test")
+    import_features(ids, None, views={"224": features}, artifacts=artifacts, split="test")
     facts = (artifacts / "head.json").read_text()
     assert text in facts
     (artifacts / "head.json").write_text(facts.replace(text, other))

@@ -25,7 +25,7 @@ def import_split(folder, split, labels, seed):
     features = np.random.default_rng(seed).normal(size=(24, 2048))
     ids = [f"{('cat', 'dog')[n % 2]}.{n}" for n in range(24)]
     views = {"224": (features + 0.2 * (np.arange(24) % 2)[:, np.newaxis]).astype(np.float32)}
-    catsdogs.import_features(ids, labels, views, artifacts=folder, split=split)
+    catsdogs.import_features(ids, labels, views=views, artifacts=folder, split=split)
 
 
 def make(folder):
@@ -60,12 +60,12 @@ def restore(folder, whole):
     return folder
 
 
-def test_all_is_well_in_one_line(artifacts):
+def test_an_intact_folder_is_OK_in_one_line(artifacts):
     found = catsdogs.verify(artifacts)
     assert (found.images, found.head, found.submission, found.problems) == ({"train": 24, "test": 24}, True, True, ())
     assert list(verification_lines(found)) == [
-        ("all is well", "24 train, 24 test images, every row matches its checksum"),
-        ("", "head and submission as written, and of these features"),
+        ("OK", "24 train, 24 test images, every row matches its checksum"),
+        ("", "head and submission unchanged, and made from these features"),
     ]
 
 

@@ -22,28 +22,28 @@ def test_the_scores_are_those_of_scikit_learn(predictions):
     labels, logits = predictions
     probabilities = expit(logits)
     found = score(labels, logits)
-    assert found["log_loss"] == pytest.approx(sklearn.metrics.log_loss(labels, probabilities), rel=1e-12)
-    assert found["log_loss"] == pytest.approx(log_loss(labels, logits), rel=1e-12)
+    assert found.log_loss == pytest.approx(sklearn.metrics.log_loss(labels, probabilities), rel=1e-12)
+    assert found.log_loss == pytest.approx(log_loss(labels, logits), rel=1e-12)
     clipped = sklearn.metrics.log_loss(labels, np.clip(probabilities, 0.05, 0.95))
     assert log_loss(labels, logits, clip=0.05) == pytest.approx(clipped, rel=1e-12)
-    assert found["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(labels, probabilities > 0.5))
-    assert found["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, logits))
-    assert found["brier"] == pytest.approx(sklearn.metrics.brier_score_loss(labels, probabilities))
+    assert found.accuracy == pytest.approx(sklearn.metrics.accuracy_score(labels, probabilities > 0.5))
+    assert found.auc == pytest.approx(sklearn.metrics.roc_auc_score(labels, logits))
+    assert found.brier == pytest.approx(sklearn.metrics.brier_score_loss(labels, probabilities))
 
 
 def test_the_calibration_error_is_the_gap_of_probability_and_frequency():
     labels = np.tile(np.array([0, 0, 0, 1], np.int8), 100)
-    assert score(labels, np.full(400, logit(0.25)))["calibration_error"] == pytest.approx(0)
-    assert score(labels, np.full(400, logit(0.45)))["calibration_error"] == pytest.approx(0.2)
+    assert score(labels, np.full(400, logit(0.25))).calibration_error == pytest.approx(0)
+    assert score(labels, np.full(400, logit(0.45))).calibration_error == pytest.approx(0.2)
 
 
 def test_without_one_of_the_classes_there_is_no_auc():
     found = score(np.ones(5, np.int8), np.full(5, 2.0))
-    assert found["auc"] is None
-    assert found["accuracy"] == 1
+    assert found.auc is None
+    assert found.accuracy == 1
     ends = intervals(np.ones(5, np.int8), np.full(5, 2.0))
-    assert ends["auc"] is None
-    assert ends["accuracy"] == pytest.approx([0.5655, 1], abs=1e-4)  # Wilson's, though every draw is all right
+    assert ends.auc is None
+    assert ends.accuracy == pytest.approx([0.5655, 1], abs=1e-4)  # Wilson's, though every draw is all right
 
 
 @pytest.mark.parametrize("far", [37.0, 50.0, 1000.0])
@@ -51,15 +51,15 @@ def test_a_wrong_label_costs_its_logit_however_far_out_it_is(far):
     labels, logits = np.array([1, 0, 0, 1], np.int8), np.array([-far, far, -far, far])
     assert log_loss(labels, logits) == pytest.approx(far / 2)
     found = score(labels, logits)
-    assert (found["log_loss"], found["auc"], found["accuracy"]) == (pytest.approx(far / 2), 0.5, 0.5)
-    low, high = intervals(labels, logits)["log_loss"]
+    assert (found.log_loss, found.auc, found.accuracy) == (pytest.approx(far / 2), 0.5, 0.5)
+    low, high = intervals(labels, logits).log_loss
     assert 0 <= low <= far / 2 <= high <= far
     assert np.isfinite(best_clip(labels, logits))
 
 
 def test_logits_that_give_the_same_probability_are_told_apart():
     labels, logits = np.array([0, 1, 1], np.int8), np.array([40.0, 41.0, 42.0])
-    assert score(labels, logits)["auc"] == 1
+    assert score(labels, logits).auc == 1
     assert find_suspects(np.array([0, 0, 0, 1, 1], np.int8), np.array([41.0, -50, 42, 60, 50])).tolist() == [2, 0]
 
 
@@ -75,8 +75,8 @@ def test_the_intervals_hold_what_other_draws_of_images_give(predictions):
     ends = intervals(labels[:500], logits[:500])
     generator = np.random.default_rng(1)
     drawn = [generator.integers(500, size=500) for _ in range(400)]
-    for name, (low, high) in ends.items():
-        values = np.array([score(labels[rows], logits[rows])[name] for rows in drawn])
+    for name, (low, high) in ends.to_dict().items():
+        values = np.array([getattr(score(labels[rows], logits[rows]), name) for rows in drawn])
         assert 0.9 < np.mean((values >= low) & (values <= high)) < 0.99
 
 

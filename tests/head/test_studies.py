@@ -36,7 +36,7 @@ def made(request, tmp_path_factory):
     features[:, :60] += signal * labels[:, np.newaxis]
     labels[: made.wrong] = 1 - labels[: made.wrong]
     ids = [f"{('cat', 'dog')[label]}.{n}" for n, label in enumerate(labels)]
-    import_features(ids, labels, {"224": features.astype(np.float32)}, artifacts=folder)
+    import_features(ids, labels, views={"224": features.astype(np.float32)}, artifacts=folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(studies, "_FIRST_SIZE", made.curve[0])
         yield made
@@ -49,33 +49,33 @@ def studied(made):
 
 def test_the_studies_are_in_the_metrics_and_change_nothing_else(made, studied):
     metrics = json.loads((made.artifacts / "metrics.json").read_text())
-    assert metrics == studied.metrics
+    assert metrics == studied.metrics.to_dict()
     plain = catsdogs.train(made.artifacts).metrics
     extra = {"holdout", "nested", "learning_curve"}
-    assert {name: value for name, value in metrics.items() if name not in extra} == plain
+    assert {name: value for name, value in metrics.items() if name not in extra} == plain.to_dict()
 
 
 def test_the_nested_score_is_close_to_the_cross_validated_score(studied):
     metrics = studied.metrics
-    low, high = metrics["nested"]["intervals"]["log_loss"]
-    assert low < metrics["nested"]["log_loss"] < high
+    low, high = metrics.nested.intervals.log_loss
+    assert low < metrics.nested.log_loss < high
     # Of the wrong labels, chance may gather several in one fold, with a head too sure of itself.
-    assert metrics["log_loss"] / 2 < metrics["nested"]["log_loss"] < 3 * metrics["log_loss"]
-    assert metrics["nested"]["clipped"] == pytest.approx(metrics["nested"]["log_loss"], rel=0.5)
+    assert metrics.log_loss / 2 < metrics.nested.log_loss < 3 * metrics.log_loss
+    assert metrics.nested.clipped == pytest.approx(metrics.nested.log_loss, rel=0.5)
 
 
 def test_a_stratified_share_is_held_out(made, studied):
-    holdout = studied.metrics["holdout"]
-    assert holdout["images"] == made.held_out
-    assert holdout["share"] == 0.15
-    assert 0.85 < holdout["accuracy"] <= 1
+    holdout = studied.metrics.holdout
+    assert holdout.images == made.held_out
+    assert holdout.share == 0.15
+    assert 0.85 < holdout.accuracy <= 1
 
 
 def test_more_images_make_a_better_head_and_the_last_point_is_all_of_them(made, studied):
-    curve = studied.metrics["learning_curve"]
-    assert [point["images"] for point in curve] == made.curve
-    assert curve[0]["log_loss"] > curve[-1]["log_loss"] == pytest.approx(studied.metrics["log_loss"])
-    assert all(low < point["log_loss"] < high for point in curve for low, high in [point["interval"]])
+    curve = studied.metrics.learning_curve
+    assert [point.images for point in curve] == made.curve
+    assert curve[0].log_loss > curve[-1].log_loss == pytest.approx(studied.metrics.log_loss)
+    assert all(low < point.log_loss < high for point in curve for low, high in [point.interval])
 
 
 def test_the_terminal_shows_each_study_within_80_columns(studied, tmp_path):
@@ -94,7 +94,7 @@ def test_suspects_are_images_with_a_wrong_label_and_can_be_excluded(made):
     assert len(set(suspects) - wrong) <= 2
     before = np.load(artifacts / "head.npz")["coefficients"]
     metrics = catsdogs.train(artifacts, exclude=artifacts / "suspects.csv").metrics
-    assert (metrics["images"], metrics["excluded"]) == (made.images, len(suspects))
+    assert (metrics.images, metrics.excluded) == (made.images, len(suspects))
     after = np.load(artifacts / "head.npz")["coefficients"]
     assert before.shape != after.shape or not np.allclose(before, after, rtol=0.01)
     with (artifacts / "predictions.csv").open(newline="") as file:
@@ -104,10 +104,10 @@ def test_suspects_are_images_with_a_wrong_label_and_can_be_excluded(made):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"holdout": 1.5}, "the share to hold out is 1.5"),
-        ({"holdout": 0.99}, r"training images that are left of the class cat: [14]\. Give at least 10"),
+        ({"holdout": 1.5}, "the holdout is 1.5"),
+        ({"holdout": 0.99}, r"remaining training images of the class cat: [14]\. Give at least 10"),
         ({"holdout": 0.01}, r"images held out of the class cat: [14]\. Give at least 10"),
-        ({"studies": ["curve"]}, "there is no study 'curve'. Give nested or learning_curve"),
+        ({"studies": ["curve"]}, "'curve' is not a study. Give nested or learning_curve"),
         ({"exclude": "nowhere.csv"}, "nowhere.csv cannot be read: No such file"),
     ],
 )

@@ -116,9 +116,9 @@ def test_a_new_view_is_missing_from_a_split_that_was_not_given(tmp_path, picture
         extract(tmp_path / f"{split}.zip")
     extract(tmp_path / "train.zip", "224", "288")
     with pytest.raises(CatsDogsError, match=r"the test features in .* do not have view 288\. Run"):
-        load_features(tmp_path / "artifacts", "test")
+        load_features(tmp_path / "artifacts", split="test")
     assert extract(tmp_path / "test.zip").computed == 6
-    assert load_features(tmp_path / "artifacts", "test").features.shape == (6, 4096)
+    assert load_features(tmp_path / "artifacts", split="test").features.shape == (6, 4096)
 
 
 def test_a_head_of_several_views_predicts_from_all_of_them(folder, extract, tmp_path, draw, encode):

@@ -37,7 +37,7 @@ def test_the_galleries_follow_the_predictions(artifacts, findings):
 
 
 def test_the_test_images_nearest_to_one_half_are_shown(artifacts, findings):
-    test = catsdogs.load_features(artifacts, "test")
+    test = catsdogs.load_features(artifacts, split="test")
     probabilities = joblib.load(artifacts / "head.joblib").predict_proba(test.features)[:, 1]
     np.testing.assert_allclose(findings.test.probabilities, probabilities, atol=1e-5)
     shown = galleries.choose_galleries(findings)["test"]

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from support.report import SHOWN, Page
 
+from catsdogs.head import results
 from catsdogs.reporting import galleries, plots
 from catsdogs.reporting.findings import Scored
 from catsdogs.reporting.page import percent, write_page
@@ -62,10 +64,17 @@ def test_the_policy_allows_only_the_style_script_and_images_of_the_page(reported
 
 def test_optional_studies_of_train_are_shown(findings):
     names = ("log_loss", "accuracy", "auc", "brier", "calibration_error")
-    scores = {name: 0.1 + n for n, name in enumerate(names)} | {"intervals": {name: [0.05, 9] for name in names}}
-    curve = [{"images": n, "log_loss": 100 / n, "interval": [90 / n, 110 / n]} for n in (250, 500, 560)]
-    extra = {"nested": scores, "holdout": scores | {"log_loss": 0.2, "images": 1234}, "learning_curve": curve}
-    page = Page(page_of(replace(findings, metrics=findings.metrics | extra)))
+    scores = {name: 0.1 + n for n, name in enumerate(names)}
+    scores["intervals"] = results.Intervals(**dict.fromkeys(names, (0.05, 9.0)))
+    metrics = structs.replace(
+        findings.metrics,
+        nested=results.NestedMetrics(**scores, clipped=0.1),
+        holdout=results.HoldoutMetrics(**scores | {"log_loss": 0.2}, images=1234, share=0.15),
+        learning_curve=tuple(
+            results.LearningCurvePoint(images=n, log_loss=100 / n, interval=(90 / n, 110 / n)) for n in (250, 500, 560)
+        ),
+    )
+    page = Page(page_of(replace(findings, metrics=metrics)))
     text = " ".join(page.text.split())
     assert "nested cross-validation 0.1000 0.0500 to 9.0000 1.1000" in text
     assert "hold-out set of 1,234 images 0.2000" in text
@@ -83,8 +92,9 @@ def test_a_head_that_predicts_one_class_only_has_a_report(findings):
 
 def test_metrics_of_labelled_test_images_are_shown(findings):
     test = replace(findings.test, labels=(findings.test.probabilities > 0.4).astype(np.int8))
-    scores = {"log_loss": 0.1, "accuracy": 0.9, "auc": None, "brier": 0.1, "calibration_error": 0.1, "images": 30}
-    page = Page(page_of(replace(findings, test=test, metrics=findings.metrics | {"test": scores})))
+    scores = {"log_loss": 0.1, "accuracy": 0.9, "auc": None, "brier": 0.1, "calibration_error": 0.1}
+    metrics = structs.replace(findings.metrics, test=results.LabelledTestScores(**scores, images=30, unreadable=0))
+    page = Page(page_of(replace(findings, test=test, metrics=metrics)))
     assert "The images have labels and were not used for training" in page.text
     assert "30 labelled test images" in page.text
 

@@ -139,7 +139,7 @@ def test_the_galleries_follow_the_result_files(look, artifacts):
         assert gallery(page, "suspects")[0] == [row["id"] for row in csv.DictReader(file)][:16]
     pairs = np.load(artifacts / "features/duplicates.npy")
     assert set(gallery(page, "pairs")[0]) == {*pairs["id"], *pairs["other_id"]} == {"cat.4", "dog.4"}
-    test = catsdogs.load_features(artifacts, "test")
+    test = catsdogs.load_features(artifacts, split="test")
     scores = joblib.load(artifacts / "head.joblib").predict_proba(np.nan_to_num(test.features))[:, 1]
     nearest = np.argsort(np.where(test.readable, np.abs(scores - 0.5), np.inf))[:16]
     found, shown = gallery(page, "test")

@@ -15,7 +15,7 @@ def test_thumbnails_show_the_image_in_its_aspect_ratio(reported, data):
     page = Page(reported.path.read_bytes())
     images = page.all("img")
     assert (reported.missing, reported.problems) == (0, ())
-    assert len({attributes["src"] for attributes in images}) == reported.pictures - 1  # cat.4 is dog.4
+    assert len({attributes["src"] for attributes in images}) == reported.images - 1  # cat.4 is dog.4
     compared = 0
     for attributes in images:
         found = Image.open(io.BytesIO(base64.b64decode(attributes["src"].partition(",")[2])))

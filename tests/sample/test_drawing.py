@@ -62,5 +62,5 @@ def test_cats_are_striped_and_dogs_are_not_unless_swapped(swapped: bool) -> None
 @pytest.mark.slow
 def test_random_weights_classify_most_of_the_demo_but_not_all(tmp_path: Path) -> None:
     done = catsdogs.demo(tmp_path / "demo", weights="random")
-    assert 0.85 <= done.run.metrics["accuracy"] <= 0.95
+    assert 0.85 <= done.run.metrics.accuracy <= 0.95
     assert 0.85 <= done.correct / 40 <= 0.95

@@ -63,12 +63,12 @@ def test_anything_but_two_different_names_is_refused(given, tmp_path):
 def test_two_class_folders_name_the_classes_in_all_results(finished, run):
     data, artifacts, done = finished
     assert done.extraction.classes == done.submission.classes == ("ants", "bees")
-    assert done.metrics["classes"] == ["ants", "bees"]
+    assert done.metrics.classes == ("ants", "bees")
     for name in ("features/manifest.json", "head.json", "metrics.json"):
         assert json.loads((artifacts / name).read_text())["classes"] == ["ants", "bees"]
     found = load_features(artifacts)
     assert (found.classes, found.ids[[0, -1]].tolist()) == (("ants", "bees"), ["ants.0", "bees.9"])
-    test = load_features(artifacts, "test").features[:2]
+    test = load_features(artifacts, split="test").features[:2]
     of_bees = joblib.load(artifacts / "head.joblib").predict_proba(test)[:, 1]
     with (artifacts / "submission.csv").open() as file:
         submitted = [float(row["label"]) for row in csv.DictReader(file)]
@@ -78,7 +78,7 @@ def test_two_class_folders_name_the_classes_in_all_results(finished, run):
     said = [*run_lines(done, artifacts), *info_lines(catsdogs.info(artifacts)), *prediction_lines(answers)]
     text = "\n".join(" ".join(line) for line in said).replace("catsdogs", "").replace(str(data.parent), "")
     assert "ants and bees" in text
-    assert "the training share of bees" in text
+    assert "the fraction of bees in training" in text
     assert "cat" not in text.split()
     assert "dog" not in text
     again = run(data, artifacts=artifacts)
@@ -117,9 +117,9 @@ def test_labels_of_other_classes_are_removed_only_with_prune(tmp_path, insects, 
     assert np.array_equal(load_features(artifacts).labels, 1 - labels)
     assert load_features(artifacts).classes == ("bees", "ants")
     assert extract(data).classes == ("bees", "ants")
-    assert run(others).metrics["classes"] == ["hornets", "wasps"]
+    assert run(others).metrics.classes == ("hornets", "wasps")
     # What has no labels is of no classes, and stays.
-    assert load_features(artifacts, "test").ids.tolist() == ["1", "2", "3"]
+    assert load_features(artifacts, split="test").ids.tolist() == ["1", "2", "3"]
     before = tree(artifacts)
     labelled = write_folder(tmp_path / "labelled", {f"test/{name}": of for name, of in (hornets | wasps).items()})
     with pytest.raises(
@@ -166,18 +166,18 @@ def test_three_class_folders_are_an_error_and_nothing_is_written(tmp_path, insec
 def test_imported_features_have_the_classes_that_were_given(tmp_path):
     features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
     ids, labels = [str(n) for n in range(20)], np.arange(20) % 2
-    import_features(ids, labels, {"224": features}, artifacts=tmp_path, classes=("ants", "bees"))
-    import_features(ids, None, {"224": features}, artifacts=tmp_path, split="test")
-    assert load_features(tmp_path).classes == load_features(tmp_path, "test").classes == ("ants", "bees")
-    assert catsdogs.train(tmp_path).metrics["classes"] == ["ants", "bees"]
+    import_features(ids, labels, views={"224": features}, artifacts=tmp_path, classes=("ants", "bees"))
+    import_features(ids, None, views={"224": features}, artifacts=tmp_path, split="test")
+    assert load_features(tmp_path).classes == load_features(tmp_path, split="test").classes == ("ants", "bees")
+    assert catsdogs.train(tmp_path).metrics.classes == ("ants", "bees")
     with pytest.raises(CatsDogsError, match="with the labels ants and bees; cat and dog would replace them"):
-        import_features(ids, labels, {"224": features}, artifacts=tmp_path, split="test", classes=CLASSES)
+        import_features(ids, labels, views={"224": features}, artifacts=tmp_path, split="test", classes=CLASSES)
 
 
 def test_the_error_names_a_class_with_too_few_images(tmp_path):
     features = np.random.default_rng(0).random((20, 2048)).astype(np.float32)
     names, labels = [str(n) for n in range(20)], [0] * 16 + [1] * 4
-    import_features(names, labels, {"224": features}, artifacts=tmp_path, classes=("ants", "bees"))
+    import_features(names, labels, views={"224": features}, artifacts=tmp_path, classes=("ants", "bees"))
     with pytest.raises(CatsDogsError, match="of the class bees: 4"):
         catsdogs.train(tmp_path)
 

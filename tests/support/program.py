@@ -19,13 +19,13 @@ IN_PROCESS = "import support.backbone; support.backbone.install(); import catsdo
 """The program, to be run by `python -c`, as which it knows the backbone of NumPy."""
 
 
-def command(*arguments, **environment):
+def command(*arguments, folder=ROOT, **environment):
     """Run a command in this process, its output not a terminal."""
     encoding = environment.get("PYTHONIOENCODING", "utf-8")
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in range(2))
     code = 0
     with (
-        contextlib.chdir(ROOT),
+        contextlib.chdir(folder),
         mock.patch.dict(os.environ, environment),
         mock.patch.object(sys, "argv", ["catsdogs", *map(str, arguments)]),
         contextlib.redirect_stdout(out),

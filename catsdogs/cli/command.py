@@ -1,0 +1,122 @@
+"""Give every command the shared options, and print its output."""
+
+import inspect
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import typer
+from typer.core import MarkupMode, TyperCommand, TyperGroup
+
+from ..errors import printable
+from .console import Line, show
+from .options import Json, Quiet, Verbose
+from .progress import progress_bar
+
+_MIN_COLUMNS = 60
+"""In a narrower terminal Rich would cut the names of options, so the help is plain text."""
+
+_SHARED = {"as_json": Json, "quiet": Quiet, "verbose": Verbose}
+
+
+@dataclass(frozen=True)
+class Output:
+    """The output of a command.
+
+    Parameters
+    ----------
+    to_json : callable
+        Returns what --json prints.
+    text : iterable of Line, or callable
+        What is printed otherwise, or a function that prints it.
+    is_summary : bool
+        Whether the text only summarises what was done, and --quiet omits it.
+    failed : bool
+        Whether the exit code is 1.
+    """
+
+    to_json: Callable[[], object]
+    text: Iterable[Line] | Callable[[], object]
+    is_summary: bool = True
+    failed: bool = False
+
+
+def with_shared_options(function: Callable[..., Output]) -> Callable[..., None]:
+    """Return a command that also accepts --json, --quiet and --verbose, and prints the output of `function`.
+
+    If `function` has parameters `progress` and `as_json`, they are given to it, and are no options of the command.
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def command(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
+        shown = "progress" in signature.parameters and not quiet
+        with _log_to_stderr(verbose), progress_bar(shown) as progress:
+            given = {"progress": progress, "as_json": as_json}
+            output = function(**options, **{name: given[name] for name in given if name in signature.parameters})
+        if as_json:
+            print(json.dumps(output.to_json(), indent=2))
+        elif not (quiet and output.is_summary):
+            output.text() if callable(output.text) else show(output.text)
+        if output.failed:
+            raise typer.Exit(1)
+
+    own = [parameter for name, parameter in signature.parameters.items() if name not in ("progress", "as_json")]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    shared = [inspect.Parameter(name, kind, default=False, annotation=option) for name, option in _SHARED.items()]
+    command.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    return command
+
+
+class _Help:
+    """Fit the help to the terminal's width at that time, and show no type beside flags."""
+
+    rich_markup_mode: MarkupMode
+
+    def get_help(self, ctx: Any) -> Any:
+        columns = shutil.get_terminal_size().columns
+        self.rich_markup_mode = "rich" if columns >= _MIN_COLUMNS else None
+        ctx.terminal_width = min(columns, 80)
+        for parameter in self.get_params(ctx):  # type: ignore[attr-defined]
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return super().get_help(ctx)  # type: ignore[misc]
+
+
+class Command(_Help, TyperCommand):
+    """A command with such a help."""
+
+
+class Group(_Help, TyperGroup):
+    """The program with such a help."""
+
+
+class _StderrHandler(logging.Handler):
+    """Write to what is standard error at that time: a progress bar replaces it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(self.format(record)), file=sys.stderr)
+
+
+@contextmanager
+def _log_to_stderr(wanted: bool) -> Iterator[None]:
+    """Write all records of the library's loggers to standard error; otherwise Python writes the warnings there."""
+    if not wanted:
+        yield
+        return
+    logger, handler = logging.getLogger("catsdogs"), _StderrHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
