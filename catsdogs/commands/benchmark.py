@@ -25,9 +25,9 @@ from ..images.views import DEFAULT_VIEW
 from ..inference.loading import decoding_threads
 from ..inference.plan import ComputeOptions
 from ..progress import Progress, tell
+from ..result import Result
 from ..sources import Source
 from .extract import Extraction, extract
-from .result import Result
 
 
 @dataclass(frozen=True)

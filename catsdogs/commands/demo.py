@@ -12,9 +12,9 @@ from ..backbone.weights import WEIGHTS_VARIABLE
 from ..errors import CatsDogsError
 from ..locks import BOTH
 from ..progress import Progress, tell
+from ..result import Result
 from ..sample import OUTER, write_sample
 from ..storage import NOTE_HINT, read_json
-from .result import Result
 from .run import Run, run
 
 

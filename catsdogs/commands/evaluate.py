@@ -15,9 +15,9 @@ from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
 from ..progress import Progress
+from ..result import Result
 from ..sources import Source
 from ..sources.classes import Classes
-from .result import Result
 
 
 @dataclass(frozen=True)

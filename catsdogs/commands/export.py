@@ -28,9 +28,9 @@ from ..inference.plan import load_head_backbone
 from ..locks import RESULTS
 from ..paths import user_path
 from ..progress import Progress
+from ..result import Result
 from ..sources.classes import Classes
 from ..storage import write_atomic
-from .result import Result
 
 FORMATS: dict[str, ModuleType] = {"keras": keras, "onnx": onnx}
 """The module that writes a file of each format and computes with it."""

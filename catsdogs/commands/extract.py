@@ -24,10 +24,10 @@ from ..inference.timing import StageTimer
 from ..locks import FEATURES
 from ..paths import user_path
 from ..progress import Progress, tell
+from ..result import Result
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import record, record_timing
-from .result import Result
 
 _log = logging.getLogger(__name__)
 

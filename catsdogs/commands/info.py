@@ -14,8 +14,8 @@ from ..cache import Manifest, pixel_differences, read_duplicates
 from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import check_head, submission_staleness
 from ..images import identity
+from ..result import Result
 from ..storage import NOTE_HINT, list_files, read_json
-from .result import Result
 
 
 @dataclass(frozen=True)

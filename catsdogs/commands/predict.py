@@ -21,9 +21,9 @@ from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
 from ..paths import user_path
 from ..progress import Progress
+from ..result import Result
 from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
 from ..sources.layout import is_skipped, is_zip
-from .result import Result
 
 ImageInput = str | Path | BufferedIOBase
 """The path of an image, a folder or a zip; or an open binary file with one image."""

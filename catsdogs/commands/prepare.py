@@ -30,10 +30,10 @@ from ..inference.timing import StageTimer
 from ..locks import RESULTS, write_lock
 from ..paths import user_path
 from ..progress import Progress, tell
+from ..result import Result
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import read_json, to_csv, to_json, write_atomic
-from .result import Result
 
 SPLIT_FILE, TABLE_FILE = "prepared.json", "prepared.csv"
 """The first determines the split; the second lists which PNG was made from which original."""

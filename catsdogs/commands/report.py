@@ -17,8 +17,8 @@ from ..reporting.galleries import choose_galleries, choose_pairs
 from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
 from ..reporting.thumbnails import create_thumbnails
+from ..result import Result
 from ..storage import write_atomic
-from .result import Result
 
 _MAX_TOTAL_BYTES = 4_000_000
 """Bytes of all thumbnails together, which are most of the page: the page must be below 5 MB."""

@@ -12,8 +12,8 @@ from ..head.staleness import check_head
 from ..inference.plan import ComputeOptions
 from ..locks import BOTH
 from ..progress import Progress
+from ..result import Result
 from .extract import Extraction, extract
-from .result import Result
 from .submit import Submission, check_clip, submit
 from .train import train
 

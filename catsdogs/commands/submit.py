@@ -13,9 +13,9 @@ from ..artifacts import Artifacts, ArtifactsFolder
 from ..errors import CatsDogsError, OptionError
 from ..head.staleness import inputs_digest
 from ..locks import RESULTS
+from ..result import Result
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, write_atomic
-from .result import Result
 
 _log = logging.getLogger(__name__)
 

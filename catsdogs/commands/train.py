@@ -4,13 +4,12 @@ import csv
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from msgspec.structs import asdict, replace
 from numpy.typing import NDArray
 
 from .. import head
@@ -28,9 +27,9 @@ from ..head.suspects import find_suspects
 from ..locks import RESULTS
 from ..paths import user_path
 from ..progress import Progress, tell
+from ..result import Result
 from ..sources.classes import Classes
 from ..storage import record_timing, to_csv, to_json
-from .result import Result
 
 _MIN_IMAGES = 10
 """Per class."""
@@ -127,7 +126,7 @@ def train(
             test=_score_test(test, fitted) if test else None,
         )
         if holdout is not None and held_out is not None:
-            metrics = replace(metrics, holdout=score_holdout(training_set, held_out, share=holdout, seed=SEED))
+            metrics = replace(metrics, holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED))
         if "nested" in studies:
             metrics = replace(metrics, nested=nested_cv(training_set, groups, seed=SEED, progress=progress))
         if "learning_curve" in studies:
@@ -168,8 +167,8 @@ def _metrics(
     labels, folds = training_set.labels, training_set.folds
     clip = best_clip(labels, found.logits)
     return TrainingMetrics(
-        **asdict(score_with_intervals(labels, found.logits, seed=SEED)),
-        how=f"out of fold, {FOLDS} folds; transform and C were chosen by the same folds",
+        **vars(score_with_intervals(labels, found.logits, seed=SEED)),
+        how=f"out of fold, {FOLDS} folds; transform and C were selected on the same folds",
         images=len(labels),
         excluded=int(np.sum(~training_set.train_mask)),
         transform=found.transform,
@@ -198,7 +197,7 @@ def _score_test(test: Features, fitted: head.FittedHead) -> LabelledTestScores |
     if not readable.any():
         return None
     scores = score(test.labels[readable], fitted.classifier.logits(test.features[readable]))
-    return LabelledTestScores(**asdict(scores), images=int(readable.sum()), unreadable=unreadable)
+    return LabelledTestScores(**vars(scores), images=int(readable.sum()), unreadable=unreadable)
 
 
 def _metadata(

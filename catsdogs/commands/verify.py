@@ -11,8 +11,8 @@ from ..errors import CatsDogsError
 from ..head import TRAIN_HINT
 from ..head.staleness import check_head, submission_staleness
 from ..locks import RESULTS, require_unlocked
+from ..result import Result
 from ..storage import NOTE_HINT, read_json
-from .result import Result
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from ..threads import single_threaded_blas
@@ -88,7 +87,7 @@ def _percentiles(values: NDArray[np.float64]) -> Interval:
 
 def score_with_intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: int = 0) -> Metrics:
     """Return the values of `score` and of `intervals`."""
-    return Metrics(**asdict(score(labels, logits)), intervals=intervals(labels, logits, seed=seed))
+    return Metrics(**vars(score(labels, logits)), intervals=intervals(labels, logits, seed=seed))
 
 
 def wilson(correct: Any, n: Any) -> tuple[Any, Any]:

@@ -1,28 +1,21 @@
-"""Define the content of metrics.json: scores, and how they were computed.
+"""Define the content of metrics.json: scores, and how they were computed."""
 
-The classes are msgspec structs, which are like frozen dataclasses, but omit the keys of studies that were not run.
-"""
-
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ..errors import CatsDogsError
+from ..result import Result
 from ..sources.classes import Classes
-from ..storage import finite, read_json
+from ..storage import read_json
 
 Interval = tuple[float, float]
 """Lower and upper end."""
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as values that JSON can hold, as in metrics.json."""
-        return dict(finite(msgspec.to_builtins(self)))
-
-
-class Scores(_Record, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class Scores(Result):
     """How well probabilities agree with labels.
 
     Parameters
@@ -46,7 +39,8 @@ class Scores(_Record, frozen=True):
     calibration_error: float
 
 
-class Intervals(_Record, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class Intervals(Result):
     """The 95 % interval of each value of `Scores`: a lower and an upper end.
 
     Parameters
@@ -63,7 +57,8 @@ class Intervals(_Record, frozen=True):
     calibration_error: Interval
 
 
-class Metrics(Scores, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Scores):
     """Scores and their 95 % intervals.
 
     Parameters
@@ -76,22 +71,24 @@ class Metrics(Scores, frozen=True):
     intervals: Intervals
 
 
-class HoldoutMetrics(Metrics, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class HoldoutMetrics(Metrics):
     """Metrics on a holdout, of a head that was trained and tuned without it.
 
     Parameters
     ----------
     images : int
         Images held out.
-    share : float
-        Fraction of the images that was asked for.
+    fraction : float
+        Fraction of the images that was requested.
     """
 
     images: int
-    share: float
+    fraction: float
 
 
-class NestedMetrics(Metrics, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class NestedMetrics(Metrics):
     """Metrics of nested cross-validation.
 
     Parameters
@@ -103,7 +100,8 @@ class NestedMetrics(Metrics, frozen=True):
     clipped: float
 
 
-class LabelledTestScores(Scores, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class LabelledTestScores(Scores):
     """Scores on a labelled test split.
 
     Parameters
@@ -117,7 +115,8 @@ class LabelledTestScores(Scores, frozen=True):
     unreadable: int
 
 
-class Clip(_Record, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class Clip(Result):
     """The selected clip.
 
     Parameters
@@ -127,22 +126,24 @@ class Clip(_Record, frozen=True):
     log_loss : float
         Out of fold, with this clip.
     log_loss_2017 : float
-        Out of fold, with the clip of 2017, 0.05; "log_loss_at_0.05" in the file.
+        Out of fold, with the clip of the project of 2017, 0.05.
     """
 
     chosen: float
     log_loss: float
-    log_loss_2017: float = msgspec.field(name="log_loss_at_0.05")
+    log_loss_2017: float
 
 
-class PathPoint(_Record, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class PathPoint(Result):
     """A value of C, and the out-of-fold log loss with it."""
 
     C: float
     log_loss: float
 
 
-class LearningCurvePoint(_Record, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class LearningCurvePoint(Result):
     """How many images each fold's head was trained on, and the out-of-fold log loss with its 95 % interval."""
 
     images: int
@@ -150,7 +151,8 @@ class LearningCurvePoint(_Record, frozen=True):
     interval: Interval
 
 
-class TrainingMetrics(Metrics, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class TrainingMetrics(Metrics):
     """The content of metrics.json: out-of-fold metrics of the head, and how it was selected.
 
     Parameters

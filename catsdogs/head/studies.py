@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from ..progress import Progress, tell
@@ -17,7 +16,7 @@ _FIRST_SIZE = 250
 """Number of images of the first point of the learning curve; each next point has twice as many."""
 
 
-def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, share: float, seed: int) -> HoldoutMetrics:
+def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, fraction: float, seed: int) -> HoldoutMetrics:
     """Select and train a head on the images that are not held out, and score the others with it.
 
     Parameters
@@ -25,7 +24,7 @@ def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, share: 
     training_set : TrainingSet
     held : ndarray of shape (n,), bool
         Images to hold out and score.
-    share : float
+    fraction : float
         Requested fraction of the images.
     seed : int
         Seed of the intervals.
@@ -38,7 +37,7 @@ def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, share: 
     fitted = fit(rest, cross_validate(rest))
     labels, logits = training_set.labels[held], fitted.classifier.logits(training_set.features[held])
     metrics = score_with_intervals(labels, logits, seed=seed)
-    return HoldoutMetrics(**asdict(metrics), images=int(held.sum()), share=share)
+    return HoldoutMetrics(**vars(metrics), images=int(held.sum()), fraction=fraction)
 
 
 def nested_cv(
@@ -69,7 +68,7 @@ def nested_cv(
         clip = best_clip(rest.labels, found.logits)
         logits[held] = fit(rest, found).classifier.logits(training_set.features[held])
         clipped[held] = log_losses(labels[held], logits[held], clip=clip)
-    return NestedMetrics(**asdict(score_with_intervals(labels, logits, seed=seed)), clipped=float(clipped.mean()))
+    return NestedMetrics(**vars(score_with_intervals(labels, logits, seed=seed)), clipped=float(clipped.mean()))
 
 
 def learning_curve(

@@ -1,11 +1,11 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import joblib
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 from support.report import SHOWN, Page
 
 from catsdogs.head import results
@@ -66,10 +65,10 @@ def test_optional_studies_of_train_are_shown(findings):
     names = ("log_loss", "accuracy", "auc", "brier", "calibration_error")
     scores = {name: 0.1 + n for n, name in enumerate(names)}
     scores["intervals"] = results.Intervals(**dict.fromkeys(names, (0.05, 9.0)))
-    metrics = structs.replace(
+    metrics = replace(
         findings.metrics,
         nested=results.NestedMetrics(**scores, clipped=0.1),
-        holdout=results.HoldoutMetrics(**scores | {"log_loss": 0.2}, images=1234, share=0.15),
+        holdout=results.HoldoutMetrics(**scores | {"log_loss": 0.2}, images=1234, fraction=0.15),
         learning_curve=tuple(
             results.LearningCurvePoint(images=n, log_loss=100 / n, interval=(90 / n, 110 / n)) for n in (250, 500, 560)
         ),
@@ -93,7 +92,7 @@ def test_a_head_that_predicts_one_class_only_has_a_report(findings):
 def test_metrics_of_labelled_test_images_are_shown(findings):
     test = replace(findings.test, labels=(findings.test.probabilities > 0.4).astype(np.int8))
     scores = {"log_loss": 0.1, "accuracy": 0.9, "auc": None, "brier": 0.1, "calibration_error": 0.1}
-    metrics = structs.replace(findings.metrics, test=results.LabelledTestScores(**scores, images=30, unreadable=0))
+    metrics = replace(findings.metrics, test=results.LabelledTestScores(**scores, images=30, unreadable=0))
     page = Page(page_of(replace(findings, test=test, metrics=metrics)))
     assert "The images have labels and were not used for training" in page.text
     assert "30 labelled test images" in page.text

@@ -44,7 +44,7 @@ def check_metrics(metrics: catsdogs.TrainingMetrics) -> list[float]:
     assert_type([scores.accuracy for scores in metrics.folds], list[float])
     assert_type({name: [point.C for point in path] for name, path in metrics.paths.items()}, dict[str, list[float]])
     if metrics.holdout:
-        assert_type(metrics.holdout.share, float)
+        assert_type(metrics.holdout.fraction, float)
     if metrics.nested:
         assert_type(metrics.nested.clipped, float)
     if metrics.test:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import catsdogs
-from catsdogs.commands.result import Result
+from catsdogs.result import Result
 
 
 def to_strict_json(result):

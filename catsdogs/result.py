@@ -1,4 +1,4 @@
-"""Convert the results of commands to values that JSON can hold."""
+"""Convert results to values that JSON can hold."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..storage import finite
+from .storage import finite
 
 
 @dataclass(frozen=True)
 class Result:
-    """Base of the results of all commands, which are frozen dataclasses."""
+    """Base of all results, which are frozen dataclasses."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values that JSON can hold.
