@@ -86,9 +86,7 @@ def pixel_differences(pixels: str, others: str) -> str:
     """Return the parts of `pixels` that are not in `others`, for messages; both as in a provenance, or "unknown"."""
     if UNKNOWN in (pixels, others):
         return ""
-    different = [part for part in pixels.split(", ") if part not in others.split(", ")]
-    # The stored text says "squashed"; with another word, all existing caches would be stale.
-    return ", ".join(different).replace("squashed", "resized")
+    return ", ".join(part for part in pixels.split(", ") if part not in others.split(", "))
 
 
 def describe(provenance: Provenance, views: Sequence[str], other: Provenance) -> str:

@@ -42,7 +42,7 @@ def pixels() -> str:
             for size in (image.size, (8, image.height), (image.width, 8)):  # one direction each: no order in the digest
                 digest.update(resize(image, size).tobytes())
         noise = Image.fromarray(_decode(samples.read("noise.png")))
-    return f"{_RULES}, squashed by {_resizing(noise)}{_DECODED_AS}{digest.hexdigest()[:8]}"
+    return f"{_RULES}, resized by {_resizing(noise)}{_DECODED_AS}{digest.hexdigest()[:8]}"
 
 
 def resizing_rules(identity: str) -> str:

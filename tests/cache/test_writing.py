@@ -211,9 +211,9 @@ def test_rows_of_another_provenance_are_replaced_only_with_prune(cache, whole, o
 
 
 def test_the_error_names_only_the_differences_of_the_pixels(cache):
-    fill(cache, prune=True, provenance=replace(PROVENANCE, pixels="RGB, squashed by one"))
+    fill(cache, prune=True, provenance=replace(PROVENANCE, pixels="RGB, resized by one"))
     with pytest.raises(CatsDogsError) as refused:
-        fill(cache, provenance=replace(PROVENANCE, pixels="RGB, squashed by another"))
+        fill(cache, provenance=replace(PROVENANCE, pixels="RGB, resized by another"))
     assert re.fullmatch(r".* \(.*, resized by one\); .* \(.*, resized by another\) .*", refused.value.message)
     assert "RGB" not in refused.value.message
 

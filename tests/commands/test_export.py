@@ -125,8 +125,8 @@ def exported(features, tmp_path_factory):
     return once
 
 
-def squashed(files, size):
-    """Decode and squash the way the README says."""
+def resized(files, size):
+    """Decode and resize as the documentation says."""
     images = [Image.open(file).convert("RGB").resize((size, size), Image.Resampling.BICUBIC) for file in files]
     return np.stack([np.asarray(image) for image in images])
 
@@ -163,7 +163,7 @@ def test_what_is_exported_computes_what_predict_says(form, transform, views, exp
     assert (done.images, done.source, done.inputs) == (6, str(folder.resolve()), {"image": (224, 224, 3)})
     assert max(done.max_difference, done.max_difference_predict) < 1e-5
     files, probabilities = predicted(folder, where)
-    images = {"image": squashed(files, 224)}
+    images = {"image": resized(files, 224)}
     np.testing.assert_allclose(file_format(form).compute(done.path.read_bytes(), images), probabilities, atol=1e-5)
 
 
@@ -186,7 +186,7 @@ def test_who_has_the_file_alone_computes_what_predict_says(form, views, artifact
     assert not (where / f"catsdogs.{form}").exists()
     assert list(done.inputs) == (["image"] if views[0] == "224" else ["image_160", "image_224"])
     files, probabilities = predicted(folder, where)
-    images = {name: squashed(files, shape[0]) for name, shape in done.inputs.items()}
+    images = {name: resized(files, shape[0]) for name, shape in done.inputs.items()}
     np.testing.assert_allclose(compute_alone(form, done.path, images), probabilities, atol=1e-5)
 
 
@@ -197,7 +197,7 @@ def test_a_keras_file_computes_the_same_with_another_backend(backend, artifacts,
     where = artifacts("rbf", ("224", "224m"))
     done = catsdogs.export("keras", artifacts=where)
     files, probabilities = predicted(folder, where)
-    images = {"image": squashed(files, 224)}
+    images = {"image": resized(files, 224)}
     computed = compute_alone("keras", done.path, images, KERAS_BACKEND=backend)
     np.testing.assert_allclose(computed, probabilities, atol=1e-5)
 
@@ -208,7 +208,7 @@ def test_a_keras_network_takes_bytes_and_floats_and_ends_with_the_head(exported,
     where, done = exported("keras", "sqrt", ("224", "224m"))
     model = keras.saving.load_model(done.path)
     files, probabilities = predicted(folder, where)
-    pixels = squashed(files, 224)
+    pixels = resized(files, 224)
     for given in (pixels, pixels.astype(np.float32)):
         np.testing.assert_allclose(model.predict(given, verbose=0)[:, 0], probabilities, atol=1e-5)
     assert model.layers[-1].name == "probability"
@@ -314,7 +314,7 @@ def test_of_real_photographs_both_forms_say_what_the_submission_says(form, tmp_p
     done = catsdogs.export(form, artifacts=where)
     ids, submitted = np.loadtxt(where / "submission.csv", delimiter=",", skiprows=1).T
     clip = catsdogs.info(where).head["clip"]
-    pixels = squashed([io.BytesIO(files[f"test/{number:.0f}.jpg"]) for number in ids], 224)
+    pixels = resized([io.BytesIO(files[f"test/{number:.0f}.jpg"]) for number in ids], 224)
     parts = [{"image": pixels[start : start + 50]} for start in range(0, 300, 50)]
     computed = np.hstack([file_format(form).compute(done.path.read_bytes(), part) for part in parts])
     computed = np.clip(computed, clip, 1 - clip)

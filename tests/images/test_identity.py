@@ -46,7 +46,7 @@ DECODED = {
 
 DECODERS = "f1cdc3c8"
 
-SQUASHED = {"12": "width first", "13": "height first where tall"}
+RESIZED = {"12": "width first", "13": "height first where tall"}
 
 
 def digest(pixels):
@@ -72,7 +72,7 @@ def test_the_samples_decode_to_known_pixels():
 
 def test_the_identity_is_the_rules_and_then_the_decoders():
     rules, _, decoders = identity.pixels().rpartition(", decoded as ")
-    assert rules.endswith(f"other profiles ignored, squashed by antialiased bicubic {SQUASHED[MAJOR]}")
+    assert rules.endswith(f"other profiles ignored, resized by antialiased bicubic {RESIZED[MAJOR]}")
     assert decoders == DECODERS
     assert identity.resizing_rules(identity.pixels()) == rules
 
@@ -136,14 +136,14 @@ ORDERS = {
 def test_another_order_of_resizing_means_other_rules_not_other_decoders(identity_anew, monkeypatch, order):
     monkeypatch.setattr(identity, "resize", resized(ORDERS[order]))
     rules, _, decoders = identity_anew().rpartition(", decoded as ")
-    assert rules.endswith(f"squashed by antialiased bicubic {order}")
+    assert rules.endswith(f"resized by antialiased bicubic {order}")
     assert decoders == DECODERS
 
 
 @pytest.mark.parametrize("name", ["BILINEAR", "LANCZOS", "HAMMING", "BOX", "NEAREST"])
 def test_another_filter_means_other_rules(identity_anew, monkeypatch, name):
     monkeypatch.setattr(identity, "resize", resized(ORDERS["width first"], name))
-    assert identity.resizing_rules(identity_anew()).endswith("squashed by another filter width first")
+    assert identity.resizing_rules(identity_anew()).endswith("resized by another filter width first")
 
 
 def test_the_identity_takes_less_than_20_ms(identity_anew):
