@@ -52,7 +52,7 @@ def printable(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Return the bytes of `text`, each as ``\xNN``."""
+    r"""Return `text` with each byte of its UTF-8 encoding written as ``\xNN``."""
     try:
         content = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # a lone surrogate, which no file name has, but JSON may have

@@ -83,7 +83,7 @@ class Provenance:
 
 
 def pixel_differences(pixels: str, others: str) -> str:
-    """Return the parts of `pixels` that are not in `others`, for messages; both as in a provenance, or "unknown"."""
+    """Return the parts of one pixels' identity that are not in another, for messages; "" if one is "unknown"."""
     if UNKNOWN in (pixels, others):
         return ""
     return ", ".join(part for part in pixels.split(", ") if part not in others.split(", "))

@@ -109,7 +109,7 @@ def find_pairs(
 def _near_pairs(
     features: Matrix | None, images: Rows, progress: Progress | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the near-duplicates among the rows `images`, of shape (pairs, 2), and their similarities."""
+    """Return pairs of near-duplicates among the given row numbers, of shape (pairs, 2), and their similarities."""
     n = len(images)
     # In a small set, the tenth nearest image would not be near at all.
     neighbour = max(2, min(_NEIGHBOUR, n // 10))

@@ -275,7 +275,7 @@ class CacheWriter:
         return read_split(folder.joinpath, n, views, sha256, self._provenance)
 
     def _index_rows(self) -> tuple[RowIndex, dict[Path, Rows]]:
-        """Index the rows that are stored now, those of the arrays first; also return the shards that were read."""
+        """Return an index of all stored rows, in which arrays precede shards, and the shards that it covers."""
         index = RowIndex(self._provenance, self._views)
         read = {path: shards.read_shard(path, self._provenance) for path in shards.find_shards(self._shards.folder)}
         for rows in (*self._stored.values(), *read.values()):

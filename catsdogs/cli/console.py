@@ -26,7 +26,7 @@ def program() -> str:
 
 
 def show(lines: Iterable[Line]) -> None:
-    """Write lines of a bold name and a text to standard output; lines are never broken, as they may be piped."""
+    """Write lines of a bold name and a text to standard output; long lines are not wrapped, as they may be piped."""
     _print(((f"{name:<{_NAME_WIDTH}}", "bold"), printable(text)) for name, text in lines)
 
 

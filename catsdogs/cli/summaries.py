@@ -199,7 +199,7 @@ def preparation_lines(done: catsdogs.Preparation) -> Iterator[Line]:
     if done.written:
         yield "", f"{done.written:,} written in {done.seconds:.1f} s, {done.written / done.seconds:.0f} images/s"
     else:
-        yield "", "none written: all existed"
+        yield "", "no image written: all exist already"
     if done.renumbered:
         yield "", f"{done.renumbered:,} with a new number, as theirs was missing or not unique:"
         yield "", f"see {done.folder / 'prepared.csv'}"

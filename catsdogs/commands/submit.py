@@ -55,7 +55,7 @@ def check_clip(clip: float | None) -> None:
     CatsDogsError
     """
     if clip is not None and not 0 <= clip < 0.5:
-        raise OptionError(f"the clip is {clip}", "Give at least 0 and less than 0.5, such as 0.005")
+        raise OptionError(f"the clip must be at least 0 and less than 0.5. Got {clip}", "Use a value such as 0.005")
 
 
 def submit(artifacts: ArtifactsFolder = "artifacts", *, clip: float | None = None) -> Submission:

@@ -52,7 +52,7 @@ class Kernel:
     gamma: float
 
     def compare(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the kernel, (n, m), float32, between rows of shape (n, 2048) and length 1 or 0 and the landmarks."""
+        """Return the kernel between rows, of shape (n, 2048) and norm 1 (or 0), and the landmarks: (n, m), float32."""
         similarity = np.empty((len(rows), len(self.landmarks)), np.float32)
         # The rows are nearly parallel: centring them keeps the precision of their distances in float32.
         centre = self.landmarks.mean(axis=0)

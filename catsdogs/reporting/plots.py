@@ -121,7 +121,7 @@ def _histogram(axes: Axes, scored: Scored, classes: tuple[str, str]) -> str:
     axes.yaxis.set_minor_locator(NullLocator())
     if len(parts) > 1:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
-    return f"Histogram of the predicted probabilities of {classes[1]}: {'; '.join(parts)}."
+    return f"Histogram of the predicted probability of {classes[1]}, by label: {'; '.join(parts)}."
 
 
 def _roc(axes: Axes, scored: Scored, auc: float) -> str:

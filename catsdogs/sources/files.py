@@ -81,7 +81,7 @@ class _PlainFile(ImageFile):
 
 @dataclass(frozen=True)
 class _StreamFile(ImageFile):
-    """The content of a stream, such as a pipe, that has already been read."""
+    """The bytes that were read from a stream, such as a pipe, which can be read only once."""
 
     content: bytes = field(repr=False)
 

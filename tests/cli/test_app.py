@@ -235,7 +235,7 @@ def test_exit_codes_are_0_1_for_errors_and_2_for_wrong_usage(arguments, code, sa
         (["export", "savedmodel"], "invalid value for 'FORMAT'"),
         (["export", "keras", "--out", "network.h5", "--artifacts", "DATA"], "network.h5 does not end with .keras"),
         (["submit", "--clip", "some"], "invalid value for '--clip'"),
-        (["submit", "--clip", "3"], "the clip is 3.0. Give at least 0"),
+        (["submit", "--clip", "3"], "the clip must be at least 0 and less than 0.5. Got 3.0"),
         (["train", "--holdout", "2"], "the holdout is 2.0. Give a fraction"),
         (["run", "DATA", "--views", "abc", "--weights", "random"], "'abc' is not a view"),
         (["run", "DATA", "--classes", "a"], "a cannot be the classes"),

@@ -132,7 +132,7 @@ def test_the_layout_of_2017_is_scored_on_its_test_images(tmp_path, draw, encode,
 
 
 def test_a_wrong_clip_is_refused_before_the_features_are_computed(data, run, tmp_path):
-    with pytest.raises(CatsDogsError, match=r"the clip is 0\.7"):
+    with pytest.raises(CatsDogsError, match=r"Got 0\.7"):
         run(data, clip=0.7)
     assert not (tmp_path / "artifacts").exists()
 
