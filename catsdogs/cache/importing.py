@@ -115,7 +115,9 @@ def _checked_ids(ids: Sequence[str]) -> list[str]:
 
 
 def _checked_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
-    found = _array("the labels", labels, "biuf", "Give one number for each id: 0 for the first class, 1 for the second, or -1 if unknown")
+    found = _array(
+        "the labels", labels, "biuf", "Give 0 for each id of the first class, 1 of the second, -1 if unknown"
+    )
     message = f"the labels have shape {found.shape}, but there are {n:,} ids"
     _require(found.shape == (n,), message, "Give one label for each id")
     known = np.isin(found, (-1, 0, 1))
