@@ -39,7 +39,8 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = True, temporary_nam
     try:
         write_file(new, [content], sync=sync)
         new.replace(path)
-    except OSError:
+    except OSError as error:
+        error.filename = str(path)
         with suppress(OSError):
             new.unlink(missing_ok=True)
         raise

@@ -97,7 +97,7 @@ def test_before_the_first_commit_rows_in_shards_are_counted(made, tmp_path, tiny
 
 @pytest.mark.parametrize(("kind", "kept"), [(signal.SIGTERM, 15), (signal.SIGINT, 15), (signal.SIGKILL, 10)])
 def test_a_terminated_process_writes_every_row_that_waits(kind, kept, made, artifacts, whole):
-    said = "interrupted: finished work is kept\n" if kind == signal.SIGINT else ""
+    said = "interrupted: finished work is kept. Rerun the command to continue.\n" if kind == signal.SIGINT else ""
     with stopped("extract", made / "more", "--artifacts", artifacts) as run:
         assert end(run, kind) == (130 if kind == signal.SIGINT else -kind, said)
     assert info(artifacts).shards == kept

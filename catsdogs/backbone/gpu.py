@@ -33,7 +33,7 @@ def warn_of_unused_gpu(framework: str) -> None:
 
 def _find_reason(framework: str, accessible: bool) -> tuple[str, str]:
     """Return why the GPU is not used, and a hint."""
-    name, install = _NAMES[framework], "Run pip install 'catsdogs[gpu]'"
+    name, install = _NAMES[framework], "Install the extra gpu: pip install '.[gpu]' in a clone"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and (not visible.strip() or visible.strip().startswith("-")):
         return f"CUDA_VISIBLE_DEVICES={visible} hides it", "Unset CUDA_VISIBLE_DEVICES"

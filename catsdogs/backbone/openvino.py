@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import CatsDogsError
 from .conversion import to_openvino
 from .frameworks import openvino
 from .precisions import FLOAT32, INT8
@@ -50,7 +51,8 @@ class OpenVINOEngine:
             network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
         )
         if (actual := self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != _HINTS[precision]:
-            raise ValueError(f"OpenVINO computes in {actual} instead of {_HINTS[precision]} on this machine")
+            message = f"OpenVINO computes in {actual} instead of {_HINTS[precision]} on this machine"
+            raise CatsDogsError(message, "Use another --precision, or another --engine")
         self.streams: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._thread = threading.local()
 

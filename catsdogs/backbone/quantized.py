@@ -68,7 +68,7 @@ def check_installed() -> None:
     if missing:
         raise CatsDogsError(
             f"packages that --precision {INT8} needs are not installed: {', '.join(missing)}",
-            f"Run pip install 'catsdogs[{INT8}]', or use another --precision",
+            f"Install the extra {INT8}: pip install '.[{INT8}]' in a clone; or use another --precision",
         )
 
 

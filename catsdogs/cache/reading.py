@@ -172,7 +172,8 @@ class DamagedError(CatsDogsError):
 def _load(folder: Path, manifest: Manifest | None, split: str) -> Features:
     if manifest is None or split not in manifest.splits:
         message = f"there are no {split} features in {folder}{shards.waiting_note(folder)}"
-        raise CatsDogsError(message, "Run catsdogs extract DATA first")
+        which = "labelled images" if split == "train" else "unlabelled images, such as in a folder test/"
+        raise CatsDogsError(message, f"Run catsdogs extract DATA first, where DATA has {which}")
     if missing := manifest.missing_views(split):
         message = f"the {split} features in {folder} do not have view {', '.join(missing)}"
         raise CatsDogsError(message, f"Run catsdogs extract with the {split} images: it computes only the missing view")

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
+from shlex import quote
 
 from ..errors import printable
 
@@ -47,7 +48,7 @@ def _print(lines: Iterable[tuple[str | tuple[str, str], ...]], *, stderr: bool =
 
 def command(name: str, artifacts: Path) -> str:
     """Return another command for the same artifacts, as the user types it."""
-    return f"{program()} {name}" + ("" if artifacts == Path("artifacts") else f" --artifacts {artifacts}")
+    return f"{program()} {name}" + ("" if artifacts == Path("artifacts") else f" --artifacts {quote(str(artifacts))}")
 
 
 def plural(count: int, what: str) -> str:

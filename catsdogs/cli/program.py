@@ -92,7 +92,7 @@ def main() -> None:
     except (SystemExit, KeyboardInterrupt) as ended:  # the latter before Typer starts
         if getattr(ended, "code", _EXIT_INTERRUPTED) != _EXIT_INTERRUPTED:
             raise
-        print("interrupted: finished work is kept", file=sys.stderr)
+        print("interrupted: finished work is kept. Rerun the command to continue.", file=sys.stderr)
         sys.exit(_EXIT_INTERRUPTED)
 
 

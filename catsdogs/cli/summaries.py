@@ -53,10 +53,10 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "images", f"{total:,} ({splits}), {len(unreadable):,} unreadable"
     yield from unreadable_lines(unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
-    yield "classes", " and ".join(done.classes)
     yield "", f"{plural(done.skipped, 'other file')} skipped"
+    yield "classes", " and ".join(done.classes)
     if done.computed:
-        rate = f", {done.rate:.0f} images/s" if done.rate else ""
+        rate = f", {done.rate:.0f} images/s once loaded" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
         yield "", f"engine {done.engine}, precision {done.precision}"
         if done.int8_similarity:
@@ -98,7 +98,8 @@ def training_lines(done: catsdogs.Training, artifacts: Path) -> Iterator[Line]:
     """Summarise a training: metrics, suspects, files and next commands."""
     yield from metrics_lines(done.metrics)
     paths = _paths(artifacts)
-    yield "suspects", f"{done.suspects:,} training images whose label may be wrong, in {paths.suspects}"
+    suspects = f"{plural(done.suspects, 'training image')} whose label may be wrong, in {paths.suspects}"
+    yield "suspects", suspects if done.suspects else "none"
     yield "", f"trained in {done.seconds:.1f} s"
     yield from wrote(paths.metrics, paths.predictions)
     yield from block("next", (command(name, artifacts) for name in ("submit", "report", "predict IMAGE...")))
@@ -107,9 +108,9 @@ def training_lines(done: catsdogs.Training, artifacts: Path) -> Iterator[Line]:
 def metrics_lines(metrics: catsdogs.TrainingMetrics) -> Iterator[Line]:
     """Show the content of metrics.json."""
     yield from score_lines("head", metrics, "out of fold")
-    excluded = f", {metrics.excluded:,} excluded" if metrics.excluded else ""
+    excluded = f" ({metrics.excluded:,} more excluded)" if metrics.excluded else ""
     fitted = f"{metrics.transform}, C {metrics.C:.3g}"
-    yield "", f"logistic regression on {metrics.images:,} images{excluded}, {fitted}"
+    yield "", f"logistic regression on {metrics.images - metrics.excluded:,} images{excluded}, {fitted}"
     clip = metrics.clip
     yield "", f"log loss {clip.log_loss:.4f} clipped at {clip.chosen:g}, {clip.log_loss_2017:.4f} at 0.05 as in 2017"
     if nested := metrics.nested:

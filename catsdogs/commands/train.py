@@ -150,9 +150,10 @@ def train(
 
 def _held_out(training_set: TrainingSet, groups: NDArray[np.void], share: float, classes: Classes) -> NDArray[np.bool_]:
     """Return which rows are held out; refuse if either part has too few."""
+    hint = f"Set --holdout so that at least {_MIN_IMAGES} of each class are on both sides, or add images"
     held_out, labels = draw_holdout(groups, training_set.labels, share, seed=SEED), training_set.labels
-    require_enough_images(labels[~held_out & training_set.train_mask], "remaining training images", classes)
-    require_enough_images(labels[held_out], "images held out", classes)
+    require_enough_images(labels[~held_out & training_set.train_mask], "remaining training images", classes, hint=hint)
+    require_enough_images(labels[held_out], "images held out", classes, hint=hint)
     return held_out
 
 
@@ -226,7 +227,7 @@ def _metadata(
     )
 
 
-def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes) -> None:
+def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes, *, hint: str = "") -> None:
     """Refuse too few images of a class.
 
     Raises
@@ -235,7 +236,9 @@ def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes)
     """
     for label, name in enumerate(classes):
         if (count := int(np.sum(labels == label))) < _MIN_IMAGES:
-            raise CatsDogsError(f"{what} of the class {name}: {count}", f"Give at least {_MIN_IMAGES} of each class")
+            raise CatsDogsError(
+                f"{what} of the class {name}: {count}", hint or f"Give at least {_MIN_IMAGES} of each class"
+            )
 
 
 def _excluded(

@@ -186,7 +186,8 @@ def _read_split(
         neither = f"are labelled neither {' nor '.join(classes)}"
         raise CatsDogsError(
             f"{len(unknown):,} of {len(members):,} images in {display_path} {neither}: {', '.join(names[:3])}{more}",
-            f"{label_hint(classes)}; put images without labels into test/; for other classes give --classes A,B",
+            f"{label_hint(classes)}; put images without labels into test/; for other classes run catsdogs extract "
+            "with --classes A,B",
         )
     split = split or ("test" if unknown else "train")
     return [

@@ -76,7 +76,7 @@ def test_a_driver_that_does_not_work_is_reported(source, finding, machine, tmp_p
 def test_the_library_that_tensorflow_cannot_load_is_named(machine, tmp_path):
     said = said_with_driver("int cuInit(int flags) { return 0; }", "tensorflow", machine, tmp_path)
     assert "TensorFlow needs a library that cannot be loaded (libcudart.so." in said
-    assert said.rstrip().endswith("pip install 'catsdogs[gpu]'")
+    assert said.rstrip().endswith("pip install '.[gpu]' in a clone")
 
 
 def said_with_driver(source, framework, machine, folder):
@@ -107,7 +107,7 @@ def test_a_tensorflow_without_cuda_is_reported(machine, caplog, monkeypatch):
     monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: {"is_cuda_build": False})
     gpu.warn_of_unused_gpu("tensorflow")
     (said,) = warnings_of(caplog)
-    assert said.endswith("TensorFlow is built without CUDA. Run pip install 'catsdogs[gpu]'")
+    assert said.endswith("TensorFlow is built without CUDA. Install the extra gpu: pip install '.[gpu]' in a clone")
 
 
 @pytest.mark.parametrize(("engine", "count"), [("auto", 1), ("tensorflow", 1), ("openvino", 0)])

@@ -227,7 +227,9 @@ def test_on_a_full_disk_the_old_submission_is_kept(small_disk):
     with suppress(OSError), (small_disk / "ballast").open("wb") as file:
         file.write(bytes(1_000_000))
     for command in (lambda: catsdogs.submit(small_disk, clip=0.1), lambda: catsdogs.train(small_disk)):
-        with pytest.raises(CatsDogsError, match=r"\.new cannot be written \(No space left on device\)"):
+        with pytest.raises(
+            CatsDogsError, match=r"\.(csv|npz|json|joblib) cannot be written \(No space left on device\)"
+        ):
             command()
     assert (small_disk / "submission.csv").read_bytes() == before
     assert not list(small_disk.rglob("*.new"))
@@ -245,7 +247,7 @@ def test_a_file_size_limit_is_one_line_and_without_it_the_run_continues(
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {tmp_path / 'artifacts/features/shards'}")
     assert done.stderr.endswith(
-        ".new cannot be written (File too large). "
+        ".npy cannot be written (File too large). "
         "Free disk space or fix the problem, and rerun: finished work is kept.\n"
     )
     assert catsdogs.extract(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone)).computed == 12
@@ -285,7 +287,7 @@ def test_on_a_full_disk_prepared_images_are_intact_and_it_continues(small_disk, 
     catsdogs.prepare(data, tmp_path / "fresh")
     size = sum(path.stat().st_size for path in (tmp_path / "fresh").rglob("*.png"))
     (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - size // 2))
-    with pytest.raises(CatsDogsError, match=r"\.new cannot be written \(No space left on device\).* work is kept"):
+    with pytest.raises(CatsDogsError, match=r"\.png cannot be written \(No space left on device\).* work is kept"):
         catsdogs.prepare(data, small_disk / "out")
     there = sorted(small_disk.rglob("*.png"))
     assert 0 < len(there) < 10

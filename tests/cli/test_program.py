@@ -43,7 +43,10 @@ def test_an_error_that_is_explained_shows_nothing_else():
 def test_ctrl_c_is_one_line_whenever_it_comes():
     for code in ("raise KeyboardInterrupt", "sys.exit(130)"):
         done = ended(code)
-        assert (done.returncode, done.stderr) == (130, "interrupted: finished work is kept\n")
+        assert (done.returncode, done.stderr) == (
+            130,
+            "interrupted: finished work is kept. Rerun the command to continue.\n",
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGILL])

@@ -267,7 +267,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
         _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if kind == signal.SIGINT else -kind)
     if kind == signal.SIGINT:
-        assert said == "interrupted: finished work is kept\n"
+        assert said == "interrupted: finished work is kept. Rerun the command to continue.\n"
     again = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
     assert 0 <= again.computed < 300
     catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))

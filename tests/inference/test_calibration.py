@@ -236,7 +236,9 @@ def test_a_network_that_is_inexact_in_int8_is_refused_in_one_line(folder, tmp_pa
 
 def test_without_the_extra_the_error_names_what_to_install(folder, tmp_path, tiny_backbone, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(CatsDogsError, match=r"int8 needs are not installed: nncf\. Run pip install 'catsdogs\[int8\]'"):
+    with pytest.raises(
+        CatsDogsError, match=r"int8 needs are not installed: nncf\. Install the extra int8: pip install '\.\[int8\]'"
+    ):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights=str(tiny_backbone), compute=INT8)
     assert not (tmp_path / "a").exists()
 
