@@ -49,7 +49,9 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
     """Return the 95 % interval of each value of `score`: percentiles of a bootstrap over the images.
 
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; 1,000 draws. The accuracy has Wilson's
-    interval: if all predictions are correct, they are correct in every draw, and the bootstrap's has no width.
+    interval: if all predictions are correct, they are correct in every draw, and the bootstrap's has no width. The
+    calibration errors of the draws are shifted so that their median is the value itself: a draw repeats images, and has
+    larger errors for that reason alone.
 
     Parameters
     ----------
@@ -70,13 +72,14 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
         drawn = np.array(list(threads.map(draw, np.random.default_rng(seed).spawn(_DRAWS))))
     low, high = wilson(_are_correct(labels, logits).sum(), np.float64(n))
     log_loss, auc, brier, calibration_error = drawn.T
+    bias = np.median(calibration_error) - scores(np.ones(n))[-1]
     return Intervals(
         log_loss=_percentiles(log_loss),
         accuracy=(float(low), float(high)),
         # A draw of few images may have one class only, and then has no AUC.
         auc=None if np.isnan(auc).all() else _percentiles(auc[~np.isnan(auc)]),
         brier=_percentiles(brier),
-        calibration_error=_percentiles(calibration_error),
+        calibration_error=_percentiles(np.maximum(calibration_error - bias, 0)),
     )
 
 
