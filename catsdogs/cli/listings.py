@@ -45,7 +45,8 @@ def _fact_lines(info: catsdogs.Info) -> Iterator[Line]:
     yield "", f"{provenance.engine} in {provenance.precision}"
     if features.int8_similarity:
         yield "", int8_similarity_line(features.int8_similarity)
-    yield "", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    if provenance.versions:
+        yield "", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
     yield "pixels", provenance.pixels
     if not head:
         yield "head", "none"

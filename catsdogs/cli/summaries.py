@@ -112,7 +112,7 @@ def metrics_lines(metrics: catsdogs.TrainingMetrics) -> Iterator[Line]:
     fitted = f"{metrics.transform}, C {metrics.C:.3g}"
     yield "", f"logistic regression on {metrics.images - metrics.excluded:,} images{excluded}, {fitted}"
     clip = metrics.clip
-    yield "", f"log loss {clip.log_loss:.4f} clipped at {clip.chosen:g}, {clip.log_loss_2017:.4f} at 0.05 as in 2017"
+    yield "", f"log loss {clip.log_loss:.4f} clipped at {clip.chosen:g}"
     if nested := metrics.nested:
         yield from score_lines("nested", nested, "nested cross-validation")
     if holdout := metrics.holdout:
@@ -215,7 +215,7 @@ def preparation_lines(done: catsdogs.Preparation) -> Iterator[Line]:
 
 def demo_lines(done: catsdogs.Demo, artifacts: Path) -> Iterator[Line]:
     """Summarise the demo as a run, with the number of correct test predictions."""
-    yield "data", f"synthetic images of cats and dogs, in {done.data}"
+    yield from block("data", (str(done.data), "synthetic images of cats and dogs"))
     if done.imagenet_error:
         yield "weights", "random, as the ImageNet weights could not be downloaded;"
         yield "", "give --weights FILE for a file that you have"
