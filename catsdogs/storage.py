@@ -8,8 +8,9 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,21 +57,15 @@ def write_if_changed(path: Path, content: bytes, *, temporary_name: str = "") ->
 
 def write_file(path: Path, pieces: Iterable[bytes | memoryview], *, sync: bool = True) -> None:
     """Write a file in place, piece by piece; with `sync` it survives a power failure. Errors name the file."""
-    with name_errors(path), path.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-
-
-@contextmanager
-def name_errors(path: Path) -> Iterator[None]:
-    """Add a file's path to errors of reading or writing it: only those of opening have it already."""
     try:
-        yield
+        with path.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
-        error.filename = error.filename or str(path)
+        error.filename = str(path)  # only errors of opening have it already
         raise
 
 
@@ -224,6 +219,38 @@ def record(path: Path, **entries: object) -> None:
         except CatsDogsError:
             notes = {}
         write_atomic(path, to_json(notes | entries))
+
+
+@dataclass
+class _Timing:
+    """An entry of timings.json; others of its keys are not checked."""
+
+    images: int = 0
+    seconds: float = 0.0
+    rate: float | None = None
+    host: str = ""
+    cores: int | None = None
+    engine: str = ""
+    device: str = ""
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+def read_timings(path: Path) -> dict[str, Any]:
+    """Return the content of timings.json, by step; empty if the file is missing.
+
+    Raises
+    ------
+    CatsDogsError
+        The file is damaged.
+    """
+    import msgspec
+
+    content = read_json(path, NOTE_HINT)
+    try:
+        msgspec.convert(content, dict[str, _Timing])
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise CatsDogsError(f"{path} is damaged: {error}", NOTE_HINT) from error
+    return content
 
 
 def record_timing(timings: Path, step: str, **facts: object) -> None:

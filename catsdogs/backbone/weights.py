@@ -104,17 +104,18 @@ def choose_weights(option: str | None, source: Path | None = None) -> Weights:
         The value has none of the valid forms, or the file does not exist.
     """
     spec, origin = _find_spec(option, source)
+    error = OptionError if option else CatsDogsError
     if spec == IMAGENET:
         return Weights(IMAGENET)
     if spec == "random" or spec.startswith(_RANDOM):
         seed = spec.removeprefix("random").removeprefix(":") or "0"
         if not re.fullmatch("[0-9]{1,18}", seed):
-            raise OptionError(
+            raise error(
                 f"the seed of {spec}{origin} is not a whole number", "Use random or random:SEED, such as random:7"
             )
         return Weights(f"{_RANDOM}{int(seed)}")
     if not spec.endswith((".h5", ".keras")):
-        raise OptionError(f"{spec}{origin} does not name any weights", f"Set --weights to {_FORMS}")
+        raise error(f"{spec}{origin} does not name any weights", f"Set --weights to {_FORMS}")
     path = user_path(spec).absolute()
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises if the name is too long
         raise CatsDogsError(f"there is no weights file {spec}{origin}", f"Set --weights to {_FORMS}")

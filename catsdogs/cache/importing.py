@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..backbone import N_FEATURES
+from ..choices import Split
 from ..errors import CatsDogsError, is_printable
 from ..images.facts import FACTS_COLUMN
 from ..locks import FEATURES, write_lock
@@ -31,7 +32,7 @@ def import_features(
     *,
     views: Mapping[str, ArrayLike],
     artifacts: str | Path = "artifacts",
-    split: str = "train",
+    split: Split = "train",
     backbone: str = "imported",
     classes: Sequence[str] | None = None,
 ) -> None:
@@ -50,7 +51,7 @@ def import_features(
         Finite features by the view's name, such as "224". Other floating-point dtypes are rounded to float32.
     artifacts : str or Path
         The artifacts folder.
-    split : str
+    split : {"train", "test"}
         "train" or "test".
     backbone : str
         Name of the network that computed the features. Features with different names are never mixed.
@@ -77,7 +78,9 @@ def import_features(
     name = f"imported:{backbone}"
     sha256 = hashlib.sha256(name.encode()).hexdigest()
     provenance = Provenance(backbone, sha256, name, pixels=UNKNOWN, precision="float32", engine=IMPORTED)
-    wanted = {split: ([names[row] for row in order], checked_labels[order].astype(np.int8))}
+    wanted: dict[str, tuple[list[str], NDArray[np.int8]]] = {
+        split: ([names[row] for row in order], checked_labels[order].astype(np.int8))
+    }
     ordered = {view: arrays[view] for view in natsorted(arrays)}
 
     def features_of(row: int) -> dict[str, NDArray[np.float32]]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..storage import name_errors, write_file
+from ..errors import CatsDogsError
+from ..storage import write_file
 
 BLOCK = 256
 """Rows that are read or written at a time: 2 MiB of features."""
@@ -73,14 +74,22 @@ def count_rows(path: Path, dtype: np.dtype[Any]) -> int:
 def read_rows(path: Path, first: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return `count` rows of a file, which may be damaged or missing, from row `first` on; missing bytes are zeros.
 
-    The file is not mapped into memory: if the disk fails under a memory map, the system kills the process. If an
-    existing file cannot be read, OSError is raised: it does not count as damaged.
+    The file is not mapped into memory: if the disk fails under a memory map, the system kills the process.
+
+    Raises
+    ------
+    CatsDogsError
+        The file exists but cannot be read; it does not count as damaged.
     """
     block = np.zeros(count, dtype)
-    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-    with suppress(*missing), name_errors(path), path.open("rb") as file:
-        file.seek(header_size(dtype) + first * dtype.itemsize)
-        file.readinto(block.reshape(-1).view(np.uint8).data)
+    try:
+        with path.open("rb") as file:
+            file.seek(header_size(dtype) + first * dtype.itemsize)
+            file.readinto(block.reshape(-1).view(np.uint8).data)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return block
+    except OSError as error:
+        raise CatsDogsError(f"{path} cannot be read ({error.strerror or error})", "Fix this and rerun") from error
     return block
 
 

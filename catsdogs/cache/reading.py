@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from ..errors import CatsDogsError
+from ..choices import Split
+from ..errors import CatsDogsError, OptionError
 from ..paths import user_path
 from ..sources.classes import Classes
 from . import manifest as manifests
@@ -143,15 +144,14 @@ def features_folder(artifacts: str | Path) -> Path:
     return user_path(artifacts) / "features"
 
 
-def load_features(artifacts: str | Path = "artifacts", *, split: str = "train") -> Features:
+def load_features(artifacts: str | Path = "artifacts", *, split: Split = "train") -> Features:
     """Load one split of the cache, and check every row against its checksum.
 
     Parameters
     ----------
     artifacts : str or Path
         The artifacts folder.
-    split : str
-        "train" or "test".
+    split : {"train", "test"}
 
     Returns
     -------
@@ -162,6 +162,8 @@ def load_features(artifacts: str | Path = "artifacts", *, split: str = "train") 
     CatsDogsError
         There is no such split, a view is missing from it, or a file or row is damaged (`DamagedError`).
     """
+    if split not in get_args(Split):
+        raise OptionError(f"there is no split {split!a}", f"Give one of {', '.join(get_args(Split))}")
     return Cache(features_folder(artifacts)).load(split)
 
 

@@ -15,7 +15,7 @@ from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import check_head, submission_staleness
 from ..images import identity
 from ..result import Result
-from ..storage import NOTE_HINT, list_files, read_json
+from ..storage import NOTE_HINT, list_files, read_json, read_timings
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         head=made,
         metrics=read_metrics(opened.metrics, head.TRAIN_HINT) if there and not stale else None,
         source=read_json(opened.source, NOTE_HINT),
-        timings=read_json(opened.timings, NOTE_HINT),
+        timings=read_timings(opened.timings),
         files=sizes,
         arrays={name: array for name in sizes if (array := _describe_array(opened.root / name))},
         stale=tuple(_find_stale(opened, manifest, trained, stale)),
@@ -125,7 +125,7 @@ def _find_stale(
     artifacts: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None
 ) -> Iterator[Stale]:
     """Yield what is stale: first the features, then the files that are made from them."""
-    source, noted = read_json(artifacts.source, NOTE_HINT), read_json(artifacts.timings, NOTE_HINT).get("submit")
+    source, noted = read_json(artifacts.source, NOTE_HINT), read_timings(artifacts.timings).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
     if other := pixel_differences(manifest.provenance.pixels, identity.pixels()):
         sources = set(data.values())

@@ -96,8 +96,8 @@ def train(
     CatsDogsError
         The cache is missing, incomplete or damaged, a class has too few images, or an option is not valid.
     """
-    if unknown := set(studies) - set(get_args(Study)):
-        raise OptionError(f"{min(unknown)!a} is not a study", f"Give {' or '.join(get_args(Study))}")
+    if unknown := ({studies} if isinstance(studies, str) else set(studies)) - set(get_args(Study)):
+        raise OptionError(f"{min(unknown, key=str)!a} is not a study", f"Give {' or '.join(get_args(Study))}")
     if holdout is not None and not 0 < holdout < 1:
         raise OptionError(f"the holdout is {holdout}", "Give a fraction above 0 and below 1, such as 0.15")
     start = time.perf_counter()

@@ -12,7 +12,7 @@ from ..head import TRAIN_HINT
 from ..head.staleness import check_head, submission_staleness
 from ..locks import RESULTS, require_unlocked
 from ..result import Result
-from ..storage import NOTE_HINT, read_json
+from ..storage import NOTE_HINT, read_json, read_timings
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
         path = opened.features / duplicates.ARRAY
         hint = "Run catsdogs train, or catsdogs extract with the same images: both search for duplicates"
         problems.append(CatsDogsError(f"{path} is missing or damaged", hint))
-    for note in (opened.source, opened.timings):
-        check(read_json, note, NOTE_HINT)
+    check(read_json, opened.source, NOTE_HINT)
+    check(read_timings, opened.timings)
     if submission and (reason := submission_staleness(opened, trained)):
         problems.append(CatsDogsError(f"{opened.submission}: {reason}", "Run catsdogs submit"))
         submission = False

@@ -10,8 +10,9 @@ from ..sources.classes import Classes
 FORMAT = 4
 """Version of head.npz and head.json. Increase it if earlier versions of the program would misread new files."""
 
-METHOD = 1
-"""Version of the training method. Increase it if the same features give another head; existing heads are then stale."""
+METHOD = 2
+"""Version of the training method and of metrics.json. Increase it if the same features give another head or other keys:
+existing heads are then stale."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

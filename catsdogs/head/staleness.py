@@ -5,7 +5,7 @@ import hashlib
 from ..artifacts import Artifacts
 from ..cache import read_duplicates
 from ..errors import CatsDogsError
-from ..storage import NOTE_HINT, read_json
+from ..storage import read_timings
 from .files import Head, compare_features, damaged_files, load
 from .metadata import METHOD
 
@@ -65,7 +65,7 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
     if not artifacts.submission.exists():
         return "there is none yet"
     try:
-        noted = read_json(artifacts.timings, NOTE_HINT).get("submit", {})
+        noted = read_timings(artifacts.timings).get("submit", {})
         unchanged = noted.get("sha256") == hashlib.sha256(artifacts.submission.read_bytes()).hexdigest()
     except (CatsDogsError, OSError, AttributeError):
         unchanged = False

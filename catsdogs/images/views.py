@@ -58,7 +58,7 @@ def parse_views(names: Sequence[str]) -> tuple[View, ...]:
         There are no names, or a name is not that of a view.
     """
     views = []
-    for name in natsorted(set(names)):
+    for name in natsorted({names} if isinstance(names, str) else set(names)):
         found = re.fullmatch("([0-9]{3})(m?)", name)
         if not found or int(found[1]) not in SIZES:
             raise OptionError(

@@ -17,7 +17,7 @@ from ..head.logits import to_probabilities
 from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import head_staleness
 from ..sources.classes import Classes
-from ..storage import NOTE_HINT, read_json
+from ..storage import NOTE_HINT, read_json, read_timings
 
 Key = tuple[str, str]
 """Split and id, which identify an image."""
@@ -131,7 +131,7 @@ def gather(artifacts: Artifacts) -> Findings:
         manifest=manifest,
         metadata=trained.metadata,
         metrics=read_metrics(artifacts.metrics, head.TRAIN_HINT),
-        timings=read_json(artifacts.timings, NOTE_HINT),
+        timings=read_timings(artifacts.timings),
         source=read_json(artifacts.source, NOTE_HINT),
     )
 

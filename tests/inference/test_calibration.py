@@ -156,7 +156,7 @@ def test_predict_and_evaluate_compute_what_extract_did(artifacts, folder):
     assert {Path(answer.image).stem: answer.probability for answer in answers} == expected
     probability = np.array([expected[name] for name in cached.ids.tolist()])
     loss = -np.mean(np.log(np.where(cached.labels == 1, probability, 1 - probability)))
-    assert catsdogs.evaluate(folder, artifacts=artifacts).scores["log_loss"] == pytest.approx(loss, rel=1e-6)
+    assert catsdogs.evaluate(folder, artifacts=artifacts).scores.log_loss == pytest.approx(loss, rel=1e-6)
 
 
 @pytest.mark.slow

@@ -83,5 +83,5 @@ def test_a_page_of_incompressible_images_is_below_five_megabytes(tmp_path, encod
     folder = cache_of(write_folder(tmp_path / "data", images), tmp_path / "artifacts", mistaken)
     catsdogs.train(folder)
     done = catsdogs.report(folder)
-    assert (done.pictures > 80, done.missing) == (True, 0)
+    assert (done.images > 80, done.missing) == (True, 0)
     assert 2_000_000 < done.size == done.path.stat().st_size < 5_000_000
