@@ -53,7 +53,7 @@ def put_program_on_path(folder, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
 
 
-BY_BACKBONE = re.compile(r"computed with|engine |logistic regression on|random weights|be low|^duplicates|^\w+ +[\d.]+% ")
+BY_BACKBONE = re.compile(r"computed with|engine |logistic regression on|random weights|be low|^dupl|^\w+ +[\d.]+% ")
 """Lines that depend on the backbone, which is one of NumPy here."""
 
 

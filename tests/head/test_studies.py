@@ -105,8 +105,8 @@ def test_suspects_are_images_with_a_wrong_label_and_can_be_excluded(made):
     ("options", "said"),
     [
         ({"holdout": 1.5}, "the holdout is 1.5"),
-        ({"holdout": 0.99}, r"remaining training images of the class cat: [14]\. Give at least 10"),
-        ({"holdout": 0.01}, r"images held out of the class cat: [14]\. Give at least 10"),
+        ({"holdout": 0.99}, r"remaining training images of the class cat: [14]\. Set --holdout"),
+        ({"holdout": 0.01}, r"images held out of the class cat: [14]\. Set --holdout"),
         ({"studies": ["curve"]}, "'curve' is not a study. Give nested or learning_curve"),
         ({"exclude": "nowhere.csv"}, "nowhere.csv cannot be read: No such file"),
     ],
