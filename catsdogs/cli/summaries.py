@@ -35,7 +35,7 @@ def run_lines(done: catsdogs.Run, artifacts: Path) -> Iterator[Line]:
         yield from submission_facts(done.submission, artifacts)
     else:
         yield "submission", "none: there are no unlabelled test images"
-    trained, submitted = [paths.metrics, paths.predictions], [paths.submission]
+    trained, submitted = [paths.metrics, paths.predictions, paths.suspects], [paths.submission]
     yield from wrote(*(trained if done.trained else []), *(submitted if done.submission else []))
     yield from block("next", (next_after_submission(done.submission, artifacts), command("report", artifacts)))
 
@@ -98,10 +98,10 @@ def training_lines(done: catsdogs.Training, artifacts: Path) -> Iterator[Line]:
     """Summarise a training: metrics, suspects, files and next commands."""
     yield from metrics_lines(done.metrics)
     paths = _paths(artifacts)
-    suspects = f"{plural(done.suspects, 'training image')} whose label may be wrong, in {paths.suspects}"
+    suspects = f"{plural(done.suspects, 'training image')} whose label may be wrong"
     yield "suspects", suspects if done.suspects else "none"
     yield "", f"trained in {done.seconds:.1f} s"
-    yield from wrote(paths.metrics, paths.predictions)
+    yield from wrote(paths.metrics, paths.predictions, paths.suspects)
     yield from block("next", (command(name, artifacts) for name in ("submit", "report", "predict IMAGE...")))
 
 
