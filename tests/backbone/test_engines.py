@@ -348,7 +348,7 @@ def test_without_tensorflow_another_backend_of_keras_computes_the_same(
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert f"by {engine} in float32" in ended.stdout
+    assert f"engine {engine}, precision float32" in ended.stdout
     for split in expected.images:
         ours, theirs = (load_features(tmp_path / name, split=split).features for name in ("a", "b"))
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(ours).max())
