@@ -190,8 +190,6 @@ def read_sealed(
     CatsDogsError
         The file cannot be read, is damaged, or has another format.
     """
-    import msgspec
-
     content = read_json(path, hint)
     if not content and not path.exists():
         return None
@@ -200,6 +198,19 @@ def read_sealed(
         raise CatsDogsError(message, version_hint or hint)
     if not unseal(content):
         raise CatsDogsError(f"{path} is damaged: it does not match its own SHA-256", hint)
+    return convert(path, content, kind, hint)
+
+
+def convert(path: Path, content: dict[str, Any], kind: type[_Kind], hint: str) -> _Kind:
+    """Return the content of a JSON file as a dataclass, or as a dictionary of dataclasses.
+
+    Raises
+    ------
+    CatsDogsError
+        The content does not have the fields or types of `kind`.
+    """
+    import msgspec
+
     try:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
@@ -243,13 +254,8 @@ def read_timings(path: Path) -> dict[str, Any]:
     CatsDogsError
         The file is damaged.
     """
-    import msgspec
-
     content = read_json(path, NOTE_HINT)
-    try:
-        msgspec.convert(content, dict[str, _Timing])
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise CatsDogsError(f"{path} is damaged: {error}", NOTE_HINT) from error
+    convert(path, content, dict[str, _Timing], NOTE_HINT)
     return content
 
 

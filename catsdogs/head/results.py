@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from ..errors import CatsDogsError
 from ..result import Result
 from ..sources.classes import Classes
-from ..storage import read_json
+from ..storage import convert, read_json
 
 Interval = tuple[float, float]
 """Lower and upper end."""
@@ -212,15 +209,12 @@ class TrainingMetrics(Metrics):
     learning_curve: tuple[LearningCurvePoint, ...] = ()
 
 
-def read_metrics(path: Path, remedy: str) -> TrainingMetrics:
+def read_metrics(path: Path, hint: str) -> TrainingMetrics:
     """Read metrics.json.
 
     Raises
     ------
     CatsDogsError
-        It is missing or damaged; `remedy` is the hint.
+        It is missing or damaged; the error has this `hint`.
     """
-    try:
-        return msgspec.convert(read_json(path, remedy), TrainingMetrics)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise CatsDogsError(f"{path} is damaged: {error}", remedy) from error
+    return convert(path, read_json(path, hint), TrainingMetrics, hint)
