@@ -102,6 +102,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
     trained, stale = check_head(opened) if there else (None, None)
     made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}
     duplicates = read_duplicates(opened.cache)
+    source, timings = read_json(opened.source, NOTE_HINT), read_timings(opened.timings)
     sizes: dict[str, int] = {}
     for path in [path for path in list_files(opened.root) if path.is_file() and not path.name.startswith(".")]:
         with suppress(FileNotFoundError):  # another run has just removed it
@@ -113,19 +114,23 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         duplicates=duplicates.counts() if duplicates else {},
         head=made,
         metrics=read_metrics(opened.metrics, head.TRAIN_HINT) if there and not stale else None,
-        source=read_json(opened.source, NOTE_HINT),
-        timings=read_timings(opened.timings),
+        source=source,
+        timings=timings,
         files=sizes,
         arrays={name: array for name in sizes if (array := _describe_array(opened.root / name))},
-        stale=tuple(_find_stale(opened, manifest, trained, stale)),
+        stale=tuple(_find_stale(opened, manifest, source, timings, trained, stale)),
     )
 
 
 def _find_stale(
-    artifacts: Artifacts, manifest: Manifest, trained: head.Head | None, why: str | None
+    artifacts: Artifacts,
+    manifest: Manifest,
+    source: dict[str, Any],
+    timings: dict[str, Any],
+    trained: head.Head | None,
+    why: str | None,
 ) -> Iterator[Stale]:
     """Yield what is stale: first the features, then the files that are made from them."""
-    source, noted = read_json(artifacts.source, NOTE_HINT), read_timings(artifacts.timings).get("submit")
     data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
     if other := pixel_differences(manifest.provenance.pixels, identity.pixels()):
         sources = set(data.values())
@@ -143,8 +148,8 @@ def _find_stale(
     if why or trained is None:
         yield Stale(artifacts.head_metadata.name, why or "missing", _command(artifacts, "train"))
     if artifacts.cache.labelled("test") is False:
-        facts = noted if isinstance(noted, dict) else {}
-        clip = [] if facts.get("clip") is None else ["--clip", str(facts["clip"])]
+        asked = timings.get("submit", {}).get("clip")
+        clip = [] if asked is None else ["--clip", str(asked)]
         invalid = "the head is missing or stale" if why or trained is None else None
         if reason := invalid or submission_staleness(artifacts, trained):
             yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
@@ -152,10 +157,8 @@ def _find_stale(
 
 def _describe_array(path: Path) -> dict[str, Any] | None:
     """Return the shape and dtype in a file's NumPy header; None if it has no such header."""
-    with (
-        suppress(Exception),
-        path.open("rb") as file,
-    ):  # a damaged header raises many kinds of errors
+    # A damaged header raises many kinds of errors.
+    with suppress(Exception), path.open("rb") as file:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         return {"shape": [*shape], "dtype": "record" if dtype.names else str(dtype)}

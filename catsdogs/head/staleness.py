@@ -67,7 +67,7 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
     try:
         noted = read_timings(artifacts.timings).get("submit", {})
         unchanged = noted.get("sha256") == hashlib.sha256(artifacts.submission.read_bytes()).hexdigest()
-    except (CatsDogsError, OSError, AttributeError):
+    except (CatsDogsError, OSError):
         unchanged = False
     if not unchanged:
         return "it was changed after it was written"
