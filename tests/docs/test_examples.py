@@ -8,11 +8,10 @@ from importlib.util import find_spec
 
 import examples
 import pytest
+from support import program
 from support.program import IN_PROCESS, ROOT
-from typer.testing import CliRunner
 
 import catsdogs
-from catsdogs.cli.app import app
 
 SLOW = [page for page in examples.PAGES if any(example.mark == "slow" for example in examples.read(page))]
 
@@ -38,17 +37,17 @@ def artifacts(tmp_path_factory, images, tiny_backbone):
 
 
 def command(*arguments):
-    """Run a command in this process, and return what it prints."""
-    done = CliRunner().invoke(app, arguments)
-    assert (done.exit_code, done.exception) == (0, None), (arguments, done.output)
+    """Run a command in the current folder, and return what it prints."""
+    done = program.command(*arguments, folder=".")
+    assert done.returncode == 0, (arguments, done.stderr)
     return done.stdout
 
 
 def put_program_on_path(folder, monkeypatch):
     """Write a program `catsdogs` that knows the backbone of NumPy, for lines that Bash runs."""
-    program = folder / "catsdogs"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{IN_PROCESS}" "$@"\n')
-    program.chmod(0o755)
+    script = folder / "catsdogs"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{IN_PROCESS}" "$@"\n')
+    script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
 
