@@ -3,17 +3,18 @@
 import os
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..choices import EngineChoice
 from ..errors import CatsDogsError, OptionError
 from .precisions import INT8, PRECISIONS
 
 AUTO = "auto"
 _CLASSES = {"tensorflow": "TensorFlowEngine", "openvino": "OpenVINOEngine", "jax": "JaxEngine", "torch": "TorchEngine"}
-ENGINES = tuple(_CLASSES)
+ENGINES: tuple[EngineChoice, ...] = get_args(EngineChoice)[1:]  # without "auto"
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 

@@ -1,10 +1,13 @@
 """The precisions that features are computed in, and the largest difference from float32 that each may have."""
 
 import math
+from typing import get_args
+
+from ..choices import PrecisionChoice
 
 FLOAT32, BFLOAT16, FLOAT16, INT8 = "float32", "bfloat16", "float16", "int8"
 
-PRECISIONS = (FLOAT32, BFLOAT16, FLOAT16, INT8)
+PRECISIONS: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)[1:]  # without "auto"
 
 TOLERANCES = {FLOAT32: 1e-3, BFLOAT16: 0.045, FLOAT16: 0.045, INT8: math.inf}
 """Largest relative difference of an engine's features from those of plain Keras, by precision: norm of the difference

@@ -20,7 +20,7 @@ from ..sources.layout import MAX_NAME
 from ..storage import to_cell
 from . import npy
 from .duplicates import load_duplicates
-from .manifest import IMPORTED, SPLITS, UNKNOWN, Provenance
+from .manifest import IMPORTED, UNKNOWN, Provenance, require_split
 from .reading import Cache, DamagedError, features_folder
 from .rows import digest
 from .writing import CacheWriter
@@ -70,7 +70,7 @@ def import_features(
     checked_labels = np.full(len(names), -1) if labels is None else _checked_labels(labels, len(names))
     arrays = _checked_views(views, len(names))
     pair = parse_classes(classes) if classes is not None else None
-    _require(split in SPLITS, f"there is no split {split!r}", f"Give one of {', '.join(SPLITS)}")
+    require_split(split)
     named = isinstance(backbone, str) and backbone and is_printable(backbone)
     hint = 'Give a printable name, such as "resnet50-imagenet"'
     _require(named, f"{backbone!a} cannot be the name of a backbone", hint)

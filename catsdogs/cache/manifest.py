@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 
 from ..backbone import Int8Similarity, Quantized
-from ..errors import CatsDogsError
+from ..choices import Split
+from ..errors import CatsDogsError, OptionError
 from ..images.facts import FACTS_COLUMN
 from ..sources.classes import CLASSES, Classes
 from ..storage import list_files, read_sealed, sync_folder, to_json, to_sealed_json, write_atomic
@@ -18,7 +19,7 @@ from ..storage import list_files, read_sealed, sync_folder, to_json, to_sealed_j
 FORMAT = 2
 """Version of the cache's format. Increase it if older versions of the program would misread the cache."""
 
-SPLITS = ("train", "test")
+SPLITS: tuple[str, ...] = get_args(Split)
 
 _Split = Annotated[str, msgspec.Meta(pattern="^(train|test)$")]
 _View = Annotated[str, msgspec.Meta(pattern="^[0-9a-z]{1,32}$")]
@@ -80,6 +81,17 @@ class Provenance:
     def key(self) -> list[str]:
         """Everything that a row's values depend on, except the image and the view."""
         return [self.sha256, self.pixels, self.precision, self.engine, self.network]
+
+
+def require_split(split: str) -> None:
+    """Refuse a split that does not exist.
+
+    Raises
+    ------
+    OptionError
+    """
+    if split not in SPLITS:
+        raise OptionError(f"there is no split {split!a}", f"Give one of {', '.join(SPLITS)}")
 
 
 def pixel_differences(pixels: str, others: str) -> str:

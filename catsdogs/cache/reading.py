@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
 from ..choices import Split
-from ..errors import CatsDogsError, OptionError
+from ..errors import CatsDogsError
 from ..paths import user_path
 from ..sources.classes import Classes
 from . import manifest as manifests
 from . import rows, shards
-from .manifest import Manifest, Provenance
+from .manifest import Manifest, Provenance, require_split
 
 _REPAIR_HINT = (
     "Run catsdogs extract with the same images, or import the same features again: this repairs only the damage"
@@ -162,8 +162,7 @@ def load_features(artifacts: str | Path = "artifacts", *, split: Split = "train"
     CatsDogsError
         There is no such split, a view is missing from it, or a file or row is damaged (`DamagedError`).
     """
-    if split not in get_args(Split):
-        raise OptionError(f"there is no split {split!a}", f"Give one of {', '.join(get_args(Split))}")
+    require_split(split)
     return Cache(features_folder(artifacts)).load(split)
 
 

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
-from ..backbone import INT8, Backbone, Weights, choose_engine, choose_weights
+from ..backbone import ENGINES, INT8, Backbone, Weights, choose_engine, choose_weights
 from ..backbone.hardware import processor_name
 from ..backbone.recipe import keras_recipe
 from ..cache import digest, read_network
@@ -157,7 +157,7 @@ def benchmark(
 
 def _engines() -> Iterator[tuple[EngineChoice, PrecisionChoice]]:
     """Yield each engine that runs with the configured Keras backend, and the precisions to measure."""
-    for name in get_args(EngineChoice)[1:]:  # without "auto"
+    for name in ENGINES:
         try:
             choose_engine(name)
         except CatsDogsError:  # not installed, or for another backend of Keras
