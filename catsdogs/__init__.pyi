@@ -1,5 +1,6 @@
 from .cache import Features, import_features, load_features
 from .commands.benchmark import Benchmark, benchmark
+from .commands.correct import Correction, correct
 from .commands.demo import Demo, demo
 from .commands.evaluate import Evaluation, evaluate
 from .commands.export import Export, export
@@ -24,6 +25,7 @@ __all__ = [
     "Benchmark",
     "CatsDogsError",
     "ComputeOptions",
+    "Correction",
     "Demo",
     "Evaluation",
     "Export",
@@ -41,6 +43,7 @@ __all__ = [
     "TrainingMetrics",
     "Verification",
     "benchmark",
+    "correct",
     "demo",
     "evaluate",
     "export",

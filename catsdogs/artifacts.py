@@ -34,6 +34,8 @@ class Artifacts:
         Out-of-fold prediction of every training image.
     suspects : Path
         Training images whose label may be wrong.
+    corrections : Path
+        Verdicts on labels, by the digest of the image.
     submission : Path
         Kaggle's submission file.
     report : Path
@@ -61,6 +63,7 @@ class Artifacts:
         self.metrics = self.root / "metrics.json"
         self.predictions = self.root / "predictions.csv"
         self.suspects = self.root / "suspects.csv"
+        self.corrections = self.root / "corrections.csv"
         self.submission = self.root / "submission.csv"
         self.report = self.root / "report.html"
         self.source = self.root / "source.json"

@@ -135,6 +135,24 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     return text.getvalue().encode()
 
 
+def read_table(path: Path, columns: Iterable[str], hint: str) -> list[dict[str, str]]:
+    """Read a CSV file, as this program or a spreadsheet writes it; cells that are missing in a row are empty.
+
+    Raises
+    ------
+    CatsDogsError
+        The file cannot be read, or one of the columns is missing; the error has this `hint`.
+    """
+    try:
+        # A spreadsheet adds a byte order mark.
+        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), restval="")
+        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise CatsDogsError(f'{path} cannot be read: it has no column "{missing[0]}"', hint)
+        return list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CatsDogsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}", hint) from error
+
+
 def to_cell(text: str) -> str:
     r"""Return `text` made safe for a table: unprintable characters, and one that starts a formula, become ``\xNN``.
 

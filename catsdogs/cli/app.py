@@ -136,6 +136,26 @@ def train(
     return Output(done.to_dict, summaries.training_lines(done, artifacts))
 
 
+@_command("correct corrections.csv")
+def correct(
+    verdicts: options.Verdicts,
+    undo: options.Undo = False,
+    artifacts: options.Artifacts = ARTIFACTS,
+    wait: options.Wait = False,
+    *,
+    progress: Progress,
+) -> Output:
+    """Correct the labels of training images, for the next training."""
+    if not undo and len(verdicts) > 1:
+        raise OptionError("there is more than one CSV file", "Give one file, or --undo and the ids of images")
+    with lock_if(wait, artifacts, progress):
+        if undo:
+            done = catsdogs.correct(undo=verdicts, artifacts=artifacts)
+        else:
+            done = catsdogs.correct(verdicts[0], artifacts=artifacts)
+    return Output(done.to_dict, summaries.correction_lines(done, artifacts))
+
+
 @_command("submit --clip 0.01")
 def submit(
     artifacts: options.Artifacts = ARTIFACTS,

@@ -10,7 +10,7 @@ from typing import Any
 import catsdogs
 
 from .console import Line, block, plural, program, unreadable_lines, wrapped
-from .summaries import duplicates_texts, int8_similarity_line, metrics_lines, score_lines
+from .summaries import correction_texts, duplicates_texts, int8_similarity_line, metrics_lines, score_lines
 
 
 def info_lines(info: catsdogs.Info) -> Iterator[Line]:
@@ -41,6 +41,8 @@ def _fact_lines(info: catsdogs.Info) -> Iterator[Line]:
     yield "classes", " and ".join(features.classes)
     if info.duplicates:
         yield from block("duplicates", duplicates_texts(info.duplicates))
+    if info.corrections and not info.metrics:
+        yield from block("corrections", correction_texts(info.corrections))
     yield "backbone", f"{provenance.weights_name}, SHA-256 {provenance.sha256[:16]}..."
     yield "", f"{provenance.engine} in {provenance.precision}"
     if features.int8_similarity:

@@ -34,6 +34,8 @@ Exclude = Annotated[Path | None, _training(metavar="CSV", help="CSV file of ids 
 Holdout = Annotated[float | None, _training(metavar="FRACTION", help="Also score a holdout, such as 0.15.")]
 Nested = Annotated[bool, _training("--nested", help="Also run nested cross-validation.")]
 LearningCurve = Annotated[bool, _training("--learning-curve", help="Also train on fewer images.")]
+Verdicts = Annotated[list[str], Argument(metavar="CSV", help="CSV file of ids and labels, or ids to undo.")]
+Undo = Annotated[bool, Option("--undo", help="Undo the corrections of the given ids.")]
 FailFast = Annotated[bool, _features("--fail-fast", help="Stop at the first unreadable image.")]
 NoNearDuplicates = Annotated[bool, Option("--no-near-duplicates", help="Search for identical images only.")]
 Wait = Annotated[bool, Option("--wait", help="Wait for another run to finish.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,27 @@ def training_lines(done: catsdogs.Training, artifacts: Path) -> Iterator[Line]:
     yield from block("next", (command(name, artifacts) for name in ("submit", "report", "predict IMAGE...")))
 
 
+def correction_lines(done: catsdogs.Correction, artifacts: Path) -> Iterator[Line]:
+    """Summarise the corrections in force, and name the next command."""
+    yield from block("corrections", correction_texts(vars(done)))
+    changes = {"new": done.new, "replaced": done.replaced, "undone": done.undone}
+    yield "", ", ".join(f"{count:,} {what}" for what, count in changes.items() if count) or "no changes"
+    if done.path.exists():  # without corrections there is no file
+        yield from wrote(done.path)
+    yield "next", command("train", artifacts)
+
+
+def correction_texts(counts: Mapping[str, int]) -> Iterator[str]:
+    """Return the numbers of corrections by kind, and what may be wrong with them."""
+    kinds = ("relabelled", "kept", "dropped")
+    total = sum(counts[kind] for kind in kinds)
+    yield f"{plural(total, 'image')}: {', '.join(f'{counts[kind]:,} {kind}' for kind in kinds)}"
+    if moved := counts["moved"]:
+        yield f"{plural(moved, 'image')} in another folder than when judged: the correction holds"
+    if unmatched := counts["unmatched"]:
+        yield f"{unmatched:,} more, of images that are not in the training split"
+
+
 def metrics_lines(metrics: catsdogs.TrainingMetrics) -> Iterator[Line]:
     """Show the content of metrics.json."""
     yield from score_lines("head", metrics, "out of fold")
@@ -113,6 +134,12 @@ def metrics_lines(metrics: catsdogs.TrainingMetrics) -> Iterator[Line]:
     yield "", f"logistic regression on {metrics.images - metrics.excluded:,} images{excluded}, {fitted}"
     clip = metrics.clip
     yield "", f"log loss {clip.log_loss:.4f} clipped at {clip.chosen:g}"
+    if corrections := metrics.corrections:
+        yield from block("corrections", correction_texts(vars(corrections)))
+        low, high = corrections.interval
+        change = f"{corrections.log_loss_before:.4f} before, {corrections.log_loss_after:.4f} after"
+        yield "", f"log loss {change} ({corrections.difference:+.4f} [{low:+.4f}, {high:+.4f}])"
+        yield "", f"on the {plural(corrections.compared, 'image')} that they do not change"
     if nested := metrics.nested:
         yield from score_lines("nested", nested, "nested cross-validation")
     if holdout := metrics.holdout:

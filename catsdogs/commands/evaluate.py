@@ -123,5 +123,5 @@ def _trained_on(artifacts: Artifacts, trained: head.Head) -> set[bytes] | None:
     features = artifacts.cache.load()
     if features.digest != cached:  # another run has just replaced them
         return None
-    rows = (features.labels >= 0) & ~np.isin(features.ids, trained.metadata.excluded)
+    rows = (features.labels >= 0) & ~np.isin(features.ids, trained.metadata.excluded + trained.metadata.dropped)
     return {digest.tobytes() for digest in features.digests[rows]}

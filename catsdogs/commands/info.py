@@ -11,6 +11,7 @@ import numpy as np
 from .. import head
 from ..artifacts import Artifacts
 from ..cache import Manifest, pixel_differences, read_duplicates
+from ..head.corrections import read_verdicts
 from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import check_head, submission_staleness
 from ..images import identity
@@ -50,6 +51,8 @@ class Info(Result):
     duplicates : dict of str to int
         Counts of pairs of identical and near-duplicate images, as in `cache.Duplicates.counts`; empty if they were not
         searched yet.
+    corrections : dict of str to int
+        Numbers of corrections, as in `Correction`; empty if there are none.
     head : dict
         Content of head.json, and as "stale" why the head must be retrained, or None.
     metrics : TrainingMetrics or None
@@ -70,6 +73,7 @@ class Info(Result):
     features: Manifest
     shards: int
     duplicates: dict[str, int]
+    corrections: dict[str, int]
     head: dict[str, Any]
     metrics: TrainingMetrics | None
     source: dict[str, Any]
@@ -112,6 +116,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         features=manifest,
         shards=opened.cache.shard_rows,
         duplicates=duplicates.counts() if duplicates else {},
+        corrections=_count_corrections(opened, manifest),
         head=made,
         metrics=read_metrics(opened.metrics, head.TRAIN_HINT) if there and not stale else None,
         source=source,
@@ -120,6 +125,14 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         arrays={name: array for name in sizes if (array := _describe_array(opened.root / name))},
         stale=tuple(_find_stale(opened, manifest, source, timings, trained, stale)),
     )
+
+
+def _count_corrections(artifacts: Artifacts, manifest: Manifest) -> dict[str, int]:
+    verdicts = read_verdicts(artifacts)
+    if not verdicts.by_digest or "train" not in manifest.splits:
+        return {}
+    listed = artifacts.cache.list("train")
+    return verdicts.apply(listed.digests, listed.labels, manifest.classes).counts()
 
 
 def _find_stale(

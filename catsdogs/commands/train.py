@@ -1,13 +1,12 @@
 """Train the head on the cached features and score it out of fold."""
 
-import csv
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from ..cache import Features, group_images, group_keys, load_duplicates
 from ..choices import Study
 from ..errors import CatsDogsError, OptionError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
+from ..head.corrections import measure_corrections, read_uncorrected_logits, read_verdicts
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
@@ -29,10 +29,13 @@ from ..paths import user_path
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources.classes import Classes
-from ..storage import record_timing, to_csv, to_json
+from ..storage import read_table, record_timing, to_csv, to_json
 
 _MIN_IMAGES = 10
 """Per class."""
+
+_SUSPECT = ("id", "label", "probability")
+"""The columns of suspects.csv, from those of predictions.csv."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +70,8 @@ def train(
 ) -> Training:
     """Train a head on the cached features and score it out of fold.
 
-    Writes head.npz, head.json, head.joblib, metrics.json, predictions.csv and suspects.csv. A labelled test split is
-    never trained on; its scores are "test" in metrics.json.
+    Writes head.npz, head.json, head.joblib, metrics.json, predictions.csv and suspects.csv. Corrections that `correct`
+    has kept are applied. A labelled test split is never trained on; its scores are "test" in metrics.json.
 
     Parameters
     ----------
@@ -108,13 +111,16 @@ def train(
         ids, labels = features.ids[rows], features.labels[rows]
         duplicates = load_duplicates(opened.cache, near=near_duplicates, progress=progress)
         groups = group_keys(features.digests[rows], group_images(opened.cache, features, duplicates)[rows])
-        excluded = _excluded(exclude, ids, labels, features.classes)
+        verdicts, excluded = read_verdicts(opened), _excluded(exclude, ids)
+        corrected = verdicts.apply(features.digests[rows], labels, features.classes)
+        trained_on = ~excluded & ~corrected.dropped
+        require_enough_images(corrected.labels[trained_on], "remaining training images", features.classes)
         training_set = TrainingSet(
             features=features.features if rows.all() else features.features[rows],  # a copy doubles the memory
-            labels=labels,
-            folds=draw_folds(groups, labels, seed=SEED),
+            labels=corrected.labels,
+            folds=draw_folds(groups, labels, seed=SEED),  # of the labels before correction, so that losses are paired
             order=draw_order(features.digests[rows], seed=SEED),
-            train_mask=~excluded,
+            train_mask=trained_on,
         )
         held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
         found = head.cross_validate(training_set, progress=progress)
@@ -132,20 +138,46 @@ def train(
         if "learning_curve" in studies:
             points = learning_curve(training_set, found, seed=SEED, progress=progress)
             metrics = replace(metrics, learning_curve=points)
-        suspects, probabilities = find_suspects(labels, found.logits), to_probabilities(found.logits)
-        predictions = zip(ids, labels, probabilities, found.logits, training_set.folds, strict=True)
-        doubtful = zip(ids[suspects], labels[suspects], probabilities[suspects], strict=True)
+        suspects, columns = find_suspects(training_set.labels, found.logits), _predictions(ids, training_set, found)
+        if corrected.judged.any():
+            without = read_uncorrected_logits(
+                opened, features, excluded=tuple(ids[excluded].tolist()), near_duplicates=duplicates.near
+            )
+            if without is None:
+                uncorrected = replace(training_set, labels=labels, train_mask=~excluded)
+                without = head.cross_validate(uncorrected, progress=progress).logits
+            metrics = replace(metrics, corrections=measure_corrections(corrected, without, found.logits, seed=SEED))
+            suspects = suspects[~corrected.judged[suspects]]
+            columns |= {"correction": corrected.kinds, "uncorrected_logit": without}
         extra_files = {
-            opened.predictions: to_csv(("id", "label", "probability", "logit", "fold"), predictions),
-            opened.suspects: to_csv(("id", "label", "probability"), doubtful),
+            opened.predictions: to_csv([*columns], zip(*columns.values(), strict=True)),
+            opened.suspects: to_csv(_SUSPECT, zip(*(columns[name][suspects] for name in _SUSPECT), strict=True)),
             opened.metrics: to_json(metrics.to_dict()),
         }
-        metadata = _metadata(features, test, ids, training_set, metrics)
+        metadata = replace(
+            _metadata(features, test, training_set, metrics),
+            excluded=tuple(ids[excluded].tolist()),
+            dropped=tuple(ids[corrected.dropped].tolist()),
+            corrections=verdicts.sha256,
+        )
         head.save(opened, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(opened.timings, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, C %g, on %d images: log loss %.4f", found.transform, found.C, len(labels), metrics.log_loss)
     return Training(metrics, len(suspects), seconds)
+
+
+def _predictions(
+    ids: NDArray[np.str_], training_set: TrainingSet, found: head.CrossValidation
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of predictions.csv."""
+    return {
+        "id": ids,
+        "label": training_set.labels,
+        "probability": to_probabilities(found.logits),
+        "logit": found.logits,
+        "fold": training_set.folds,
+    }
 
 
 def _held_out(training_set: TrainingSet, groups: NDArray[np.void], share: float, classes: Classes) -> NDArray[np.bool_]:
@@ -202,11 +234,7 @@ def _score_test(test: Features, fitted: head.FittedHead) -> LabelledTestScores |
 
 
 def _metadata(
-    features: Features,
-    test: Features | None,
-    ids: NDArray[np.str_],
-    training_set: TrainingSet,
-    metrics: TrainingMetrics,
+    features: Features, test: Features | None, training_set: TrainingSet, metrics: TrainingMetrics
 ) -> HeadMetadata:
     made = features.provenance
     return HeadMetadata(
@@ -221,7 +249,7 @@ def _metadata(
         C=metrics.C,
         clip=metrics.clip.chosen,
         positive_share=float(training_set.labels.mean()),
-        excluded=tuple(ids[~training_set.train_mask].tolist()),
+        excluded=(),
         near_duplicates=metrics.near_duplicates,
         versions={"scikit-learn": version("scikit-learn")},
     )
@@ -241,21 +269,12 @@ def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes,
             )
 
 
-def _excluded(
-    path: str | Path | None, ids: NDArray[np.str_], labels: NDArray[np.int8], classes: Classes
-) -> NDArray[np.bool_]:
+def _excluded(path: str | Path | None, ids: NDArray[np.str_]) -> NDArray[np.bool_]:
     """Return which rows the CSV file lists; none if no file was given."""
     if path is None:
         return np.zeros(len(ids), bool)
     hint = 'Give a CSV file with a column "id", such as suspects.csv'
-    try:
-        with user_path(path).open(newline="", encoding="utf-8-sig") as file:  # as Excel saves it
-            listed = [row["id"] or "" for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        reason = 'it has no column "id"' if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
-        raise CatsDogsError(f"{path} cannot be read: {reason}", hint) from error
+    listed = [row["id"] for row in read_table(user_path(path), ("id",), hint)]
     if unknown := set(listed) - set(ids.tolist()):
         raise CatsDogsError(f"{min(unknown)!a} in {path} is not the id of a training image", hint)
-    excluded = np.isin(ids, listed)
-    require_enough_images(labels[~excluded], "remaining training images", classes)
-    return excluded
+    return np.isin(ids, listed)

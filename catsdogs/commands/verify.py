@@ -9,6 +9,7 @@ from ..artifacts import Artifacts
 from ..cache import Manifest, duplicates, read_duplicates, read_network
 from ..errors import CatsDogsError
 from ..head import TRAIN_HINT
+from ..head.corrections import read_verdicts
 from ..head.staleness import check_head, submission_staleness
 from ..locks import RESULTS, require_unlocked
 from ..result import Result
@@ -89,6 +90,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
         path = opened.features / duplicates.ARRAY
         hint = "Run catsdogs train, or catsdogs extract with the same images: both search for duplicates"
         problems.append(CatsDogsError(f"{path} is missing or damaged", hint))
+    check(read_verdicts, opened)
     check(read_json, opened.source, NOTE_HINT)
     check(read_timings, opened.timings)
     if submission and (reason := submission_staleness(opened, trained)):

@@ -56,10 +56,12 @@ class HeadMetadata:
         Probabilities in a submission are clipped to ``[clip, 1 - clip]``.
     positive_share : float
         Fraction of the second class among the training images.
-    excluded : tuple of str
-        Ids of training images that were excluded from training.
+    excluded, dropped : tuple of str
+        Ids of training images that were excluded from training, by the user or by a correction.
     near_duplicates : bool
         Whether near-duplicates were kept in the same fold, in addition to identical images.
+    corrections : str
+        SHA-256 of the corrections that were applied; empty if there were none.
     versions : dict of str to str
         Versions of the packages used for training, for information only.
     files : dict of str to str
@@ -80,6 +82,8 @@ class HeadMetadata:
     excluded: tuple[str, ...]
     near_duplicates: bool
     versions: dict[str, str]
+    dropped: tuple[str, ...] = ()
+    corrections: str = ""
     files: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -83,6 +83,15 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
     )
 
 
+def mean_interval(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
+    """Return the 95 % interval of a mean: percentiles of a bootstrap, as for `intervals`."""
+    n = len(values)
+    with single_threaded_blas() as threads:
+        generators = np.random.default_rng(seed).spawn(_DRAWS)
+        drawn = threads.map(lambda generator: values[generator.integers(n, size=n)].mean(), generators)
+        return _percentiles(np.array(list(drawn)))
+
+
 def _percentiles(values: NDArray[np.float64]) -> Interval:
     low, high = np.percentile(values, (50 * (1 - _LEVEL), 50 * (1 + _LEVEL))).tolist()
     return low, high

@@ -149,6 +149,43 @@ class LearningCurvePoint(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CorrectionMetrics(Result):
+    """The corrections that were applied, and what they changed.
+
+    The log losses are out of fold, by the same folds, drawn from the labels before correction, and over the images that
+    were neither relabelled nor dropped.
+
+    Parameters
+    ----------
+    relabelled, kept, dropped : int
+        Images whose label was corrected, whose label was confirmed, and that were not trained on.
+    moved : int
+        Images whose folder says something else than when they were judged, and than the verdict, which holds.
+    unmatched : int
+        Verdicts on images that are not in the training split.
+    compared : int
+        Images over which the log losses are.
+    log_loss_before, log_loss_after : float
+        Of heads that were trained without and with the corrections.
+    difference : float
+        The second minus the first.
+    interval : pair of float
+        95 % interval of the difference, paired by image.
+    """
+
+    relabelled: int
+    kept: int
+    dropped: int
+    moved: int
+    unmatched: int
+    compared: int
+    log_loss_before: float
+    log_loss_after: float
+    difference: float
+    interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingMetrics(Metrics):
     """The content of metrics.json: out-of-fold metrics of the head, and how it was selected.
 
@@ -181,6 +218,8 @@ class TrainingMetrics(Metrics):
         Unreadable training images.
     near_duplicates : bool
         Whether near-duplicates share a fold, or only identical images.
+    corrections : CorrectionMetrics or None
+        None if there are no corrections.
     test : LabelledTestScores or None
         None if there is no labelled test split.
     holdout : HoldoutMetrics or None
@@ -203,6 +242,7 @@ class TrainingMetrics(Metrics):
     classes: Classes
     unreadable: int
     near_duplicates: bool
+    corrections: CorrectionMetrics | None = None
     test: LabelledTestScores | None = None
     holdout: HoldoutMetrics | None = None
     nested: NestedMetrics | None = None

@@ -1,9 +1,8 @@
 """Gather the content of the report: labels, probabilities, metrics and provenance."""
 
-import csv
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..head.logits import to_probabilities
 from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import head_staleness
 from ..sources.classes import Classes
-from ..storage import NOTE_HINT, read_json, read_timings
+from ..storage import NOTE_HINT, read_json, read_table, read_timings
 
 Key = tuple[str, str]
 """Split and id, which identify an image."""
@@ -70,10 +69,12 @@ class Findings:
         Training images with their out-of-fold predictions, from predictions.csv.
     test : Scored or None
         Test images, scored by the final head; None if there are no readable test images.
+    corrections : dict of str to str
+        By id of a training image, what a correction does: "relabelled", "kept" or "dropped".
     suspects : tuple of str
         Ids of training images, the most suspect first.
     duplicates : Duplicates or None
-        None if they have not been searched for.
+        Their labels are the corrected ones; None if they have not been searched for.
     unreadable : dict of str to dict
         By split and id, the reason why an image is unreadable.
     digests : dict of (split, id) to bytes
@@ -89,6 +90,7 @@ class Findings:
     classes: Classes
     train: Scored
     test: Scored | None
+    corrections: dict[str, str]
     suspects: tuple[str, ...]
     duplicates: Duplicates | None
     unreadable: dict[str, dict[str, str]]
@@ -116,12 +118,15 @@ def gather(artifacts: Artifacts) -> Findings:
     if "test" in loaded and (kept := loaded["test"].readable).any():
         images = loaded["test"]
         test = Scored("test", images.ids[kept], images.labels[kept], trained.classifier.logits(images.features[kept]))
+    predictions = read_table(artifacts.predictions, ("id", "label", "logit"), head.TRAIN_HINT)
+    train = _out_of_fold(predictions)
     return Findings(
         classes=manifest.classes,
-        train=_out_of_fold(artifacts.predictions),
+        train=train,
         test=test,
-        suspects=tuple(row["id"] for row in _rows(artifacts.suspects)),
-        duplicates=read_duplicates(artifacts.cache),
+        corrections={row["id"]: kind for row in predictions if (kind := row.get("correction"))},
+        suspects=tuple(row["id"] for row in read_table(artifacts.suspects, ("id",), head.TRAIN_HINT)),
+        duplicates=_find_duplicates(artifacts, train),
         unreadable={split: images.unreadable for split, images in loaded.items()},
         digests={
             (split, name): digest.tobytes()
@@ -136,11 +141,17 @@ def gather(artifacts: Artifacts) -> Findings:
     )
 
 
-def _out_of_fold(path: Path) -> Scored:
-    ids, labels, logits = zip(*((row["id"], row["label"], row["logit"]) for row in _rows(path)), strict=True)
+def _out_of_fold(predictions: Iterable[Mapping[str, str]]) -> Scored:
+    ids, labels, logits = zip(*((row["id"], row["label"], row["logit"]) for row in predictions), strict=True)
     return Scored("train", np.array(ids), np.array(labels, np.int8), np.array(logits, np.float64))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def _find_duplicates(artifacts: Artifacts, train: Scored) -> Duplicates | None:
+    """Return the stored pairs, with the labels that the head was trained on."""
+    if (found := read_duplicates(artifacts.cache)) is None:
+        return None
+    pairs, label_of = found.pairs.copy(), dict(zip(train.ids.tolist(), train.labels.tolist(), strict=True))
+    for prefix in ("", "other_"):
+        in_train = np.flatnonzero(pairs[f"{prefix}split"] == "train")
+        pairs[f"{prefix}label"][in_train] = [label_of[name] for name in pairs[f"{prefix}id"][in_train].tolist()]
+    return replace(found, pairs=pairs)

@@ -1,0 +1,192 @@
+"""Keep verdicts on the labels of training images, which `train` then applies."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts import Artifacts, ArtifactsFolder
+from ..errors import CatsDogsError
+from ..head.corrections import DROP, KEEP, Verdict, Verdicts, read_verdicts, to_label, write_verdicts
+from ..locks import RESULTS
+from ..paths import user_path
+from ..result import Result
+from ..sources.classes import Classes
+from ..storage import read_table
+
+_HINT = "Give a CSV file with the columns id and label, where a label is the name of a class, keep or drop"
+
+
+@dataclass(frozen=True)
+class Correction(Result):
+    """The result of `correct`; all numbers are of training images, by all verdicts that are now in force.
+
+    Parameters
+    ----------
+    path : Path
+        corrections.csv.
+    relabelled, kept, dropped : int
+        Images that get the label of the other class, whose label is confirmed, and that are not trained on.
+    moved : int
+        Images whose folder says something else than when they were judged, and than the verdict.
+    unmatched : int
+        Verdicts on images that are not in the training split now.
+    new, replaced, undone : int
+        Verdicts that this call added, changed and removed.
+    """
+
+    path: Path
+    relabelled: int
+    kept: int
+    dropped: int
+    moved: int
+    unmatched: int
+    new: int
+    replaced: int
+    undone: int
+
+
+def correct(
+    verdicts: str | Path | Mapping[str, str] | None = None,
+    *,
+    undo: Collection[str] = (),
+    artifacts: ArtifactsFolder = "artifacts",
+) -> Correction:
+    """Keep verdicts on the labels of training images in corrections.csv; `train` applies them.
+
+    A verdict belongs to the image's bytes: it holds for all identical images, and wherever the file lies. It holds
+    until it is replaced or undone. The images themselves are not touched.
+
+    Parameters
+    ----------
+    verdicts : str, Path or mapping of str to str, optional
+        A CSV file with the columns "id" and "label", and optionally "digest" (BLAKE2b-128 of the bytes, in
+        hexadecimal), or labels by id. A label is the name of a class, "keep" (the label of the folder is right) or
+        "drop" (the image is neither, and is not trained on).
+    undo : collection of str
+        Ids of images whose verdicts are removed.
+    artifacts : str or Path
+        The artifacts folder, with training features.
+
+    Returns
+    -------
+    Correction
+
+    Raises
+    ------
+    CatsDogsError
+        An id, a digest or a label is not known, or verdicts contradict each other. No verdict is then kept.
+    """
+    with Artifacts.open(artifacts, RESULTS) as opened:
+        images, before = _list_training_images(opened), read_verdicts(opened)
+        undone = {
+            digest for name in ([undo] if isinstance(undo, str) else undo) for digest in images.judged(name, before)
+        }
+        given = {} if verdicts is None else _resolve(verdicts, images)
+        kept = {digest: verdict for digest, verdict in before.by_digest.items() if digest not in undone}
+        after = Verdicts([*kept.values(), *given.values()])
+        counts = after.apply(images.digests, images.labels, images.classes).counts()
+        write_verdicts(opened, after)
+        new = given.keys() - before.by_digest.keys()
+        replaced = [digest for digest in given.keys() - new if before.by_digest[digest].label != given[digest].label]
+        return Correction(
+            path=opened.corrections, **counts, new=len(new), replaced=len(replaced), undone=len(undone - given.keys())
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _TrainingImages:
+    """The training images, without their features.
+
+    Parameters
+    ----------
+    ids, labels, digests : ndarray
+        As in `Features`; an image that could not be read has no digest, and cannot be judged.
+    classes : pair of str
+    path : Path
+        Folder of the artifacts, for messages.
+    """
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int8]
+    digests: NDArray[np.uint8]
+    classes: Classes
+    path: Path
+
+    @cached_property
+    def digest_of(self) -> dict[str, str]:
+        """Digest in hexadecimal by id."""
+        return dict(zip(self.ids.tolist(), (row.tobytes().hex() for row in self.digests), strict=True))
+
+    @cached_property
+    def id_of(self) -> dict[str, str]:
+        """Id by digest in hexadecimal."""
+        return {digest: name for name, digest in self.digest_of.items()}
+
+    @cached_property
+    def label_of(self) -> dict[str, int]:
+        """Label by id."""
+        return dict(zip(self.ids.tolist(), self.labels.tolist(), strict=True))
+
+    def judged(self, name: str, verdicts: Verdicts) -> set[str]:
+        """Return the digests of an image's verdict: of the image with this id now, or when it was judged."""
+        now = {self.digest_of.get(name)} & verdicts.by_digest.keys()
+        found = now or {digest for digest, verdict in verdicts.by_digest.items() if verdict.id == name}
+        if not found:
+            raise CatsDogsError(f"there is no correction of {name!a}", f"Give ids from {self.path / 'corrections.csv'}")
+        return {digest for digest in found if digest is not None}
+
+
+def _list_training_images(artifacts: Artifacts) -> _TrainingImages:
+    manifest = artifacts.manifest()
+    listed = artifacts.cache.list("train") if "train" in manifest.splits else artifacts.cache.load("train")
+    known = listed.digests.any(axis=1)
+    return _TrainingImages(
+        listed.ids[known], listed.labels[known], listed.digests[known], manifest.classes, artifacts.root
+    )
+
+
+def _resolve(verdicts: str | Path | Mapping[str, str], images: _TrainingImages) -> dict[str, Verdict]:
+    """Return the given verdicts by digest."""
+    if isinstance(verdicts, Mapping):
+        rows, place = [{"id": name, "label": label} for name, label in verdicts.items()], "the verdicts"
+    else:
+        rows, place = read_table(user_path(verdicts), ("id", "label"), _HINT), str(verdicts)
+    resolved: dict[str, Verdict] = {}
+    for row in rows:
+        digest = _find_digest(row, images, place)
+        name = images.id_of[digest] if images.digest_of.get(row["id"]) != digest else row["id"]
+        was = images.classes[images.label_of[name]]
+        label = to_label(row["label"], images.classes)
+        if label is None and row["label"].lower() not in (KEEP, DROP):
+            raise CatsDogsError(
+                f"{row['label']!a} in {place} is not a label, for {row['id']}", _label_hint(images.classes)
+            )
+        chosen = images.classes[label] if label is not None else was if row["label"].lower() == KEEP else DROP
+        other = resolved.setdefault(digest, Verdict(id=name, digest=digest, label=chosen, was=was))
+        if other.label != chosen:
+            same = f"{name} twice" if other.id == name else f"{other.id} and {name}, which are identical,"
+            raise CatsDogsError(
+                f"{place} contradicts itself: it labels {same} both {other.label} and {chosen}", "Keep one of the lines"
+            )
+    return resolved
+
+
+def _find_digest(row: Mapping[str, str], images: _TrainingImages, place: str) -> str:
+    """Return the digest of the image that a row is about: that in the row, as the image may have been renamed."""
+    digest, known = (row.get("digest") or "").lower(), images.digest_of.get(row["id"])
+    if digest and digest not in images.id_of:
+        raise CatsDogsError(
+            f"{row['id']!a} in {place} has the digest {digest!a}, which no training image in {images.path} has",
+            "Give verdicts on these images, and not on those of another data set",
+        )
+    if not digest and known is None:
+        raise CatsDogsError(f"{row['id']!a} in {place} is not the id of a readable training image", _HINT)
+    return digest or str(known)
+
+
+def _label_hint(classes: Classes) -> str:
+    return f"Use {classes[0]}, {classes[1]}, keep or drop"
