@@ -136,7 +136,7 @@ def train(
     return Output(done.to_dict, summaries.training_lines(done, artifacts))
 
 
-@_command("correct corrections.csv")
+@_command("correct verdicts.csv")
 def correct(
     verdicts: options.Verdicts,
     undo: options.Undo = False,

@@ -1,5 +1,6 @@
 """Keep verdicts on the labels of training images, which `train` then applies."""
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,8 @@ from ..paths import user_path
 from ..result import Result
 from ..sources.classes import Classes
 from ..storage import read_table
+
+_log = logging.getLogger(__name__)
 
 _HINT = "Give a CSV file with the columns id and label, where a label is the name of a class, keep or drop"
 
@@ -90,6 +93,7 @@ def correct(
         after = Verdicts([*kept.values(), *given.values()])
         counts = after.apply(images.digests, images.labels, images.classes).counts()
         write_verdicts(opened, after)
+        _log.info("%d corrections in %s", len(after.by_digest), opened.corrections)
         new = given.keys() - before.by_digest.keys()
         replaced = [digest for digest in given.keys() - new if before.by_digest[digest].label != given[digest].label]
         return Correction(

@@ -38,6 +38,7 @@ def prepare_folder(folder, weights, draw, encode, zipped):
     shutil.copy(folder / "photographs/dog.1.jpg", folder / "dogs")
     shutil.copy(folder / "photographs/cat.1.jpg", folder / "cat.jpg")
     catsdogs.run(data, artifacts=folder / "artifacts", weights=str(weights))
+    (folder / "verdicts.csv").write_text("id,label\ncat.1,dog\ndog.1,keep\n")
     return folder
 
 
@@ -60,6 +61,7 @@ def run_example(request):
         folder = request.getfixturevalue("prepared_with_keras" if slow else "prepared")
         weights = request.getfixturevalue("keras_backbone" if slow else "tiny_backbone")
         (folder / "walkthrough.ipynb").unlink(missing_ok=True)
+        (folder / "artifacts/corrections.csv").unlink(missing_ok=True)  # with it the head would be stale
         program, *arguments = shlex.split(COMMANDS[name].epilog.removeprefix("Example: "))
         assert program == "catsdogs"
         return command(*arguments, *options, folder=folder, CATSDOGS_WEIGHTS=str(weights))
@@ -81,7 +83,7 @@ def test_with_json_and_verbose_stdout_is_json_and_stderr_the_log(name, run_examp
     assert isinstance(json.loads(done.stdout), list if name == "predict" else dict)
     logged = [line.split(" ", 1)[0] for line in done.stderr.splitlines()]
     assert set(logged) <= {"DEBUG", "INFO", "WARNING"}
-    if name in ("run", "extract", "train", "submit", "report", "export", "prepare", "demo"):
+    if name in ("run", "extract", "train", "correct", "submit", "report", "export", "prepare", "demo"):
         assert "INFO" in logged
     assert logging.getLogger("catsdogs").handlers == []
 

@@ -26,6 +26,10 @@ def check_steps(folder: Path) -> None:
     assert_type(training, catsdogs.Training)
     assert_type(training.metrics, catsdogs.TrainingMetrics)
 
+    correction = catsdogs.correct({"cat.1": "dog"}, undo=["cat.2"], artifacts=folder)
+    assert_type(catsdogs.correct("verdicts.csv"), catsdogs.Correction)
+    assert_type([correction.relabelled, correction.undone], list[int])
+
     submission = catsdogs.submit(folder, clip=0.01)
     assert_type(submission.path, Path)
     assert_type(submission.classes, tuple[str, str])
@@ -49,6 +53,8 @@ def check_metrics(metrics: catsdogs.TrainingMetrics) -> list[float]:
         assert_type(metrics.nested.clipped, float)
     if metrics.test:
         assert_type(metrics.test.images, int)
+    if metrics.corrections:
+        assert_type(metrics.corrections.interval, tuple[float, float])
     scores: catsdogs.Metrics = metrics
     return [low, high, scores.brier, *(point.log_loss for point in metrics.learning_curve)]
 
