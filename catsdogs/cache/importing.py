@@ -16,7 +16,7 @@ from ..errors import CatsDogsError, is_printable
 from ..images.facts import FACTS_COLUMN
 from ..locks import FEATURES, write_lock
 from ..sources.classes import parse_classes
-from ..sources.layout import MAX_NAME
+from ..sources.ids import MAX_NAME
 from ..storage import to_cell
 from . import npy
 from .duplicates import load_duplicates

@@ -23,7 +23,7 @@ from ..paths import user_path
 from ..progress import Progress
 from ..result import Result
 from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
-from ..sources.layout import is_skipped, is_zip
+from ..sources.names import is_skipped, is_zip
 
 ImageInput = str | Path | BufferedIOBase
 """The path of an image, a folder or a zip; or an open binary file with one image."""

@@ -28,11 +28,8 @@ from ..locks import RESULTS
 from ..paths import user_path
 from ..progress import Progress, tell
 from ..result import Result
-from ..sources.classes import Classes
+from ..sources.classes import MIN_IMAGES, Classes
 from ..storage import read_table, record_timing, to_csv, to_json
-
-_MIN_IMAGES = 10
-"""Per class."""
 
 _SUSPECT = ("id", "label", "probability")
 """The columns of suspects.csv, from those of predictions.csv."""
@@ -182,7 +179,7 @@ def _predictions(
 
 def _held_out(training_set: TrainingSet, groups: NDArray[np.void], share: float, classes: Classes) -> NDArray[np.bool_]:
     """Return which rows are held out; refuse if either part has too few."""
-    hint = f"Set --holdout so that at least {_MIN_IMAGES} of each class are on both sides, or add images"
+    hint = f"Set --holdout so that at least {MIN_IMAGES} of each class are on both sides, or add images"
     held_out, labels = draw_holdout(groups, training_set.labels, share, seed=SEED), training_set.labels
     require_enough_images(labels[~held_out & training_set.train_mask], "remaining training images", classes, hint=hint)
     require_enough_images(labels[held_out], "images held out", classes, hint=hint)
@@ -263,9 +260,9 @@ def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes,
     CatsDogsError
     """
     for label, name in enumerate(classes):
-        if (count := int(np.sum(labels == label))) < _MIN_IMAGES:
+        if (count := int(np.sum(labels == label))) < MIN_IMAGES:
             raise CatsDogsError(
-                f"{what} of the class {name}: {count}", hint or f"Give at least {_MIN_IMAGES} of each class"
+                f"{what} of the class {name}: {count}", hint or f"Give at least {MIN_IMAGES} of each class"
             )
 
 

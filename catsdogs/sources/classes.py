@@ -5,12 +5,16 @@ A label is a position in the pair of classes, 0 or 1; -1 means unknown.
 
 from collections.abc import Sequence
 
-from ..errors import CatsDogsError, OptionError, is_printable, printable
+from ..errors import CatsDogsError, OptionError, is_printable
+from .names import class_key
 
 Classes = tuple[str, str]
 
 CLASSES: Classes = ("cat", "dog")
 """The default classes."""
+
+MIN_IMAGES = 10
+"""Minimum number of readable training images of each class."""
 
 
 def parse_classes(given: str | Sequence[str]) -> Classes:
@@ -65,12 +69,6 @@ def label_hint(classes: Classes) -> str:
     """Return the hint for images whose labels are not known."""
     first, second = classes
     return f"Put them into folders {first}/ and {second}/, or name them {first}.1.jpg and {second}.1.jpg"
-
-
-def class_key(name: str) -> str:
-    """Return a key that all names of a class share: Cat, cat and cats are one class."""
-    key = printable(name).lower()
-    return key.removesuffix("s") or key
 
 
 def _is_name(name: str) -> bool:

@@ -50,6 +50,10 @@ class ImageFile(ABC):
         """
 
     @abstractmethod
+    def length(self) -> int:
+        """Return the number of bytes of the content; 0 if it is not known."""
+
+    @abstractmethod
     def size(self) -> int:
         """Return how many bytes of memory reading takes at most; 0 if the file will not be read."""
 
@@ -71,12 +75,14 @@ class _PlainFile(ImageFile):
             raise_if_system_error(error, str(self.path))
             raise OSError(getattr(error, "strerror", None) or str(error)) from error
 
-    def size(self) -> int:
+    def length(self) -> int:
         try:
-            size = self.path.stat().st_size
+            return self.path.stat().st_size
         except OSError:
             return 0  # read() raises the error
-        return size if size <= MAX_BYTES else 0
+
+    def size(self) -> int:
+        return size if (size := self.length()) <= MAX_BYTES else 0
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,10 @@ class _StreamFile(ImageFile):
             raise OSError(f"it has more than the limit of {MAX_BYTES:,} bytes")
         return self.content
 
-    def size(self) -> int:
+    def length(self) -> int:
         return len(self.content)
+
+    size = length
 
 
 def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:

@@ -1,47 +1,69 @@
-"""List the files of a folder, and the files of each zip in it that is named like a split."""
+"""List the files of a folder, and the files of the zips in it."""
 
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import CatsDogsError
 from .files import ImageFile, image_file, open_zip, read_error
-from .layout import is_hidden, is_image, is_split_zip
+from .names import is_image, is_read_zip, is_system, is_zip, split_of
 from .zips import walk_zip
 
 
 def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
-    """Yield every file below `folder`, following links, and every file of a zip that is named like a split.
+    """Yield every file below `folder`, following links, and every file of the zips that `names.is_read_zip` accepts.
 
     Opened zips are entered into `open_zips`, for the caller to close. For a zip that cannot be opened an error is
     raised; if `broken` is given, the zip's path and the error's message are added to it instead.
     """
+    files, folders = _list_folder(folder)
+    among_images = any(is_image(parts[-1]) and not is_system(parts) for _, parts in files)
+    alone = not among_images and sum(is_zip(parts[-1]) and not is_system(parts) for _, parts in files) == 1
+    for path, parts in files:
+        if is_read_zip(parts, folders, among_images=among_images):
+            # A folder with nothing but Kaggle's download in it is read as the download itself.
+            within = () if alone and len(parts) == 1 and not split_of(path.stem) else (*parts[:-1], path.stem)
+            try:
+                yield from walk_zip(open_zip(path), str(path), within, open_zips)
+            except CatsDogsError as error:
+                if broken is None:
+                    raise
+                broken[str(path)] = error.message
+        else:
+            yield image_file(path, parts)
+
+
+def _list_folder(folder: Path) -> tuple[list[tuple[Path, tuple[str, ...]]], set[tuple[str, ...]]]:
+    """Return the files below a folder with their paths below it, and the paths of its folders in lower case."""
+    files: list[tuple[Path, tuple[str, ...]]] = []
+    folders: set[tuple[str, ...]] = set()
     pending: list[tuple[Path, tuple[str, ...], frozenset[tuple[int, int]]]] = [(folder, (), frozenset())]
     while pending:
         folder, parts, ancestors = pending.pop()
         try:
             status = folder.stat()
-            names = os.listdir(folder)  # noqa: PTH208 - names are needed, not paths
+            with os.scandir(folder) as entries:
+                listed = [(entry.name, _is_folder(entry)) for entry in entries]
         except OSError as error:
-            if is_hidden(parts):
+            if is_system((*parts, "")):
                 continue
             raise read_error(folder, error) from error
         identity = (status.st_dev, status.st_ino)
         if identity in ancestors:
             continue  # a link to a parent folder
-        folders = {name.lower() for name in names}
-        for name in names:
-            path = folder / name
-            # A folder that is named like an image counts as an image that cannot be read.
-            if not is_image(name) and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error if access is denied
-                pending.append((path, (*parts, name), ancestors | {identity}))
-            elif is_split_zip(PurePosixPath(name), folders):
-                try:
-                    yield from walk_zip(open_zip(path), str(path), (*parts, path.stem), open_zips)
-                except CatsDogsError as error:
-                    if broken is None:
-                        raise
-                    broken[str(path)] = error.message
+        for name, is_folder in listed:
+            below = (*parts, name)
+            if is_folder:
+                folders.add(tuple(part.lower() for part in below))
+                pending.append((folder / name, below, ancestors | {identity}))
             else:
-                yield image_file(path, (*parts, name))
+                files.append((folder / name, below))
+    return files, folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or nowhere that may be looked at
+        return False

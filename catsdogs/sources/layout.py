@@ -1,43 +1,26 @@
-"""Read the split, label and id of each image, and the two classes, from the paths of a source.
+"""Read the split and the label of each image, and the two classes, from the paths of a source.
 
-Only paths are used, so the same images get the same ids, labels and order from a folder and from a zip.
+Only paths are used, so a folder and a zip with the same images are read alike.
 """
 
-import itertools
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from ..errors import CatsDogsError, printable
-from ..storage import to_cell
-from .classes import CLASSES, Classes, choose_classes, class_key, label_hint
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""Suffixes of image files, in lower or upper case."""
-
-SPLITS = {
-    "train": ("train", "training", "training-set", "cats-dogs-training"),
-    "test": ("test", "test1", "testing", "test-set", "cats-dogs-testing"),
-    "validation": ("val", "valid", "validation"),
-}
-"""Names of the folders and zips that hold a split: those of Kaggle in 2013 and 2016, of the project of 2017, and of
-widespread copies of the data set. A validation folder is the test split of a source without a test folder; otherwise
-it is skipped."""
+from .classes import CLASSES, Classes, choose_classes, label_hint
+from .names import SUFFIXES, class_key, composed, label_by_prefix, skip_reason, split_of
 
 Parts = tuple[str, ...]
 """A file's path below the source: the names of its folders, then its own."""
 
-MAX_NAME = 255
-"""Maximum length of an image's name in characters: the limit of file systems, which names in a zip can exceed."""
-
-_SPLIT_NAMES = {name: split for split, names in SPLITS.items() for name in names}
 _NAMED_LIKE_A_CLASS = re.compile(r"([A-Za-z]+)\.\d+\.\w+")
 
 
 @dataclass(frozen=True)
-class ImageEntry:
-    """One image of a source.
+class Placed:
+    """An image of a source, without an id.
 
     Parameters
     ----------
@@ -45,49 +28,42 @@ class ImageEntry:
         Position of its path in the given paths.
     split : str
         "train" or "test".
-    id : str
     label : int
         A position in the classes, -1 unknown.
+    label_folder : int
+        Position in its path of the folder that gives the label, -1 if none does.
     """
 
     position: int
     split: str
-    id: str
     label: int
+    label_folder: int = -1
 
 
-def is_image(name: str) -> bool:
-    """Whether a file of this name counts as an image."""
-    return name.lower().endswith(SUFFIXES)
+@dataclass(frozen=True)
+class Layout:
+    """How a source is read.
 
-
-def is_zip(name: str) -> bool:
-    """Whether a file of this name counts as a zip."""
-    return name.lower().endswith(".zip")
-
-
-def is_split_zip(path: PurePosixPath, folders: Collection[str]) -> bool:
-    """Whether a path is a zip named like a split, such as ``train.zip``, and `folders` has no folder of that name.
-
-    The names in `folders` are in lower case.
+    Parameters
+    ----------
+    classes : pair of str
+    images : list of Placed
+    skipped : dict of int to str
+        Why each other file is skipped, by its position.
+    rules : list of str
+        What was decided and by which rule, in words.
     """
-    return is_zip(path.name) and _split_of(path.stem) is not None and str(path.with_suffix("")).lower() not in folders
 
-
-def is_hidden(parts: Sequence[str]) -> bool:
-    """Whether a file or folder, or one of its parent folders, is hidden or was added by the operating system."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
-
-
-def is_skipped(parts: Sequence[str]) -> bool:
-    """Whether a file is skipped: it is hidden, is not an image, or is in a folder that is named like an image."""
-    return not is_image(parts[-1]) or is_hidden(parts) or any(map(is_image, parts[:-1]))
+    classes: Classes
+    images: list[Placed]
+    skipped: dict[int, str]
+    rules: list[str]
 
 
 def read_layout(
     paths: Sequence[Parts], display_path: str, *, classes: Classes | None = None, default_classes: Classes | None = None
-) -> tuple[Classes, list[ImageEntry], int]:
-    """Determine the classes, and the split, label and id of each image.
+) -> Layout:
+    """Determine the classes, and the split and label of each image, by the rules of docs/reference/inputs.md.
 
     Parameters
     ----------
@@ -100,125 +76,191 @@ def read_layout(
     default_classes : pair of str, optional
         The classes of the existing features or head.
 
-    Returns
-    -------
-    classes : pair of str
-    images : list of ImageEntry
-        The training images, then the test images, each split in natural order (cat.2 before cat.10).
-    skipped : int
-        Number of files that are not images, or that are outside the folders of the splits or of the two classes.
-
     Raises
     ------
     CatsDogsError
-        There are no images, two images have the same id, an image has a label that is neither of the classes, or there
-        are more than two class folders and neither `classes` nor `default_classes` selects two of them.
+        There are no images, an image has a label that is neither of the classes, or there are more than two class
+        folders and neither `classes` nor `default_classes` selects two of them.
     """
-    from natsort import natsort_keygen
-
-    images = [position for position, parts in enumerate(paths) if not is_skipped(parts)]
+    skipped = {position: reason for position, parts in enumerate(paths) if (reason := skip_reason(parts))}
+    images = {position: parts for position, parts in enumerate(paths) if position not in skipped}
     if not images:
+        found = ", ".join(f"{count:,} {reason}" for reason, count in Counter(skipped.values()).most_common(3))
         raise CatsDogsError(
-            f"there are no images in {display_path}", f"Give a folder or a zip with files named *{', *'.join(SUFFIXES)}"
+            f"there are no images in {display_path}" + (f"; its files are: {found}" if found else ""),
+            f"Give a folder or a zip with files named *{', *'.join(SUFFIXES)}; unpack other archives",
         )
-    splits = {p: next(filter(None, map(_split_of, paths[p][:-1])), None) for p in images}
-    split_names = set(splits.values())
-    validation = None if "test" in split_names else "test"
-    splits = {p: validation if split == "validation" else split for p, split in splits.items()}
-    training = "train" if "train" in split_names else None
-    class_folders = _find_classes([paths[p] for p in images if splits[p] == training])
-    classes = classes or choose_classes(class_folders, display_path, default_classes=default_classes)
+    splits, rules = _read_splits(images, skipped)
+    training = [images[p] for p, split in splits.items() if split == ("train" if "train" in splits.values() else None)]
+    folders, strays = _find_class_folders(training)
+    rules.append(_class_rule(classes, folders, default_classes))
+    classes = classes or choose_classes(folders, display_path, default_classes=default_classes)
     keys = {class_key(name): label for label, name in enumerate(classes)}
-    labels = {p: _label_of(paths[p], keys) for p in images}
-    folders = set(map(class_key, class_folders))
-    others = folders - keys.keys() if folders > keys.keys() else set()
-    images = [p for p in images if labels[p][0] >= 0 or others.isdisjoint(map(class_key, paths[p][:-1]))]
-    entries: list[ImageEntry] = []
+    others = set(map(class_key, strays)) | (
+        of_folders if (of_folders := set(map(class_key, folders))) >= keys.keys() else set()
+    )
+    for position in list(splits) if others else ():
+        if _label_of(images[position], keys)[0] < 0 and others & set(map(class_key, images[position][:-1])):
+            skipped[position] = f"in other folders than those of {' and '.join(classes)}"
+            del splits[position]
+    placed: list[Placed] = []
     for split in (None, "train", "test"):
-        members = {p: (paths[p], *labels[p]) for p in images if splits[p] == split}
-        if not members or (split is None and "train" in split_names):
-            continue
-        in_split = _read_split(members, split, classes, display_path)
-        # Class folders beside test/ are the training images; images without labels beside it are skipped.
-        beside_test = split is None and not split_names <= {None}
-        entries += [entry for entry in in_split if entry.split == "train" or not beside_test]
-    # cat.2 and cat.02 have the same natural key. The id and the path make the order, and the error below, independent
-    # of the order of the paths.
-    natural = natsort_keygen()
-    entries.sort(key=lambda entry: (entry.split == "test", natural(entry.id), entry.id, paths[entry.position]))
-    for first, second in itertools.pairwise(entries):
-        if (first.split, first.id) == (second.split, second.id):
-            both = " and ".join(sorted("/".join((display_path, *paths[entry.position])) for entry in (first, second)))
-            raise CatsDogsError(f"two images have the same id {first.id}: {both}", "Rename or remove one of them")
-    return classes, entries, len(paths) - len(entries)
+        members = {position: images[position] for position, of in splits.items() if of == split}
+        if members:
+            in_split, more = _read_split(members, split, classes, display_path)
+            rules += more
+            # Class folders beside test/ are the training images; images without labels beside it are skipped.
+            if split is None and "test" in splits.values() and in_split[0].split == "test":
+                skipped |= dict.fromkeys(members, "images without a label beside the split folders")
+            else:
+                placed += in_split
+    return Layout(classes, placed, skipped, rules)
 
 
-def _find_classes(paths: Sequence[Parts]) -> tuple[str, ...]:
-    """Return the names of the class folders of these images, in natural order; empty if there are none.
+def _read_splits(images: Mapping[int, Parts], skipped: dict[int, str]) -> tuple[dict[int, str | None], list[str]]:
+    """Return the split of each image that counts, None if it is in no split's folder, and what was decided."""
+    depths = {p: next((d for d, name in enumerate(parts[:-1]) if split_of(name)), -1) for p, parts in images.items()}
+    splits = {p: split_of(images[p][depth]) if depth >= 0 else None for p, depth in depths.items()}
+    roots = {(splits[p], images[p][:depth]) for p, depth in depths.items() if depth >= 0}
+    names = set(splits.values())
+    folders = {split: sorted({images[p][depths[p]] for p in images if splits[p] == split}) for split in names if split}
+    rules = [f"the {'training' if split == 'train' else split} images are in {', '.join(map(_folder, folders[split]))}"
+             for split in ("train", "test") if split in names]  # fmt: skip
+    if "validation" in names and "test" not in names:
+        rules.append(f"the test images are those in {', '.join(map(_folder, folders['validation']))}")
+    if "train" not in names and None in names and names - {None}:
+        rules.append("labelled images beside the split folders are the training images")
+    counting: dict[int, str | None] = {}
+    for p, split in splits.items():
+        nested = any((split, images[p][:depth]) in roots for depth in range(depths[p]))
+        if split and nested:
+            skipped[p] = "in a data set within the data set"
+        elif split == "validation" and "test" in names and "train" in names:
+            skipped[p] = "validation images, as there is a test folder: score them with catsdogs evaluate"
+        elif split is None and "train" in names:
+            skipped[p] = "outside the folders of the splits"
+        elif split == "validation":
+            counting[p] = None if "test" in names else "test"
+        else:
+            counting[p] = split
+    return counting, rules
+
+
+def _folder(name: str) -> str:
+    return f"{printable(name)}/"
+
+
+def _class_rule(given: Classes | None, folders: Sequence[str], default_classes: Classes | None) -> str:
+    if given:
+        return "the classes are those that were given"
+    if default_classes and set(map(class_key, default_classes)) <= set(map(class_key, folders or default_classes)):
+        return "the classes are those of the artifacts"
+    if folders and folders != CLASSES:
+        return f"the classes are the folders {' and '.join(map(_folder, folders))}"
+    return "the classes are cat and dog, which files or folders are named after" if folders else "the default classes"
+
+
+def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the class folders of these images, in natural order, and of folders that are none.
 
     The class folders are the first level of folders, below that of the split, at which the images' paths differ.
+    There are none if most files are named like cat.1.jpg, and if all images are labelled cat or dog.
     """
-    from natsort import natsorted, ns
-
     cats_and_dogs = {class_key(name): label for label, name in enumerate(CLASSES)}
     labels = [_label_of(parts, cats_and_dogs) for parts in paths]
-    if any(label >= 0 and not by_folder for label, by_folder in labels) or all(label >= 0 for label, _ in labels):
-        return CLASSES if paths else ()
-    within = [parts[_depth_of_split(parts) : -1] for parts in paths]
-    levels = enumerate(zip(*within, strict=False))
-    depth = next((depth for depth, names in levels if len(set(names)) > 1), min(map(len, within)))
-    folders = sorted({printable(folders[depth]) for folders in within if len(folders) > depth})
-    names = {class_key(name): name for name in reversed(folders)}.values()
-    return tuple(natsorted(names, key=str.lower, alg=ns.PRESORT)) if len(names) > 1 else ()
+    by_name = sum(label >= 0 and folder < 0 for label, folder in labels)
+    if paths and (2 * by_name > len(paths) or all(label >= 0 for label, _ in labels)):
+        return CLASSES, ()
+    return _differing_folders([parts[_depth_of_split(parts) : -1] for parts in paths])
+
+
+def _differing_folders(folders: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the folders at the first level at which they differ, in natural order, and of stray folders.
+
+    A level at which all folders but two hold a single image comes first, if all levels above it have one folder, apart
+    from such stray ones.
+    """
+    depth, strays, first = 0, list[str](), tuple[str, ...]()
+    while folders := [names for names in folders if len(names) > depth]:
+        counts = Counter(class_key(names[depth]) for names in folders)
+        spelled = {class_key(name): name for name in sorted({names[depth] for names in folders}, reverse=True)}
+        large = [key for key in spelled if counts[key] > 1]
+        if len(spelled) > 1 and not first:
+            first = _in_natural_order(spelled.values())
+        if 1 <= len(large) <= 2:
+            strays += [composed(spelled[key]) for key in spelled if key not in large]
+        if len(large) == 2:
+            return _in_natural_order(spelled[key] for key in large), tuple(strays)
+        if len(large) != 1:
+            break
+        folders = [names for names in folders if class_key(names[depth]) in large]
+        depth += 1
+    return first, ()
+
+
+def _in_natural_order(names: Iterable[str]) -> tuple[str, ...]:
+    from natsort import natsorted, ns
+
+    return tuple(natsorted((printable(composed(name)) for name in names), key=str.lower, alg=ns.PRESORT))
 
 
 def _read_split(
-    members: dict[int, tuple[Parts, int, bool]], split: str | None, classes: Classes, display_path: str
-) -> list[ImageEntry]:
-    """Return the images of a split (None: outside any split folder), given path, label and whether a folder sets it."""
-    unknown = [parts for parts, label, _ in members.values() if label < 0]
-    by_folder = any(label_from_folder for _, _, label_from_folder in members.values())
+    members: Mapping[int, Parts], split: str | None, classes: Classes, display_path: str
+) -> tuple[list[Placed], list[str]]:
+    """Return the images of a split (None: outside any split folder), and what was decided about names.
+
+    Names such as cat_1.jpg count as labels if then every image of the split has one.
+    """
+    keys = {class_key(name): label for label, name in enumerate(classes)}
+    labels = {position: _label_of(parts, keys) for position, parts in members.items()}
+    unknown = [position for position in members if labels[position][0] < 0]
+    prefixed = {position: (label_by_prefix(_stem(members[position]), keys), -1) for position in unknown}
+    rules: list[str] = []
+    begins = [position for position, (label, _) in prefixed.items() if label >= 0]
+    if begins and len(begins) == len(unknown):
+        labels, unknown = labels | prefixed, []
+        rules.append(f"names that begin with a class are labels, such as {printable(members[begins[0]][-1])}")
+    elif begins:
+        example, total = printable(min(members[position][-1] for position in begins)), len(members)
+        rules.append(f"{len(begins):,} names begin with a class, such as {example}: no labels, as not all {total:,} do")
+    by_folder = any(folder >= 0 for _, folder in labels.values())
     # Files of a test split may have any name, even cat.jpg, without being labelled.
     must_be_known = split == "train" or by_folder or (split is None and len(unknown) < len(members))
-    if unknown and (must_be_known or (split is None and _look_like_classes(unknown))):
-        names = sorted({"/".join(parts) for parts in unknown})
-        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-        neither = f"are labelled neither {' nor '.join(classes)}"
-        raise CatsDogsError(
-            f"{len(unknown):,} of {len(members):,} images in {display_path} {neither}: {', '.join(names[:3])}{more}",
-            f"{label_hint(classes)}; put images without labels into test/; for other classes run catsdogs extract "
-            "with --classes A,B",
-        )
+    paths = [members[position] for position in unknown]
+    if unknown and (must_be_known or (split is None and _look_like_classes(paths))):
+        raise _neither(paths, len(members), classes, display_path)
     split = split or ("test" if unknown else "train")
-    return [
-        ImageEntry(position, split, _id_of(parts, classes[label] if of_folder else None), -1 if unknown else label)
-        for position, (parts, label, of_folder) in members.items()
-    ]
+    placed = [Placed(p, split, -1 if unknown else label, folder) for p, (label, folder) in labels.items()]
+    return placed, rules
 
 
-def _split_of(name: str) -> str | None:
-    """Return the split that a folder, or a zip's stem, of this name stands for, or None."""
-    return _SPLIT_NAMES.get(name.lower().replace("_", "-").replace(" ", "-"))
+def _neither(unknown: Iterable[Parts], total: int, classes: Classes, display_path: str) -> CatsDogsError:
+    names = sorted("/".join(parts) for parts in unknown)
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return CatsDogsError(
+        f"{len(names):,} of {total:,} images in {display_path} are labelled neither {' nor '.join(classes)}: "
+        f"{', '.join(names[:3])}{more}",
+        f"{label_hint(classes)}; put images without labels into test/; for other classes run catsdogs extract "
+        "with --classes A,B",
+    )
 
 
 def _depth_of_split(parts: Parts) -> int:
     """Return the number of folders down to that of the split, included; 0 if there is none."""
-    return next((depth for depth, folder in enumerate(parts[:-1], 1) if _split_of(folder)), 0)
+    return next((depth for depth, folder in enumerate(parts[:-1], 1) if split_of(folder)), 0)
 
 
-def _label_of(parts: Parts, keys: Mapping[str, int]) -> tuple[int, bool]:
-    """Return the label, and whether it comes from a folder rather than from the file's name.
+def _label_of(parts: Parts, keys: Mapping[str, int]) -> tuple[int, int]:
+    """Return the label, and the position of the folder that gives it, or -1 if the file's name does.
 
     The innermost folder below the split's folder is tried first, then the file's name, then folders above the split's.
     """
     split = _depth_of_split(parts)
-    *folders, named = (keys.get(class_key(name), -1) for name in (*parts[:-1], parts[-1].split(".")[0]))
-    within, around = ([label for label in part if label >= 0] for part in (folders[split:], folders[:split]))
-    if within:
-        return within[-1], True
-    if named >= 0 or not around:
-        return named, False
-    return around[-1], True
+    folders = [(keys[key], depth) for depth, name in enumerate(parts[:-1]) if (key := class_key(name)) in keys]
+    if folders and folders[-1][1] >= split:
+        return folders[-1]
+    named = keys.get(class_key(parts[-1].split(".")[0]), -1)
+    return (named, -1) if named >= 0 or not folders else folders[-1]
 
 
 def _look_like_classes(paths: Collection[Parts]) -> bool:
@@ -229,13 +271,5 @@ def _look_like_classes(paths: Collection[Parts]) -> bool:
     return all(named) and len({match[1].lower() for match in named if match}) > 1
 
 
-def _id_of(parts: Parts, folder: str | None) -> str:
-    """Return an image's id; `folder` is its class if that comes from a folder."""
-    stem = PurePosixPath(parts[-1]).stem
-    if len(stem) > MAX_NAME:
-        raise CatsDogsError(
-            f"the name of an image has {len(stem):,} characters: {stem[:40]}...", f"Shorten it to {MAX_NAME} characters"
-        )
-    if folder and not stem.lower().startswith(f"{folder.lower()}."):
-        stem = f"{folder}.{stem}"
-    return to_cell(stem)
+def _stem(parts: Parts) -> str:
+    return parts[-1].rpartition(".")[0]

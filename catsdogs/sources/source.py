@@ -14,7 +14,10 @@ from ..paths import user_path
 from .classes import Classes, label_hint
 from .files import ImageFile, open_zip, read_error
 from .folders import walk_folder
-from .layout import is_image, is_skipped, is_zip, read_layout
+from .ids import assign_ids, drop_copies
+from .layout import read_layout
+from .names import is_image
+from .scan import summarise
 from .zips import walk_zip
 
 
@@ -51,8 +54,12 @@ class Source:
         Names of the labels 0 and 1.
     splits : dict of str to Split
         The splits that exist, of "train" and "test".
+    scan : Scan
+        What the source holds, and how it is read.
     skipped : int
-        Number of files that are not images, or that are outside the folders of the splits or of the two classes.
+        Number of files that are no images of a split, for the reasons in `scan`.
+    training_problem : CatsDogsError or None
+        The error that training on these images would be.
 
     Raises
     ------
@@ -67,9 +74,19 @@ class Source:
         with ExitStack() as open_zips:
             files = self._list_files(open_zips)
             paths = [file.parts for file in files]
-            self.classes, images, self.skipped = read_layout(
-                paths, self._given, classes=classes, default_classes=default_classes
+            layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
+            placed, copies = drop_copies(layout.images, files, layout.classes)
+            images, self.classes = assign_ids(placed, paths, layout.classes), layout.classes
+            skipped = layout.skipped | dict.fromkeys(copies, "identical to another image of that name")
+            self.scan, self.training_problem = summarise(
+                images,
+                paths,
+                classes=self.classes,
+                skipped=skipped,
+                rules=layout.rules,
+                display_path=self._given,
             )
+            self.skipped = len(skipped)
             self._open_zips = open_zips.pop_all()
         self.splits: dict[str, Split] = {}
         for split, members in itertools.groupby(images, lambda entry: entry.split):
@@ -111,16 +128,10 @@ class Source:
             raise CatsDogsError(f"{self.path} does not exist", hint) from error
         except OSError as error:
             raise read_error(self.path, error) from error
-        zip_path = self.path
         if stat.S_ISDIR(mode):
-            files = list(walk_folder(self.path, open_zips))
-            zips = [name for name, *below in (file.parts for file in files) if not below and is_zip(name)]
-            if len(zips) != 1 or not all(is_skipped(file.parts) for file in files):
-                return files
-            # A folder with nothing but Kaggle's download in it.
-            zip_path = self.path / zips[0]
-        elif is_image(self.path.name):
+            return list(walk_folder(self.path, open_zips))
+        if is_image(self.path.name):
             raise CatsDogsError(
                 f"{self.path} is a single image", "Give a folder or a zip; for single images run catsdogs predict"
             )
-        return list(walk_zip(open_zip(zip_path), str(zip_path), (), open_zips))
+        return list(walk_zip(open_zip(self.path), str(self.path), (), open_zips))

@@ -6,13 +6,20 @@ from hypothesis import strategies as st
 
 from catsdogs.errors import CatsDogsError
 from catsdogs.sources.classes import CLASSES
-from catsdogs.sources.layout import SUFFIXES, read_layout
+from catsdogs.sources.ids import MAX_NAME, assign_ids
+from catsdogs.sources.layout import read_layout
+from catsdogs.sources.names import SUFFIXES
+
+
+def laid_out(*paths, **options):
+    return read_layout([tuple(path.split("/")) for path in paths], "the source", **options)
 
 
 def placed(*paths, **options):
     """Return {path: (split, id, label)} and the number of skipped files."""
-    _, images, skipped = read_layout([tuple(path.split("/")) for path in paths], "the source", **options)
-    return {paths[p.position]: (p.split, p.id, p.label) for p in images}, skipped
+    layout = laid_out(*paths, **options)
+    images = assign_ids(layout.images, [tuple(path.split("/")) for path in paths], layout.classes)
+    return {paths[p.position]: (p.split, p.id, p.label) for p in images}, len(layout.skipped)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,17 @@ def test_all_image_suffixes_are_accepted_in_any_case(suffix):
         "train.zip",
         "cat.1.jpg.txt",
         "jpg",
-        "dog.3.jpg/cat.1.jpg",
+        "@eaDir/cat.1.jpg",
+        "cats/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "#recycle/cat.1.jpg",
+        "#snapshot/cat.1.jpg",
+        "@Recycle/cat.1.jpg",
+        "$RECYCLE.BIN/S-1-5-21/$R4.jpg",
+        "lost+found/cat.1.jpg",
+        "System Volume Information/cat.1.jpg",
+        ".Trashes/501/cat.1.jpg",
+        ".ipynb_checkpoints/cat.1.jpg",
+        "cat/._1.jpg",
     ],
 )
 def test_hidden_files_and_files_that_are_not_images_are_skipped(path):
@@ -160,15 +177,17 @@ def test_an_id_is_safe_in_any_table(name, id_):
     assert id_of(name) == id_
 
 
-def test_a_name_that_looks_like_the_id_of_another_is_refused():
-    with pytest.raises(CatsDogsError, match=r"two images have the same id \\x3d1: .*Rename"):
-        placed("=1.jpg", r"\x3d1.jpg")
+def test_a_name_that_looks_like_the_id_of_another_gets_a_number():
+    found, _ = placed("=1.jpg", r"\x3d1.jpg")
+    assert {path: id_ for path, (_, id_, _) in found.items()} == {"=1.jpg": r"\x3d1", r"\x3d1.jpg": r"\x3d1~2"}
 
 
-def test_a_name_longer_than_the_limit_is_refused():
-    # Number after number would be compared: beyond 4,300 digits Python's int refuses to.
-    with pytest.raises(CatsDogsError, match="5,000 characters"):
-        placed("1" * 5000 + ".jpg")
+def test_a_name_longer_than_the_limit_is_shortened():
+    # Number after number is compared: beyond 4,300 digits Python's int refuses to.
+    first, second = "1" * 5000 + ".jpg", "1" * 5001 + ".jpg"
+    ids = {id_ for _, id_, _ in placed(first, second)[0].values()}
+    assert {len(id_) for id_ in ids} == {MAX_NAME}
+    assert len(ids) == 2
 
 
 def test_folders_do_not_change_the_order():
@@ -216,7 +235,7 @@ def test_labels_come_from_inner_folders_then_names_then_outer_folders(path, labe
 
 
 def classes_of(*paths, **options):
-    return read_layout([tuple(path.split("/")) for path in paths], "the source", **options)[0]
+    return laid_out(*paths, **options).classes
 
 
 @pytest.mark.parametrize(

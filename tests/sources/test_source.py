@@ -1,3 +1,4 @@
+import io
 import os
 import random
 import tempfile
@@ -52,10 +53,21 @@ def test_all_forms_of_a_source_give_the_same_ids_order_labels_and_bytes(
         "zip with all unpacked": {"all.zip": zipped({f"data/{name}": c for name, c in pictures.items()})},
         "zip with half unpacked": {"all.zip": zipped({**pictures, "train.zip": b"", "Test.zip": b""})},
         "zip with entries for folders": {"all.zip": zipped({"train/": b"", "test/": b"", **pictures})},
-        "zip made on Windows": {"all.zip": zipped({k.replace("/", "\\"): c for k, c in pictures.items()})},
+        "zip made on Windows": {"all.zip": on_windows(pictures)},
     }
     for number, (form, files) in enumerate(forms.items()):
         assert contents(write_folder(tmp_path / str(number), files)) == expected, form
+
+
+def on_windows(files):
+    """Return a zip as .NET before 4.6.1 wrote it."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            member = zipfile.ZipInfo(name.replace("/", "\\"))
+            member.create_system = 0
+            archive.writestr(member, data)
+    return content.getvalue()
 
 
 @pytest.mark.parametrize(("split", "other"), [("train", "test"), ("test", "train")])
@@ -139,20 +151,22 @@ def test_reading_leaves_nothing_behind(tmp_path, kaggle_zip, monkeypatch):
     assert open_descriptors() == before
 
 
-def test_two_images_with_one_id_are_both_named(tmp_path, write_folder):
-    write_folder(tmp_path, {"cat.1.jpg": b"", "cat/1.png": b"", "dog.1.jpg": b""})
-    line = failure(tmp_path)
-    assert "two images have the same id cat.1" in line
-    assert str(tmp_path / "cat.1.jpg") in line
-    assert str(tmp_path / "cat/1.png") in line
-
-
 @pytest.mark.parametrize(
     ("name", "content", "finding"),
     [
         ("x.zip", b"only text", "x.zip is not a zip"),
         ("x.zip", b"", "x.zip is not a zip"),
-        ("x.tar.gz", b"\x1f\x8b", "x.tar.gz is not a zip"),
+        (
+            "x.tar.gz",
+            b"\x1f\x8b",
+            "x.tar.gz is a gzip file such as .tar.gz, not a zip. Unpack it, such as with tar -xf",
+        ),
+        ("x.tar", bytes(257) + b"ustar", "x.tar is a tar file, not a zip"),
+        ("x.7z", b"7z\xbc\xaf\x27\x1c", "x.7z is a 7z file, not a zip. Unpack it, such as with 7z x"),
+        ("x.zip", b"Rar!\x1a\x07\0", "x.zip is a RAR file, not a zip"),
+        ("x.zip", b"\n<!DOCTYPE html>", "x.zip is a web page, not a zip. Download it again"),
+        ("x.zip.001", b"PK\3\4" + bytes(99), "x.zip.001 is one part of a split zip. Join the parts"),
+        ("x.z01", b"PK\7\x08PK\3\4" + bytes(99), "x.z01 is one part of a split zip, not a zip. Join the parts"),
         ("x.jpg", b"", "x.jpg is a single image"),
         ("data/train.zip", b"only text", "train.zip is not a zip"),
         ("data/download.zip", b"only text", "download.zip is not a zip"),
@@ -182,12 +196,12 @@ def test_an_empty_folder_or_zip_is_an_error(tmp_path, zipped):
 
 def test_a_name_has_the_same_id_from_a_folder_and_from_any_zip(tmp_path, zipped):
     names = ["cat.é.jpg", "cat.猫.jpg", "cat.🐈.jpg"]
-    raw = [*(name.encode() for name in names), b"cat.\xff\xfe.jpg", b"cat.\n.jpg"]
+    raw = [*(name.encode() for name in names), b"cat.\n.jpg"]
     for name in raw:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"x")
     want = contents(tmp_path)
     assert [id_ for id_, _, _ in want["train"]][-1] == "cat.🐈"
-    assert {"cat.\\xff\\xfe", "cat.\\x0a"} <= {id_ for id_, _, _ in want["train"]}
+    assert "cat.\\x0a" in {id_ for id_, _, _ in want["train"]}
     # Info-ZIP and Python mark names as UTF-8; macOS writes the same bytes without the mark.
     (tmp_path / "marked.zip").write_bytes(zipped(dict.fromkeys(names, b"x")))
     marked = contents(tmp_path / "marked.zip")["train"]

@@ -49,11 +49,12 @@ def test_threads_can_read_one_zip_at_the_same_time(tmp_path, zipped, outer):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
-def test_a_zip_with_one_name_twice_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("test/1.jpg", b"a")
-        archive.writestr("test/1.jpg", b"b")
-    assert "two images have the same id 1" in failure(tmp_path / "a.zip")
+def test_a_zip_with_one_name_twice_has_two_images_if_their_bytes_differ(tmp_path):
+    for contents_, expected in (((b"a", b"b"), {"1": b"a", "1~2": b"b"}), ((b"a", b"a"), {"1": b"a"})):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for content in contents_:
+                archive.writestr("test/1.jpg", content)
+        assert read_all(tmp_path / "a.zip") == expected
 
 
 @given(st.sampled_from([STORED, DEFLATED]), st.sampled_from([STORED, DEFLATED]), st.data())
@@ -155,12 +156,11 @@ def test_a_damaged_member_has_a_reason_and_the_others_are_read(tmp_path, zipped)
         assert second.read() == b"second image"
 
 
-def test_a_folder_named_like_an_image_in_a_zip_is_unreadable(tmp_path, zipped):
-    (tmp_path / "a.zip").write_bytes(zipped({"folder.jpg/": b"", "folder.jpg/within.jpg": b"", "1.jpg": b""}))
-    with Source(tmp_path / "a.zip") as source:
-        assert source.splits["test"].ids == ("1", "folder")
-        with pytest.raises(OSError, match=r"^it is a folder$"):
-            source.splits["test"].files[1].read()
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path, zipped, write_folder):
+    files = {"folder.jpg/within.jpg": b"within", "1.jpg": b"first"}
+    (tmp_path / "a.zip").write_bytes(zipped({"folder.jpg/": b""} | files))
+    expected = {"1": b"first", "within": b"within"}
+    assert read_all(tmp_path / "a.zip") == read_all(write_folder(tmp_path / "data", files)) == expected
 
 
 def test_a_zip_that_is_a_dangling_link_is_an_error(tmp_path):

@@ -1,0 +1,113 @@
+"""Read what the names of files and folders mean: images, zips, splits, classes, and what systems leave behind."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from unicodedata import normalize
+
+from ..errors import printable
+
+# fmt: off
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif",
+    ".tif", ".tiff",
+)
+# fmt: on
+"""Suffixes of image files, in lower or upper case: the usual ones of the formats that are decoded."""
+
+_SPLIT = re.compile(
+    r"(?:cats-dogs-|(?:images?|data)-)?(?P<split>train(?:ing|val)?|test(?:ing)?|val(?:id(?:ation)?)?|dev)"
+    r"(?:-?(?:images?|imgs?|pictures?|photos?|sets?|data(?:sets?)?|split|stg|jpe?g|png|resized|small|full"
+    r"|v?\d++(?:x\d++)?(?:px)?|\(\d++\)))*"
+)
+"""A split's name, after separators have become hyphens: an optional first word, the split, and what it is said to hold:
+images, a set, data, a size, a number. Digits are matched possessively, as the time would grow exponentially else."""
+
+# fmt: off
+_SYSTEM = frozenset((
+    "__macosx", "$recycle.bin", "recycler", "recycled", "#recycle", "#snapshot", "lost+found", "found.000",
+    "system volume information", "network trash folder", "temporary items",
+    "thumbs.db", "ehthumbs.db", "desktop.ini",
+))
+# fmt: on
+"""Names in lower case of what Windows, macOS, Linux and network storage add to folders. Besides, names that begin with
+a full stop are hidden, and folders whose names begin with an at sign belong to network storage (``@eaDir``)."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name counts as an image."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_zip(name: str) -> bool:
+    """Whether a file of this name counts as a zip."""
+    return name.lower().endswith(".zip")
+
+
+def is_system(parts: Sequence[str]) -> bool:
+    """Whether a file, or one of its folders, is hidden or was left by an operating system or by network storage."""
+    named = any(part.startswith(".") or part.lower() in _SYSTEM for part in parts)
+    return named or any(folder.startswith("@") for folder in parts[:-1])
+
+
+def is_skipped(parts: Sequence[str]) -> bool:
+    """Whether a file is skipped by its path alone."""
+    return skip_reason(parts) is not None
+
+
+def skip_reason(parts: Sequence[str]) -> str | None:
+    """Return why a file is skipped by its path alone, or None if it is an image."""
+    if is_system(parts):
+        return "hidden, or left by the operating system"
+    if is_image(parts[-1]):
+        return None
+    suffix = PurePosixPath(parts[-1]).suffix.lower()
+    return f"named *{printable(suffix)}" if suffix else "without an ending"
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder, or a zip's stem, of this name stands for: train, test, validation, or None."""
+    found = _SPLIT.fullmatch(re.sub(r"[-_ ]+", "-", name.lower()))
+    return {"tr": "train", "te": "test"}.get(found["split"][:2], "validation") if found else None
+
+
+def is_read_zip(parts: Sequence[str], folders: set[tuple[str, ...]], *, among_images: bool) -> bool:
+    """Whether a zip that lies in a source is read, as a folder that is named by its stem.
+
+    It is not if that folder lies beside it. Among images only a zip that is named like a split is read.
+
+    Parameters
+    ----------
+    parts : sequence of str
+        The file's path.
+    folders : set of tuple of str
+        Paths of all folders of the source, in lower case.
+    among_images : bool
+        Whether the source has images of its own.
+    """
+    *parents, name = parts
+    stem = PurePosixPath(name).stem
+    if not is_zip(name) or is_system(parts) or tuple(part.lower() for part in (*parents, stem)) in folders:
+        return False
+    return split_of(stem) is not None or not among_images
+
+
+def composed(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC): macOS stores decomposed ones, other systems what was typed."""
+    return normalize("NFC", name)
+
+
+def class_key(name: str) -> str:
+    """Return a key that all names of a class share: Cat, cat and cats are one class."""
+    key = composed(composed(printable(name)).casefold())
+    return key.removesuffix("s") or key
+
+
+def label_by_prefix(stem: str, keys: Mapping[str, int]) -> int:
+    """Return the label of a name that begins with a class: ``cat_001``, ``cat-1``, ``cat 1`` and ``cat1``; else -1."""
+    stem = composed(composed(printable(stem)).casefold())
+    for key in sorted(keys, key=len, reverse=True):
+        rest = stem.removeprefix(key).removeprefix("s")
+        if stem.startswith(key) and rest and (rest[0] in "-_ (" or rest.isdecimal()):
+            return keys[key]
+    return -1
