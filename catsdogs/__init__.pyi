@@ -11,6 +11,7 @@ from .commands.predict import Prediction, predict
 from .commands.prepare import Preparation, prepare
 from .commands.report import Report, report
 from .commands.run import Run, run
+from .commands.scan import scan
 from .commands.submit import Submission, submit
 from .commands.train import Training, train
 from .commands.verify import Verification, verify
@@ -18,6 +19,7 @@ from .errors import CatsDogsError, OptionError
 from .head.results import Metrics, TrainingMetrics
 from .inference.plan import ComputeOptions
 from .locks import lock
+from .sources import Scan
 
 __version__: str
 
@@ -38,6 +40,7 @@ __all__ = [
     "Preparation",
     "Report",
     "Run",
+    "Scan",
     "Submission",
     "Training",
     "TrainingMetrics",
@@ -57,6 +60,7 @@ __all__ = [
     "prepare",
     "report",
     "run",
+    "scan",
     "submit",
     "train",
     "verify",

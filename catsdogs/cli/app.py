@@ -90,11 +90,15 @@ def extract(
     prune: options.Prune = False,
     fail_fast: options.FailFast = False,
     no_near_duplicates: options.NoNearDuplicates = False,
+    dry_run: options.DryRun = False,
     wait: options.Wait = False,
     *,
     progress: Progress,
 ) -> Output:
     """Compute the features of all images that are not cached yet."""
+    if dry_run:
+        found = catsdogs.scan(data, artifacts=artifacts, classes=classes)
+        return Output(found.to_dict, listings.scan_lines(found, data), is_summary=False)
     with lock_if(wait, artifacts, progress):
         done = catsdogs.extract(
             data,

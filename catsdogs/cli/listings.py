@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import catsdogs
@@ -76,6 +77,20 @@ def verification_lines(result: catsdogs.Verification) -> Iterator[Line]:
         yield "OK", f"{rows} images, every row matches its checksum"
         if others:
             yield "", f"{' and '.join(others)} unchanged, and made from these features"
+
+
+def scan_lines(scan: catsdogs.Scan, data: Path) -> Iterator[Line]:
+    """Show what a folder or a zip holds, how it would be read, and whether a head could be trained on it."""
+    for split, named in scan.images.items():
+        yield split, f"{sum(named.values()):,} images"
+        for name, count in named.items():
+            yield "", f"{count:,} {name}: {', '.join(scan.examples[split][name])}{', ...' if count > 3 else ''}"
+    yield "classes", " and ".join(scan.classes)
+    yield from wrapped(block("read as", scan.rules))
+    yield "skipped", plural(sum(of.files for of in scan.skipped), "file")
+    yield from block("", (f"{of.files:,} {of.reason}, such as {of.example}" for of in scan.skipped))
+    yield "training", f"not possible: {scan.training_problem}" if scan.training_problem else "possible"
+    yield "next", f"{program()} {'extract' if scan.training_problem else 'run'} {shlex.quote(str(data))}"
 
 
 def evaluation_lines(done: catsdogs.Evaluation) -> Iterator[Line]:

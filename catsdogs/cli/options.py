@@ -38,6 +38,7 @@ Verdicts = Annotated[list[str], Argument(metavar="CSV", help="CSV of labels; wit
 Undo = Annotated[bool, Option("--undo", help="Undo the corrections of these ids.")]
 FailFast = Annotated[bool, _features("--fail-fast", help="Stop at the first unreadable image.")]
 NoNearDuplicates = Annotated[bool, Option("--no-near-duplicates", help="Search for identical images only.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Only show how DATA would be read.")]
 Wait = Annotated[bool, Option("--wait", help="Wait for another run to finish.")]
 Views = Annotated[str | None, _features(metavar="VIEWS", help="Sizes, m if mirrored, such as 224,224m.")]
 Engine = Annotated[EngineChoice, _features(metavar="ENGINE", help="auto, tensorflow, openvino, jax or torch.")]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 KAGGLE, KAGGLE_ROWS = "dogs-vs-cats-redux-kernels-edition", 12_500
 """The competition, and the number of rows of its submissions."""
 
+_MAX_REASONS = 3
+"""Reasons for skipping files that a summary gives."""
+
 
 def run_lines(done: catsdogs.Run, artifacts: Path) -> Iterator[Line]:
     """Summarise a run: images, metrics, files and next commands."""
@@ -53,8 +56,7 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
     total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
     yield "images", f"{total:,} ({splits}), {len(unreadable):,} unreadable"
     yield from unreadable_lines(unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
-    yield "", f"{plural(done.skipped, 'other file')} skipped"
-    yield "classes", " and ".join(done.classes)
+    yield from source_lines(done.scan)
     if done.computed:
         rate = f", {done.rate:.0f} images/s once loaded" if done.rate else ""
         yield "features", f"{done.computed:,} computed with {done.backbone} in {done.seconds:.1f} s{rate}"
@@ -69,6 +71,16 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
         yield "", "random weights are not trained: for testing and timing only,"
         yield "", "accuracy will be low on photographs"
     yield from block("duplicates", duplicates_texts(done.duplicates))
+
+
+def source_lines(scan: catsdogs.Scan) -> Iterator[Line]:
+    """Show in a few lines how the images were read: what was decided, and what was skipped and why."""
+    yield "classes", " and ".join(scan.classes)
+    yield from block("read as", scan.rules)
+    skipped = [f"{of.files:,} {of.reason}" for of in scan.skipped[:_MAX_REASONS]]
+    if more := sum(of.files for of in scan.skipped[_MAX_REASONS:]):
+        skipped.append(f"{more:,} for other reasons (see extract --dry-run)")
+    yield from block("skipped", skipped)
 
 
 def _paths(artifacts: Path) -> Artifacts:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Backbone, Int8Similarity, choose_weights
-from ..cache import CacheWriter, DamagedError, KnownRows, Manifest, load_duplicates
+from ..cache import CacheWriter, DamagedError, KnownRows, load_duplicates
 from ..errors import CatsDogsError
 from ..inference.batches import ComputedRow, compute_rows
 from ..inference.loading import load_images
@@ -25,9 +25,10 @@ from ..locks import FEATURES
 from ..paths import user_path
 from ..progress import Progress, tell
 from ..result import Result
-from ..sources import ImageFile, Source
+from ..sources import ImageFile, Scan, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import record, record_timing
+from .scan import list_images
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ class Extraction(Result):
     computed : int
         Images whose features were computed. The others were cached, are copies, or are unreadable.
     skipped : int
-        Files that are not images, or are outside of both splits.
+        Files that are no images of a split, for the reasons in `scan`.
+    scan : Scan
+        How the data was read.
     duplicates : dict of str to int
         Counts of pairs of identical and near-duplicate images, as in `cache.Duplicates.counts`; empty if they were not
         searched, as the other split is damaged.
@@ -70,6 +73,7 @@ class Extraction(Result):
     unreadable: dict[str, dict[str, str]]
     computed: int
     skipped: int
+    scan: Scan
     duplicates: dict[str, int]
     classes: Classes
     backbone: str
@@ -83,7 +87,7 @@ class Extraction(Result):
 
 
 def extract(
-    data: str | Path,
+    data: str | Path | Source,
     *,
     artifacts: ArtifactsFolder = "artifacts",
     weights: str | None = None,
@@ -99,7 +103,8 @@ def extract(
     Parameters
     ----------
     data : str or Path
-        A folder or a zip, in any layout of docs/reference/inputs.md.
+        A folder or a zip, in any layout of docs/reference/inputs.md. If its images cannot be trained on, this is
+        logged as a warning before any features are computed.
     artifacts : str or Path
         The artifacts folder; the cache is its ``features/``.
     weights : str, optional
@@ -137,7 +142,8 @@ def extract(
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
-        with _start_loading(plan, data, progress) as loading, _list_images(data, names, manifest) as source:
+        with _start_loading(plan, data, progress) as loading, _open(data, names, opened) as source:
+            _warn_of_training_problem(source, opened)
             files = [file for images in source.splits.values() for file in images.files]
             backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
             provenance = plan.provenance or provenance_of(chosen, plan.fingerprint, backbone())
@@ -166,6 +172,7 @@ def extract(
             unreadable=unreadable,
             computed=len(added),
             skipped=source.skipped,
+            scan=source.scan,
             duplicates=_find_duplicates(opened, near=near_duplicates, progress=progress),
             classes=source.classes,
             backbone=provenance.weights_name,
@@ -183,14 +190,19 @@ def extract(
     return done
 
 
-def _list_images(data: str | Path, classes: Classes | None, manifest: Manifest | None) -> Source:
-    """List the images; the classes of the cache are used if neither the user nor the folders name them."""
-    default_classes = manifest.classes if manifest and manifest.has_labels else None
-    return Source(data, classes=classes, default_classes=default_classes)
+def _open(data: str | Path | Source, classes: Classes | None, artifacts: Artifacts) -> AbstractContextManager[Source]:
+    return nullcontext(data) if isinstance(data, Source) else list_images(data, classes, artifacts)
+
+
+def _warn_of_training_problem(source: Source, artifacts: Artifacts) -> None:
+    if source.training_problem and ("train" in source.splits or not artifacts.cache.labelled("train")):
+        _log.warning("no head can be trained on these images: %s", source.training_problem)
 
 
 @contextmanager
-def _start_loading(plan: Plan, data: str | Path, progress: Progress | None) -> Iterator[Future[Backbone] | None]:
+def _start_loading(
+    plan: Plan, data: str | Path | Source, progress: Progress | None
+) -> Iterator[Future[Backbone] | None]:
     """Start to load the backbone in a thread, if it is needed for any images.
 
     If the caller stops early, because of an error in the images or Ctrl-C, a download is cancelled.
@@ -203,7 +215,8 @@ def _start_loading(plan: Plan, data: str | Path, progress: Progress | None) -> I
         tell(progress, step, done, total)
 
     with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
-        needed = plan.provenance is None and not plan.needs_images and user_path(data).exists()
+        exists = isinstance(data, Source) or user_path(data).exists()
+        needed = plan.provenance is None and not plan.needs_images and exists
         try:
             yield thread.submit(plan.load, progress=report) if needed else None
         finally:

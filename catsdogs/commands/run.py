@@ -13,7 +13,9 @@ from ..inference.plan import ComputeOptions
 from ..locks import BOTH
 from ..progress import Progress
 from ..result import Result
+from ..sources.classes import parse_classes
 from .extract import Extraction, extract
+from .scan import list_images
 from .submit import Submission, check_clip, submit
 from .train import train
 
@@ -72,21 +74,25 @@ def run(
     Raises
     ------
     CatsDogsError
-        As for the three steps. The results of finished steps are kept.
+        As for the three steps. The results of finished steps are kept. If there are too few training images of a class,
+        nothing is computed.
     """
     check_clip(clip)
+    names = None if classes is None else parse_classes(classes)
     with Artifacts.open(artifacts, *BOTH) as opened:
-        extraction = extract(
-            data,
-            artifacts=opened,
-            weights=weights,
-            compute=compute,
-            classes=classes,
-            prune=prune,
-            fail_fast=fail_fast,
-            near_duplicates=near_duplicates,
-            progress=progress,
-        )
+        with list_images(data, names, opened) as source:
+            if source.training_problem and "train" in source.splits:
+                raise source.training_problem
+            extraction = extract(
+                source,
+                artifacts=opened,
+                weights=weights,
+                compute=compute,
+                prune=prune,
+                fail_fast=fail_fast,
+                near_duplicates=near_duplicates,
+                progress=progress,
+            )
         gc.collect()  # free the backbone, as Keras' models are reference cycles: training needs the memory
         if opened.cache.labelled("train") is None:
             return Run(extraction, trained=False, metrics=None, submission=None)

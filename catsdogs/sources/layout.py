@@ -123,13 +123,14 @@ def _read_splits(images: Mapping[int, Parts], skipped: dict[int, str]) -> tuple[
     splits = {p: split_of(images[p][depth]) if depth >= 0 else None for p, depth in depths.items()}
     roots = {(splits[p], images[p][:depth]) for p, depth in depths.items() if depth >= 0}
     names = set(splits.values())
-    folders = {split: sorted({images[p][depths[p]] for p in images if splits[p] == split}) for split in names if split}
-    rules = [f"the {'training' if split == 'train' else split} images are in {', '.join(map(_folder, folders[split]))}"
-             for split in ("train", "test") if split in names]  # fmt: skip
-    if "validation" in names and "test" not in names:
-        rules.append(f"the test images are those in {', '.join(map(_folder, folders['validation']))}")
+    folders = {split: ", ".join(sorted({printable(images[p][depths[p]]) + "/" for p in images if splits[p] == split}))
+               for split in names if split}  # fmt: skip
+    meaning = {"train": "the training split", "test": "the test split"}
+    if "test" not in names:
+        meaning["validation"] = "the test split, as there is no other"
+    rules = [", ".join(f"{folders[split]} is {what}" for split, what in meaning.items() if split in names)]
     if "train" not in names and None in names and names - {None}:
-        rules.append("labelled images beside the split folders are the training images")
+        rules.append("labelled images beside the test split are the training split")
     counting: dict[int, str | None] = {}
     for p, split in splits.items():
         nested = any((split, images[p][:depth]) in roots for depth in range(depths[p]))
@@ -143,21 +144,17 @@ def _read_splits(images: Mapping[int, Parts], skipped: dict[int, str]) -> tuple[
             counting[p] = None if "test" in names else "test"
         else:
             counting[p] = split
-    return counting, rules
-
-
-def _folder(name: str) -> str:
-    return f"{printable(name)}/"
+    return counting, list(filter(None, rules))
 
 
 def _class_rule(given: Classes | None, folders: Sequence[str], default_classes: Classes | None) -> str:
     if given:
-        return "the classes are those that were given"
+        return "classes as given"
     if default_classes and set(map(class_key, default_classes)) <= set(map(class_key, folders or default_classes)):
-        return "the classes are those of the artifacts"
+        return "classes as in the artifacts"
     if folders and folders != CLASSES:
-        return f"the classes are the folders {' and '.join(map(_folder, folders))}"
-    return "the classes are cat and dog, which files or folders are named after" if folders else "the default classes"
+        return f"classes from the folders {', '.join(f'{name}/' for name in folders)}"
+    return "classes from the names of files or folders" if folders else "classes by default"
 
 
 def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:

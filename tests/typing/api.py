@@ -13,6 +13,14 @@ import catsdogs
 def report_progress(step: str, done: int, total: int) -> None: ...
 
 
+def check_scan(folder: Path) -> None:
+    found = catsdogs.scan("data.zip", artifacts=folder, classes="ants,bees")
+    assert_type(found, catsdogs.Scan)
+    assert_type(found.images, dict[str, dict[str, int]])
+    assert_type(found.training_problem, str | None)
+    assert_type([each.reason for each in found.skipped], list[str])
+
+
 def check_steps(folder: Path) -> None:
     options = catsdogs.ComputeOptions(views=["224", "224m"], engine="openvino", precision="bfloat16")
     extraction = catsdogs.extract(

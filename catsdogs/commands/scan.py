@@ -1,0 +1,42 @@
+"""Tell how a folder or a zip would be read, without reading any image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..artifacts import Artifacts
+from ..sources import Scan, Source
+from ..sources.classes import parse_classes
+
+
+def scan(data: str | Path, *, artifacts: str | Path = "artifacts", classes: str | Sequence[str] | None = None) -> Scan:
+    """Tell how a folder or a zip would be read, and whether a head could be trained on it, without writing anything.
+
+    Only names are read, and the content of files that have the same name and size.
+
+    Parameters
+    ----------
+    data : str or Path
+        As for `extract`.
+    artifacts : str or Path
+        The artifacts folder, whose classes are used if neither `classes` nor folders name any.
+    classes : str or two str, optional
+        As for `extract`.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    CatsDogsError
+        As for `extract`, if `data` cannot be used.
+    """
+    with list_images(data, classes, Artifacts(artifacts)) as source:
+        return source.scan
+
+
+def list_images(data: str | Path, classes: str | Sequence[str] | None, artifacts: Artifacts) -> Source:
+    """List the images; the classes of the cache are used if neither the user nor the folders name them."""
+    manifest = artifacts.cache.manifest
+    default_classes = manifest.classes if manifest and manifest.has_labels else None
+    return Source(data, classes=None if classes is None else parse_classes(classes), default_classes=default_classes)
