@@ -93,8 +93,9 @@ def read_layout(
     splits, rules = _read_splits(images, skipped)
     training = [images[p] for p, split in splits.items() if split == ("train" if "train" in splits.values() else None)]
     folders, strays = _find_class_folders(training)
-    rules.append(_class_rule(classes, folders, default_classes))
-    classes = classes or choose_classes(folders, display_path, default_classes=default_classes)
+    chosen = classes or choose_classes(folders, display_path, default_classes=default_classes)
+    rules.append(_class_rule(classes, folders, chosen))
+    classes = chosen
     keys = {class_key(name): label for label, name in enumerate(classes)}
     others = set(map(class_key, strays)) | (
         of_folders if (of_folders := set(map(class_key, folders))) >= keys.keys() else set()
@@ -147,14 +148,15 @@ def _read_splits(images: Mapping[int, Parts], skipped: dict[int, str]) -> tuple[
     return counting, list(filter(None, rules))
 
 
-def _class_rule(given: Classes | None, folders: Sequence[str], default_classes: Classes | None) -> str:
+def _class_rule(given: Classes | None, found: Sequence[str], chosen: Classes) -> str:
+    """Return by which rule the classes were chosen; `found` are those that folders or names give."""
     if given:
         return "classes as given"
-    if default_classes and set(map(class_key, default_classes)) <= set(map(class_key, folders or default_classes)):
-        return "classes as in the artifacts"
-    if folders and folders != CLASSES:
-        return f"classes from the folders {', '.join(f'{name}/' for name in folders)}"
-    return "classes from the names of files or folders" if folders else "classes by default"
+    if tuple(map(class_key, found)) != tuple(map(class_key, chosen)):
+        return "classes by default" if chosen == CLASSES else "classes as in the artifacts"
+    if found != CLASSES:
+        return f"classes from the folders {', '.join(f'{name}/' for name in found)}"
+    return "classes from the names of files or folders"
 
 
 def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -214,12 +216,12 @@ def _read_split(
     prefixed = {position: (label_by_prefix(_stem(members[position]), keys), -1) for position in unknown}
     rules: list[str] = []
     begins = [position for position, (label, _) in prefixed.items() if label >= 0]
+    example = printable(min((members[position][-1] for position in begins), default=""))
     if begins and len(begins) == len(unknown):
         labels, unknown = labels | prefixed, []
-        rules.append(f"names that begin with a class are labels, such as {printable(members[begins[0]][-1])}")
+        rules.append(f"names that begin with a class are labels, such as {example}")
     elif begins:
-        example, total = printable(min(members[position][-1] for position in begins)), len(members)
-        rules.append(f"{len(begins):,} names begin with a class, such as {example}: no labels, as not all {total:,} do")
+        rules.append(f"{len(begins):,} names begin with a class, such as {example}: no labels, as others do not")
     by_folder = any(folder >= 0 for _, folder in labels.values())
     # Files of a test split may have any name, even cat.jpg, without being labelled.
     must_be_known = split == "train" or by_folder or (split is None and len(unknown) < len(members))

@@ -54,7 +54,7 @@ def test_run_says_what_was_done_and_where_to_look_and_nothing_else(artifacts):
         "24 (21 train, 3 test), 2 unreadable",
         "dog.1: not a JPEG",
         "2: the file is empty",
-        "2 other files skipped",
+        "skipped     2 hidden, or left by the operating system",
         "22 computed with tiny.keras",
         "out of fold",
         "3 rows, clipped to [",
@@ -80,10 +80,12 @@ def test_a_second_run_says_that_nothing_was_computed(artifacts, data):
 def test_random_weights_are_said_to_be_for_testing(tmp_path):
     from catsdogs.cli.summaries import extraction_lines
     from catsdogs.commands.extract import Extraction
+    from catsdogs.sources import Scan
 
     no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "across_splits"), 0) | {"near": True}
+    scan = Scan(("cat", "dog"), {}, {}, (), (), None)
     done = Extraction(
-        {"test": 1}, {}, 1, 0, no_pairs, ("cat", "dog"), "random:0", "openvino", "bfloat16", False, 1.0, None
+        {"test": 1}, {}, 1, 0, scan, no_pairs, ("cat", "dog"), "random:0", "openvino", "bfloat16", False, 1.0, None
     )
     assert any("for testing and timing only" in text for _, text in extraction_lines(done, tmp_path))
 

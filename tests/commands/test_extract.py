@@ -267,7 +267,9 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
         _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if kind == signal.SIGINT else -kind)
     if kind == signal.SIGINT:
-        assert said == "interrupted: finished work is kept. Rerun the command to continue.\n"
+        warning, interrupted = said.splitlines()
+        assert warning.startswith("no head can be trained on these images: there are no labelled training images in")
+        assert interrupted == "interrupted: finished work is kept. Rerun the command to continue."
     again = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
     assert 0 <= again.computed < 300
     catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
@@ -284,8 +286,6 @@ def test_with_fail_fast_the_first_unreadable_image_ends_it_and_rows_stay(folder,
     assert not (tmp_path / "artifacts/features/shards").exists()
     with pytest.raises(CatsDogsError, match=claim):  # also where it is known already
         extract(folder, fail_fast=True)
-    with pytest.raises(CatsDogsError, match=claim):
-        catsdogs.run(folder, artifacts=tmp_path / "artifacts", fail_fast=True)
     (folder / "train/dog.1.jpg").write_bytes((folder / "train/dog.2.jpg").read_bytes() + b"another")
     assert extract(folder, fail_fast=True).computed == 1  # mended
 

@@ -205,12 +205,12 @@ def test_other_classes_keep_their_own_names(tmp_path, draw, encode, write_folder
     images = {
         f"{kind}/{n}.png": encode(draw(n + first)) for kind, first in (("Ants", 0), ("Bees", 100)) for n in range(14)
     }
-    images |= {"wasps/1.png": encode(draw(300))}
+    images |= {f"wasps/{n}.png": encode(draw(300 + n)) for n in (1, 2)}
     data = write_folder(tmp_path / "data", images)
     with pytest.raises(CatsDogsError, match="Select two of them"):
         prepare(data, tmp_path / "out")
     done = prepare(data, tmp_path / "out", classes="Ants,Bees")
-    assert (done.classes, done.images, done.skipped) == (("Ants", "Bees"), {"train": 24, "test": 4}, 1)
+    assert (done.classes, done.images, done.skipped) == (("Ants", "Bees"), {"train": 24, "test": 4}, 2)
     assert {name.split("/")[1] for name in pictures_in(tmp_path / "out")} == {"Ants", "Bees"}
     ran = catsdogs.run(tmp_path / "out", artifacts=tmp_path / "artifacts", weights=str(tiny_backbone))
     assert (ran.extraction.classes, ran.metrics.test.images) == (("Ants", "Bees"), 4)
