@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import CatsDogsError
 from .files import ImageFile, image_file, open_zip, read_error
-from .names import is_image, is_read_zip, is_system, is_zip, split_of
+from .names import is_image, is_read_zip, is_system, is_zip, split_of, stem_of
 from .zips import walk_zip
 
 
@@ -22,8 +22,9 @@ def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | 
     alone = not among_images and sum(is_zip(parts[-1]) and not is_system(parts) for _, parts in files) == 1
     for path, parts in files:
         if is_read_zip(parts, folders, among_images=among_images):
+            stem = stem_of(path.name)
             # A folder with nothing but Kaggle's download in it is read as the download itself.
-            within = () if alone and len(parts) == 1 and not split_of(path.stem) else (*parts[:-1], path.stem)
+            within = () if alone and len(parts) == 1 and not split_of(stem) else (*parts[:-1], stem)
             try:
                 yield from walk_zip(open_zip(path), str(path), within, open_zips)
             except CatsDogsError as error:

@@ -8,7 +8,6 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 
 from ..storage import to_cell
-from .classes import Classes
 from .files import ImageFile
 from .layout import Parts, Placed
 from .names import composed, split_of
@@ -41,16 +40,14 @@ class ImageEntry:
     is_renamed: bool
 
 
-def drop_copies(
-    placed: Sequence[Placed], files: Sequence[ImageFile], classes: Classes
-) -> tuple[list[Placed], set[int]]:
+def drop_copies(placed: Sequence[Placed], files: Sequence[ImageFile]) -> tuple[list[Placed], set[int]]:
     """Return the images, of files with one name, split, label and content only one, and the positions of the others.
 
     Only files whose name, split, label and size are equal are read.
     """
     groups: dict[object, list[Placed]] = defaultdict(list)
     for image in placed:
-        groups[image.split, image.label, _name_of(image, files[image.position].parts, classes)].append(image)
+        groups[image.split, image.label, image.name].append(image)
     copies: set[int] = set()
     for group in groups.values():
         sizes: dict[int, list[int]] = defaultdict(list)
@@ -66,7 +63,7 @@ def drop_copies(
     return [image for image in placed if image.position not in copies], copies
 
 
-def assign_ids(placed: Sequence[Placed], paths: Sequence[Parts], classes: Classes) -> list[ImageEntry]:
+def assign_ids(placed: Sequence[Placed], paths: Sequence[Parts]) -> list[ImageEntry]:
     """Return the images with their ids, the training images first, each split in natural order (cat.2 before cat.10).
 
     The id is the file's name without its ending, after the class if a folder gives it. Names that occur more than once
@@ -80,26 +77,25 @@ def assign_ids(placed: Sequence[Placed], paths: Sequence[Parts], classes: Classe
     for split in dict.fromkeys(image.split for image in placed):
         images = [image for image in placed if image.split == split]
         entries += [
-            ImageEntry(image.position, split, id_, image.label, id_ != _name_of(image, paths[image.position], classes))
-            for image, id_ in zip(images, _unique_ids(images, paths, classes), strict=True)
+            ImageEntry(image.position, split, id_, image.label, id_ != image.name)
+            for image, id_ in zip(images, _unique_ids(images, paths), strict=True)
         ]
     # cat.2 and cat.02 have the same natural key. The id makes the order independent of that of the paths.
     natural = natsort_keygen()
     return sorted(entries, key=lambda entry: (entry.split == "test", natural(entry.id), entry.id))
 
 
-def _unique_ids(images: Sequence[Placed], paths: Sequence[Parts], classes: Classes) -> list[str]:
+def _unique_ids(images: Sequence[Placed], paths: Sequence[Parts]) -> list[str]:
     """Return the ids of the images of one split."""
-    names = [_name_of(image, paths[image.position], classes) for image in images]
     groups: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(names):
-        groups[name].append(index)
-    ids = dict(enumerate(names))
+    for index, image in enumerate(images):
+        groups[image.name].append(index)
+    ids = {index: image.name for index, image in enumerate(images)}
     if repeated := [group for group in groups.values() if len(group) > 1]:
         folders = _telling_folders(images, paths)
         for group in repeated:
             whole = {index: paths[images[index].position] for index in group}
-            best = {index: names[index] for index in group}
+            best = {index: ids[index] for index in group}
             for candidate in _candidates({index: folders[index] for index in group}, whole, best):
                 if len(set(candidate.values())) > len(set(best.values())):
                     best = candidate
@@ -141,23 +137,18 @@ def _joined(folders: Parts, name: str) -> str:
 
 def _numbered(ids: list[str], paths: Sequence[Parts]) -> list[str]:
     """Return ids with numbers behind those that are still equal, in the order of their paths (equal in some zips)."""
-    taken, final = set[str](), list(ids)
+    if len(set(ids)) == len(ids):
+        return ids
+    final, used, seen, number = list(ids), set(ids), set[str](), dict.fromkeys(ids, 2)
     for index in sorted(range(len(ids)), key=lambda index: (ids[index], paths[index])):
-        number = 1
-        while final[index] in taken:
-            number += 1
-            final[index] = f"{ids[index]}~{number}"
-        taken.add(final[index])
+        id_ = ids[index]
+        if id_ in seen:
+            while (numbered := f"{id_}~{number[id_]}") in used:
+                number[id_] += 1
+            final[index] = numbered
+            used.add(numbered)
+        seen.add(id_)
     return final
-
-
-def _name_of(image: Placed, parts: Parts, classes: Classes) -> str:
-    """Return a file's name without its ending, after its class if that comes from a folder."""
-    stem = composed(PurePosixPath(parts[-1]).stem)
-    folder = classes[image.label] if image.label_folder >= 0 and image.label >= 0 else ""
-    if folder and not stem.lower().startswith(f"{folder.lower()}."):
-        stem = f"{folder}.{stem}"
-    return to_cell(stem)
 
 
 def _shortened(id_: str) -> str:

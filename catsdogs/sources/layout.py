@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import CatsDogsError, printable
+from ..storage import to_cell
 from .classes import CLASSES, Classes, choose_classes, label_hint
-from .names import SUFFIXES, class_key, composed, label_by_prefix, skip_reason, split_of
+from .names import SUFFIXES, class_key, composed, label_by_prefix, skip_reason, split_of, stem_of
 
 Parts = tuple[str, ...]
 """A file's path below the source: the names of its folders, then its own."""
@@ -32,12 +33,15 @@ class Placed:
         A position in the classes, -1 unknown.
     label_folder : int
         Position in its path of the folder that gives the label, -1 if none does.
+    name : str
+        Its name without the ending, after the class if a folder gives it.
     """
 
     position: int
     split: str
     label: int
-    label_folder: int = -1
+    label_folder: int
+    name: str
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ def _read_split(
     keys = {class_key(name): label for label, name in enumerate(classes)}
     labels = {position: _label_of(parts, keys) for position, parts in members.items()}
     unknown = [position for position in members if labels[position][0] < 0]
-    prefixed = {position: (label_by_prefix(_stem(members[position]), keys), -1) for position in unknown}
+    prefixed = {position: (label_by_prefix(stem_of(members[position][-1]), keys), -1) for position in unknown}
     rules: list[str] = []
     begins = [position for position, (label, _) in prefixed.items() if label >= 0]
     example = printable(min((members[position][-1] for position in begins), default=""))
@@ -229,7 +233,10 @@ def _read_split(
     if unknown and (must_be_known or (split is None and _look_like_classes(paths))):
         raise _neither(paths, len(members), classes, display_path)
     split = split or ("test" if unknown else "train")
-    placed = [Placed(p, split, -1 if unknown else label, folder) for p, (label, folder) in labels.items()]
+    placed = [
+        Placed(p, split, -1 if unknown else label, folder, _name_of(members[p], classes[label] if folder >= 0 else ""))
+        for p, (label, folder) in labels.items()
+    ]
     return placed, rules
 
 
@@ -262,13 +269,16 @@ def _label_of(parts: Parts, keys: Mapping[str, int]) -> tuple[int, int]:
     return (named, -1) if named >= 0 or not folders else folders[-1]
 
 
+def _name_of(parts: Parts, label_folder: str) -> str:
+    stem = composed(stem_of(parts[-1]))
+    if label_folder and not stem.lower().startswith(f"{label_folder.lower()}."):
+        stem = f"{label_folder}.{stem}"
+    return to_cell(stem)
+
+
 def _look_like_classes(paths: Collection[Parts]) -> bool:
     """Whether images without a known label look like two classes: ants/ and bees/, or bird.1.jpg and fish.2.jpg."""
     if all(len(parts) > 1 for parts in paths):
         return len({parts[:-1] for parts in paths}) > 1
     named = [_NAMED_LIKE_A_CLASS.fullmatch(parts[-1]) for parts in paths]
     return all(named) and len({match[1].lower() for match in named if match}) > 1
-
-
-def _stem(parts: Parts) -> str:
-    return parts[-1].rpartition(".")[0]

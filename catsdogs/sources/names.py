@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
@@ -44,6 +45,11 @@ def is_zip(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
+def stem_of(name: str) -> str:
+    """Return a file's name without its ending."""
+    return name.rpartition(".")[0] or name
+
+
 def is_system(parts: Sequence[str]) -> bool:
     """Whether a file, or one of its folders, is hidden or was left by an operating system or by network storage."""
     named = any(part.startswith(".") or part.lower() in _SYSTEM for part in parts)
@@ -65,6 +71,7 @@ def skip_reason(parts: Sequence[str]) -> str | None:
     return f"named *{printable(suffix)}" if suffix else "without an ending"
 
 
+@lru_cache(1 << 10)
 def split_of(name: str) -> str | None:
     """Return the split that a folder, or a zip's stem, of this name stands for: train, test, validation, or None."""
     found = _SPLIT.fullmatch(re.sub(r"[-_ ]+", "-", name.lower()))
@@ -86,7 +93,7 @@ def is_read_zip(parts: Sequence[str], folders: set[tuple[str, ...]], *, among_im
         Whether the source has images of its own.
     """
     *parents, name = parts
-    stem = PurePosixPath(name).stem
+    stem = stem_of(name)
     if not is_zip(name) or is_system(parts) or tuple(part.lower() for part in (*parents, stem)) in folders:
         return False
     return split_of(stem) is not None or not among_images
@@ -97,6 +104,7 @@ def composed(name: str) -> str:
     return normalize("NFC", name)
 
 
+@lru_cache(1 << 16)
 def class_key(name: str) -> str:
     """Return a key that all names of a class share: Cat, cat and cats are one class."""
     key = composed(composed(printable(name)).casefold())

@@ -75,8 +75,8 @@ class Source:
             files = self._list_files(open_zips)
             paths = [file.parts for file in files]
             layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
-            placed, copies = drop_copies(layout.images, files, layout.classes)
-            images, self.classes = assign_ids(placed, paths, layout.classes), layout.classes
+            placed, copies = drop_copies(layout.images, files)
+            images, self.classes = assign_ids(placed, paths), layout.classes
             skipped = layout.skipped | dict.fromkeys(copies, "identical to another image of that name")
             self.scan, self.training_problem = summarise(
                 images,

@@ -14,13 +14,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from ..errors import CatsDogsError
 from .archives import ZIP_ERRORS, list_members, open_archive, unsupported_method
 from .files import MAX_BYTES, ImageFile, raise_if_system_error
-from .names import is_image, is_read_zip, is_system
+from .names import is_image, is_read_zip, is_system, stem_of
 
 _ENCRYPTED = 0x1
 """A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
@@ -83,21 +82,22 @@ def walk_zip(
     open_zips.enter_context(file)
     archive = open_zips.enter_context(open_archive(file, display_path))
     listed = [
-        (member, PurePosixPath(name), name.endswith("/")) for member, name in list_members(file, archive, display_path)
+        (member, tuple(part for part in name.split("/") if part not in ("", ".")), name.endswith("/"))
+        for member, name in list_members(file, archive, display_path)
     ]
-    files = [(member, path) for member, path, is_folder in listed if path.parts and not is_folder]
-    parents = {parent for _, path, _ in listed for parent in path.parents}
-    folders = {tuple(part.lower() for part in parent.parts) for parent in parents}
-    images = [member for member, path in files if is_image(path.name) and not is_system(path.parts)]
+    files = [(member, path) for member, path, is_folder in listed if path and not is_folder]
+    deepest = {path if is_folder else path[:-1] for _, path, is_folder in listed}
+    folders = {tuple(part.lower() for part in path[:depth]) for path in deepest for depth in range(1, len(path) + 1)}
+    images = [member for member, path in files if is_image(path[-1]) and not is_system(path)]
     if images and (method := unsupported_method(images[0])) and all(map(unsupported_method, images)):
         raise CatsDogsError(
             f"{display_path} is compressed with {method}, which is not supported", "Unpack it, and give the folder"
         )
     for member, path in files:
-        member_path, within = f"{display_path}/{path}", (*parts, *path.parts)
-        if depth == 0 and is_read_zip(path.parts, folders, among_images=bool(images)):
+        member_path, within = "/".join((display_path, *path)), (*parts, *path)
+        if depth == 0 and is_read_zip(path, folders, among_images=bool(images)):
             inner = _open_inner(file, archive, member)
-            yield from walk_zip(inner, member_path, (*within[:-1], path.stem), open_zips, depth=1)
+            yield from walk_zip(inner, member_path, (*within[:-1], stem_of(path[-1])), open_zips, depth=1)
         else:
             yield _ZipMember(within, member_path, archive, member)
 

@@ -18,7 +18,7 @@ def laid_out(*paths, **options):
 def placed(*paths, **options):
     """Return {path: (split, id, label)} and the number of skipped files."""
     layout = laid_out(*paths, **options)
-    images = assign_ids(layout.images, [tuple(path.split("/")) for path in paths], layout.classes)
+    images = assign_ids(layout.images, [tuple(path.split("/")) for path in paths])
     return {paths[p.position]: (p.split, p.id, p.label) for p in images}, len(layout.skipped)
 
 
