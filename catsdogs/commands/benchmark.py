@@ -134,7 +134,8 @@ def benchmark(
             made = Artifacts(Path(scratch, f"{engine}-{precision}"))
             options = ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision)
             try:
-                done = extract(folder, artifacts=made.root, weights=resolved.spec, compute=options)
+                with Source(folder) as sample:
+                    done = extract(sample, artifacts=made.root, weights=resolved.spec, compute=options)
             except CatsDogsError:
                 if precision != INT8:
                     raise

@@ -28,7 +28,7 @@ from ..result import Result
 from ..sources import ImageFile, Scan, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import record, record_timing
-from .scan import list_images
+from .scan import list_images, warn_of_training_problem
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +143,6 @@ def extract(
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
         with _start_loading(plan, data, progress) as loading, _open(data, names, opened) as source:
-            _warn_of_training_problem(source, opened)
             files = [file for images in source.splits.values() for file in images.files]
             backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
             provenance = plan.provenance or provenance_of(chosen, plan.fingerprint, backbone())
@@ -191,12 +190,11 @@ def extract(
 
 
 def _open(data: str | Path | Source, classes: Classes | None, artifacts: Artifacts) -> AbstractContextManager[Source]:
-    return nullcontext(data) if isinstance(data, Source) else list_images(data, classes, artifacts)
-
-
-def _warn_of_training_problem(source: Source, artifacts: Artifacts) -> None:
-    if source.training_problem and ("train" in source.splits or not artifacts.cache.labelled("train")):
-        _log.warning("no head can be trained on these images: %s", source.training_problem)
+    if isinstance(data, Source):  # the caller closes it
+        return nullcontext(data)
+    source = list_images(data, classes, artifacts)
+    warn_of_training_problem(source, artifacts)
+    return source
 
 
 @contextmanager

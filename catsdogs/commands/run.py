@@ -15,7 +15,7 @@ from ..progress import Progress
 from ..result import Result
 from ..sources.classes import parse_classes
 from .extract import Extraction, extract
-from .scan import list_images
+from .scan import list_images, warn_of_training_problem
 from .submit import Submission, check_clip, submit
 from .train import train
 
@@ -83,6 +83,7 @@ def run(
         with list_images(data, names, opened) as source:
             if source.training_problem and "train" in source.splits:
                 raise source.training_problem
+            warn_of_training_problem(source, opened)
             extraction = extract(
                 source,
                 artifacts=opened,

@@ -1,11 +1,14 @@
 """Tell how a folder or a zip would be read, without reading any image."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..artifacts import Artifacts
 from ..sources import Scan, Source
 from ..sources.classes import parse_classes
+
+_log = logging.getLogger(__name__)
 
 
 def scan(data: str | Path, *, artifacts: str | Path = "artifacts", classes: str | Sequence[str] | None = None) -> Scan:
@@ -40,3 +43,9 @@ def list_images(data: str | Path, classes: str | Sequence[str] | None, artifacts
     manifest = artifacts.cache.manifest
     default_classes = manifest.classes if manifest and manifest.has_labels else None
     return Source(data, classes=None if classes is None else parse_classes(classes), default_classes=default_classes)
+
+
+def warn_of_training_problem(source: Source, artifacts: Artifacts) -> None:
+    """Log a warning if no head can be trained on the images, nor on those that are cached and stay."""
+    if source.training_problem and ("train" in source.splits or not artifacts.cache.labelled("train")):
+        _log.warning("no head can be trained on these images: %s", source.training_problem)

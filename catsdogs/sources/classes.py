@@ -13,6 +13,9 @@ Classes = tuple[str, str]
 CLASSES: Classes = ("cat", "dog")
 """The default classes."""
 
+_MAX_NAMED = 10
+"""Folders that an error names."""
+
 MIN_IMAGES = 10
 """Minimum number of readable training images of each class."""
 
@@ -57,8 +60,9 @@ def choose_classes(found: Sequence[str], display_path: str, *, default_classes: 
     if not found:
         return CLASSES
     if len(found) > 2:
+        more = f" and {len(found) - _MAX_NAMED:,} more" if len(found) > _MAX_NAMED else ""
         raise CatsDogsError(
-            f"{display_path} has {len(found)} folders that may be classes: {', '.join(found)}",
+            f"{display_path} has {len(found):,} folders that may be classes: {', '.join(found[:_MAX_NAMED])}{more}",
             f"Select two of them, such as --classes {found[0]},{found[1]}: the others are then skipped; put images "
             "without labels into test/",
         )

@@ -204,7 +204,7 @@ def _differing_folders(folders: Sequence[Parts]) -> tuple[tuple[str, ...], tuple
 def _in_natural_order(names: Iterable[str]) -> tuple[str, ...]:
     from natsort import natsorted, ns
 
-    return tuple(natsorted((printable(composed(name)) for name in names), key=str.lower, alg=ns.PRESORT))
+    return tuple(natsorted((printable(composed(name.strip())) for name in names), key=str.lower, alg=ns.PRESORT))
 
 
 def _read_split(

@@ -107,7 +107,7 @@ def composed(name: str) -> str:
 @lru_cache(1 << 16)
 def class_key(name: str) -> str:
     """Return a key that all names of a class share: Cat, cat and cats are one class."""
-    key = composed(composed(printable(name)).casefold())
+    key = composed(composed(printable(name.strip())).casefold())
     return key.removesuffix("s") or key
 
 
