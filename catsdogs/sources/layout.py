@@ -97,17 +97,12 @@ def read_layout(
     splits, rules = _read_splits(images, skipped)
     training = [images[p] for p, split in splits.items() if split == ("train" if "train" in splits.values() else None)]
     folders, strays = _find_class_folders(training)
-    chosen = classes or choose_classes(folders, display_path, default_classes=default_classes)
-    rules.append(_class_rule(classes, folders, chosen))
-    classes = chosen
-    keys = {class_key(name): label for label, name in enumerate(classes)}
-    others = set(map(class_key, strays)) | (
-        of_folders if (of_folders := set(map(class_key, folders))) >= keys.keys() else set()
-    )
-    for position in list(splits) if others else ():
-        if _label_of(images[position], keys)[0] < 0 and others & set(map(class_key, images[position][:-1])):
-            skipped[position] = f"in other folders than those of {' and '.join(classes)}"
-            del splits[position]
+    rule = "classes as given" if classes else ""
+    classes = classes or choose_classes(folders, display_path, default_classes=default_classes)
+    rules.append(rule or _class_rule(folders, classes))
+    for position in _in_other_folders(images, splits, classes, folders, strays):
+        skipped[position] = f"in other folders than those of {' and '.join(classes)}"
+        del splits[position]
     placed: list[Placed] = []
     for split in (None, "train", "test"):
         members = {position: images[position] for position, of in splits.items() if of == split}
@@ -152,15 +147,32 @@ def _read_splits(images: Mapping[int, Parts], skipped: dict[int, str]) -> tuple[
     return counting, list(filter(None, rules))
 
 
-def _class_rule(given: Classes | None, found: Sequence[str], chosen: Classes) -> str:
+def _class_rule(found: Sequence[str], chosen: Classes) -> str:
     """Return by which rule the classes were chosen; `found` are those that folders or names give."""
-    if given:
-        return "classes as given"
     if tuple(map(class_key, found)) != tuple(map(class_key, chosen)):
         return "classes by default" if chosen == CLASSES else "classes as in the artifacts"
     if found != CLASSES:
         return f"classes from the folders {', '.join(f'{name}/' for name in found)}"
     return "classes from the names of files or folders"
+
+
+def _in_other_folders(
+    images: Mapping[int, Parts],
+    splits: Iterable[int],
+    classes: Classes,
+    folders: Iterable[str],
+    strays: Iterable[str],
+) -> list[int]:
+    """Return the images in folders of other classes, if the two are among the folders, and in stray folders."""
+    keys = {class_key(name): label for label, name in enumerate(classes)}
+    others, of_folders = set(map(class_key, strays)), set(map(class_key, folders))
+    if of_folders >= keys.keys():
+        others |= of_folders - keys.keys()
+    return [
+        position
+        for position in (splits if others else ())
+        if not others.isdisjoint(map(class_key, images[position][:-1])) and _label_of(images[position], keys)[0] < 0
+    ]
 
 
 def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import PurePosixPath
 from unicodedata import normalize
 
 from ..errors import printable
@@ -18,11 +17,14 @@ SUFFIXES = (
 
 _SPLIT = re.compile(
     r"(?:cats-dogs-|(?:images?|data)-)?(?P<split>train(?:ing|val)?|test(?:ing)?|val(?:id(?:ation)?)?|dev)"
-    r"(?:-?(?:images?|imgs?|pictures?|photos?|sets?|data(?:sets?)?|split|stg|jpe?g|png|resized|small|full"
+    r"(?:-?(?:images?|imgs?|pictures?|photos?|sets?|data|split|stg|jpe?g|png|resized|small|full"
     r"|v?\d++(?:x\d++)?(?:px)?|\(\d++\)))*"
 )
 """A split's name, after separators have become hyphens: an optional first word, the split, and what it is said to hold:
 images, a set, data, a size, a number. Digits are matched possessively, as the time would grow exponentially else."""
+
+_ENDING = re.compile(r"(?<=.)\.[a-z][a-z0-9]{0,9}$")
+"""What counts as a file's ending where skipped files are counted; cat.1 has none."""
 
 # fmt: off
 _SYSTEM = frozenset((
@@ -67,8 +69,8 @@ def skip_reason(parts: Sequence[str]) -> str | None:
         return "hidden, or left by the operating system"
     if is_image(parts[-1]):
         return None
-    suffix = PurePosixPath(parts[-1]).suffix.lower()
-    return f"named *{printable(suffix)}" if suffix else "without an ending"
+    ending = _ENDING.search(parts[-1].lower())
+    return f"named *{ending[0]}" if ending else "without an ending"
 
 
 @lru_cache(1 << 10)

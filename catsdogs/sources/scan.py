@@ -1,6 +1,5 @@
 """Summarise what a source holds, how it is read, and whether a head can be trained on it."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -91,9 +90,12 @@ def summarise(
         name = classes[entry.label] if entry.label >= 0 else UNLABELLED
         ids.setdefault(entry.split, {}).setdefault(name, []).append(entry.id)
     images = {split: {name: len(of) for name, of in named.items()} for split, named in ids.items()}
+    by_reason: dict[str, list[Parts]] = {}
+    for position, reason in skipped.items():
+        by_reason.setdefault(reason, []).append(paths[position])
     reasons = tuple(
-        SkippedFiles(reason, count, printable("/".join(min(paths[p] for p in skipped if skipped[p] == reason))))
-        for reason, count in sorted(Counter(skipped.values()).items(), key=lambda of: (-of[1], of[0]))
+        SkippedFiles(reason, len(of), printable("/".join(min(of))))
+        for reason, of in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
     )
     renamed = [entry.id for entry in entries if entry.is_renamed]
     if renamed:
