@@ -104,7 +104,7 @@ def extract(
     ----------
     data : str or Path
         A folder or a zip, in any layout of docs/reference/inputs.md. If its images cannot be trained on, this is
-        logged as a warning before any features are computed.
+        logged as a warning before any features are computed. Other commands give an open source, and close it.
     artifacts : str or Path
         The artifacts folder; the cache is its ``features/``.
     weights : str, optional

@@ -176,3 +176,14 @@ def test_the_command_shows_the_scores_with_their_intervals_or_all_as_json(artifa
         assert f"{text} {getattr(scores, name):.4f} [{low:.4f}, {high:.4f}]" in shown.stdout
     as_json = command("evaluate", testing, "--artifacts", artifacts, "--json")
     assert json.loads(as_json.stdout) == json.loads(json.dumps(found.to_dict()))
+
+
+def test_equal_names_in_two_folders_are_all_scored(tmp_path, artifacts, draw_class, write_folder):
+    files = {}
+    for label, kind in enumerate(("cats", "dogs")):
+        for number, batch in enumerate(("a", "b")):
+            images = draw_class(f"{kind}/{batch}", label, range(50 + 10 * number, 54 + 10 * number))
+            files |= {f"{kind}/{batch}/{n}.png": content for n, content in enumerate(images.values())}
+    data = write_folder(tmp_path / "data", files)
+    assert catsdogs.evaluate(data, artifacts=artifacts).images == 16
+    assert len(catsdogs.predict(data, artifacts=artifacts)) == 16
