@@ -7,24 +7,24 @@ from pathlib import Path
 
 from ..errors import CatsDogsError
 from .files import ImageFile, image_file, open_zip, read_error
-from .names import is_image, is_read_zip, is_system, is_zip, split_of, stem_of
+from .names import is_system, split_of, stem_of, zips_to_read
 from .zips import walk_zip
 
 
 def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
-    """Yield every file below `folder`, following links, and every file of the zips that `names.is_read_zip` accepts.
+    """Yield every file below `folder`, following links, and every file of the zips that `names.zips_to_read` selects.
 
     Opened zips are entered into `open_zips`, for the caller to close. For a zip that cannot be opened an error is
     raised; if `broken` is given, the zip's path and the error's message are added to it instead.
     """
     files, folders = _list_folder(folder)
-    among_images = any(is_image(parts[-1]) and not is_system(parts) for _, parts in files)
-    alone = not among_images and sum(is_zip(parts[-1]) and not is_system(parts) for _, parts in files) == 1
+    zips = zips_to_read((parts for _, parts in files), folders)
     for path, parts in files:
-        if is_read_zip(parts, folders, among_images=among_images):
+        if parts in zips:
             stem = stem_of(path.name)
             # A folder with nothing but Kaggle's download in it is read as the download itself.
-            within = () if alone and len(parts) == 1 and not split_of(stem) else (*parts[:-1], stem)
+            alone = len(zips) == len(parts) == 1 and not split_of(stem)
+            within = () if alone else (*parts[:-1], stem)
             try:
                 yield from walk_zip(open_zip(path), str(path), within, open_zips)
             except CatsDogsError as error:

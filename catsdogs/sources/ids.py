@@ -93,10 +93,11 @@ def _unique_ids(images: Sequence[Placed], paths: Sequence[Parts]) -> list[str]:
     ids = {index: image.name for index, image in enumerate(images)}
     if repeated := [group for group in groups.values() if len(group) > 1]:
         folders = _telling_folders(images, paths)
+        whole = _without_shared([paths[image.position][:-1] for image in images])
         for group in repeated:
-            whole = {index: paths[images[index].position] for index in group}
-            best = {index: ids[index] for index in group}
-            for candidate in _candidates({index: folders[index] for index in group}, whole, best):
+            best = {i: ids[i] for i in group}
+            files = {i: (ids[i], PurePosixPath(paths[images[i].position][-1]).suffix) for i in group}
+            for candidate in _candidates({i: folders[i] for i in group}, {i: whole[i] for i in group}, files):
                 if len(set(candidate.values())) > len(set(best.values())):
                     best = candidate
                 if len(set(best.values())) == len(group):
@@ -107,32 +108,38 @@ def _unique_ids(images: Sequence[Placed], paths: Sequence[Parts]) -> list[str]:
 
 def _telling_folders(images: Sequence[Placed], paths: Sequence[Parts]) -> list[Parts]:
     """Return the folders of each image that give neither split nor label, and that not all images share."""
-    folders = [
-        tuple(
-            composed(name)
-            for depth, name in enumerate(paths[image.position][:-1])
-            if depth != image.label_folder and not split_of(name)
-        )
-        for image in images
-    ]
-    levels = zip(*folders, strict=False)
-    shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, levels))
-    return [names[shared:] for names in folders]
+    return _without_shared(
+        [
+            tuple(
+                name
+                for depth, name in enumerate(paths[image.position][:-1])
+                if depth != image.label_folder and not split_of(name)
+            )
+            for image in images
+        ]
+    )
+
+
+def _without_shared(folders: Sequence[Parts]) -> list[Parts]:
+    """Return folders in composed form, without the outer ones that are all the same."""
+    names = [tuple(map(composed, of)) for of in folders]
+    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*names, strict=False)))
+    return [of[shared:] for of in names]
 
 
 def _candidates(
-    folders: Mapping[int, Parts], whole: Mapping[int, Parts], names: Mapping[int, str]
+    folders: Mapping[int, Parts], whole: Mapping[int, Parts], files: Mapping[int, tuple[str, str]]
 ) -> Iterator[dict[int, str]]:
-    """Yield ids of images with one name, with more and more of their paths."""
+    """Yield ids of images with one name, with more and more of their paths; `files` are their names and endings."""
     for count in range(1, max(map(len, folders.values())) + 1):
-        yield {i: _joined(of[-count:], names[i]) for i, of in folders.items()}
-    yield {i: _joined(parts[:-1], names[i]) for i, parts in whole.items()}
-    for of in (folders, {i: parts[:-1] for i, parts in whole.items()}):
-        yield {i: _joined(of[i], names[i]) + PurePosixPath(parts[-1]).suffix for i, parts in whole.items()}
+        yield {i: _joined(of[-count:], files[i][0]) for i, of in folders.items()}
+    yield {i: _joined(of, files[i][0]) for i, of in whole.items()}
+    for each in (folders, whole):
+        yield {i: _joined(of, "".join(files[i])) for i, of in each.items()}
 
 
 def _joined(folders: Parts, name: str) -> str:
-    return to_cell("/".join((*map(composed, folders), name)))
+    return to_cell("/".join((*folders, name)))
 
 
 def _numbered(ids: list[str], paths: Sequence[Parts]) -> list[str]:

@@ -1,7 +1,7 @@
 """Read what the names of files and folders mean: images, zips, splits, classes, and what systems leave behind."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from unicodedata import normalize
 
@@ -80,25 +80,24 @@ def split_of(name: str) -> str | None:
     return {"tr": "train", "te": "test"}.get(found["split"][:2], "validation") if found else None
 
 
-def is_read_zip(parts: Sequence[str], folders: set[tuple[str, ...]], *, among_images: bool) -> bool:
-    """Whether a zip that lies in a source is read, as a folder that is named by its stem.
+def zips_to_read(paths: Iterable[Sequence[str]], folders: Set[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Return which zips of a source are read, as folders that are named by their stems.
 
-    It is not if that folder lies beside it. Among images only a zip that is named like a split is read.
+    These are the zips that are named like a split; all zips, if there are neither images nor a zip of training images.
+    A zip is not read if its folder lies beside it.
 
     Parameters
     ----------
-    parts : sequence of str
-        The file's path.
+    paths : iterable of sequence of str
+        All files of the source.
     folders : set of tuple of str
-        Paths of all folders of the source, in lower case.
-    among_images : bool
-        Whether the source has images of its own.
+        Its folders, in lower case.
     """
-    *parents, name = parts
-    stem = stem_of(name)
-    if not is_zip(name) or is_system(parts) or tuple(part.lower() for part in (*parents, stem)) in folders:
-        return False
-    return split_of(stem) is not None or not among_images
+    files = [path for path in paths if not is_system(path)]
+    zips = {tuple(path): split_of(stem_of(path[-1])) for path in files if is_zip(path[-1])}
+    if "train" in zips.values() or any(is_image(path[-1]) for path in files):
+        zips = {path: split for path, split in zips.items() if split}
+    return {path for path in zips if tuple(part.lower() for part in (*path[:-1], stem_of(path[-1]))) not in folders}
 
 
 def composed(name: str) -> str:

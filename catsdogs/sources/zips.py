@@ -19,7 +19,7 @@ from typing import BinaryIO
 from ..errors import CatsDogsError
 from .archives import ZIP_ERRORS, list_members, open_archive, unsupported_method
 from .files import MAX_BYTES, ImageFile, raise_if_system_error
-from .names import is_image, is_read_zip, is_system, stem_of
+from .names import is_image, is_system, stem_of, zips_to_read
 
 _ENCRYPTED = 0x1
 """A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
@@ -59,7 +59,7 @@ class _ZipMember(ImageFile):
 def walk_zip(
     file: BinaryIO, display_path: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
 ) -> Iterator[ImageFile]:
-    """Yield every file of a zip, and of the zips within it that `names.is_read_zip` accepts.
+    """Yield every file of a zip, and of the zips within it that `names.zips_to_read` selects.
 
     Parameters
     ----------
@@ -93,9 +93,10 @@ def walk_zip(
         raise CatsDogsError(
             f"{display_path} is compressed with {method}, which is not supported", "Unpack it, and give the folder"
         )
+    zips = zips_to_read((path for _, path in files), folders) if depth == 0 else set()
     for member, path in files:
         member_path, within = "/".join((display_path, *path)), (*parts, *path)
-        if depth == 0 and is_read_zip(path, folders, among_images=bool(images)):
+        if path in zips:
             inner = _open_inner(file, archive, member)
             yield from walk_zip(inner, member_path, (*within[:-1], stem_of(path[-1])), open_zips, depth=1)
         else:

@@ -103,6 +103,12 @@ def test_zips_in_a_folder_are_class_folders(tmp_path, write_folder, zipped):
     assert catsdogs.scan(tmp_path / "outer.zip", artifacts=tmp_path) == found
 
 
+def test_beside_a_zip_of_training_images_other_zips_are_not_opened(scan, zipped):
+    train = zipped({f"{kind}.{n}.jpg": f"{kind}{n}".encode() for kind in ("cat", "dog") for n in range(10)})
+    found = scan({"train.zip": train, "sample_submission.csv.zip": b"cut short"})
+    assert (found.images, reasons(found)) == ({"train": {"cat": 10, "dog": 10}}, {"named *.zip": 1})
+
+
 def test_zips_and_archives_beside_images_are_counted(scan, zipped):
     found = scan(images("", ("cat", "dog")) | {"backup.zip": zipped({"cat/1.jpg": b""}), "more.tar.gz": b""})
     assert reasons(found) == {"named *.zip": 1, "named *.gz": 1}
