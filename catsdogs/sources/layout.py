@@ -178,15 +178,16 @@ def _in_other_folders(
 def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the class folders of these images, in natural order, and of folders that are none.
 
-    The class folders are the first level of folders, below that of the split, at which the images' paths differ.
-    There are none if most files are named like cat.1.jpg, and if all images are labelled cat or dog.
+    The class folders are the first level of folders, below that of the split, at which the images' paths differ. The
+    classes are cat and dog if all images are labelled so, or images of both are, but not by folders of that level.
     """
     cats_and_dogs = {class_key(name): label for label, name in enumerate(CLASSES)}
     labels = [_label_of(parts, cats_and_dogs) for parts in paths]
-    by_name = sum(label >= 0 and folder < 0 for label, folder in labels)
-    if paths and (2 * by_name > len(paths) or all(label >= 0 for label, _ in labels)):
-        return CLASSES, ()
-    return _differing_folders([parts[_depth_of_split(parts) : -1] for parts in paths])
+    found, strays = _differing_folders([parts[_depth_of_split(parts) : -1] for parts in paths])
+    known = {label for label, _ in labels}
+    if known and (-1 not in known or (known >= {0, 1} and not set(map(class_key, found)) >= cats_and_dogs.keys())):
+        return CLASSES, strays
+    return found, strays
 
 
 def _differing_folders(folders: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -138,6 +138,7 @@ def test_a_test_image_named_like_a_class_is_not_labelled():
         (["train/cat.1.jpg", "train/17.jpg"], "train/17.jpg"),
         (["test/cat/1.jpg", "test/emu/1.jpg"], "test/emu/1.jpg"),
         (["a/cat.1.jpg", "a/1.jpg", "b/dog.1.jpg"], "a/1.jpg"),
+        ([f"{folder}/{n}.jpg" for folder in ("Pet/Cat", "Pet/Dog", "docs") for n in (1, 2)], "docs/1.jpg, docs/2.jpg"),
         (["train/1.jpg", "train/2.jpg", "train/3.jpg", "train/4.jpg", "train/5.jpg"], "and 2 more"),
     ],
 )
@@ -253,6 +254,7 @@ def classes_of(*paths, **options):
         (["dogs/1.jpg", "cats/1.jpg"], ("cat", "dog")),
         (["a/cat.1.jpg", "b/dog.1.jpg"], ("cat", "dog")),
         (["cat/1.jpg", "emu/1.jpg"], ("cat", "emu")),
+        (["ants/1.jpg", "ants/cat.jpg", "bees/1.jpg", "bees/2.jpg"], ("ants", "bees")),
         (["1.jpg", "2.jpg"], ("cat", "dog")),
         (["test/cat/1.jpg", "test/dog/1.jpg"], ("cat", "dog")),
     ],
