@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ..artifacts import Artifacts
 from ..cache import Features
 from ..errors import CatsDogsError
-from ..sources.classes import Classes, class_key
+from ..sources.classes import Classes
+from ..sources.names import class_key
 from ..storage import read_or_none, read_table, to_cell, to_csv, write_atomic
 from .files import damaged_files, load
 from .logits import log_losses
