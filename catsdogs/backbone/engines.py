@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..choices import EngineChoice
 from ..errors import CatsDogsError, OptionError
+from .gpu import may_have_gpu
 from .precisions import INT8, PRECISIONS
 
 AUTO = "auto"
@@ -85,7 +86,8 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
             f"Set KERAS_BACKEND={backend} before Keras is imported",
         )
     engine = _engine_class(name)
-    if choice == AUTO and name == "tensorflow" and find_spec("openvino") and engine.device() == "cpu":
+    replaceable = choice == AUTO and name == "tensorflow" and find_spec("openvino")
+    if replaceable and not (may_have_gpu() and engine.device() == "gpu"):
         return _engine_class("openvino")
     return engine
 

@@ -1,4 +1,4 @@
-"""Warn if an NVIDIA GPU is not used, and find the reason.
+"""Find out whether the machine can have a GPU; warn if an NVIDIA GPU is not used, and find the reason.
 
 TensorFlow's own message is one of many log lines, and does not name the missing library.
 """
@@ -6,15 +6,27 @@ TensorFlow's own message is one of many log lines, and does not name the missing
 import ctypes
 import logging
 import os
+import sys
 from functools import cache
 from pathlib import Path
 
 DRIVER, DEVICES = Path("/proc/driver/nvidia/gpus"), Path("/dev")
 """Folder in which NVIDIA's driver lists its GPUs, and folder of the device files nvidia0, nvidia1 and so on."""
 
+_OTHER_GPUS = ("nvhost-gpu", "nvgpu", "dxg", "kfd")
+"""Device files of other GPUs that TensorFlow can use: NVIDIA's Jetson, GPUs in Windows' subsystem for Linux, AMD's."""
+
 _NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
 _log = logging.getLogger(__name__)
+
+
+def may_have_gpu() -> bool:
+    """Whether TensorFlow could find a GPU, found out without its import of several seconds.
+
+    False only on Linux without any device file of a GPU: other systems have none.
+    """
+    return sys.platform != "linux" or _accessible() or any((DEVICES / name).exists() for name in _OTHER_GPUS)
 
 
 @cache
@@ -26,9 +38,13 @@ def warn_of_unused_gpu(framework: str) -> None:
     framework : {"tensorflow", "jax", "torch"}
         A framework that has found no GPU.
     """
-    accessible = any(DEVICES.glob("nvidia[0-9]*"))
+    accessible = _accessible()
     if accessible or any(DRIVER.glob("*")):
         _log.warning("this machine's NVIDIA GPU is not used: %s. %s", *_find_reason(framework, accessible))
+
+
+def _accessible() -> bool:
+    return any(DEVICES.glob("nvidia[0-9]*"))
 
 
 def _find_reason(framework: str, accessible: bool) -> tuple[str, str]:

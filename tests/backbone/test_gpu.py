@@ -1,4 +1,4 @@
-"""One warning explains why an NVIDIA GPU is not used; without a GPU there is none."""
+"""TensorFlow is asked for its GPU only where there can be one; one warning explains why an NVIDIA GPU is not used."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from ctypes.util import find_library
 
 import pytest
 
-from catsdogs.backbone import Backbone, choose_weights, gpu
+from catsdogs.backbone import Backbone, choose_engine, choose_weights, gpu
 from catsdogs.backbone.tensorflow import TensorFlowEngine
 
 
@@ -34,6 +34,19 @@ def test_without_a_gpu_nothing_is_logged(machine, caplog):
     (devices / "nvidiactl").touch()  # exists without a GPU, too
     gpu.warn_of_unused_gpu("tensorflow")
     assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize("name", ["nvidia0", "nvidia12", "nvhost-gpu", "dxg", "kfd"])
+def test_tensorflow_is_asked_for_a_gpu_only_where_there_is_a_device_file(name, machine, monkeypatch):
+    _, devices = machine
+    asked = []
+    monkeypatch.setattr(TensorFlowEngine, "device", staticmethod(lambda: asked.append(name) or "gpu"))
+    (devices / "nvidiactl").touch()
+    assert choose_engine("auto").name == "openvino"
+    assert asked == []
+    (devices / name).touch()
+    assert choose_engine("auto").name == "tensorflow"
+    assert asked == [name]
 
 
 @pytest.mark.parametrize("value", ["", "-1", " -1,0"])
