@@ -3,6 +3,8 @@
 import gc
 import io
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -20,6 +22,11 @@ from PIL import Image
 from support.backbone import install, write_backbone
 
 install()
+
+_OWN_CACHE = None if os.environ.get("CATSDOGS_CACHE") else tempfile.mkdtemp(prefix="catsdogs-tests-")
+if _OWN_CACHE:
+    # Not the user's folder. The workers inherit it, so a network that one test has built is there for all others.
+    os.environ["CATSDOGS_CACHE"] = _OWN_CACHE
 
 # Few examples where somebody waits, more where nobody does.
 settings.register_profile("default", max_examples=20, deadline=None)
@@ -48,6 +55,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     quick = config.option.dist == "loadfile" and config.option.markexpr == "not slow"
     return OneImportOfKeras(config, log) if quick else None
+
+
+def pytest_unconfigure() -> None:
+    """Remove the folder of networks, where it is this session's own."""
+    if _OWN_CACHE:
+        shutil.rmtree(_OWN_CACHE, ignore_errors=True)
 
 
 def pytest_collection_finish() -> None:
@@ -115,6 +128,14 @@ def pictures() -> dict[str, bytes]:
     names = [f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in (2, 10, 1)]
     names += [f"test/{number}.jpg" for number in (10, 9, 1, 2, 100, 3)]
     return {name: _encode(_draw(seed), "JPEG") for seed, name in enumerate(names)}
+
+
+@pytest.fixture
+def empty_model_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for networks that does not exist yet, for tests that must build theirs."""
+    folder = tmp_path / "kept networks"
+    monkeypatch.setenv("CATSDOGS_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

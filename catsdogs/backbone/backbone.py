@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from ..errors import CatsDogsError
 from ..images.decoding import SIZE
 from ..progress import Progress, tell
+from . import model_cache
 from . import network as networks
 from .engines import AUTO, Engine, choose_engine
 from .files import summarize_error
 from .gpu import warn_of_unused_gpu
+from .hardware import processor_identity
 from .precisions import FLOAT32, INT8, TOLERANCES
 from .quantized import Int8Similarity, Quantized
 from .resnet50 import N_FEATURES
@@ -28,7 +31,9 @@ _log = logging.getLogger(__name__)
 
 
 class Backbone:
-    """A frozen network that is loaded and checked against Keras.
+    """A frozen network that is loaded, and was checked against Keras when it was built.
+
+    A network of OpenVINO is kept in the user's cache, and then loaded without Keras and without its weights.
 
     Parameters
     ----------
@@ -44,10 +49,10 @@ class Backbone:
 
     Attributes
     ----------
-    model : keras.Model
-        The network in float32.
     network : Quantized or None
         The network in int8.
+    fingerprint : str
+        Fingerprint of the weights.
     sha256 : str
         Identity of the weights.
     batch_size : int
@@ -80,7 +85,6 @@ class Backbone:
         if (precision == INT8) != (network is not None):
             raise ValueError(f"precision {INT8} requires a quantized network, and other precisions do not accept one")
         tell(progress, "loading the backbone", 0, 0)
-        self.model, self.sha256 = networks.build(weights, sizes[0], progress=progress)
         self.network = network
         self.int8_similarity: Int8Similarity | None = None
         self.engine, self.device = self._engine_class.name, self._engine_class.device()
@@ -89,21 +93,34 @@ class Backbone:
         if self.device == "cpu" and engine != "openvino" and precision != INT8:
             warn_of_unused_gpu("tensorflow" if self.engine == "openvino" else self.engine)
         self.batch_size, self.batch_reduced = max(map(self._default_batch, sizes)), False
+        self.fingerprint, self.sha256 = weights.fingerprint(), ""
+        self._weights, self._sizes, self._model = weights, tuple(dict.fromkeys(sizes)), None
         # Batch size and engine by image size.
         self._compiled: dict[int, tuple[int, Engine]] = {}
-        self._lock = threading.Lock()
-        references = {size: self._reference_features(weights, size) for size in sizes}
-        try:
-            self._build_and_check(weights, references)
-        except CatsDogsError:
-            if precision != AUTO or self.precision == FLOAT32:
-                raise
-            # This network overflows in 16 bits, or its features differ too much: compute it in float32.
-            self.precision = FLOAT32
-            self._build_and_check(weights, references)
+        self._lock = threading.RLock()
+        native, kept = self.precision, [self.precision]
+        if precision == AUTO and native != FLOAT32:
+            kept.append(f"{FLOAT32} instead of {native}")
+        if not any(self._load_kept(name) for name in kept):
+            differences = self._build(precision, progress)
+            self._keep(native if self.precision == native else kept[-1], differences)
         self.streams = self._compiled[sizes[0]][1].streams
         details = weights.name, self.engine, self.precision, self.device, self.sha256
         _log.info("loaded the backbone %s: engine %s, precision %s, device %s, SHA-256 %s", *details)
+
+    @property
+    def model(self) -> Any:
+        """The network in float32, a ``keras.Model``; built at its first use if the network was kept.
+
+        Raises
+        ------
+        CatsDogsError
+            The weights are not available any more.
+        """
+        with self._lock:
+            if self._model is None:
+                self._build_model(None)
+            return self._model
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute features; safe to call from several threads.
@@ -146,10 +163,11 @@ class Backbone:
 
     def _default_batch(self, size: int) -> int:
         """Return the power of two with about as many pixels as the default batch, so that sizes divide each other."""
-        return max(1, 1 << int(np.log2(self._engine_class.batch_sizes[self.device] * SIZE**2 / size**2)))
+        images = self._engine_class.batch_sizes[self.device] * SIZE**2 // size**2
+        return 1 << max(0, images.bit_length() - 1)
 
-    def _compile(self, size: int, batch: int) -> None:
-        engine = self._engine_class(self.network or self.model, (batch, size, size, 3), self.precision)
+    def _compile(self, size: int, batch: int, kept: bytes | None = None) -> None:
+        engine = self._engine_class(kept or self.network or self.model, (batch, size, size, 3), self.precision)
         self._compiled[size] = batch, engine  # one assignment: other threads read it without the lock
 
     def _halve_batch(self, size: int, batch: int, error: MemoryError) -> None:
@@ -169,6 +187,64 @@ class Backbone:
             self.batch_reduced = True
             self._compile(size, batch // 2)
 
+    def _cache_key(self, precision: str) -> dict[str, str]:
+        """Return all that the network, and whether it passes the check, depend on."""
+        return {
+            "weights": self.fingerprint,
+            "int8 network": self.network.sha256 if self.network else "",
+            "sizes and batches": ", ".join(f"{size}: {self._default_batch(size)}" for size in self._sizes),
+            "precision": precision,
+            "engine": self._engine_class.identity(),
+            "processor": processor_identity(),
+            "versions": ", ".join(f"{name} {number}" for name, number in self.versions.items()),
+            "catsdogs": f"{version('catsdogs')}, format {model_cache.FORMAT}",
+        }
+
+    def _load_kept(self, precision: str) -> bool:
+        """Load the network that was kept for this precision, if there is one."""
+        if not self._engine_class.can_be_kept:
+            return False
+        key = self._cache_key(precision)
+        if (kept := model_cache.read(key)) is None:
+            return False
+        (facts, contents), first = kept, self.precision
+        self.sha256, self.precision = facts.backbone, facts.precision
+        try:
+            for size in self._sizes:
+                self._compile(size, self._default_batch(size), contents[str(size)])
+        except (KeyError, RuntimeError, CatsDogsError) as error:
+            _log.info("the network is built again: the one that was kept cannot be loaded (%s)", error)
+            model_cache.remove(key)
+            self.sha256, self.precision = "", first
+            return False
+        return True
+
+    def _keep(self, precision: str, differences: dict[str, float]) -> None:
+        if not self._engine_class.can_be_kept:
+            return
+        facts = model_cache.Facts(backbone=self.sha256, precision=self.precision, differences=differences)
+        contents = {str(size): engine.to_bytes() for size, (_, engine) in self._compiled.items()}
+        model_cache.write(self._cache_key(precision), facts, contents)
+
+    def _build(self, precision: str, progress: Progress | None) -> dict[str, float]:
+        """Build the network from its weights, and check it; return the differences from Keras by image size."""
+        self._build_model(progress)
+        references = {size: self._reference_features(self._weights, size) for size in self._sizes}
+        try:
+            return self._build_and_check(self._weights, references)
+        except CatsDogsError:
+            if precision != AUTO or self.precision == FLOAT32:
+                raise
+            # This network overflows in 16 bits, or its features differ too much: compute it in float32.
+            self.precision = FLOAT32
+            return self._build_and_check(self._weights, references)
+
+    def _build_model(self, progress: Progress | None) -> None:
+        model, sha256 = networks.build(self._weights, self._sizes[0], progress=progress)
+        if self._weights.fingerprint() != self.fingerprint or self.sha256 not in ("", sha256):
+            raise CatsDogsError(f"{self._weights.name} changed while it was loaded", "Run the same command again")
+        self._model, self.sha256 = model, sha256
+
     def _reference_features(self, weights: Weights, size: int) -> NDArray[np.float32]:
         with _weights_named_in_errors(weights, size):
             (reference,) = networks.reference_features(self.model, probe_image(size)[np.newaxis])
@@ -176,9 +252,9 @@ class Backbone:
             raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Use other weights")
         return np.asarray(reference)
 
-    def _build_and_check(self, weights: Weights, references: dict[int, NDArray[np.float32]]) -> None:
-        """Build the engine for each image size, and check its features against Keras."""
-        name, precision = weights.name, self.precision
+    def _build_and_check(self, weights: Weights, references: dict[int, NDArray[np.float32]]) -> dict[str, float]:
+        """Build the engine for each image size, and check its features against Keras; return the differences."""
+        name, precision, differences = weights.name, self.precision, dict[str, float]()
         for size, reference in references.items():
             with _weights_named_in_errors(weights, size):
                 self._compile(size, self._default_batch(size))
@@ -193,6 +269,8 @@ class Backbone:
                     if precision != FLOAT32
                     else "Use another --engine, and please report this error",
                 )
+            differences[str(size)] = distance
+        return differences
 
 
 def probe_image(size: int) -> NDArray[np.uint8]:

@@ -29,11 +29,14 @@ class Engine(Protocol):
         Default batch size for images of 224 x 224 pixels, by device.
     streams : int
         Recommended number of concurrent calls.
+    can_be_kept : bool
+        Whether the engine has `to_bytes` and `identity`.
     """
 
     name: str
     batch_sizes: dict[str, int]
     streams: int
+    can_be_kept: bool
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None: ...
 
@@ -48,12 +51,20 @@ class Engine(Protocol):
     def native_precision() -> str:
         """Return the fastest precision that the device supports natively."""
 
+    @staticmethod
+    def identity() -> str:
+        """Return which build of the engine reads what `to_bytes` returns."""
+
+    def to_bytes(self) -> bytes:
+        """Return the compiled network, which the engine accepts as a model on this kind of processor."""
+
 
 def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
     """Select the engine, and set KERAS_BACKEND to the backend that it needs.
 
     "auto" selects the backend that KERAS_BACKEND names, or else the first of TensorFlow, JAX and PyTorch that is
-    installed. OpenVINO then replaces TensorFlow if it is installed and TensorFlow finds no GPU. Only OpenVINO computes
+    installed. OpenVINO then replaces TensorFlow if it is installed and TensorFlow finds no GPU. TensorFlow is not
+    imported where there can be none. Only OpenVINO computes
     in int8.
 
     Raises

@@ -1,4 +1,4 @@
-"""Find the name of the CPU, and the precisions that it supports natively."""
+"""Identify the CPU, and find the precisions that it supports natively."""
 
 import platform
 from functools import cache
@@ -16,6 +16,11 @@ def cpu_supports(precision: str) -> bool:
 def processor_name() -> str:
     """Return the model name of the CPU, or its architecture if the system does not report a name."""
     return _cpuinfo("model name") or platform.machine()
+
+
+def processor_identity() -> str:
+    """Return name and flags of the CPU, which a compiled network depends on."""
+    return f"{processor_name()}: {_cpuinfo('flags') or _cpuinfo('Features')}"  # the latter on ARM
 
 
 @cache

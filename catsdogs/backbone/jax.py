@@ -22,7 +22,7 @@ class JaxEngine:
     precision : str
     """
 
-    name = "jax"
+    name, can_be_kept = "jax", False
     batch_sizes = {"cpu": 32, "gpu": 128, "tpu": 128}  # noqa: RUF012
     streams = 2
 

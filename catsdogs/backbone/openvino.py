@@ -1,7 +1,7 @@
 """Compute features with OpenVINO on a CPU.
 
-TensorFlow's graph is converted in memory. It has a fixed batch size, so a row does not depend on the other images in
-its batch, or on its position.
+TensorFlow's graph is converted in memory. The batch size is fixed, so a row does not depend on the other images in its
+batch, or on its position.
 """
 
 import threading
@@ -25,8 +25,8 @@ class OpenVINOEngine:
 
     Parameters
     ----------
-    model : keras.Model or Quantized
-        Takes BGR with the channel means subtracted, and returns (n, 2048).
+    model : keras.Model, Quantized or bytes
+        What `to_bytes` returned, or a network that takes BGR with the channel means subtracted, and returns (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str
@@ -37,19 +37,21 @@ class OpenVINOEngine:
         OpenVINO does not support the precision on this machine.
     """
 
-    name = "openvino"
-    batch_sizes = {"cpu": 8}  # noqa: RUF012
+    name, can_be_kept = "openvino", True
+    batch_sizes = {"cpu": 1}  # noqa: RUF012
+    """Larger batches compute no more images per second, and a single image would wait for a whole batch."""
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         core = openvino().Core()
-        if isinstance(model, Quantized):
+        options = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
+        if isinstance(model, bytes):
+            self._compiled = core.import_model(model, "CPU", options)
+        elif isinstance(model, Quantized):
             network = core.read_model(model.graph, model.weights)
             network.reshape(list(shape))
+            self._compiled = core.compile_model(network, "CPU", options)
         else:
-            network = to_openvino(model, shape)
-        self._compiled = core.compile_model(
-            network, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
-        )
+            self._compiled = core.compile_model(to_openvino(model, shape), "CPU", options)
         if (actual := self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != _HINTS[precision]:
             message = f"OpenVINO computes in {actual} instead of {_HINTS[precision]} on this machine"
             raise CatsDogsError(message, "Use another --precision, or another --engine")
@@ -72,3 +74,13 @@ class OpenVINOEngine:
     def native_precision() -> str:
         """Return the fastest precision that the CPU supports natively."""
         return "bfloat16" if "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else FLOAT32
+
+    @staticmethod
+    def identity() -> str:
+        """Return OpenVINO's build."""
+        return f"openvino {openvino().get_version()}"
+
+    def to_bytes(self) -> bytes:
+        """Return the compiled network in OpenVINO's own format."""
+        content: bytes = self._compiled.export_model().getvalue()
+        return content

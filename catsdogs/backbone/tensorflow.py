@@ -27,7 +27,7 @@ class TensorFlowEngine:
     precision : str
     """
 
-    name = "tensorflow"
+    name, can_be_kept = "tensorflow", False
     batch_sizes = {"cpu": 32, "gpu": 128}  # noqa: RUF012
     streams = 2
     """Concurrent calls: one computes while the other waits for its slowest thread, or copies."""

@@ -22,7 +22,7 @@ class TorchEngine:
     precision : str
     """
 
-    name = "torch"
+    name, can_be_kept = "torch", False
     batch_sizes = {"cpu": 32, "gpu": 128}  # noqa: RUF012
     streams = 1
 

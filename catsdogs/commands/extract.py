@@ -145,7 +145,7 @@ def extract(
         with _start_loading(plan, data, progress) as loading, _open(data, names, opened) as source:
             files = [file for images in source.splits.values() for file in images.files]
             backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
-            provenance = plan.provenance or provenance_of(chosen, plan.fingerprint, backbone())
+            provenance = plan.provenance or provenance_of(chosen, backbone())
             wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
             views = tuple(view.name for view in plan.views)
             network = plan.network if plan.provenance else backbone().network

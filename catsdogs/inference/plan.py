@@ -140,12 +140,12 @@ def resolve(folder: Path, manifest: Manifest | None, *, weights: Weights, comput
     return Plan(folder, weights, fingerprint, _views(manifest, compute), engine, precision, known, network)
 
 
-def provenance_of(weights: Weights, fingerprint: str, backbone: Backbone) -> Provenance:
-    """Return the provenance of features that `backbone` computes, whose weights have this fingerprint."""
+def provenance_of(weights: Weights, backbone: Backbone) -> Provenance:
+    """Return the provenance of features that `backbone` computes, which was loaded from these weights."""
     return Provenance(
         weights_name=weights.name,
         sha256=backbone.sha256,
-        fingerprint=fingerprint,
+        fingerprint=backbone.fingerprint,
         pixels=identity.pixels(),
         precision=backbone.precision,
         engine=backbone.engine,
@@ -189,7 +189,7 @@ def load_head_backbone(
         # With any engine: they agree within the tolerance of the precision.
         loaded = Backbone(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
         hint = "Use the --weights that the head was trained with"
-        provenance = replace(provenance_of(chosen, chosen.fingerprint(), loaded), pixels=metadata.pixels)
+        provenance = replace(provenance_of(chosen, loaded), pixels=metadata.pixels)
         head.check_compatible(trained, provenance, metadata.views, hint)
         return loaded
 

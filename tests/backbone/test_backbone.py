@@ -215,6 +215,7 @@ class TestFeatures:
             f"device {loaded.device}, SHA-256 {loaded.sha256}"
         ]
 
+    @pytest.mark.usefixtures("empty_model_cache")
     def test_an_engine_that_disagrees_with_keras_is_stopped_at_the_start(
         self, keras_backbone: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

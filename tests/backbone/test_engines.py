@@ -242,7 +242,7 @@ def test_threads_never_combine_a_batch_size_with_another_engine(keras_backbone, 
     class Shrinking:
         """Keras as an engine, on a device whose free memory shrinks."""
 
-        name, batch_sizes, streams, room = "tensorflow", {"cpu": 32}, 8, 256
+        name, batch_sizes, streams, can_be_kept, room = "tensorflow", {"cpu": 32}, 8, False, 256
         device, native_precision = staticmethod(lambda: "cpu"), staticmethod(lambda: "float32")
 
         def __init__(self, model, shape, precision):
@@ -293,6 +293,7 @@ def test_too_little_memory_for_one_image_is_reported_in_one_line(keras_backbone,
         Backbone(choose_weights(str(keras_backbone)), (224,), engine="tensorflow")
 
 
+@pytest.mark.usefixtures("empty_model_cache")
 def test_ctrl_c_during_conversion_is_not_reported_as_a_weights_error(keras_backbone, monkeypatch):
     iterating = pytest.importorskip("openvino.frontend.tensorflow.graph_iterator", exc_type=ImportError)
 

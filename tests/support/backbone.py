@@ -32,7 +32,7 @@ class NumpyBackbone:
     def __init__(self, weights, sizes, *, precision="auto", **options):
         content = Path(weights.spec).read_bytes()
         random = np.random.default_rng(int(content.removeprefix(MAGIC)))
-        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.sha256, self.fingerprint = hashlib.sha256(content).hexdigest(), weights.fingerprint()
         self.precision = "float32" if precision == "auto" else precision
         self.versions = {name: version(name) for name in ("numpy", "pillow")}
         self.int8_similarity = None
