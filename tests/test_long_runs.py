@@ -135,7 +135,7 @@ def test_threads_that_read_huge_files_take_less_than_a_gibibyte(
     else:
         for name in names:
             os.truncate(write_folder(data, {name: encode(draw(1))}) / name, 240 << 20)
-    many = "import joblib\njoblib.cpu_count = lambda: 8\n"
+    many = "from catsdogs.inference import loading\nloading.cpu_count = lambda: 8\n"
     arguments = [tmp_path / "plain", data, "--artifacts", tmp_path / "artifacts", "--weights", tiny_backbone]
     done = process(*arguments, program=("-c", many + PEAK))
     assert "5 (5 test), 0 unreadable" in done.stdout, done.stderr

@@ -1,7 +1,10 @@
+import joblib
+import pytest
 import scipy.linalg  # noqa: F401 - for its BLAS
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from catsdogs.threads import single_threaded_blas
+from catsdogs import threads
+from catsdogs.threads import cpu_count, single_threaded_blas
 
 
 def blas_threads():
@@ -16,3 +19,25 @@ def test_every_blas_has_one_thread_only_within_the_context():
                 assert blas_threads() == {1}
             assert blas_threads() == {1}
         assert blas_threads() == {2}
+
+
+def test_cores_are_counted_as_joblib_counts_them():
+    assert cpu_count() == joblib.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "20000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_a_quota_of_a_container_limits_the_cores(files, count, tmp_path, monkeypatch, write_folder):
+    write_folder(tmp_path, {name: text.encode() for name, text in files.items()})
+    monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(8), raising=False)
+    assert cpu_count() == count

@@ -195,27 +195,35 @@ def predict(
     progress: Progress,
 ) -> Output:
     """Predict the class of each image."""
-    # Imported here, as Rich's tables would slow down all other commands.
-    from catsdogs.cli.predictions import predictions_csv, show_predictions
-    from catsdogs.cli.previews import preview_limit
-
     if as_json and as_csv:
         raise OptionError("--json and --csv exclude each other", "Give one of them")
     if "-" in images and os.isatty(0):
         raise OptionError("nothing is piped to standard input", "Pipe an image: catsdogs predict - < cat.jpg")
     inputs = [os.fdopen(0, "rb", closefd=False) if image == "-" else image for image in images]
-    limit = 0 if no_preview or as_json or as_csv else preview_limit()
+    limit = 0
+    if not (no_preview or as_json or as_csv):
+        from catsdogs.cli.previews import preview_limit  # imports Rich
+
+        limit = preview_limit()
     predictions = catsdogs.predict(inputs, artifacts=artifacts, weights=weights, previews=limit, progress=progress)
     if sort:
         predictions.sort(key=lambda prediction: prediction.certainty)
     return Output(
         lambda: [prediction.to_dict() for prediction in predictions],
-        partial(sys.stdout.buffer.write, predictions_csv(predictions))
-        if as_csv
-        else partial(show_predictions, predictions),
+        partial(_print_predictions, predictions, as_csv=as_csv),
         is_summary=False,
         failed=any(prediction.reason for prediction in predictions),
     )
+
+
+def _print_predictions(predictions: list["catsdogs.Prediction"], *, as_csv: bool) -> None:
+    # Imported here, as Rich's tables would slow down all other commands, and --json.
+    from catsdogs.cli.predictions import predictions_csv, show_predictions
+
+    if as_csv:
+        sys.stdout.buffer.write(predictions_csv(predictions))
+    else:
+        show_predictions(predictions)
 
 
 @_command("evaluate cats-dogs-testing/")

@@ -34,6 +34,7 @@ from ..result import Result
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes, parse_classes
 from ..storage import read_json, to_csv, to_json, write_atomic
+from ..threads import cpu_count
 
 SPLIT_FILE, TABLE_FILE = "prepared.json", "prepared.csv"
 """The first determines the split; the second lists which PNG was made from which original."""
@@ -236,8 +237,6 @@ def _in_threads(
     step: str, function: Callable[[_Original], None], originals: Sequence[_Original], progress: Progress | None
 ) -> None:
     """Call a function with each original; after an error, the waiting originals are not processed."""
-    from joblib import cpu_count
-
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="prepare") as threads:
         for done, _ in enumerate(threads.map(function, originals), 1):
             tell(progress, step, done, len(originals))

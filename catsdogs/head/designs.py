@@ -13,13 +13,14 @@ rbf
     that is linear in these similarities is not linear in the features, and is better if there are thousands of images.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from ..threads import single_threaded_blas
+from ..threads import cpu_count, single_threaded_blas
 from .logits import to_probabilities
 
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
@@ -67,7 +68,7 @@ class Kernel:
             out *= self.gamma
             np.exp(out, out=out)
 
-        with single_threaded_blas() as threads:
+        with single_threaded_blas(scipy=False) as threads:
             list(threads.map(compare_block, range(0, len(rows), _BLOCK)))
         return similarity
 
@@ -95,7 +96,7 @@ def view_average(features: NDArray[np.float32], transform: str) -> NDArray[np.fl
             length = np.sqrt(np.square(out).sum(axis=1, keepdims=True))
             out /= np.where(length, length, np.float32(1))
 
-    with single_threaded_blas() as threads:
+    with ThreadPoolExecutor(cpu_count()) as threads:
         list(threads.map(average_block, range(0, len(features), _BLOCK)))
     return average
 

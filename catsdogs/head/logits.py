@@ -21,9 +21,9 @@ def to_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     logits : ndarray
         NaN gives NaN.
     """
-    from scipy.special import expit
-
-    return np.asarray(np.clip(expit(np.asarray(logits, np.float64)), _MIN_PROBABILITY, _MAX_PROBABILITY))
+    with np.errstate(over="ignore"):
+        probabilities = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    return np.asarray(np.clip(probabilities, _MIN_PROBABILITY, _MAX_PROBABILITY))
 
 
 def log_losses(labels: NDArray[np.int8], logits: NDArray[np.float64], *, clip: float = 0.0) -> NDArray[np.float64]:

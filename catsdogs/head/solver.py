@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from joblib import cpu_count
 from numpy.typing import NDArray
 
-from ..threads import single_threaded_blas
+from ..threads import cpu_count, single_threaded_blas
 
 _FORCING = 0.01
 """Conjugate gradients stop when the preconditioned squared norm of the residual has fallen by this factor."""

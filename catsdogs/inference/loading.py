@@ -17,6 +17,7 @@ from ..images.facts import FACTS_COLUMN
 from ..images.memory import reserve_memory
 from ..images.views import View, sizes_of
 from ..sources import ImageFile, raise_if_system_error, unreadable_reason
+from ..threads import cpu_count
 from .timing import StageTimer
 
 THREADS = 8
@@ -56,9 +57,7 @@ class LoadedImage:
 
 def decoding_threads() -> int:
     """Return the number of threads that read and decode: one for each core, up to `THREADS`."""
-    from joblib import cpu_count
-
-    return min(int(cpu_count()), THREADS)
+    return min(cpu_count(), THREADS)
 
 
 @contextmanager

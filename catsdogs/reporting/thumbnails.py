@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from joblib import cpu_count
 from PIL import Image
 
 from ..cache import digest
@@ -16,6 +15,7 @@ from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.memory import reserve_memory
 from ..progress import Progress, tell
 from ..sources import ImageFile, Source, unreadable_reason
+from ..threads import cpu_count
 from .findings import Findings, Key
 
 SIDE = 320

@@ -152,7 +152,7 @@ def test_the_pairs_equal_those_of_a_complete_comparison():
 def test_pairs_depend_on_neither_the_order_of_the_images_nor_the_threads(monkeypatch):
     features, digests, order = crowd(3000), digests_of(3000), np.random.default_rng(5).permutation(3000)
     there = pairs_of(features, digests)
-    monkeypatch.setattr("joblib.cpu_count", lambda: 5)
+    monkeypatch.setattr("catsdogs.threads.cpu_count", lambda: 5)
     again = pairs_of(features[order], digests[order])
     assert {tuple(sorted(order[list(pair)].tolist())): similarity for pair, similarity in again.items()} == there
     assert 50 < len(there) < 95
