@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import catsdogs
+from catsdogs.backbone import Weights
 from catsdogs.inference import plan
 
 
@@ -28,8 +29,8 @@ class Instant:
     versions: dict[str, str] = {}  # noqa: RUF012
     sha256, int8_similarity = "0" * 64, None
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        pass
+    def __init__(self, weights: Weights, *arguments: object, **options: object) -> None:
+        self.fingerprint = weights.fingerprint()
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return float32[n, 2048] of zeros."""

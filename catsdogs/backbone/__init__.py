@@ -7,6 +7,7 @@ engine has its own module and computes batches of one fixed shape.
 from .backbone import Backbone, probe_image
 from .engines import AUTO, ENGINES, choose_engine
 from .imagenet import fetch_imagenet
+from .model_cache import ModelCache, describe_model_cache
 from .precisions import FLOAT32, INT8
 from .quantized import Int8Similarity, Quantized, check_installed, quantize
 from .resnet50 import N_FEATURES

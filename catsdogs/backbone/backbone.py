@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -143,8 +144,8 @@ class Backbone:
         while done < len(pixels):
             batch, engine = self._compiled[size]
             part = pixels[done : done + batch]
-            padded = part if len(part) == batch else np.zeros((batch, *pixels.shape[1:]), np.uint8)
-            padded[: len(part)] = part
+            missing = batch - len(part)
+            padded = np.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else part
             try:
                 features[done : done + len(part)] = engine(padded)[: len(part)]
             except MemoryError as error:
@@ -155,7 +156,7 @@ class Backbone:
             raise CatsDogsError("the backbone computed NaN or infinite features", "Use other weights")
         return features
 
-    @property
+    @cached_property
     def versions(self) -> dict[str, str]:
         """Versions of the packages that compute features, by name."""
         packages = _PACKAGES.get(self.engine, (self.engine,))

@@ -86,8 +86,8 @@ class ModelCache:
     bytes: int
 
 
-def describe() -> ModelCache:
-    """Describe the user's folder.
+def describe_model_cache() -> ModelCache:
+    """Return where the user's networks are kept, how many, and their size.
 
     Raises
     ------

@@ -27,7 +27,10 @@ def info_lines(info: catsdogs.Info) -> Iterator[Line]:
         array = info.arrays.get(name)
         shape = f"{tuple(array['shape'])} {array['dtype']}" if array else ""
         yield "", f"{size:>13,}  {name:<30} {shape}".rstrip()
-    stale = info.stale
+    kept, stale = info.model_cache, info.stale
+    if kept.entries:
+        yield "networks", f"{kept.entries} kept for all artifacts, {kept.bytes / 1e6:,.1f} MB. To remove them:"
+        yield "", shlex.join(["rm", "-r", str(kept.path)])
     yield from wrapped(block("stale", [f"{item.what}: {item.why}" for item in stale] or ["nothing"]))
     yield from block("next", dict.fromkeys(f"{program()} {shlex.join(item.command[1:])}" for item in stale))
 

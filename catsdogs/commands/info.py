@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import head
 from ..artifacts import Artifacts
+from ..backbone import ModelCache, describe_model_cache
 from ..cache import Manifest, pixel_differences, read_duplicates
 from ..head.corrections import read_verdicts
 from ..head.results import TrainingMetrics, read_metrics
@@ -67,6 +68,8 @@ class Info(Result):
         "shape" and "dtype" of each file that is an array.
     stale : tuple of Stale
         What must be rebuilt, in the order of the commands.
+    model_cache : ModelCache
+        The networks that are kept for all artifacts; its folder may be deleted at any time.
     """
 
     artifacts: Path
@@ -81,6 +84,7 @@ class Info(Result):
     files: dict[str, int]
     arrays: dict[str, dict[str, Any]]
     stale: tuple[Stale, ...]
+    model_cache: ModelCache
 
 
 def info(artifacts: str | Path = "artifacts") -> Info:
@@ -124,6 +128,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         files=sizes,
         arrays={name: array for name in sizes if (array := _describe_array(opened.root / name))},
         stale=tuple(_find_stale(opened, manifest, source, timings, trained, stale)),
+        model_cache=describe_model_cache(),
     )
 
 

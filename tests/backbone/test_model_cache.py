@@ -71,7 +71,7 @@ def test_what_was_written_is_read(entry):
     assert contents == CONTENTS
     assert model_cache.read(KEY | {"engine": "openvino 2"}) is None
     size = sum(path.stat().st_size for path in entry.iterdir())
-    assert model_cache.describe() == model_cache.ModelCache(entry.parent, 1, size)
+    assert model_cache.describe_model_cache() == model_cache.ModelCache(entry.parent, 1, size)
     assert entry.parent.stat().st_mode & 0o777 == 0o700
 
 
@@ -92,7 +92,7 @@ def test_a_folder_to_which_others_may_write_is_not_used(mode, entry):
     assert model_cache.read(KEY) is None
     model_cache.write(KEY | {"engine": "openvino 2"}, FACTS, CONTENTS)
     assert [*entry.parent.iterdir()] == [entry]
-    assert model_cache.describe().entries == 0
+    assert model_cache.describe_model_cache().entries == 0
 
 
 def test_a_symbolic_link_or_a_file_is_not_used_as_the_folder(entry, tmp_path, monkeypatch):
@@ -142,7 +142,7 @@ def test_without_a_home_folder_nothing_is_kept_and_nothing_fails(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     model_cache.write(KEY, FACTS, CONTENTS)
     assert model_cache.read(KEY) is None
-    assert model_cache.describe().entries == 0
+    assert model_cache.describe_model_cache().entries == 0
     assert not [*tmp_path.iterdir()]
 
 
@@ -215,6 +215,7 @@ class TestBackbones:
         loaded = Backbone(choose_weights(str(keras_backbone)), (64, 96), engine="openvino")
         for size in (64, 96):
             pixels = np.random.default_rng(0).integers(0, 256, (5, size, size, 3), np.uint8)
+            pixels.flags.writeable = False
             assert loaded.features(pixels).tobytes() == built.features(pixels).tobytes()
         for name in ("sha256", "fingerprint", "precision", "batch_size", "streams", "versions"):
             assert getattr(loaded, name) == getattr(built, name)

@@ -1,5 +1,6 @@
 import json
 import shutil
+import subprocess
 import threading
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import catsdogs
+from catsdogs.backbone import model_cache
 from catsdogs.cli.app import app
 from catsdogs.cli.listings import info_lines
 
@@ -153,3 +155,15 @@ def test_shapes_and_dtypes_are_those_that_numpy_finds_and_all_fits_80_columns(he
     lines = [f"{name:<12}{text}" for name, text in info_lines(found)]
     assert [line for line in lines if len(line) > 80 and "weights: " not in line and str(here) not in line] == []
     assert any("(24, 2048) float32" in line for line in lines)
+
+
+def test_kept_networks_are_counted_and_the_command_that_removes_them_is_shown(here, empty_model_cache):
+    assert catsdogs.info().model_cache == model_cache.ModelCache(empty_model_cache, 0, 0)
+    assert "networks" not in dict(info_lines(catsdogs.info()))
+    facts = model_cache.Facts(backbone="ab", precision="float32", differences={})
+    model_cache.write({"weights": "random:0"}, facts, {"224": bytes(2_500_000)})
+    assert catsdogs.info().to_dict()["model_cache"]["entries"] == 1
+    lines = [*info_lines(catsdogs.info())]
+    at = lines.index(("networks", "1 kept for all artifacts, 2.5 MB. To remove them:"))
+    subprocess.run(lines[at + 1][1], shell=True, check=True)
+    assert catsdogs.info().model_cache.entries == 0
