@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from natsort import natsort_keygen
 from numpy.typing import NDArray
 
 from .. import head
@@ -139,6 +138,8 @@ def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str
     images = [file for file in files if not is_skipped(file.parts)]
     if not images and len(broken) == known:
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")
+    from natsort import natsort_keygen
+
     key = natsort_keygen()
     return sorted(images, key=lambda file: (key("/".join(file.parts)), file.parts))
 

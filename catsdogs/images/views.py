@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from natsort import natsorted
 from numpy.typing import NDArray
 
 from ..errors import OptionError
@@ -58,7 +57,7 @@ def parse_views(names: Sequence[str]) -> tuple[View, ...]:
         There are no names, or a name is not that of a view.
     """
     views = []
-    for name in natsorted({names} if isinstance(names, str) else set(names)):
+    for name in sorted({names} if isinstance(names, str) else set(names)):  # all sizes have three digits
         found = re.fullmatch("([0-9]{3})(m?)", name)
         if not found or int(found[1]) not in SIZES:
             raise OptionError(

@@ -1,0 +1,59 @@
+"""With a kept network, images are predicted without TensorFlow, Keras and other slow imports."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from support.program import ROOT
+
+SLOW = ("tensorflow", "keras", "scipy", "sklearn", "joblib", "matplotlib", "rich.table")
+
+PROGRAM = f"""
+import sys
+sys.argv[1:] = sys.argv[1:]
+from catsdogs.cli import main
+try:
+    main()
+finally:
+    print(*[name for name in {SLOW} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def imports(*arguments):
+    """Run a command in a process of its own; return its output, and which of the slow modules it imported."""
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments), "--json"]
+    environment = {name: value for name, value in os.environ.items() if name != "CATSDOGS_DEBUG"}
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout), ended.stderr.split()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+def test_with_a_kept_network_no_command_that_computes_imports_tensorflow(
+    tmp_path, keras_backbone, draw, encode, write_folder
+):
+    data = {f"{kind}/{n}.png": encode(draw(2 * n + (kind == "dog"))) for kind in ("cat", "dog") for n in range(12)}
+    write_folder(tmp_path / "data", data)
+    how = ["--artifacts", tmp_path / "a"]
+    first, _ = imports("run", tmp_path / "data", *how, "--weights", keras_backbone, "--engine", "openvino")
+    assert first["extraction"]["computed"] == 24
+
+    (predicted,), slow = imports("predict", tmp_path / "data/cat/0.png", *how)
+    assert slow == []
+    assert predicted["label"] in ("cat", "dog")
+
+    scores, slow = imports("evaluate", tmp_path / "data", *how)
+    assert not {"tensorflow", "keras"} & {*slow}
+    assert scores["images"] == 24
+
+    done, slow = imports("extract", tmp_path / "data", *how)
+    assert not {"tensorflow", "keras"} & {*slow}
+    assert done["computed"] == 0
+
+    (tmp_path / "data/cat/99.png").write_bytes(encode(draw(99)))
+    done, slow = imports("extract", tmp_path / "data", *how)
+    assert not {"tensorflow", "keras"} & {*slow}
+    assert (done["computed"], done["engine"]) == (1, "openvino")
