@@ -1,48 +1,81 @@
-"""Load Pillow's decoders of six formats, and silence their warnings."""
+"""Load Pillow's decoders of six formats, in a copy that no other code of the process uses.
+
+Pillow has settings that change what is decoded, such as `ImageFile.LOAD_TRUNCATED_IMAGES`, `Image.MAX_IMAGE_PIXELS` and
+the registered plugins. They are variables of its Python modules. So these modules are loaded a second time, with the
+default settings; both copies share Pillow's C extensions, which have no such settings. Warnings and log messages of
+this copy are dropped: problems are reported as reasons.
+"""
 
 import ctypes
+import importlib
+import io
 import logging
-import re
-import threading
-import warnings
+import sys
+from contextlib import suppress
+from importlib.util import module_from_spec, spec_from_file_location
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
-# All decoders are imported here, so that threads never load one at the same time and Pillow loads no others.
-from PIL import (  # noqa: F401
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    MpoImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-    _imaging,
-)
+import PIL
+
+__all__ = ["FORMATS", "Image", "ImageChops", "ImageCms", "ImageOps", "JpegImagePlugin", "TiffImagePlugin"]
+__all__ += ["find_format", "open_image"]
+
+_PACKAGE = "_catsdogs_pillow"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """The only formats that are decoded. JPEG includes MPO, in which cameras store a second image."""
 
-_IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-"""The entry that `warnings.filterwarnings` adds to `warnings.filters`."""
 
-_filters_lock = threading.Lock()
+def _load_copy() -> None:
+    """Load the copy, with all decoders, so that threads never load one at the same time."""
+    spec = spec_from_file_location(_PACKAGE, PIL.__file__, submodule_search_locations=list(PIL.__path__))
+    if not spec or not spec.loader:
+        raise ImportError("Pillow's modules are not files")
+    sys.modules[_PACKAGE] = package = module_from_spec(spec)
+    spec.loader.exec_module(package)
+    for extension in ("_imaging", "_imagingcms", "_webp"):
+        with suppress(ImportError):  # Pillow may be built without the last two
+            sys.modules[f"{_PACKAGE}.{extension}"] = importlib.import_module(f"PIL.{extension}")
+    for name in ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
+        _copy_of(f"{name}ImagePlugin")
+    for name, module in sys.modules.items():
+        if name.startswith(f"{_PACKAGE}.") and hasattr(module, "warnings"):
+            vars(module)["warnings"] = SimpleNamespace(warn=lambda *args, **options: None)
+    logger = logging.getLogger(_PACKAGE)
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    # Pillow decodes uncompressed TIFF itself by default, and gives noise for 16-bit planes.
+    _copy_of("TiffImagePlugin").READ_LIBTIFF = True
 
-# Without a handler, Python prints the few errors that Pillow logs.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+def _copy_of(name: str) -> Any:
+    return importlib.import_module(f"{_PACKAGE}.{name}")
+
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageChops, ImageCms, ImageOps, JpegImagePlugin, TiffImagePlugin
+else:
+    _load_copy()
+    Image, ImageChops, ImageCms, ImageOps, JpegImagePlugin, TiffImagePlugin = map(
+        _copy_of, ("Image", "ImageChops", "ImageCms", "ImageOps", "JpegImagePlugin", "TiffImagePlugin")
+    )
 
 # By default, Pillow's libtiff prints its errors and warnings to file descriptor 2.
-_pillow = ctypes.CDLL(_imaging.__file__)
+_pillow = ctypes.CDLL(sys.modules["PIL._imaging"].__file__)
 for _setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
     if hasattr(_pillow, _setter):
         getattr(_pillow, _setter)(None)
 
 
-def ignore_pillow_warnings() -> None:
-    """Ignore Pillow's warnings in all threads.
+def find_format(data: bytes) -> str | None:
+    """Return which of `FORMATS` a file's first bytes are of."""
+    return next((form for form in FORMATS if (accepts := Image.OPEN[form][1]) and accepts(data[:16])), None)
 
-    Otherwise Python prints them; or it raises them as errors if the user asks for that, and such images would count as
-    unreadable. `warnings.catch_warnings` is not thread-safe: when it ends in another thread, it can remove this filter.
-    So the filter is checked at each call.
+
+def open_image(data: bytes, form: str) -> Image.Image:
+    """Open a file of one of `FORMATS`; its pixels are not decoded yet.
+
+    `Image.open` does the same, but hides why a decoder refuses the file.
     """
-    with _filters_lock:
-        if warnings.filters[:1] != [_IGNORE_PILLOW]:
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+    return Image.OPEN[form][0](io.BytesIO(data), "")

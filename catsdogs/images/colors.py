@@ -6,7 +6,8 @@ from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+
+from .codecs import Image, ImageCms
 
 _STRIP_PIXELS = 1 << 20
 """Pixels that are converted at a time. A copy of a whole large image in each intermediate mode would take too much
@@ -48,11 +49,13 @@ def _convert_in_strips(image: Image.Image, mode: str, convert: Callable[[Image.I
 
 def _over_white(image: Image.Image) -> Image.Image:
     white = Image.new("RGB", image.size, "white")
-    rgba = image.convert("RGBA")
+    # From La, grey that is multiplied by its alpha, Pillow converts to LA only.
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     white.paste(rgba, mask=rgba)
     return white
 
 
+@np.errstate(all="ignore")  # the user may have told NumPy to raise
 def _grey_values(image: Image.Image) -> NDArray[np.float32]:
     """Return the values of a grey image of 16 or 32 bits or of floats; transparent pixels become white, NaN 0."""
     values = np.array(image, np.float32)
@@ -63,6 +66,7 @@ def _grey_values(image: Image.Image) -> NDArray[np.float32]:
     return values
 
 
+@np.errstate(all="ignore")
 def _to_8_bits(values: NDArray[np.float32], factor: float) -> Image.Image:
     """Return a grey image of `values` times `factor`, rounded and clipped to 0 to 255; overwrites `values`."""
     np.clip(values, 0, 255 / factor, out=values)

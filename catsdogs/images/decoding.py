@@ -6,17 +6,16 @@ transparent ones are composited over white, 16-bit values are scaled to 8 bits, 
 profile if there is one. The profiles of RGB and grey images are ignored.
 """
 
-import io
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .codecs import FORMATS, ignore_pillow_warnings
+from .codecs import Image, ImageChops, ImageOps, find_format, open_image
 from .colors import to_rgb
+from .containers import MAX_SCANS, count_scans, describe_unsupported, strip, with_ends
 from .facts import measure
 from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 
@@ -101,10 +100,15 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
     """Decode an image, and yield it upright, in RGB or L; hold the memory for it and for resizing it up to `side`."""
     if not data:
         raise UnreadableImageError("the file is empty")
-    ignore_pillow_warnings()
+    if not (form := find_format(data)):
+        raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            needed = estimate_memory(image, data, side)
+        stripped = strip(data, form)
+        if form == "JPEG" and (scans := count_scans(stripped)) > MAX_SCANS:
+            raise UnreadableImageError(f"JPEG of {scans:,} scans, more than the limit of {MAX_SCANS}")
+        ends = with_ends(stripped) if form == "JPEG" else (stripped,)
+        with open_image(ends[0], form) as image:
+            needed = len(ends) * estimate_memory(image, ends[0], side)
             if needed > MEMORY_BUDGET:
                 raise UnreadableImageError(
                     f"decoding {image.width}x{image.height} pixels needs {needed:,} bytes of memory, "
@@ -112,14 +116,12 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
                 )
             more = max(0, needed - reserved)
             # Both images are closed first: their memory must be free before another thread may take it.
-            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image))) as upright:
+            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, *ends[1:]))) as upright:
                 yield upright
-    except UnidentifiedImageError as error:
-        raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged") from error
     except (UnreadableImageError, MemoryError):
         raise
     except Exception as error:  # on damaged or malicious bytes, Pillow's decoders raise nearly any exception
-        reason = str(error) or type(error).__name__
+        reason = describe_unsupported(data, form) or str(error) or type(error).__name__
         raise UnreadableImageError(f"the file cannot be decoded: {reason}") from error
 
 
@@ -132,9 +134,21 @@ def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def _load_upright(image: Image.Image) -> Image.Image:
-    """Load the pixels and apply the EXIF orientation, if the EXIF block can be read."""
+def _load_upright(image: Image.Image, *others: bytes) -> Image.Image:
+    """Load the pixels and apply the EXIF orientation, if the EXIF block can be read.
+
+    `others` are JPEGs that must have the same pixels.
+    """
+    for name in ("xmp", "XML:com.adobe.xmp"):  # Pillow applies the orientation in XMP too; browsers and OpenCV do not
+        image.info.pop(name, None)
     image.load()
+    for other in others:
+        with open_image(other, "JPEG") as same:
+            if ImageChops.difference(image, same).getbbox():
+                raise UnreadableImageError("the file cannot be decoded: image file is truncated")
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
+        # Many programs leave the fourth byte zero; Chromium and Firefox, too, then ignore the alpha channel.
+        image = image.convert("RGB")
     # After loading: Pillow itself rotates a TIFF while it loads, and a PNG's EXIF chunk may follow its pixels.
     try:
         ImageOps.exif_transpose(image, in_place=True)

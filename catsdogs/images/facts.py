@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from .codecs import Image
 
 FACTS = np.dtype([(name, "<f8") for name in ("width", "height", "bytes", "brightness", "contrast", "sharpness")])
 """The measured properties of an image; NaN if a value is not known."""

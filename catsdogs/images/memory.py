@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import Image, JpegImagePlugin, TiffImagePlugin
+from .codecs import Image, JpegImagePlugin, TiffImagePlugin
 
 MEMORY_BUDGET = 960 << 20
 """Bytes that all threads together may use to decode. An image that needs more is unreadable: it may be a decompression

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin  # noqa: F401 - imported so that threads never load the decoder at the same time
+
+from .codecs import Image
 
 _COMPRESSION_LEVEL = 1
 """zlib's fastest level. Level 6, Pillow's default, makes photographs of 224x224 4 % smaller in nearly four times the

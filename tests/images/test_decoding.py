@@ -125,7 +125,7 @@ def truncated(data):
     [
         (lambda encode, image: b"", "the file is empty"),
         (lambda encode, image: b"a text named cat.1.jpg", "not a JPEG, PNG, WebP, BMP, GIF or TIFF"),
-        (lambda encode, image: b"\xff\xd8\xff", "not a JPEG, PNG, WebP, BMP, GIF or TIFF"),
+        (lambda encode, image: b"\xff\xd8\xff", "the file cannot be decoded"),
         (lambda encode, image: truncated(encode(image, "JPEG")), "the file cannot be decoded: image file is truncated"),
         (lambda encode, image: truncated(encode(image, "PNG")), "the file cannot be decoded: image file is truncated"),
         (lambda encode, image: truncated(encode(image, "GIF")), "the file cannot be decoded: image file is truncated"),

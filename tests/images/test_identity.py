@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from support.codec_samples import read_samples
 
-from catsdogs.images import decoding, identity
+from catsdogs.images import codecs, identity
 from catsdogs.images.codecs import FORMATS
 from catsdogs.images.decoding import SIZE, decode, decode_thumbnail
 
@@ -106,7 +106,7 @@ def test_one_pixel_decoded_differently_means_another_decoder(identity_anew, monk
 
 
 def test_a_decoder_that_pillow_is_missing_means_another_decoder(identity_anew, monkeypatch):
-    monkeypatch.setattr(decoding, "FORMATS", ("JPEG", "PNG", "BMP", "GIF", "TIFF"))
+    monkeypatch.setattr(codecs, "FORMATS", ("JPEG", "PNG", "BMP", "GIF", "TIFF"))
     other = identity_anew()
     assert other != identity.pixels()
     assert identity.resizing_rules(other) == identity.resizing_rules(identity.pixels())

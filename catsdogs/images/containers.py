@@ -1,0 +1,179 @@
+"""Remove from JPEG and PNG files what is not the image, and describe files that cannot be decoded.
+
+Comments, texts, colour profiles, thumbnails and animations are not needed for the first frame. Pillow parses them all,
+and refuses the whole image if one is damaged, or larger than its limits. libjpeg and libpng skip them.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+
+from .codecs import TiffImagePlugin
+
+_SOI, _EOI, _SOS = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
+
+MAX_SCANS = 100
+"""Scans of a JPEG. A file of some kilobytes can hold thousands, and each takes time for the whole image. Skia, which
+decodes for Chromium and Android, has the same limit (SkJpegCodec.cpp), and so has libtiff (tif_jpeg.c). Encoders write
+about ten."""
+
+_KEPT_SEGMENTS = {0xE0: (b"JFIF\0", 14), 0xE1: (b"Exif\0\0", 6), 0xE2: (b"ICC_PROFILE\0", 14), 0xEE: (b"Adobe", 12)}
+"""The application segments that a JPEG is decoded with: how they begin, and their length without which libjpeg ignores
+them too."""
+
+_FRAMES = {
+    0xC3: "lossless",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
+    0xCB: "lossless arithmetic-coded",
+    0xF7: "JPEG-LS",
+}
+"""Kinds of JPEG that libjpeg does not decode to 8 bits, by the marker of the frame (ITU-T T.81, table B.1)."""
+
+_NO_FRAMES = (0xC4, 0xC8, 0xCC)
+"""Markers of tables among those of frames."""
+
+_PROFILE = b"Raw profile type exif\0"
+"""The keyword of the text in which ImageMagick stores EXIF blocks."""
+
+_MAX_TEXT = 1 << 20
+"""Bytes of a decompressed text in a PNG: Pillow's limit."""
+
+
+def strip(data: bytes, form: str) -> bytes:
+    """Return a JPEG or PNG file without what is not needed to decode it; other files, and damaged ones, as they are."""
+    if form == "JPEG":
+        return _strip_jpeg(data)
+    return _strip_png(data) if form == "PNG" else data
+
+
+def count_scans(stripped: bytes) -> int:
+    """Return the number of scans of a JPEG: in compressed data, a marker's two bytes do not occur."""
+    return stripped.count(_SOS)
+
+
+def with_ends(stripped: bytes) -> tuple[bytes, ...]:
+    """Return a JPEG that has an end marker, or two JPEGs made of one that has none.
+
+    libjpeg needs the marker, and gives made-up pixels if it comes too early. So the file is ended by two different
+    continuations: if both decode to the same pixels, no pixel depends on what is missing. Each first bit differs, so
+    even one missing bit does.
+    """
+    if _EOI in stripped:
+        return (stripped,)
+    if not _has_all_coefficients(stripped):
+        raise OSError("image file is truncated")
+    return tuple(stripped.rstrip(b"\xff") + continuation * 64 + _EOI for continuation in (b"\x55", b"\xaa"))
+
+
+def _has_all_coefficients(stripped: bytes) -> bool:
+    """Whether the scans' headers name each coefficient of each component, to its last bit (ITU-T T.81, B.2.3)."""
+    missing: set[tuple[int, int]] = set()
+    for marker, start, end in _segments(stripped):
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES:
+            missing = {(component, index) for component in stripped[start + 10 : end : 3] for index in range(64)}
+    start = stripped.find(_SOS)
+    while start >= 0:
+        length = 2 * stripped[start + 4]
+        header = stripped[start + 5 : start + 8 + length]
+        if len(header) == length + 3 and not header[-1] & 15:
+            named = range(header[length], header[length + 1] + 1)
+            missing -= {(component, index) for component in header[:length:2] for index in named}
+        start = stripped.find(_SOS, start + 2)
+    return not missing
+
+
+def _strip_jpeg(data: bytes) -> bytes:
+    kept, end, exif = [data[:2]], 2, False
+    for marker, start, end in _segments(data):
+        if 0xE0 <= marker <= 0xEF or marker == 0xFE:
+            prefix, length = _KEPT_SEGMENTS.get(marker, (b"", 1 << 16))
+            # Only the first EXIF block is needed: Pillow appends all others to it, in quadratic time.
+            if end - start - 4 < length or not data.startswith(prefix, start + 4) or (exif and marker == 0xE1):
+                continue
+            exif |= marker == 0xE1
+        kept.append(data[start:end])
+    kept.append(data[end:])
+    stripped = b"".join(kept)
+    return stripped if len(stripped) < len(data) else data
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment before a JPEG's first scan; end at a damaged one."""
+    start = 2
+    while start + 4 <= len(data) and data[start] == 0xFF:
+        marker = data[start + 1]
+        if marker == 0xFF:  # padding
+            start += 1
+            continue
+        length = int.from_bytes(data[start + 2 : start + 4])
+        end = start + 2 + length
+        if not marker >= 0xC0 or 0xD0 <= marker <= 0xDA or length < 2 or end > len(data):
+            return
+        yield marker, start, end
+        start = end
+
+
+def _strip_png(data: bytes) -> bytes:
+    kept, start, end = [data[:8]], 8, 8
+    while start + 12 <= len(data):
+        kind, end = data[start + 4 : start + 8], start + 12 + int.from_bytes(data[start : start + 4])
+        critical = not kind[0] & 0x20  # ISO/IEC 15948, 5.4
+        if critical or (end <= len(data) and _is_kept(kind, data[start + 4 : end])):
+            kept.append(data[start:end])
+        start = end
+        if kind == b"IEND":
+            break
+    else:
+        kept.append(data[start:])
+    stripped = b"".join(kept)
+    return stripped if len(stripped) < len(data) else data
+
+
+def _is_kept(kind: bytes, chunk: bytes) -> bool:
+    """Whether an ancillary chunk is needed, and matches its checksum: libpng, too, ignores one that does not."""
+    if kind not in (b"tRNS", b"eXIf") and not (kind in (b"tEXt", b"zTXt", b"iTXt") and chunk.startswith(_PROFILE, 4)):
+        return False
+    if zlib.crc32(chunk[:-4]) != int.from_bytes(chunk[-4:]):
+        return False
+    if kind != b"zTXt":
+        return True
+    decompressor = zlib.decompressobj()
+    with suppress(zlib.error):
+        decompressor.decompress(chunk[4 + len(_PROFILE) + 1 : -4], _MAX_TEXT)
+    return not decompressor.unconsumed_tail
+
+
+def describe_unsupported(data: bytes, form: str) -> str | None:
+    """Return what kind of JPEG or TIFF a file is that cannot be decoded, if it is not one that usually can."""
+    found = None
+    with suppress(Exception):  # Pillow's reader of tags raises nearly any exception
+        found = _describe_jpeg(data) if form == "JPEG" else _describe_tiff(data) if form == "TIFF" else None
+    return found
+
+
+def _describe_jpeg(data: bytes) -> str | None:
+    for marker, start, _ in _segments(data):
+        if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES) or marker == 0xF7:
+            bits, components = data[start + 4], data[start + 9]
+            if marker in _FRAMES:
+                return f"{_FRAMES[marker]} JPEG is not supported"
+            if bits != 8:
+                return f"JPEG of {bits} bits is not supported"
+            if components not in (1, 3, 4):
+                return f"JPEG of {components} components is not supported"
+    return None
+
+
+def _describe_tiff(data: bytes) -> str | None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2] == 43 else 8])
+    file = io.BytesIO(data)
+    file.seek(tags.next)
+    tags.load(file)
+    bits, samples = tags.get(258, (1,)), tags.get(277, 1)
+    kinds = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex"}
+    kind = kinds.get(tags.get(339, (1,))[0], "unknown")
+    return (
+        f"TIFF of {samples} samples of {'/'.join(map(str, sorted(set(bits))))} bits ({kind}), "
+        f"photometric interpretation {tags.get(262)}, compression {tags.get(259, 1)} is not supported"
+    )
