@@ -81,24 +81,31 @@ def _theirs(data: bytes) -> list[NDArray[np.float64]]:
                     return found
                 image = page.asarray()
                 image = np.moveaxis(image, 0, -1) if page.planarconfig == 2 and image.ndim == 3 else image
+                largest = None if image.dtype.kind in "fi" else 2**page.bitspersample - 1
                 if page.photometric == 0:
-                    image = np.iinfo(image.dtype).max - image
+                    image = largest - image
                 if page.photometric == 3:
-                    image = np.asarray(page.colormap).T[image]
-                found.append(_over_white(np.squeeze(image)))
+                    image, largest = np.asarray(page.colormap).T[image], 65535
+                if page.photometric < 5:
+                    found.append(_over_white(np.squeeze(image), largest, premultiplied=1 in page.extrasamples))
         except Exception:  # noqa: BLE001 - of damaged files, which are here to be tried
             pass
     return found
 
 
-def _over_white(image: NDArray[np.generic]) -> NDArray[np.float64]:
-    largest = 1.0 if image.dtype.kind in "fb" else np.iinfo(image.dtype).max
-    values = np.nan_to_num(image.astype(float) / largest)
+def _over_white(
+    image: NDArray[np.generic], largest: float | None = None, *, premultiplied: bool = False
+) -> NDArray[np.float64]:
+    values = np.nan_to_num(image.astype(float) / (largest or _largest(image.dtype)))
     values = np.stack([values] * 3, -1) if values.ndim == 2 else values
     if values.shape[-1] in (2, 4):
-        alpha = values[..., -1:]
-        values = values[..., :-1] * alpha + (1 - alpha)
+        colours, alpha = values[..., :-1], values[..., -1:]
+        values = (colours if premultiplied else colours * alpha) + (1 - alpha)
     return 255 * np.broadcast_to(values, (*values.shape[:2], 3)) if values.shape[-1] in (1, 3) else values
+
+
+def _largest(dtype: np.dtype[np.generic]) -> float:
+    return 1.0 if dtype.kind in "fb" else np.iinfo(dtype).max
 
 
 def _compare(ours: NDArray[np.uint8] | str, theirs: list[NDArray[np.float64]]) -> tuple[str, str]:

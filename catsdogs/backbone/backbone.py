@@ -18,6 +18,7 @@ from . import model_cache
 from . import network as networks
 from .engines import AUTO, Engine, choose_engine
 from .files import summarize_error
+from .frameworks import raise_if_forked
 from .gpu import warn_of_unused_gpu
 from .hardware import processor_identity
 from .precisions import FLOAT32, INT8, TOLERANCES
@@ -82,6 +83,7 @@ class Backbone:
         network: Quantized | None = None,
         progress: Progress | None = None,
     ) -> None:
+        raise_if_forked()
         self._engine_class = choose_engine(engine, precision)
         if (precision == INT8) != (network is not None):
             raise ValueError(f"precision {INT8} requires a quantized network, and other precisions do not accept one")
@@ -140,6 +142,7 @@ class Backbone:
         CatsDogsError
             Features are not finite, or the device has too little memory for a single image.
         """
+        raise_if_forked()
         features, done, size = np.empty((len(pixels), N_FEATURES), np.float32), 0, pixels.shape[1]
         while done < len(pixels):
             batch, engine = self._compiled[size]

@@ -91,7 +91,8 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
             f"the engine {name} is not installed",
             f"Run pip install {name}, or select another engine with --engine or KERAS_BACKEND",
         )
-    if (configured := os.environ.setdefault("KERAS_BACKEND", backend)) != backend:
+    configured = os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or backend
+    if configured != backend:
         raise CatsDogsError(
             f"the engine {name} needs the {backend} backend of Keras, but KERAS_BACKEND is {configured}",
             f"Set KERAS_BACKEND={backend} before Keras is imported",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Never
 
-from typer.exceptions import TyperException
+from typer.exceptions import Abort, TyperException
 
 from ..errors import CatsDogsError, OptionError
 from .app import app
@@ -72,6 +72,8 @@ def main() -> None:
     SIGTERM is handled like Ctrl-C, so that rows which are not yet in a shard are written before the program ends.
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
+    if os.environ.get("COLUMNS", "").strip("0") == "":  # a width of 0: rich would print nothing
+        os.environ.pop("COLUMNS", None)
     if sys.stdout is None:  # closed
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -87,6 +89,9 @@ def main() -> None:
         _fail(CatsDogsError(what, "Fix this and rerun the command"))
     except MemoryError:
         _fail(CatsDogsError("there is not enough memory", "Free some memory and rerun; finished work is kept"))
+    except (Abort, EOFError) as error:  # Typer raises Abort from EOFError
+        reason = str(error.__cause__ or error)
+        _fail(CatsDogsError(f"a file or a stream ends too early{reason and f' ({reason})'}", "Fix this and rerun"))
     except _TerminatedError:
         os.kill(os.getpid(), signal.SIGTERM)
     except (SystemExit, KeyboardInterrupt) as ended:  # the latter before Typer starts

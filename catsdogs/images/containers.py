@@ -56,14 +56,17 @@ def with_ends(stripped: bytes) -> tuple[bytes, ...]:
     """Return a JPEG that has an end marker, or two JPEGs made of one that has none.
 
     libjpeg needs the marker, and gives made-up pixels if it comes too early. So the file is ended by two different
-    continuations: if both decode to the same pixels, no pixel depends on what is missing. Each first bit differs, so
-    even one missing bit does.
+    continuations: if both decode to the same pixels, no pixel depends on what is missing. Their first bits differ, so
+    one missing bit is enough; so do those behind the next restart marker.
     """
     if _EOI in stripped:
         return (stripped,)
     if not _has_all_coefficients(stripped):
         raise OSError("image file is truncated")
-    return tuple(stripped.rstrip(b"\xff") + continuation * 64 + _EOI for continuation in (b"\x55", b"\xaa"))
+    restarts = [stripped.rfind(bytes([0xFF, 0xD0 + number])) for number in range(8)]
+    following = (restarts.index(max(restarts)) + 1) % 8 if max(restarts) >= 0 else 0
+    start, restart = stripped.rstrip(b"\xff"), bytes([0xFF, 0xD0 + following])
+    return tuple(start + filling + restart + filling + _EOI for filling in (b"\x55" * 64, b"\xaa" * 64))
 
 
 def _has_all_coefficients(stripped: bytes) -> bool:
@@ -95,7 +98,7 @@ def _strip_jpeg(data: bytes) -> bytes:
         kept.append(data[start:end])
     kept.append(data[end:])
     stripped = b"".join(kept)
-    return stripped if len(stripped) < len(data) else data
+    return stripped if len(stripped) < len(data) and stripped.startswith(b"\xff\xd8\xff") else data
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -115,8 +118,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _strip_png(data: bytes) -> bytes:
-    kept, start, end = [data[:8]], 8, 8
-    while start + 12 <= len(data):
+    kept, start = [data[:8]], 8
+    while start + 8 <= len(data):
         kind, end = data[start + 4 : start + 8], start + 12 + int.from_bytes(data[start : start + 4])
         critical = not kind[0] & 0x20  # ISO/IEC 15948, 5.4
         if critical or (end <= len(data) and _is_kept(kind, data[start + 4 : end])):
@@ -124,8 +127,6 @@ def _strip_png(data: bytes) -> bytes:
         start = end
         if kind == b"IEND":
             break
-    else:
-        kept.append(data[start:])
     stripped = b"".join(kept)
     return stripped if len(stripped) < len(data) else data
 
@@ -144,12 +145,17 @@ def _is_kept(kind: bytes, chunk: bytes) -> bool:
     return not decompressor.unconsumed_tail
 
 
-def describe_unsupported(data: bytes, form: str) -> str | None:
-    """Return what kind of JPEG or TIFF a file is that cannot be decoded, if it is not one that usually can."""
+def describe(error: Exception, data: bytes, form: str) -> str:
+    """Return why a file could not be decoded: its kind if that is not supported, or the text of the error."""
     found = None
     with suppress(Exception):  # Pillow's reader of tags raises nearly any exception
-        found = _describe_jpeg(data) if form == "JPEG" else _describe_tiff(data) if form == "TIFF" else None
-    return found
+        if form == "JPEG":
+            found = _describe_jpeg(data)
+        elif form == "TIFF" and isinstance(error, SyntaxError):
+            found = _describe_tiff(data)
+    if str(error) in ("", "not identified by this driver"):
+        found = found or f"damaged, or a kind of {form} that is not supported"
+    return found or str(error)
 
 
 def _describe_jpeg(data: bytes) -> str | None:
@@ -165,7 +171,9 @@ def _describe_jpeg(data: bytes) -> str | None:
     return None
 
 
-def _describe_tiff(data: bytes) -> str | None:
+def _describe_tiff(data: bytes) -> str:
+    if data.startswith(b"MM\0+"):
+        return "big-endian BigTIFF is not supported"
     tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2] == 43 else 8])
     file = io.BytesIO(data)
     file.seek(tags.next)
@@ -175,5 +183,5 @@ def _describe_tiff(data: bytes) -> str | None:
     kind = kinds.get(tags.get(339, (1,))[0], "unknown")
     return (
         f"TIFF of {samples} samples of {'/'.join(map(str, sorted(set(bits))))} bits ({kind}), "
-        f"photometric interpretation {tags.get(262)}, compression {tags.get(259, 1)} is not supported"
+        f"photometric interpretation {tags[262]}, compression {tags.get(259, 1)} is not supported"
     )

@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from .codecs import Image, ImageChops, ImageOps, find_format, open_image
+from .codecs import Image, ImageChops, ImageOps, TiffImagePlugin, find_format, open_image
 from .colors import to_rgb
-from .containers import MAX_SCANS, count_scans, describe_unsupported, strip, with_ends
+from .containers import MAX_SCANS, count_scans, describe, strip, with_ends
 from .facts import measure
 from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 
@@ -121,8 +121,7 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
     except (UnreadableImageError, MemoryError):
         raise
     except Exception as error:  # on damaged or malicious bytes, Pillow's decoders raise nearly any exception
-        reason = describe_unsupported(data, form) or str(error) or type(error).__name__
-        raise UnreadableImageError(f"the file cannot be decoded: {reason}") from error
+        raise UnreadableImageError(f"the file cannot be decoded: {describe(error, data, form)}") from error
 
 
 def _to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
@@ -149,6 +148,9 @@ def _load_upright(image: Image.Image, *others: bytes) -> Image.Image:
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
         # Many programs leave the fourth byte zero; Chromium and Firefox, too, then ignore the alpha channel.
         image = image.convert("RGB")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "P" and max(image.tag_v2[320]) < 256:
+        # The standard says 16 bits, but some programs write 8; libtiff looks, too (checkcmap in tif_getimage.c).
+        image.putpalette(bytes(image.tag_v2[320]), "RGB;L")
     # After loading: Pillow itself rotates a TIFF while it loads, and a PNG's EXIF chunk may follow its pixels.
     try:
         ImageOps.exif_transpose(image, in_place=True)

@@ -1,0 +1,332 @@
+"""Pictures that other decoders show, which Pillow alone refuses, decodes to something else, or takes very long for."""
+
+import contextlib
+import io
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, PngImagePlugin
+
+from catsdogs.images.containers import MAX_SCANS, strip
+from catsdogs.images.decoding import UnreadableImageError, decode
+
+SOI = b"\xff\xd8"
+
+
+@pytest.fixture(scope="module")
+def photo(draw):
+    return draw(5, size=(160, 120))
+
+
+def segment(marker, content):
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def chunk(kind, content, crc=None):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc or zlib.crc32(kind + content))
+
+
+def insert(png, *chunks):
+    """Return a PNG with further chunks behind its header."""
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+ORIENTED = Image.Exif()
+ORIENTED[0x0112] = 6
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk(b"tEXt", b"Comment\0text", crc=1)],
+        [chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 << 20)))],
+        [chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(2 << 20)))],
+        [chunk(b"iTXt", b"no end of the keyword")],
+        [chunk(b"iTXt", b"\xff\0\1\0\0\0" + zlib.compress(b"x")[:-4])],
+        [chunk(b"iCCP", b"profile\0\0no zlib", crc=1)],
+        [chunk(b"iCCP", b"profile\0\7")],
+        [chunk(b"eXIf", ORIENTED.tobytes()[6:], crc=1)],
+        [chunk(b"tRNS", bytes(6), crc=1)],
+        [chunk(b"gAMA", b"")],
+        [chunk(b"pHYs", b"1")],
+        [chunk(b"acTL", b"")],
+        [chunk(b"fcTL", bytes(26)), chunk(b"fcTL", bytes(26))],
+        [chunk(b"tEXt", b"k\0" + bytes(65536))] * 1500,
+    ],
+    ids=lambda chunks: f"{len(chunks)} {chunks[0][4:8].decode()} of {len(chunks[0])} bytes",
+)
+def test_what_a_png_holds_beside_the_picture_does_not_make_it_unreadable(photo, encode, chunks):
+    png = encode(photo)
+    np.testing.assert_array_equal(decode(insert(png, *chunks)), decode(png))
+    behind = png[:-12] + b"".join(chunks) + png[-12:]
+    np.testing.assert_array_equal(decode(behind), decode(png))
+
+
+def test_a_png_whose_last_text_is_cut_is_decoded(photo, encode):
+    png = encode(photo)
+    np.testing.assert_array_equal(decode(png[:-12] + chunk(b"tEXt", b"k\0text")[:-9]), decode(png))
+
+
+@pytest.mark.parametrize("kind", ["eXIf", "Raw profile type exif"])
+def test_the_orientation_in_a_png_is_applied(photo, encode, kind):
+    block = ORIENTED.tobytes()
+    png = encode(photo)
+    if kind == "eXIf":
+        turned = insert(png, chunk(b"eXIf", block[6:]))
+    else:
+        text = f"Raw profile type exif\0\nexif\n{len(block):8}\n{block.hex()}\n".encode()
+        turned = insert(png, chunk(b"tEXt", text))
+    np.testing.assert_array_equal(decode(turned), decode(encode(photo.transpose(Image.Transpose.ROTATE_270))))
+
+
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_orientation_in_xmp_alone_is_ignored_as_in_browsers(photo, encode, form):
+    plain = encode(photo, form)
+    if form == "PNG":
+        with_xmp = insert(plain, chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP))
+    elif form == "TIFF":
+        with_xmp = encode(photo, form, tiffinfo={700: XMP})
+    else:
+        with_xmp = encode(photo, form, xmp=XMP)
+    with Image.open(io.BytesIO(with_xmp)) as image:
+        assert image.getexif()[0x0112] == 6
+    np.testing.assert_array_equal(decode(with_xmp), decode(plain))
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        segment(0xE0, b"JFIF\0"),
+        segment(0xE0, b"JFIF\0\1"),
+        segment(0xE0, b""),
+        segment(0xEE, b"Adobe"),
+        segment(0xE2, b"ICC_PROFILE\0\1"),
+        segment(0xE2, b"MPF\0garbage"),
+        segment(0xED, b"Photoshop 3.0\x008BIM"),
+        segment(0xFE, bytes(65000)) * 200,
+        segment(0xE1, b"Exif\0\0" + bytes(65000)) * 400,
+        b"\xff\xff\xff" + segment(0xFE, b"padded"),
+    ],
+    ids=lambda segments: f"{len(segments)} bytes of {segments[1]:x}",
+)
+def test_what_a_jpeg_holds_beside_the_picture_does_not_make_it_unreadable(photo, encode, segments):
+    jpeg = encode(photo, "JPEG")
+    start = time.thread_time()
+    np.testing.assert_array_equal(decode(SOI + segments + jpeg[2:]), decode(jpeg))
+    assert time.thread_time() - start < 1
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 20}, {"restart_marker_blocks": 5}])
+def test_a_jpeg_without_end_is_read_only_where_all_pixels_are_there(photo, encode, options):
+    jpeg = encode(photo, "JPEG", **options)
+    assert jpeg.endswith(b"\xff\xd9")
+    for end in (-1, -2):
+        np.testing.assert_array_equal(decode(jpeg[:end]), decode(jpeg))
+    for end in (-3, -4, -5, -10, -100, len(jpeg) // 2):
+        try:
+            pixels = decode(jpeg[:end])
+        except UnreadableImageError as error:
+            assert str(error).startswith("the file cannot be decoded")  # noqa: PT017
+        else:
+            np.testing.assert_array_equal(pixels, decode(jpeg))
+            assert end > -6
+    with pytest.raises(UnreadableImageError, match="the file cannot be decoded: image file is truncated"):
+        decode(jpeg[: len(jpeg) * 2 // 3])
+
+
+def test_a_flat_jpeg_without_its_last_rows_is_unreadable(encode):
+    """Of a flat picture, what is missing looks like what is there, so no decoder's guess shows the fault."""
+    jpeg = encode(Image.new("L", (640, 480), 77), "JPEG", optimize=True)
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        decode(jpeg[: len(jpeg) - 100])
+
+
+def test_a_progressive_jpeg_whose_last_scans_are_missing_is_unreadable(photo, encode):
+    jpeg = encode(photo, "JPEG", progressive=True)
+    scans = [at for at in range(len(jpeg)) if jpeg.startswith(b"\xff\xda", at)]
+    for at in scans[1:]:
+        table = jpeg.rfind(b"\xff\xc4", 0, at)  # the tables of the scan lie before it
+        with pytest.raises(UnreadableImageError, match="truncated"):
+            decode(jpeg[: table if jpeg.find(b"\xff\xda", table) == at else at])
+
+
+def many_scans(jpeg, count):
+    """Return a progressive JPEG whose last scan is there `count` times more."""
+    last = jpeg.rfind(b"\xff\xda")
+    return jpeg[:-2] + jpeg[last:-2] * count + jpeg[-2:]
+
+
+@pytest.mark.parametrize("count", [600, 2500])
+def test_more_scans_than_any_encoder_writes_are_refused_at_once(encode, count):
+    jpeg = encode(Image.new("L", (4000, 4000)), "JPEG", progressive=True)
+    start = time.thread_time()
+    with pytest.raises(
+        UnreadableImageError, match=rf"^JPEG of {count + 6:,} scans, more than the limit of {MAX_SCANS}$"
+    ):
+        decode(many_scans(jpeg, count))
+    assert time.thread_time() - start < 0.5
+
+
+def test_as_many_scans_as_encoders_write_are_decoded(photo, encode):
+    jpeg = encode(photo, "JPEG", progressive=True)
+    np.testing.assert_array_equal(decode(many_scans(jpeg, 0)), decode(jpeg))
+
+
+def test_ordinary_files_are_not_copied(photo, encode):
+    for form in ("PNG", "JPEG", "BMP", "TIFF"):
+        data = encode(photo, form)
+        assert strip(data, form) is data
+
+
+def bmp(pixels, header):
+    """Return a BMP of 32 bits with an alpha mask, from (height, width, 4) uint8 BGRA, bottom row first."""
+    height, width = pixels.shape[:2]
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", header, width, height, 1, 32, 3, pixels.size, 2835, 2835, 0, 0) + masks
+    info = info.ljust(header, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + header + pixels.size, 0, 0, 14 + header) + info + pixels.tobytes()
+
+
+@pytest.mark.parametrize("header", [56, 108, 124])
+def test_an_alpha_channel_of_a_bmp_that_is_zero_everywhere_is_none(photo, encode, header):
+    bgra = np.dstack([np.asarray(photo)[::-1, :, ::-1], np.zeros((120, 160), np.uint8)])
+    np.testing.assert_array_equal(decode(bmp(bgra, header)), decode(encode(photo)))
+    bgra[0, 0, 3] = 1
+    assert (decode(bmp(bgra, header)) >= 254).mean() > 0.99
+
+
+def tiff(samples, *, bits, photometric, tags=(), planar=1, extra=None):
+    """Return an uncompressed little-endian TIFF 6.0 of (height, width, n) samples, in one strip or in one a plane."""
+    height, width, count = samples.shape
+    planes = [samples] if planar == 1 else [samples[..., n] for n in range(count)]
+    strips = [np.ascontiguousarray(plane).tobytes() for plane in planes]
+    offsets = [8 + sum(map(len, strips[:n])) for n in range(len(strips))]
+    entries = {256: width, 257: height, 258: [bits] * count, 259: 1, 262: photometric, 273: offsets, 277: count}
+    entries |= {278: height, 279: [len(strip) for strip in strips], 284: planar, **dict(tags)}
+    if extra is not None:
+        entries[338] = extra
+    data, directory = b"II*\0" + struct.pack("<I", 8 + sum(map(len, strips))) + b"".join(strips), b""
+    end = len(data) + 2 + 12 * len(entries) + 4
+    behind = b""
+    for tag, value in sorted(entries.items()):
+        values = value if isinstance(value, list) else [value]
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            directory += struct.pack("<HHII", tag, 4, len(values), end + len(behind))
+            behind += packed
+        else:
+            directory += struct.pack("<HHI", tag, 4, len(values)) + packed
+    return data + struct.pack("<H", len(entries)) + directory + bytes(4) + behind
+
+
+@pytest.mark.parametrize("planar", [1, 2])
+def test_tiff_of_16_bits_is_decoded_whether_its_planes_are_separate_or_not(photo, encode, planar):
+    values = np.asarray(photo).astype("<u2") * 257
+    np.testing.assert_array_equal(decode(tiff(values, bits=16, photometric=2, planar=planar)), decode(encode(photo)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_premultiplied_alpha_in_a_tiff_is_composited_over_white(photo, mode):
+    colours = np.asarray(photo.convert(mode)).reshape(120, 160, -1).astype(float)
+    alpha = np.tile(np.arange(96, 256), (120, 1))[..., None]
+    samples = np.rint(np.concatenate([colours * alpha / 255, alpha], axis=2)).astype(np.uint8)
+    want = np.broadcast_to(colours * alpha / 255 + 255 - alpha, (120, 160, 3))
+    data = tiff(samples, bits=8, photometric=1 if mode == "L" else 2, extra=1)
+    got = decode(data, 120).astype(float)
+    resized = Image.fromarray(np.rint(want).astype(np.uint8)).resize((120, 120), Image.Resampling.BICUBIC)
+    assert np.abs(got - np.asarray(resized)).max() <= 4
+
+
+@pytest.mark.parametrize("largest", [255, 65535])
+def test_the_colours_of_a_palette_in_a_tiff_have_8_or_16_bits(encode, largest):
+    indices = np.repeat(np.repeat(np.arange(4, dtype=np.uint8).reshape(2, 2, 1), 8, 0), 8, 1)
+    colours = np.zeros((3, 256), int)
+    colours[:, :4] = [[255, 0, 0, 9], [0, 255, 0, 99], [0, 0, 255, 199]]
+    tags = {320: (colours * (largest // 255)).ravel().tolist()}
+    palette = Image.fromarray(colours[:, indices[..., 0]].transpose(1, 2, 0).astype(np.uint8))
+    got = decode(tiff(indices, bits=8, photometric=3, tags=tags.items()))
+    np.testing.assert_array_equal(got, decode(encode(palette)))
+
+
+def test_strips_that_lie_over_each_other_cost_no_time():
+    """Pillow's own decoder of uncompressed TIFF decoded each of these 60,000 strips."""
+    data = tiff(
+        np.zeros((1000, 1000, 1), np.uint8), bits=8, photometric=1, tags={273: [8, 8] * 30_000, 278: 500}.items()
+    )
+    start = time.thread_time()
+    with contextlib.suppress(UnreadableImageError):
+        decode(data)
+    assert time.thread_time() - start < 2
+
+
+def frame(marker, bits, components):
+    body = struct.pack(">BHHB", bits, 8, 8, components) + b"".join(bytes([n, 0x11, 0]) for n in range(components))
+    return SOI + segment(marker, body) + segment(0xDA, bytes([1, 0, 0, 0, 63, 0])) + bytes(20) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (frame(0xC1, 12, 1), "JPEG of 12 bits is not supported"),
+        (frame(0xC3, 16, 1), "lossless JPEG is not supported"),
+        (frame(0xC5, 8, 3), "hierarchical JPEG is not supported"),
+        (frame(0xF7, 8, 1), "JPEG-LS JPEG is not supported"),
+        (frame(0xC0, 8, 2), "JPEG of 2 components is not supported"),
+        (
+            tiff(np.zeros((4, 4, 3), "<f4"), bits=32, photometric=2, tags={339: [3, 3, 3]}.items()),
+            "TIFF of 3 samples of 32 bits (float), photometric interpretation 2, compression 1 is not supported",
+        ),
+        (
+            tiff(np.zeros((4, 4, 1), "<f8"), bits=64, photometric=1, tags={339: 3}.items()),
+            "TIFF of 1 samples of 64 bits (float), photometric interpretation 1, compression 1 is not supported",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_kind_that_is_not_supported_is_named(data, reason):
+    with pytest.raises(UnreadableImageError) as caught:
+        decode(data)
+    assert str(caught.value) == f"the file cannot be decoded: {reason}"
+
+
+SETTINGS = {
+    "truncated images": (ImageFile, "LOAD_TRUNCATED_IMAGES", True),
+    "largest image": (Image, "MAX_IMAGE_PIXELS", 10),
+    "block": (ImageFile, "MAXBLOCK", 1),
+    "texts": (PngImagePlugin, "MAX_TEXT_CHUNK", 1),
+    "formats": (Image, "OPEN", {}),
+    "open": (Image, "open", None),
+    "transposing": (Image.Image, "transpose", None),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_no_setting_of_the_users_pillow_changes_a_result(photo, encode, monkeypatch, setting):
+    files = [encode(photo, form) for form in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP")]
+    files += [encode(photo, "JPEG", exif=ORIENTED), files[0][:2000], files[1][:2000], files[3][:20_000]]
+
+    def results():
+        for data in files:
+            try:
+                yield decode(data, 8).tobytes()
+            except UnreadableImageError as error:
+                yield str(error)
+
+    before = list(results())
+    monkeypatch.setattr(*SETTINGS[setting])
+    assert list(results()) == before
+    assert any(isinstance(result, str) for result in before)
+
+
+def test_a_numpy_that_raises_changes_no_result():
+    values = np.full((4, 4, 1), np.nan, "<f4")
+    values[0] = 1e-42
+    data = tiff(values, bits=32, photometric=1, tags={339: 3}.items())
+    with np.errstate(all="raise"):
+        assert (decode(data) == 0).all()
