@@ -86,3 +86,27 @@ def test_a_closed_standard_error_ends_nothing_and_no_file_takes_its_place(tmp_pa
     done = subprocess.run(["/bin/sh", "-c", closed, "sh", PROGRAM, code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
     assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("columns", ["0", "00", ""])
+def test_a_width_of_no_columns_is_80(columns):
+    assert ended("sys.modules['catsdogs.cli.console'].show([('name', 'text')])", COLUMNS=columns).stdout == (
+        "name        text\n"
+    )
+    wrapped = "print(max(len(t) for _, t in sys.modules['catsdogs.cli.console'].wrapped([('', 'word ' * 99)])))"
+    assert 60 <= int(ended(wrapped, COLUMNS=columns).stdout) <= 68
+
+
+@pytest.mark.parametrize("error", ["EOFError('no data left')", "app.Abort() from EOFError('no data left')"])
+def test_a_file_that_ends_too_early_is_one_line(error):
+    done = ended(f"raise {error}")
+    said = "error: a file or a stream ends too early (no data left). Fix this and rerun.\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize(
+    "environment", [{"LANG": "C", "LC_ALL": "C"}, {"PYTHONOPTIMIZE": "2"}, {"PYTHONHASHSEED": "7"}]
+)
+def test_the_environment_changes_nothing_that_is_said(environment):
+    done = ended("raise app.CatsDogsError('no', 'Give yes')", **environment)
+    assert (done.returncode, done.stderr) == (1, "error: no. Give yes.\n")

@@ -3,6 +3,7 @@
 import struct
 import zlib
 
+import numpy as np
 from PIL import Image
 
 from catsdogs.images.decoding import UnreadableImageError, decode
@@ -13,6 +14,39 @@ def bomb(encode, width, height):
     data = encode(Image.new("L", (1, 1)))
     header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
     return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+
+def bmp(pixels, header):
+    """Return a BMP of 32 bits with an alpha mask, from (height, width, 4) uint8 BGRA, bottom row first."""
+    height, width = pixels.shape[:2]
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", header, width, height, 1, 32, 3, pixels.size, 2835, 2835, 0, 0) + masks
+    info = info.ljust(header, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + header + pixels.size, 0, 0, 14 + header) + info + pixels.tobytes()
+
+
+def tiff(samples, *, bits, photometric, tags=(), planar=1, extra=None):
+    """Return an uncompressed little-endian TIFF 6.0 of (height, width, n) samples, in one strip or in one a plane."""
+    height, width, count = samples.shape
+    planes = [samples] if planar == 1 else [samples[..., n] for n in range(count)]
+    strips = [np.ascontiguousarray(plane).tobytes() for plane in planes]
+    offsets = [8 + sum(map(len, strips[:n])) for n in range(len(strips))]
+    entries = {256: width, 257: height, 258: [bits] * count, 259: 1, 262: photometric, 273: offsets, 277: count}
+    entries |= {278: height, 279: [len(strip) for strip in strips], 284: planar, **dict(tags)}
+    if extra is not None:
+        entries[338] = extra
+    data, directory = b"II*\0" + struct.pack("<I", 8 + sum(map(len, strips))) + b"".join(strips), b""
+    end = len(data) + 2 + 12 * len(entries) + 4
+    behind = b""
+    for tag, value in sorted(entries.items()):
+        values = value if isinstance(value, list) else [value]
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            directory += struct.pack("<HHII", tag, 4, len(values), end + len(behind))
+            behind += packed
+        else:
+            directory += struct.pack("<HHI", tag, 4, len(values)) + packed
+    return data + struct.pack("<H", len(entries)) + directory + bytes(4) + behind
 
 
 def pixels_or_reason(data):
