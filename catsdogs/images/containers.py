@@ -133,7 +133,7 @@ def _strip_png(data: bytes) -> bytes:
 
 def _is_kept(kind: bytes, chunk: bytes) -> bool:
     """Whether an ancillary chunk is needed, and matches its checksum: libpng, too, ignores one that does not."""
-    if kind not in (b"tRNS", b"eXIf") and not (kind in (b"tEXt", b"zTXt", b"iTXt") and chunk.startswith(_PROFILE, 4)):
+    if kind not in (b"tRNS", b"eXIf") and not (kind in (b"tEXt", b"zTXt") and chunk.startswith(_PROFILE, 4)):
         return False
     if zlib.crc32(chunk[:-4]) != int.from_bytes(chunk[-4:]):
         return False

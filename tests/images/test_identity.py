@@ -26,7 +26,6 @@ DECODED = {
     "grey16.tif": "58212526",
     "grey_alpha.png": "c1c1ecb1",
     "group4.tif": "218fa0f6",
-    "header.jpg": "a08a8100",
     "int32.tif": "58212526",
     "lossless.webp": "b45ed83a",
     "lossy.webp": "caaf079a",
@@ -41,7 +40,6 @@ DECODED = {
     "rgb.bmp": "4bda760a",
     "rgb.png": "4bda760a",
     "rgba.png": "985b41b5",
-    "text.png": "b45ed83a",
     "turned.jpg": "288bb805",
     "turned.tif": "911fa556",
     "ycbcr.tif": "87380512",
@@ -49,7 +47,7 @@ DECODED = {
 }
 """SHA-256 of what each file decodes to, by Pillow 12.3 and 13.0 alike: the first eight digits."""
 
-DECODERS = "01200c24"
+DECODERS = "4c5c09e7"
 
 RESIZED = {"12": "width first", "13": "height first where tall"}
 
