@@ -5,13 +5,17 @@ and refuses the whole image if one is damaged, or larger than its limits. libjpe
 """
 
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
 from .codecs import TiffImagePlugin
 
-_SOI, _EOI, _SOS = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
+_EOI, _SOS = b"\xff\xd9", b"\xff\xda"
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""A marker but for those within a scan: restarts, and the zero that follows a byte of 255 (ITU-T T.81, B.1.1.2)."""
 
 MAX_SCANS = 100
 """Scans of a JPEG. A file of some kilobytes can hold thousands, and each takes time for the whole image. Skia, which
@@ -23,9 +27,9 @@ _KEPT_SEGMENTS = {0xE0: (b"JFIF\0", 14), 0xE1: (b"Exif\0\0", 6), 0xE2: (b"ICC_PR
 them too."""
 
 _FRAMES = {
-    0xC3: "lossless",
-    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
-    0xCB: "lossless arithmetic-coded",
+    0xC3: "lossless JPEG",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    0xCB: "lossless JPEG",
     0xF7: "JPEG-LS",
 }
 """Kinds of JPEG that libjpeg does not decode to 8 bits, by the marker of the frame (ITU-T T.81, table B.1)."""
@@ -48,8 +52,15 @@ def strip(data: bytes, form: str) -> bytes:
 
 
 def count_scans(stripped: bytes) -> int:
-    """Return the number of scans of a JPEG: in compressed data, a marker's two bytes do not occur."""
-    return stripped.count(_SOS)
+    """Return the number of scans of a JPEG; if there are few, no less than that."""
+    position, scans = _end_of_header(stripped), 0
+    most = stripped.count(_SOS, position)  # what follows the image counts too, such as a video
+    if most <= MAX_SCANS:
+        return most
+    while (found := _MARKER.search(stripped, position)) and found[0] != _EOI:
+        scans += found[0] == _SOS
+        position = found.end() + max(2, int.from_bytes(stripped[found.end() : found.end() + 2]))
+    return scans
 
 
 def with_ends(stripped: bytes) -> tuple[bytes, ...]:
@@ -59,7 +70,7 @@ def with_ends(stripped: bytes) -> tuple[bytes, ...]:
     continuations: if both decode to the same pixels, no pixel depends on what is missing. Their first bits differ, so
     one missing bit is enough; so do those behind the next restart marker.
     """
-    if _EOI in stripped:
+    if stripped.find(_EOI, _end_of_header(stripped)) >= 0:
         return (stripped,)
     if not _has_all_coefficients(stripped):
         raise OSError("image file is truncated")
@@ -72,10 +83,11 @@ def with_ends(stripped: bytes) -> tuple[bytes, ...]:
 def _has_all_coefficients(stripped: bytes) -> bool:
     """Whether the scans' headers name each coefficient of each component, to its last bit (ITU-T T.81, B.2.3)."""
     missing: set[tuple[int, int]] = set()
+    end = 2
     for marker, start, end in _segments(stripped):
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES:
             missing = {(component, index) for component in stripped[start + 10 : end : 3] for index in range(64)}
-    start = stripped.find(_SOS)
+    start = stripped.find(_SOS, end)
     while start >= 0:
         length = 2 * stripped[start + 4]
         header = stripped[start + 5 : start + 8 + length]
@@ -99,6 +111,11 @@ def _strip_jpeg(data: bytes) -> bytes:
     kept.append(data[end:])
     stripped = b"".join(kept)
     return stripped if len(stripped) < len(data) and stripped.startswith(b"\xff\xd8\xff") else data
+
+
+def _end_of_header(data: bytes) -> int:
+    """Return where a JPEG's first scan starts; an EXIF block before it may hold a JPEG with markers of its own."""
+    return max((end for _, _, end in _segments(data)), default=2)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -163,7 +180,7 @@ def _describe_jpeg(data: bytes) -> str | None:
         if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES) or marker == 0xF7:
             bits, components = data[start + 4], data[start + 9]
             if marker in _FRAMES:
-                return f"{_FRAMES[marker]} JPEG is not supported"
+                return f"{_FRAMES[marker]} is not supported"
             if bits != 8:
                 return f"JPEG of {bits} bits is not supported"
             if components not in (1, 3, 4):

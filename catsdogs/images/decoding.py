@@ -108,7 +108,7 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
             raise UnreadableImageError(f"JPEG of {scans:,} scans, more than the limit of {MAX_SCANS}")
         ends = with_ends(stripped) if form == "JPEG" else (stripped,)
         with open_image(ends[0], form) as image:
-            needed = len(ends) * estimate_memory(image, ends[0], side)
+            needed = len(ends) * estimate_memory(image, ends[0], side) + (stripped is not data) * len(data)
             if needed > MEMORY_BUDGET:
                 raise UnreadableImageError(
                     f"decoding {image.width}x{image.height} pixels needs {needed:,} bytes of memory, "

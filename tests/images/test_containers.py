@@ -144,6 +144,28 @@ def test_a_jpeg_without_end_is_read_only_where_all_pixels_are_there(photo, encod
         decode(jpeg[: len(jpeg) * 2 // 3])
 
 
+def test_a_thumbnail_that_has_an_end_is_not_the_end_of_the_picture(photo, encode):
+    exif = b"Exif\0\0" + encode(photo.resize((16, 12)), "JPEG")
+    jpeg = encode(photo, "JPEG", exif=exif)
+    np.testing.assert_array_equal(decode(jpeg[:-2]), decode(jpeg))
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        decode(jpeg[:-200])
+
+
+def test_what_follows_a_picture_has_no_scans(photo, encode):
+    """Telephones append a video: of 20 MB, some 300 pairs of bytes look like the start of a scan."""
+    jpeg = encode(photo, "JPEG")
+    np.testing.assert_array_equal(decode(jpeg + b"\xff\xda\0\0" * 300), decode(jpeg))
+
+
+def test_a_comment_does_not_hide_scans(photo, encode):
+    jpeg = encode(photo, "JPEG", progressive=True)
+    end = jpeg.rfind(b"\xff\xc4", 0, jpeg.rfind(b"\xff\xda"))
+    hidden = many_scans(jpeg[:end] + segment(0xFE, b"\xff\xd9") + jpeg[end:], 600)
+    with pytest.raises(UnreadableImageError, match=r"JPEG of 6\d\d scans"):
+        decode(hidden)
+
+
 def test_a_flat_jpeg_without_its_last_rows_is_unreadable(encode):
     """Of a flat picture, what is missing looks like what is there, so no decoder's guess shows the fault."""
     jpeg = encode(Image.new("L", (640, 480), 77), "JPEG", optimize=True)
@@ -247,7 +269,7 @@ def frame(marker, bits, components):
         (frame(0xC1, 12, 1), "JPEG of 12 bits is not supported"),
         (frame(0xC3, 16, 1), "lossless JPEG is not supported"),
         (frame(0xC5, 8, 3), "hierarchical JPEG is not supported"),
-        (frame(0xF7, 8, 1), "JPEG-LS JPEG is not supported"),
+        (frame(0xF7, 8, 1), "JPEG-LS is not supported"),
         (frame(0xC0, 8, 2), "JPEG of 2 components is not supported"),
         (
             tiff(np.zeros((4, 4, 3), "<f4"), bits=32, photometric=2, tags={339: [3, 3, 3]}.items()),
