@@ -1,19 +1,34 @@
-"""Lock an artifacts folder, so that only one process at a time writes to it."""
+"""Lock an artifacts folder, so that only one process at a time, and one thread of it, writes to it."""
 
 import fcntl
 import os
 import platform
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import CatsDogsError
 from .paths import user_path
 from .progress import Progress, tell
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 FEATURES, RESULTS = "features", "results"
 """The two locks: one for the cache, which `extract` and `import_features` write, and one for the files that `train`,
 `submit`, `report` and `export` write."""
+
+_guard = threading.Lock()
+"""Held while a lock of a file is acquired or released: these locks are shared by all threads of the process."""
+
+_writers: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
+"""By the lock's file, a lock of the thread that writes."""
+
+_POLL_SECONDS = 0.1
 
 BOTH = (RESULTS, FEATURES)
 """Both locks in the order in which they are acquired. A process that waits for the results lock does not hold the
@@ -57,7 +72,7 @@ def write_lock(folder: Path, *names: str, alternative: str = "another --artifact
 
 @contextmanager
 def lock(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Iterator[None]:
-    """Lock the artifacts folder for the enclosed calls; wait first if another process holds the lock.
+    """Lock the artifacts folder for the enclosed calls, of any thread; wait first if another process holds the lock.
 
     Without this lock, a call that writes raises an error if another process is writing.
 
@@ -93,7 +108,7 @@ def require_unlocked(folder: Path, name: str) -> None:
     from filelock import FileLock
 
     path = _path(folder, name)
-    if path.exists() and not FileLock(path, is_singleton=True).is_locked:
+    if path.exists() and not FileLock(path, thread_local=False, is_singleton=True).is_locked:
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -109,30 +124,41 @@ def _acquire(
     wait: Callable[[str], None] | None = None,
     alternative: str = "another --artifacts DIR",
 ) -> Iterator[None]:
-    """Acquire the locks and write this process's number beside each; `wait` is called with the process to wait for."""
+    """Acquire the locks and write this process's number beside each; `wait` is called with the process to wait for.
+
+    Without `wait`, this thread is the one that writes.
+    """
     from filelock import FileLock, Timeout
 
     created: list[Path] = []
     with ExitStack() as held:
         for name in names:
-            lock = FileLock(_path(folder, name), is_singleton=True)
-            timeout = 0
+            lock = FileLock(_path(folder, name), thread_local=False, is_singleton=True)
+            waiting = False
             while True:
                 created += [path for path in (folder, *folder.parents) if not path.exists()]
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                    with suppress(FileNotFoundError):  # the process that created the folder has removed it again
-                        lock.acquire(timeout=timeout)
+                    # The process that created the folder may have removed it again.
+                    with suppress(FileNotFoundError), _guard:
+                        lock.acquire(timeout=0)
                         break
                 except Timeout as error:
                     if wait is None:
                         raise _locked_error(folder, name, alternative) from error
-                    wait(_holder(folder, name))
-                    timeout = -1
+                    if not waiting:
+                        wait(_holder(folder, name))
+                    waiting = True
+                    time.sleep(_POLL_SECONDS)
                 except OSError as error:
                     message = f"{folder} cannot be written ({error.strerror})"
                     raise CatsDogsError(message, f"Give {alternative}") from error
-            held.callback(lock.release)
+            held.callback(_release, lock)
+            if wait is None:
+                writer = _writers[_path(folder, name)]
+                if not writer.acquire(blocking=False):
+                    raise _locked_error(folder, name, alternative)
+                held.callback(writer.release)
             with suppress(OSError):  # on a full disk, --prune must still run
                 _holder_file(folder, name).write_text(f"process {os.getpid()} on {platform.node()}")
         try:
@@ -140,6 +166,11 @@ def _acquire(
         finally:
             if created:
                 _remove_if_unused(folder, names, created)
+
+
+def _release(lock: "FileLock") -> None:
+    with _guard:
+        lock.release()
 
 
 def _remove_if_unused(folder: Path, names: tuple[str, ...], created: Sequence[Path]) -> None:

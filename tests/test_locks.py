@@ -3,6 +3,7 @@ import platform
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -145,3 +146,20 @@ def test_waiting_for_the_results_lock_does_not_hold_the_features_lock(tmp_path):
                 assert told.startswith("waiting for")
         finally:
             waiter.kill()
+
+
+def test_within_a_lock_another_thread_writes_and_two_at_a_time_do_not(tmp_path):
+    def write():
+        with write_lock(tmp_path, *BOTH):
+            return "written"
+
+    with ThreadPoolExecutor(1) as threads:
+        with catsdogs.lock(tmp_path):
+            assert threads.submit(write).result(timeout=30) == "written"
+            assert write() == "written"
+        with (
+            write_lock(tmp_path, *BOTH),
+            pytest.raises(CatsDogsError, match=f"by another run, process {os.getpid()} on"),
+        ):
+            threads.submit(write).result(timeout=30)
+        assert threads.submit(write).result(timeout=30) == "written"
