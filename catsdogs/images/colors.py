@@ -7,7 +7,7 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from .codecs import Image, ImageCms
+from .codecs import Image, ImageCms, TiffImagePlugin
 
 _STRIP_PIXELS = 1 << 20
 """Pixels that are converted at a time. A copy of a whole large image in each intermediate mode would take too much
@@ -25,6 +25,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
             factor = 255 if largest <= 1 else 1
         elif largest > 65535:  # "I" is 32-bit integers, or signed 16-bit ones that Pillow has widened
             factor = 1 / 8421504.5
+        elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(258) == (12,):
+            factor = 255 / 4095
         return _convert_in_strips(image, "L", lambda strip: _to_8_bits(_grey_values(strip), factor))
     if image.mode == "CMYK":
         return _from_cmyk(image)

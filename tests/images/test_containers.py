@@ -236,6 +236,14 @@ def test_premultiplied_alpha_in_a_tiff_is_composited_over_white(photo, mode):
     assert np.abs(got - np.asarray(resized)).max() <= 4
 
 
+def test_grey_of_12_bits_in_a_tiff_is_scaled_to_8(encode):
+    """Two samples of 12 bits, 0x800 and 0xFFF, in three bytes; Pillow returns them in 16 bits, unscaled."""
+    packed = np.tile(np.array([0x80, 0x0F, 0xFF], np.uint8), (8, 4))[..., None]
+    grey = np.tile(np.array([128, 255], np.uint8), (8, 4))
+    got = decode(tiff(packed, bits=12, photometric=1, tags={256: 8}.items()), 8)
+    np.testing.assert_array_equal(got[..., 0], grey)
+
+
 @pytest.mark.parametrize("largest", [255, 65535])
 def test_the_colours_of_a_palette_in_a_tiff_have_8_or_16_bits(encode, largest):
     indices = np.repeat(np.repeat(np.arange(4, dtype=np.uint8).reshape(2, 2, 1), 8, 0), 8, 1)
