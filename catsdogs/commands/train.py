@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsFolder
+from ..backbone import N_FEATURES
 from ..cache import Features, group_images, group_keys, load_duplicates
 from ..choices import Study
 from ..errors import CatsDogsError, OptionError
@@ -21,6 +22,7 @@ from ..head.corrections import measure_corrections, read_uncorrected_logits, rea
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
+from ..head.paths import RegularisationPath
 from ..head.results import Clip, LabelledTestScores, PathPoint, TrainingMetrics
 from ..head.studies import learning_curve, nested_cv, score_holdout
 from ..head.suspects import find_suspects
@@ -130,8 +132,8 @@ def train(
         )
         if holdout is not None and held_out is not None:
             metrics = replace(metrics, holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED))
-        if "nested" in studies:
-            metrics = replace(metrics, nested=nested_cv(training_set, groups, seed=SEED, progress=progress))
+        if "nested" in studies or len(labels) < N_FEATURES:  # with few images, it takes less time than the selection
+            metrics = replace(metrics, nested=nested_cv(training_set, found, seed=SEED, progress=progress))
         if "learning_curve" in studies:
             points = learning_curve(training_set, found, seed=SEED, progress=progress)
             metrics = replace(metrics, learning_curve=points)
@@ -204,8 +206,8 @@ def _metrics(
         transform=found.transform,
         C=found.C,
         gradient=fitted.gradient_norm,
-        paths=_paths(found.paths),
-        trials=_paths(found.trials),
+        paths=_points(found.paths),
+        trials=_points(found.trials),
         clip=Clip(
             chosen=clip,
             log_loss=log_loss(labels, found.logits, clip=clip),
@@ -218,8 +220,8 @@ def _metrics(
     )
 
 
-def _paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, tuple[PathPoint, ...]]:
-    return {name: tuple(PathPoint(C=c, log_loss=loss) for c, loss in path) for name, path in paths.items()}
+def _points(paths: Mapping[str, RegularisationPath]) -> dict[str, tuple[PathPoint, ...]]:
+    return {name: tuple(PathPoint(C=c, log_loss=loss) for c, loss in path.points) for name, path in paths.items()}
 
 
 def _score_test(test: Features, fitted: head.FittedHead) -> LabelledTestScores | None:

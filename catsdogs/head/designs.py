@@ -14,6 +14,7 @@ rbf
 """
 
 from concurrent.futures import ThreadPoolExecutor
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,16 +26,16 @@ from .logits import to_probabilities
 
 IDENTITY, SQRT, RBF = "identity", "sqrt", "rbf"
 
-LANDMARKS = 448
-"""Number of landmarks of the transform "rbf"."""
+_LANDMARKS, _LANDMARKS_IMAGES = 448, 25_000
+"""Number of landmarks of the transform "rbf" with this many images or more."""
 
 _GAMMA = 1.5
 """The kernel's gamma, as a multiple of the inverse of the mean squared distance between two images."""
 
-_RIDGE = 1e-4
+RIDGE = 1e-4
 """Added to the diagonal of the landmarks' kernel matrix, which is 1, because two landmarks may be almost equal."""
 
-_BLOCK = 1024
+_BLOCK = 256
 """Number of rows in a block; each block is one task of a thread."""
 
 
@@ -108,32 +109,44 @@ class Design:
     Parameters
     ----------
     matrix : ndarray of shape (n, d + 1), float32
-        The averages or the similarities, with mean zero; the last column is 1. It is float64 if there is a basis.
-    mean : ndarray of shape (d,), float64
-        The subtracted mean.
+        The averages, or the similarities to landmarks or basis, minus a mean; the last column is 1.
+    mean : ndarray of shape (d,) or (2048,), float64
+        The mean of the averages or similarities, which was subtracted; with a basis, that of the averages.
     penalty : ndarray of shape (d + 1, d + 1), float64
         ``coefficients @ penalty @ coefficients`` is the squared norm; zero for the intercept.
     kernel : Kernel or None
         The kernel of the transform "rbf"; None for other transforms.
-    basis : ndarray of shape (2048, d), float64, or None
-        For other transforms with fewer images than features: the basis whose coordinates the coefficients are.
+    basis : ndarray of shape (2048, d), float32, or None
+        For other transforms with fewer images than features: the columns whose combination the coefficients are.
     """
 
     matrix: NDArray[np.floating]
     mean: NDArray[np.float64]
     penalty: NDArray[np.float64]
     kernel: Kernel | None = None
-    basis: NDArray[np.float64] | None = None
+    basis: NDArray[np.float32] | None = None
 
 
-def linear_design(features: NDArray[np.float32], transform: str) -> Design:
-    """Return the design of the transform "identity" or "sqrt"."""
-    matrix, mean = _centred(view_average(features, transform))
-    basis = None
-    if len(matrix) < N_FEATURES:  # as coordinates in their span, the rows are shorter without a loss
-        basis, triangle = np.linalg.qr(matrix[:, :-1].T.astype(np.float64))
-        matrix = np.column_stack([triangle.T, matrix[:, -1]])
-    return Design(matrix, mean, np.pad(np.eye(matrix.shape[1] - 1), (0, 1)), basis=basis)
+def landmark_count(images: int) -> int:
+    """Return how many landmarks are best for this many images: all images, if they are fewer than features.
+
+    More images determine a head well with fewer landmarks of them; the number is a compromise with time and file size.
+    """
+    if images < N_FEATURES:
+        return images
+    return round(_LANDMARKS * max(1.0, math.sqrt(_LANDMARKS_IMAGES / images)))
+
+
+def linear_design(features: NDArray[np.float32], transform: str, basis_rows: NDArray[np.intp] | None = None) -> Design:
+    """Return the design of the transform "identity" or "sqrt", whose coefficients combine the basis rows if given."""
+    rows = view_average(features, transform)
+    mean = (rows if basis_rows is None else rows[basis_rows]).mean(axis=0, dtype=np.float64)
+    if basis_rows is None:
+        return Design(_centred(rows, mean), mean, np.pad(np.eye(N_FEATURES), (0, 1)))
+    rows -= mean.astype(np.float32)
+    basis = rows[basis_rows].T
+    products = rows @ basis  # the rows have mean zero, and so have the products
+    return Design(_centred(products, np.zeros(len(basis_rows))), mean, _penalty(products[basis_rows]), basis=basis)
 
 
 def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) -> Design:
@@ -142,18 +155,24 @@ def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) ->
     average = rows.mean(axis=0, dtype=np.float64)
     squared_distance = 2 * max(1 - float(average @ average), 1e-6)  # mean over pairs of rows of length 1
     kernel = Kernel(rows[landmarks], _GAMMA / squared_distance)
-    penalty = kernel.compare(kernel.landmarks).astype(np.float64)
-    penalty[np.diag_indices(len(penalty))] = 1 + _RIDGE
-    matrix, mean = _centred(kernel.compare(rows))
-    return Design(matrix, mean, np.pad((penalty + penalty.T) / 2, (0, 1)), kernel)
+    similarities = kernel.compare(rows)
+    penalty = _penalty(similarities[landmarks])
+    penalty[np.diag_indices(len(landmarks))] = 1 + RIDGE
+    mean = penalty[:-1, :-1].mean(axis=0)
+    return Design(_centred(similarities, mean), mean, penalty, kernel)
 
 
-def _centred(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    mean = rows.mean(axis=0, dtype=np.float64)
+def _penalty(products: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return a symmetric penalty from products of all pairs, with zeros for the intercept."""
+    exact = products.astype(np.float64)
+    return np.pad((exact + exact.T) / 2, (0, 1))
+
+
+def _centred(rows: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
     matrix = np.empty((len(rows), rows.shape[1] + 1), np.float32)
     np.subtract(rows, mean.astype(np.float32), out=matrix[:, :-1])
     matrix[:, -1] = 1
-    return matrix, mean
+    return matrix
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,14 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from .designs import IDENTITY, LANDMARKS, RBF, Classifier, Kernel
-from .solver import Matrix, Problem, minimise, start_from
-from .validation import CrossValidation, TrainingSet
+from ..threads import single_threaded_blas
+from .designs import IDENTITY, RBF, RIDGE, Classifier, Design, Kernel, landmark_count, view_average
+from .dual import DualProblem, centred_gram, minimise_dual
+from .folds import TrainingSet
+from .solver import Blocks, Matrix, Problem, minimise, start_from
+from .validation import CrossValidation
 
 _FLOAT32_TOLERANCE, _FLOAT64_TOLERANCE = 1e-5, 1e-12
 """Relative tolerances of the objective: of the fit in float32, and of the fit in float64 that starts from it."""
 
-_GRADIENT_TOLERANCE = 1e-6
+_GRADIENT_TOLERANCE = 1e-8
 """Scikit-learn's `tol`: its fit stops when no component of the gradient of the mean objective is larger."""
 
 
@@ -55,39 +58,60 @@ def fit(training_set: TrainingSet, selected: CrossValidation) -> FittedHead:
     """
     from sklearn.pipeline import Pipeline
 
-    transform, c, design = selected.transform, selected.C, selected.design
+    transform, c, mask, order = selected.transform, selected.C, training_set.train_mask, training_set.order
     steps = _average_steps(transform, training_set.features.shape[1] // N_FEATURES)
-    kernel, matrix, penalty = design.kernel, design.matrix, design.penalty
-    of_folds = selected.solution.coefficients
-    if kernel:  # the landmarks are in order, and the first ones are those for all rows
-        kept = np.append(np.arange(min(LANDMARKS, len(kernel.landmarks))), len(kernel.landmarks))
-        kernel = replace(kernel, landmarks=kernel.landmarks[kept[:-1]])
-        matrix, penalty, of_folds = matrix[:, kept], penalty[np.ix_(kept, kept)], of_folds[kept]
-    if not training_set.train_mask.all():
-        matrix = matrix[training_set.train_mask]
-    labels = training_set.labels[training_set.train_mask]
-    # Fit in float32, then in float64 from there.
-    problem = Problem(matrix, labels, np.ones((len(labels), 1), bool), penalty, np.ones((matrix.shape[1], 1), bool))
-    rough = minimise(problem, c, start_from(of_folds.mean(axis=1, keepdims=True)), tolerance=_FLOAT32_TOLERANCE)
-    exact = matrix.astype(np.float64)
-    start = minimise(replace(problem, matrix=exact), c, rough, tolerance=_FLOAT64_TOLERANCE).coefficients[:, 0]
-    if kernel:
-        nystroem = _nystroem(kernel, penalty[:-1, :-1])
-        steps.append(("kernel", nystroem))
-        # Nystroem multiplies the similarities by its normalization, so the coefficients need the inverse.
-        normalization = nystroem.normalization_.T
-        start[:-1] = np.linalg.solve(normalization, start[:-1])
-        regression, gradient = _regression(exact[:, :-1] @ normalization, labels, c, start)
-        coefficients = normalization @ regression.coef_[0]
-    else:
-        regression, gradient = _regression(exact[:, :-1], labels, c, start)
-        if design.basis is not None:
-            regression.coef_, regression.n_features_in_ = regression.coef_ @ design.basis.T, N_FEATURES
-        coefficients = regression.coef_[0]
+    design, used, labels = _of_all_folds(selected.design, mask), order[mask[order]], training_set.labels[mask]
+    if dual := len(used) < N_FEATURES:  # the landmarks and the basis are all rows, in this order
+        labels = training_set.labels[used]
+    of_folds = selected.solution.coefficients.mean(axis=1, keepdims=True)
+    start = np.vstack([of_folds[: len(design.penalty) - 1], of_folds[-1:]])
+    with single_threaded_blas() as threads:
+        start = _optimum(design, labels, c, start)
+        if design.kernel:
+            nystroem, factor = _nystroem(design.kernel, design.penalty[:-1, :-1])
+            steps.append(("kernel", nystroem))
+            normalization = nystroem.normalization_.T
+            if dual:  # the product below, with fewer operations
+                rows = factor - RIDGE * normalization
+                rows -= factor.mean(axis=0)
+            else:
+                rows = Blocks(design.matrix[:, :-1].astype(np.float64), threads).times(normalization)
+            # Nystroem multiplies the similarities by its normalization, so the coefficients need the inverse.
+            regression, gradient = _regression(rows, labels, c, np.append(factor.T @ start[:-1], start[-1]))
+            coefficients = normalization @ regression.coef_[0]
+        else:
+            rows = design.matrix[:, :-1].astype(np.float64)
+            if design.basis is not None:
+                rows = view_average(training_set.features[used], transform) - design.mean
+                start = np.append(design.basis @ start[:-1], start[-1])
+            regression, gradient = _regression(rows, labels, c, start)
+            coefficients = regression.coef_[0]
     # The regression was fitted on centred rows.
     regression.intercept_ = regression.intercept_ - design.mean[: len(coefficients)] @ coefficients
-    classifier = Classifier(transform, coefficients, float(regression.intercept_[0]), kernel)
+    classifier = Classifier(transform, coefficients, float(regression.intercept_[0]), design.kernel)
     return FittedHead(classifier, Pipeline([*steps, ("head", regression)]), gradient)
+
+
+def _of_all_folds(design: Design, train_mask: NDArray[np.bool_]) -> Design:
+    """Return the design of the training rows, with the landmarks for all rows: those of a fold are a few more."""
+    matrix, kernel = design.matrix if train_mask.all() else design.matrix[train_mask], design.kernel
+    if kernel is None or (count := landmark_count(len(matrix))) >= len(kernel.landmarks):
+        return replace(design, matrix=matrix)
+    kept = np.append(np.arange(count), len(kernel.landmarks))  # they are in order
+    kernel = replace(kernel, landmarks=kernel.landmarks[:count])
+    return Design(matrix[:, kept], design.mean, design.penalty[np.ix_(kept, kept)], kernel)
+
+
+def _optimum(design: Design, labels: NDArray[np.int8], c: float, start: Matrix) -> Matrix:
+    """Return the coefficients with the lowest objective."""
+    weights, penalty = np.ones((len(labels), 1), bool), design.penalty
+    if len(labels) < N_FEATURES:
+        dual = DualProblem(centred_gram(penalty[:-1, :-1]), labels, weights)
+        return minimise_dual(dual, c, start_from(start), tolerance=_FLOAT64_TOLERANCE).coefficients[:, 0]
+    problem = Problem(design.matrix, labels, weights, penalty, np.ones((len(penalty), 1), bool))
+    rough = minimise(problem, c, start_from(start), tolerance=_FLOAT32_TOLERANCE)
+    exact = replace(problem, matrix=design.matrix.astype(np.float64))
+    return minimise(exact, c, rough, tolerance=_FLOAT64_TOLERANCE).coefficients[:, 0]
 
 
 def _regression(rows: Matrix, labels: NDArray[np.int8], c: float, start: Matrix) -> tuple[Any, float]:
@@ -120,18 +144,19 @@ def _average_steps(transform: str, views: int) -> list[tuple[str, Any]]:
     return steps
 
 
-def _nystroem(kernel: Kernel, penalty: NDArray[np.float64]) -> Any:
-    """Return scikit-learn's Nystroem of the kernel, normalized with the Cholesky factor of the penalty.
+def _nystroem(kernel: Kernel, penalty: NDArray[np.float64]) -> tuple[Any, NDArray[np.float64]]:
+    """Return scikit-learn's Nystroem of the kernel, normalized with the Cholesky factor of the penalty, and the factor.
 
     `Nystroem.fit` computes the inverse square root of the same matrix without the ridge. Up to a rotation that equals
     the inverse of this factor, and takes twenty times as long.
     """
-    from scipy.linalg import cholesky, solve_triangular
+    from scipy.linalg import cholesky
+    from scipy.linalg.lapack import dtrtri
     from sklearn.kernel_approximation import Nystroem
 
-    count = len(kernel.landmarks)
+    count, factor = len(kernel.landmarks), cholesky(penalty, lower=True)
     nystroem = Nystroem(kernel="rbf", gamma=kernel.gamma, n_components=count)
     nystroem.components_, nystroem.component_indices_ = kernel.landmarks, np.arange(count)
-    nystroem.normalization_ = solve_triangular(cholesky(penalty, lower=True), np.eye(count), lower=True)
+    nystroem.normalization_, _ = dtrtri(factor, lower=True)
     nystroem.n_features_in_ = kernel.landmarks.shape[1]
-    return nystroem
+    return nystroem, factor

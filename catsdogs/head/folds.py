@@ -1,7 +1,9 @@
-"""Draw cross-validation folds, a holdout, and a random order of the images.
+"""Define the training set, and draw cross-validation folds, a holdout, and a random order of the images.
 
 All results depend only on the images, not on their order.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,35 @@ FOLDS = 5
 
 SEED = 0
 """Seed of the folds and of the random order of the images in `train`."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """The labelled images that heads are trained and scored on.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, views * 2048), float32
+    labels : ndarray of shape (n,), int8
+        0 or 1.
+    folds : ndarray of shape (n,), int8
+        A row is scored by the head that is trained on the rows of other folds.
+    order : ndarray of shape (n,), int
+        The rows in a random order that depends on the images alone; landmarks are the first rows in it.
+    train_mask : ndarray of shape (n,), bool
+        Whether heads are trained on a row; all rows are scored.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    folds: NDArray[np.int8]
+    order: NDArray[np.intp]
+    train_mask: NDArray[np.bool_]
+
+    def subset(self, kept: NDArray[np.bool_]) -> "TrainingSet":
+        """Return the training set of some of the rows."""
+        order = (np.cumsum(kept) - 1)[self.order[kept[self.order]]]
+        return TrainingSet(self.features[kept], self.labels[kept], self.folds[kept], order, self.train_mask[kept])
 
 
 def draw_folds(keys: NDArray[np.void], labels: NDArray[np.int8], *, seed: int = 0) -> NDArray[np.int8]:

@@ -39,6 +39,9 @@ Hessian is only the preconditioner, so this does not change the solution."""
 _CHUNK_ROWS = 128
 """Rows in one matrix product: with five columns, this takes half the time of one product of all rows."""
 
+_MIN_BLOCK = 2**18
+"""Smallest size of a thread's block of the matrix: with less, waiting for the threads takes longer."""
+
 _ROUNDING = 32
 """Relative increase of an objective that counts as rounding error, in units of the dtype's epsilon."""
 
@@ -119,7 +122,7 @@ def minimise(problem: Problem, c: float, start: Solution | None = None, *, toler
 def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, threads: ThreadPoolExecutor) -> Solution:
     from scipy.special import expit
 
-    matrix, dtype = _Blocks(problem.matrix, threads), problem.matrix.dtype
+    matrix, dtype = Blocks(problem.matrix, threads), problem.matrix.dtype
     penalty, labels = (problem.penalty / c).astype(dtype), problem.labels[:, np.newaxis].astype(dtype)
     weights = problem.weights.astype(dtype)
     coefficients, hessian = start.coefficients, start.hessian
@@ -142,12 +145,12 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
         while products < _MAX_PRODUCTS and (squared > _FORCING * first).any():
             along = matrix.times(direction)
             curved = (matrix.transposed_times(spread * along) + penalty @ direction) * problem.free
-            length = _ratio(squared, (direction * curved).sum(axis=0))
+            length = ratio(squared, (direction * curved).sum(axis=0))
             step, change, residual = step + length * direction, change + length * along, residual - length * curved
             products += 1
             solved = solve(residual)
             before, squared = squared, (residual * solved).sum(axis=0)
-            direction = solved + _ratio(squared, before) * direction
+            direction = solved + ratio(squared, before) * direction
         outdated = products > _MAX_PRODUCTS_TO_REUSE
         decrement = float((-(gradient * step).sum(axis=0) / objective).max() / 2)
         fraction = np.ones(len(objective), dtype)
@@ -165,30 +168,32 @@ def _minimise(problem: Problem, c: float, start: Solution, tolerance: float, thr
     return Solution(coefficients, logits, hessian)
 
 
-def _ratio(above: Matrix, below: Matrix) -> Matrix:
+def ratio(above: Matrix, below: Matrix) -> Matrix:
     """Divide; 0 in columns that have converged."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-class _Blocks:
+class Blocks:
     """A matrix in blocks of rows, with one block for each thread."""
 
     def __init__(self, matrix: Matrix, threads: ThreadPoolExecutor) -> None:
-        rows = -(-len(matrix) // cpu_count())
+        rows = max(-(-len(matrix) // cpu_count()), _MIN_BLOCK // matrix.shape[1])
         self._blocks = [slice(start, min(start + rows, len(matrix))) for start in range(0, len(matrix), rows)]
         self._matrix, self._threads = matrix, threads
 
     def times(self, right: Matrix) -> Matrix:
+        """Return ``matrix @ right``."""
         out = np.empty((len(self._matrix), right.shape[1]), right.dtype)
 
         def multiply(block: slice) -> None:
             for chunk in _chunks(block):
                 np.matmul(self._matrix[chunk], right, out=out[chunk])
 
-        list(self._threads.map(multiply, self._blocks))
+        list((map if len(self._blocks) == 1 else self._threads.map)(multiply, self._blocks))
         return out
 
     def transposed_times(self, right: Matrix) -> Matrix:
+        """Return ``matrix.T @ right``."""
         transposed = np.ascontiguousarray(right.T)
 
         def multiply(block: slice) -> Matrix:

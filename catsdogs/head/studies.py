@@ -1,16 +1,16 @@
 """Score heads on a holdout, by nested cross-validation, and by a learning curve."""
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress, tell
 from . import CrossValidation, TrainingSet, cross_validate, fit
-from .folds import FOLDS, draw_folds
+from .folds import FOLDS
 from .logits import log_losses
 from .metrics import best_clip, intervals, log_loss, score_with_intervals
+from .paths import selection_loss
 from .results import HoldoutMetrics, LearningCurvePoint, NestedMetrics
+from .validation import select_transform
 
 _FIRST_SIZE = 250
 """Number of images of the first point of the learning curve; each next point has twice as many."""
@@ -41,33 +41,40 @@ def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, fractio
 
 
 def nested_cv(
-    training_set: TrainingSet, groups: NDArray[np.void], *, seed: int, progress: Progress | None = None
+    training_set: TrainingSet, found: CrossValidation, *, seed: int, progress: Progress | None = None
 ) -> NestedMetrics:
     """Score each fold with a head whose transform, C and clip were selected on the other folds alone.
 
     Parameters
     ----------
     training_set : TrainingSet
-    groups : ndarray of shape (n,)
-        Keys for `draw_folds`.
+    found : CrossValidation
+        Result for this training set, whose values of C are selected from.
     seed : int
-        Seed of the inner folds and the intervals.
+        Seed of the intervals.
     progress : callable, optional
 
     Returns
     -------
     NestedMetrics
     """
-    labels, logits, clipped = training_set.labels, np.empty(len(groups)), np.empty(len(groups))
+    labels, folds = training_set.labels, training_set.folds
+    points = []
+    for done, (transform, path) in enumerate(found.paths.items()):
+        tell(progress, "nested cross-validation", done, len(found.paths))
+        points += [(transform, at, inner) for at, inner in path.inner_logits()]
+    logits, clipped = np.empty(len(labels)), np.empty(len(labels))
     for fold in range(FOLDS):
-        tell(progress, "nested cross-validation", fold, FOLDS)
-        held = training_set.folds == fold
-        rest = training_set.subset(~held)
-        rest = replace(rest, folds=draw_folds(groups[~held], rest.labels, seed=seed + 1 + fold))
-        found = cross_validate(rest)
-        clip = best_clip(rest.labels, found.logits)
-        logits[held] = fit(rest, found).classifier.logits(training_set.features[held])
-        clipped[held] = log_losses(labels[held], logits[held], clip=clip)
+        held = folds == fold
+        lowest: dict[str, tuple[float, int, NDArray[np.float64]]] = {}
+        for transform, at, inner in points:
+            loss = selection_loss(labels[~held], inner[~held, fold])
+            if transform not in lowest or loss < lowest[transform][0]:
+                lowest[transform] = loss, at, inner[~held, fold]
+        transform = select_transform({name: loss for name, (loss, _, _) in lowest.items()})
+        _, at, inner = lowest[transform]
+        logits[held] = found.paths[transform].out_of_fold(at)[held]
+        clipped[held] = log_losses(labels[held], logits[held], clip=best_clip(labels[~held], inner))
     return NestedMetrics(**vars(score_with_intervals(labels, logits, seed=seed)), clipped=float(clipped.mean()))
 
 

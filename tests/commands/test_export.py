@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.head import with_choice
 
 import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions, head
 from catsdogs.artifacts import Artifacts
 from catsdogs.cli.summaries import export_lines
 from catsdogs.exporting import network
-from catsdogs.head import validation as of_validation
 from catsdogs.storage import record
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -89,10 +89,7 @@ def artifacts(features, tmp_path, monkeypatch):
 
 def copy_with_head(features, where, transform, monkeypatch):
     def choose(training_set, **_):  # what cross-validation finds, had it found this
-        path = of_validation._Path(training_set, transform)
-        path._fit(round(4 * np.log10(10)))
-        c, solution, logits = path.final_fit()
-        return head.CrossValidation(transform, c, {}, {}, logits, path.design, solution)
+        return with_choice(training_set, transform, 10)
 
     shutil.copytree(features, where)
     monkeypatch.setattr(head, "cross_validate", choose)

@@ -4,6 +4,7 @@ import numpy as np
 
 from catsdogs import head
 from catsdogs.head import BackboneIdentity, Classifier, FittedHead, HeadMetadata
+from catsdogs.head.paths import RegularisationPath, to_c
 
 METADATA = HeadMetadata(
     method=head.METHOD,
@@ -26,3 +27,11 @@ METADATA = HeadMetadata(
 def save_head(artifacts, metadata=METADATA):
     """Write a head that knows nothing."""
     head.save(artifacts, FittedHead(Classifier("identity", np.zeros(2048), 0.0), None, 0.0), metadata)
+
+
+def with_choice(training_set, transform, c):
+    """Return a result of cross-validation with this transform and C."""
+    path = RegularisationPath(training_set, transform)
+    path.fit(round(4 * np.log10(c)))
+    solution, logits = path.final_fit()
+    return head.CrossValidation(transform, to_c(path.best), {transform: path}, {}, logits, path.design, solution)
