@@ -145,8 +145,10 @@ def linear_design(features: NDArray[np.float32], transform: str, basis_rows: NDA
         return Design(_centred(rows, mean), mean, np.pad(np.eye(N_FEATURES), (0, 1)))
     rows -= mean.astype(np.float32)
     basis = rows[basis_rows].T
-    products = rows @ basis  # the rows have mean zero, and so have the products
-    return Design(_centred(products, np.zeros(len(basis_rows))), mean, _penalty(products[basis_rows]), basis=basis)
+    products = basis.T @ basis
+    rest = products[np.argsort(basis_rows)] if len(basis_rows) == len(rows) else rows @ basis
+    # The rows have mean zero, and so have the products.
+    return Design(_centred(rest, np.zeros(len(basis_rows))), mean, _penalty(products), basis=basis)
 
 
 def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) -> Design:
@@ -155,8 +157,10 @@ def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) ->
     average = rows.mean(axis=0, dtype=np.float64)
     squared_distance = 2 * max(1 - float(average @ average), 1e-6)  # mean over pairs of rows of length 1
     kernel = Kernel(rows[landmarks], _GAMMA / squared_distance)
-    similarities = kernel.compare(rows)
-    penalty = _penalty(similarities[landmarks])
+    # Computed in their order, as not even rounding errors should depend on the order of the rows.
+    similarities = kernel.compare(kernel.landmarks)
+    penalty = _penalty(similarities)
+    similarities = similarities[np.argsort(landmarks)] if len(landmarks) == len(rows) else kernel.compare(rows)
     penalty[np.diag_indices(len(landmarks))] = 1 + RIDGE
     mean = penalty[:-1, :-1].mean(axis=0)
     return Design(_centred(similarities, mean), mean, penalty, kernel)
