@@ -15,6 +15,9 @@ BINS = 15
 
 _DRAWS, _LEVEL = 1000, 0.95
 
+_BLOCK = 2**17
+"""Number of images, over several draws, whose scores one thread computes together."""
+
 _CLIPS = np.logspace(-6, -1.301, 95)
 
 CLIP_2017 = 0.05
@@ -35,7 +38,7 @@ def score(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> Scores:
     -------
     Scores
     """
-    _, auc, brier, calibration_error = _weighted_scores(labels, logits)(np.ones(len(labels)))
+    ((_, auc, brier, calibration_error),) = _weighted_scores(labels, logits)(np.ones((1, len(labels)))).tolist()
     return Scores(
         log_loss=log_loss(labels, logits),
         accuracy=float(_are_correct(labels, logits).mean()),
@@ -65,14 +68,19 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
     """
     n, scores = len(labels), _weighted_scores(labels, logits)
 
-    def draw(generator: np.random.Generator) -> list[float]:
-        return scores(np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64))
+    starts = range(0, _DRAWS, max(1, _BLOCK // n))
+
+    def draw(start: int, generator: np.random.Generator) -> NDArray[np.float64]:
+        drawn = generator.integers(n, size=(min(starts.step, _DRAWS - start), n))
+        drawn += n * np.arange(len(drawn))[:, np.newaxis]
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        return scores(counts.astype(np.float64))
 
     with single_threaded_blas() as threads:
-        drawn = np.array(list(threads.map(draw, np.random.default_rng(seed).spawn(_DRAWS))))
+        drawn = np.concatenate(list(threads.map(draw, starts, np.random.default_rng(seed).spawn(len(starts)))))
     low, high = wilson(_are_correct(labels, logits).sum(), np.float64(n))
     log_loss, auc, brier, calibration_error = drawn.T
-    bias = np.median(calibration_error) - scores(np.ones(n))[-1]
+    bias = np.median(calibration_error) - scores(np.ones((1, n)))[0, -1]
     return Intervals(
         log_loss=_percentiles(log_loss),
         accuracy=(float(low), float(high)),
@@ -146,25 +154,29 @@ def bins_of(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
 
 def _weighted_scores(
     labels: NDArray[np.int8], logits: NDArray[np.float64]
-) -> Callable[[NDArray[np.float64]], list[float]]:
-    """Return a function that scores the images by how often each counts.
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return a function that scores the images by how often each counts in each draw, of shape (draws, n).
 
-    It returns log loss, AUC (NaN if a class is missing), Brier score and calibration error. The rows are sorted by
-    logit. The AUC is then how often a positive is above a negative, with ties counted half.
+    It returns log loss, AUC (NaN if a class is missing), Brier score and calibration error, of shape (draws, 4). The
+    rows are sorted by logit. The AUC is then how often a positive is above a negative, with ties counted half.
     """
     order = np.argsort(logits, kind="stable")
     labels, logits = labels[order], logits[order]
     starts = np.flatnonzero(np.append(True, logits[1:] != logits[:-1]))  # of runs of equal logits
     probabilities = to_probabilities(logits)
-    excess, bins = probabilities - labels, bins_of(probabilities)
+    bins = bins_of(probabilities)
+    bin_starts = np.flatnonzero(np.append(True, bins[1:] != bins[:-1]))
+    excess = probabilities - labels
     losses = np.stack([log_losses(labels, logits), np.square(excess)]).T
 
-    def scores(counts: NDArray[np.float64]) -> list[float]:
-        log_loss, brier = (counts @ losses / len(labels)).tolist()
-        above, below = np.add.reduceat(counts * labels, starts), np.add.reduceat(counts * (1 - labels), starts)
-        pairs = above.sum() * below.sum()
-        auc = float(np.sum(above * (below.cumsum() - below / 2)) / pairs) if pairs else np.nan
-        error = np.abs(np.bincount(bins, counts * excess, BINS)).sum() / len(labels)
-        return [log_loss, auc, brier, float(error)]
+    def scores(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        log_loss, brier = (counts @ losses / len(labels)).T
+        of_class_1 = counts * labels
+        above = np.add.reduceat(of_class_1, starts, axis=1)
+        below = np.add.reduceat(counts - of_class_1, starts, axis=1)
+        pairs, wins = above.sum(axis=1) * below.sum(axis=1), (above * (below.cumsum(axis=1) - below / 2)).sum(axis=1)
+        auc = np.divide(wins, pairs, out=np.full(len(counts), np.nan), where=pairs > 0)
+        error = np.abs(np.add.reduceat(counts * excess, bin_starts, axis=1)).sum(axis=1) / len(labels)
+        return np.stack([log_loss, auc, brier, error], axis=1)
 
     return scores
