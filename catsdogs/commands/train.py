@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsFolder
-from ..backbone import N_FEATURES
 from ..cache import Features, group_images, group_keys, load_duplicates
 from ..choices import Study
 from ..errors import CatsDogsError, OptionError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.corrections import measure_corrections, read_uncorrected_logits, read_verdicts
+from ..head.designs import are_few
 from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
@@ -132,7 +132,7 @@ def train(
         )
         if holdout is not None and held_out is not None:
             metrics = replace(metrics, holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED))
-        if "nested" in studies or len(labels) < N_FEATURES:  # with few images, it takes less time than the selection
+        if "nested" in studies or are_few(len(labels)):  # with few images, it takes less time than the selection
             metrics = replace(metrics, nested=nested_cv(training_set, found, seed=SEED, progress=progress))
         if "learning_curve" in studies:
             points = learning_curve(training_set, found, seed=SEED, progress=progress)

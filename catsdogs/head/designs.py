@@ -127,12 +127,17 @@ class Design:
     basis: NDArray[np.float32] | None = None
 
 
-def landmark_count(images: int) -> int:
-    """Return how many landmarks are best for this many images: all images, if they are fewer than features.
+def are_few(images: int) -> bool:
+    """Return whether these are fewer images than features, so that heads are fitted in the images' own space."""
+    return images < N_FEATURES
 
-    More images determine a head well with fewer landmarks of them; the number is a compromise with time and file size.
+
+def landmark_count(images: int) -> int:
+    """Return how many landmarks are used for this many images: all images, if they are few.
+
+    With more images, fewer landmarks lose less; the number is a compromise with the time and the size of the files.
     """
-    if images < N_FEATURES:
+    if are_few(images):
         return images
     return round(_LANDMARKS * max(1.0, math.sqrt(_LANDMARKS_IMAGES / images)))
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
 from ..threads import single_threaded_blas
-from .designs import IDENTITY, RBF, RIDGE, Classifier, Design, Kernel, landmark_count, view_average
+from .designs import IDENTITY, RBF, RIDGE, Classifier, Design, Kernel, are_few, landmark_count, view_average
 from .dual import DualProblem, centred_gram, minimise_dual
 from .folds import TrainingSet
 from .solver import Blocks, Matrix, Problem, minimise, start_from
@@ -61,7 +61,7 @@ def fit(training_set: TrainingSet, selected: CrossValidation) -> FittedHead:
     transform, c, mask, order = selected.transform, selected.C, training_set.train_mask, training_set.order
     steps = _average_steps(transform, training_set.features.shape[1] // N_FEATURES)
     design, used, labels = _of_all_folds(selected.design, mask), order[mask[order]], training_set.labels[mask]
-    if dual := len(used) < N_FEATURES:  # the landmarks and the basis are all rows, in this order
+    if dual := are_few(len(used)):  # the landmarks and the basis are all rows, in this order
         labels = training_set.labels[used]
     of_folds = selected.solution.coefficients.mean(axis=1, keepdims=True)
     start = np.vstack([of_folds[: len(design.penalty) - 1], of_folds[-1:]])
@@ -105,7 +105,7 @@ def _of_all_folds(design: Design, train_mask: NDArray[np.bool_]) -> Design:
 def _optimum(design: Design, labels: NDArray[np.int8], c: float, start: Matrix) -> Matrix:
     """Return the coefficients with the lowest objective."""
     weights, penalty = np.ones((len(labels), 1), bool), design.penalty
-    if len(labels) < N_FEATURES:
+    if are_few(len(labels)):
         dual = DualProblem(centred_gram(penalty[:-1, :-1]), labels, weights)
         return minimise_dual(dual, c, start_from(start), tolerance=_FLOAT64_TOLERANCE).coefficients[:, 0]
     problem = Problem(design.matrix, labels, weights, penalty, np.ones((len(penalty), 1), bool))

@@ -7,8 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import N_FEATURES
-from .designs import RBF, Design, kernel_design, landmark_count, linear_design
+from .designs import RBF, Design, are_few, kernel_design, landmark_count, linear_design
 from .dual import DualProblem, centred_gram, minimise_dual
 from .folds import FOLDS, TrainingSet
 from .logits import log_losses
@@ -216,7 +215,7 @@ def _problem(
     features, order, weights = training_set.features, training_set.order, _weights(training_set, size, out)
     used = np.asarray(weights.any(axis=1))
     rows, labels = np.flatnonzero(used), training_set.labels
-    if len(rows) < N_FEATURES:
+    if are_few(len(rows)):
         rows = order[used[order]]  # so that not even rounding errors depend on the order of the images
         design = kernel_design(features, rows) if transform == RBF else linear_design(features, transform, rows)
         gram = centred_gram(design.penalty[:-1, :-1]).astype(np.float32)

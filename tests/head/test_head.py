@@ -143,6 +143,16 @@ def test_labels_of_a_fold_do_not_change_its_probabilities(training_set):
         assert not np.allclose(before, after, atol=1e-2)
 
 
+def test_inner_heads_were_trained_neither_on_the_outer_fold_nor_on_the_image(training_set):
+    found = with_choice(training_set, "sqrt", 1.0)
+    ((_, inner),) = found.paths["sqrt"].inner_logits()
+    rest = training_set.subset(~np.isin(training_set.folds, (1, 3)))
+    alone = head.fit(rest, with_choice(rest, "sqrt", 1.0)).classifier.logits(training_set.features)
+    for outer, scored in ((1, 3), (3, 1)):
+        assert np.allclose(inner[training_set.folds == scored, outer], alone[training_set.folds == scored], atol=0.05)
+        assert np.isnan(inner[training_set.folds == outer, outer]).all()
+
+
 @pytest.mark.parametrize("transform", QUICK)
 def test_excluded_images_are_scored_but_not_trained_on(training_set, transform):
     train_mask = np.arange(COUNT) % 10 != 3
@@ -195,7 +205,7 @@ def test_negative_features_use_the_identity_transform():
 def make_many(monkeypatch, features, labels, landmarks):
     """Return a training set that counts as large."""
     monkeypatch.setattr(of_validation, "_TRIAL_SIZE", 150)
-    monkeypatch.setattr(of_paths, "N_FEATURES", 500)
+    monkeypatch.setattr(of_paths, "are_few", lambda images: images < 500)
     monkeypatch.setattr(of_paths, "landmark_count", lambda images: landmarks)
     digests = np.random.default_rng(1).integers(0, 256, (len(labels), 16), np.uint8)
     folds = draw_folds(group_keys(digests), labels)
