@@ -153,7 +153,9 @@ def metrics_lines(metrics: catsdogs.TrainingMetrics) -> Iterator[Line]:
         yield "", f"log loss {change} ({corrections.difference:+.4f} [{low:+.4f}, {high:+.4f}])"
         yield "", f"on the {plural(corrections.compared, 'image')} that they do not change"
     if nested := metrics.nested:
-        yield from score_lines("nested", nested, "nested cross-validation")
+        flatters = nested.log_loss > metrics.intervals.log_loss[1]
+        how = ": the figures above flatter" if flatters else ", nested cross-validation"
+        yield "nested", f"log loss {_score(nested, 'log_loss')}{how}"
     if holdout := metrics.holdout:
         yield from score_lines("holdout", holdout, f"{holdout.images:,} images held out")
     if test := metrics.test:

@@ -81,7 +81,8 @@ def train(
     holdout : float, optional
         Fraction of the images. A second head is trained and tuned without them, and scored on them.
     studies : collection of {"nested", "learning_curve"}
-        "nested" adds nested cross-validation: transform, C and clip are selected without the fold that is scored.
+        "nested" adds nested cross-validation: transform, C and clip are selected without the fold that is scored. With
+        fewer than 2,048 images it is always added, as it takes less time than the selection.
         "learning_curve" also trains on fewer images.
     near_duplicates : bool
         Keep near-duplicates in one fold, and search for them if `extract` did not. If false, only near-duplicates that
@@ -132,7 +133,7 @@ def train(
         )
         if holdout is not None and held_out is not None:
             metrics = replace(metrics, holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED))
-        if "nested" in studies or are_few(len(labels)):  # with few images, it takes less time than the selection
+        if "nested" in studies or are_few(len(labels)):
             metrics = replace(metrics, nested=nested_cv(training_set, found, seed=SEED, progress=progress))
         if "learning_curve" in studies:
             points = learning_curve(training_set, found, seed=SEED, progress=progress)

@@ -15,8 +15,8 @@ from .metrics import log_loss
 from .solver import Matrix, Problem, Solution, minimise
 
 _START_C, _START_IMAGES = 1000.0, 1000
-"""First C of a path, divided by the mean squared length of a row, with this many images or fewer. With more images, the
-best C decreases by about the same factor."""
+"""Usual C, divided by the mean squared length of a row, with this many images or fewer. With more, the best C decreases
+by about the same factor. A path starts one step below it, as it takes fewer fits from below than from above."""
 
 _STEP, _FINE_STEP = 2, 1
 """Step of a path, and step next to its lowest point, in quarters of a decade."""
@@ -80,7 +80,7 @@ class RegularisationPath:
             usual = to_c(trial.best) * trial.images / self.images
         else:
             usual = _START_C / (_squared_length(self._problem) or 1.0) * min(1.0, _START_IMAGES / self.images)
-        self._start = _STEP * round(np.log10(usual) * 4 / _STEP)
+        self._start = _STEP * round(np.log10(usual) * 4 / _STEP - 1)
 
     @property
     def lowest(self) -> float:

@@ -84,6 +84,16 @@ def test_the_terminal_shows_each_study_within_80_columns(studied, tmp_path):
     assert all(len(text) <= 68 for _, text in lines if str(tmp_path) not in text)
 
 
+@pytest.mark.parametrize(
+    ("log_loss", "said"), [(0.1, ", nested cross-validation"), (9.9, ": the figures above flatter")]
+)
+def test_the_terminal_says_where_the_selection_flatters_by_more_than_its_interval(studied, tmp_path, log_loss, said):
+    metrics = replace(studied.metrics, nested=replace(studied.metrics.nested, log_loss=log_loss))
+    (line,) = (text for name, text in training_lines(replace(studied, metrics=metrics), tmp_path) if name == "nested")
+    assert line.startswith(f"log loss {log_loss:.4f} [")
+    assert line.endswith(said)
+
+
 def test_suspects_are_images_with_a_wrong_label_and_can_be_excluded(made):
     artifacts = made.artifacts
     catsdogs.train(artifacts)
