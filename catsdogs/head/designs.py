@@ -173,8 +173,11 @@ def kernel_design(features: NDArray[np.float32], landmarks: NDArray[np.intp]) ->
 
 def _penalty(products: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return a symmetric penalty from products of all pairs, with zeros for the intercept."""
-    exact = products.astype(np.float64)
-    return np.pad((exact + exact.T) / 2, (0, 1))
+    count = len(products)
+    penalty = np.zeros((count + 1, count + 1))
+    np.add(products, products.T, out=penalty[:-1, :-1], dtype=np.float64)
+    penalty /= 2
+    return penalty
 
 
 def _centred(rows: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
