@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="a checkout; without it, print the losses of this one as JSON")
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 200, 500, 1000, 2000, 5000])
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--only", default="", help="part of the names of candidates")
     parser.add_argument("--score", type=int, default=20_000, help="number of images to score")
     given = parser.parse_args()
 
@@ -200,7 +201,7 @@ def main() -> None:
         print(f"{count} images, view {given.views[0]}: log loss of the reference {np.mean(reference):.4f}", flush=True)
         losses: dict[str, list[float]] = {}
         for draw in draws:
-            for name, logits in candidates(draw):
+            for name, logits in (of for of in candidates(draw) if given.only in of[0]):
                 losses.setdefault(name, []).append(float(log_losses(draw.test_labels, logits()).mean()))
         for name, of_draws in losses.items():
             halves = np.array_split(np.array(of_draws) - reference, 2)

@@ -31,8 +31,10 @@ from trial_heads import Bench, Images, Linear, Margins, Rbf, Spec, Split, losses
 
 from catsdogs.cache import group_keys
 from catsdogs.cache.neighbours import connected_groups, find_pairs
-from catsdogs.head.designs import LANDMARKS
+from catsdogs.head.designs import landmark_count
 from catsdogs.head.folds import FOLDS, draw_folds
+
+LANDMARKS = landmark_count(25_000)
 
 PLAIN = Linear(1)
 

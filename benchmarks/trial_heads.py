@@ -14,8 +14,12 @@ from scipy.special import expit
 from catsdogs.backbone import N_FEATURES
 from catsdogs.head import designs, solver
 from catsdogs.head.folds import FOLDS, draw_order
-from catsdogs.head.validation import _PATH_TOLERANCE, _START_C, _c, _Path
+from catsdogs.head.metrics import log_loss
+from catsdogs.head.paths import RegularisationPath, selection_loss, to_c
 from catsdogs.threads import single_threaded_blas
+
+_START_C = 30.0
+"""First C of a path for "rbf"."""
 
 WRONG = 0.003
 """Assumed fraction of wrong labels, where images are weighted."""
@@ -94,35 +98,38 @@ class Split:
         return [(~self.trained, self.trained)]
 
 
-class _Fits(_Path):
+class _Fits(RegularisationPath):
     """The package's path over C, for any design; C is selected on the training rows."""
 
     def __init__(
         self, images: Images, split: Split, design: designs.Design, free: NDArray[np.bool_], start: int
     ) -> None:
-        self._tolerance, self._first, self._used = _PATH_TOLERANCE, None, np.ones(len(images.labels), bool)
-        self.design, self._labels, self._folds, self._trained = design, images.labels, split.folds, split.trained
+        self.design, self._rows, self._trained = design, np.arange(len(images.labels)), split.trained
+        self._labels, self._folds = images.labels, split.folds
         self._problem = solver.Problem(design.matrix, images.labels, split.weights, design.penalty, free)
-        self._solutions, self._losses, self._start = {}, {}, start
+        self._solutions, self._points, self._start = {}, {}, start
 
-    def _fit(self, at: int) -> None:
-        super()._fit(at)
-        margins = self._margins_of(self._solutions[at])
-        self._losses[at] = float(losses_of(self._labels, margins)[self._trained].mean())
+    def fit(self, at: int) -> None:
+        """Fit a C; its losses are those of the training rows."""
+        nearest = min(self._solutions, key=lambda other: abs(other - at), default=None)
+        start = None if nearest is None else self._solutions[nearest]
+        self._solutions[at] = solver.minimise(self._problem, to_c(at), start, tolerance=1e-3)
+        labels, margins = self._labels[self._trained], self._margins_of(self._solutions[at])[self._trained]
+        self._points[at] = selection_loss(labels, margins), log_loss(labels, margins)
 
     def _margins_of(self, solution: solver.Solution) -> Margins:
         return solution.logits[np.arange(len(self._folds)), self._folds].astype(np.float64)
 
     def margins(self, rounds: int) -> Margins:
         """Return the out-of-fold margins at the best C, after some rounds of weighting the images."""
-        _, solution, _ = self.final_fit()
+        solution = solver.minimise(self._problem, to_c(self.best), self._solutions[self.best], tolerance=1e-9)
         for _ in range(rounds):
             right = expit(np.where(self._labels[:, np.newaxis] == 1, 1, -1) * solution.logits)
             weights = right * (1 - WRONG) / (right * (1 - WRONG) + (1 - right) * WRONG)
             weighted = replace(self._problem, weights=np.where(self._problem.weights, weights, 0))
             with mock.patch.object(solver, "_objective", _weighted_objective):
                 again = solver.start_from(solution.coefficients)
-                solution = solver.minimise(weighted, _c(self._best), again, tolerance=1e-7)
+                solution = solver.minimise(weighted, to_c(self.best), again, tolerance=1e-7)
         return self._margins_of(solution)
 
 
@@ -142,7 +149,7 @@ class Bench:
         self.images = images
         self.requested: dict[tuple[Spec, Split], float] = {}
         self._kept: dict[tuple[Spec, Split], tuple[Margins, float]] = {}
-        self._best: dict[Spec, int] = {}  # argument of _c at the last split: the start of the next path
+        self._best: dict[Spec, int] = {}  # argument of to_c at the last split: the start of the next path
         self._designed: tuple[Linear, designs.Design] | None = None
         self._averaged: tuple[int, NDArray[np.float32]] | None = None
 
@@ -175,9 +182,9 @@ class Bench:
             if walked:
                 fits.search()
                 fits.refine()
-                self._best[spec] = fits._best
+                self._best[spec] = fits.best
             else:
-                fits._fit(fits._start)
+                fits.fit(fits._start)
             return fits.margins(rounds)
 
     def _linear(self, spec: Linear) -> designs.Design:
@@ -195,8 +202,10 @@ class Bench:
         average = rows.mean(axis=0, dtype=np.float64)
         kernel = designs.Kernel(rows[landmarks], spec.gamma / (2 * (1 - float(average @ average))))
         penalty = kernel.compare(kernel.landmarks).astype(np.float64)
-        penalty[np.diag_indices(len(penalty))] = 1 + designs._RIDGE
-        matrix, mean = designs._centred(kernel.compare(rows))
+        penalty[np.diag_indices(len(penalty))] = 1 + designs.RIDGE
+        similarities = kernel.compare(rows)
+        mean = similarities.mean(axis=0, dtype=np.float64)
+        matrix = designs._centred(similarities, mean)
         design = designs.Design(matrix, mean, np.pad((penalty + penalty.T) / 2, (0, 1)), kernel)
         return design, np.vstack([first[first.any(axis=1)], np.ones((1, first.shape[1]), bool)])
 
@@ -217,7 +226,8 @@ def _linear_design(features: NDArray[np.float32], spec: Linear) -> designs.Desig
     if spec.divided:
         deviation = rows.std(axis=0, dtype=np.float64)
         rows /= np.where(deviation > 0, deviation**spec.divided, 1).astype(np.float32)
-    matrix, mean = designs._centred(rows)
+    mean = rows.mean(axis=0, dtype=np.float64)
+    matrix = designs._centred(rows, mean)
     if spec.whitened:
         variances, axes = np.linalg.eigh(np.cov(matrix[:, :-1], rowvar=False))
         shrunk = np.maximum(variances, 1e-6 * variances.max()) ** -spec.whitened
