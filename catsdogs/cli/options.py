@@ -32,7 +32,7 @@ Clip = Annotated[float | None, Option(metavar="CLIP", help="Clip probabilities t
 Prune = Annotated[bool, _features("--prune", help="Allow the removal of cached features.")]
 Exclude = Annotated[Path | None, _training(metavar="CSV", help="CSV file of ids not to train on.")]
 Holdout = Annotated[float | None, _training(metavar="FRACTION", help="Also score a holdout, such as 0.15.")]
-Nested = Annotated[bool, _training("--nested", help="Also run nested cross-validation with 2,048 images or more.")]
+Nested = Annotated[bool, _training("--nested", help="Also run nested cross-validation.")]
 LearningCurve = Annotated[bool, _training("--learning-curve", help="Also train on fewer images.")]
 Verdicts = Annotated[list[str], Argument(metavar="CSV", help="CSV of labels; with --undo, ids.")]
 Undo = Annotated[bool, Option("--undo", help="Undo the corrections of these ids.")]
