@@ -179,7 +179,8 @@ def test_files_zips_and_a_pipe_become_sorted_csv_with_the_unreadable_last(artifa
         *("-", str(data / "train/cat.1.jpg"), f"{tmp_path}/some.zip/pets/9.jpg", f"{tmp_path}/some.zip/pets/10.jpg")
     }
     by_image = {row["image"]: row["probability"] for row in sure}
-    assert by_image["-"] == by_image[str(data / "train/cat.1.jpg")]
+    # The place of a row among others changes the rounding of its similarities to the landmarks.
+    assert float(by_image["-"]) == pytest.approx(float(by_image[str(data / "train/cat.1.jpg")]), abs=1e-6)
 
 
 def test_info_as_json_is_what_the_library_returns(features):
