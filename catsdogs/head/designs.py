@@ -13,8 +13,8 @@ rbf
     that is linear in these similarities is not linear in the features, and is better if there are thousands of images.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
