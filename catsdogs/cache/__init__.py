@@ -8,9 +8,9 @@ them commits them. If a process is killed before it has renamed them, the next o
 """
 
 from .duplicates import Duplicates, group_images, load_duplicates, read_duplicates
+from .groups import group_keys
 from .importing import import_features
 from .manifest import UNKNOWN, Manifest, Provenance, pixel_differences, read_network
-from .neighbours import group_keys
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import KnownRows, digest
 from .shards import read_provenances, waiting_note

@@ -20,14 +20,16 @@ from ..errors import CatsDogsError
 from ..locks import FEATURES, LockedError, write_lock
 from ..progress import Progress
 from ..storage import read_json, to_sealed_json, unseal, write_atomic
-from .neighbours import Matrix, connected_groups, find_pairs
+from .components import Matrix
+from .groups import connected_groups
+from .neighbours import find_pairs
 from .reading import Cache, Features
 from .rows import Rows
 
 ARRAY, METADATA = "duplicates.npy", "duplicates.json"
 """The two files in the cache's folder."""
 
-_METHOD = 2
+_METHOD = 3
 """Version of the method. Increase it if a change makes the program find other pairs: stored pairs are then stale."""
 
 

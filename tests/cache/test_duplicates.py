@@ -8,8 +8,10 @@ from PIL import Image
 
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
-from catsdogs.cache import Cache, Duplicates, group_images, load_duplicates, neighbours, read_duplicates
-from catsdogs.cache.neighbours import _near, connected_groups, find_pairs
+from catsdogs.cache import Cache, Duplicates, group_images, load_duplicates, read_duplicates
+from catsdogs.cache.groups import connected_groups
+from catsdogs.cache.neighbours import find_pairs
+from catsdogs.cache.ratio_test import RatioTest
 
 N_FEATURES = 2048
 
@@ -89,10 +91,59 @@ def test_features_that_do_not_distinguish_images_make_no_pairs(dimensions):
     assert pairs_of((1 + features).astype(np.float32)) == {}
 
 
-def test_a_long_chain_of_similar_images_makes_no_pairs():
+def film(length, scenes):
+    """Draw features of 300 images, of which the first `length` are the frames of a film, each nearly as the next."""
+    features, at = unlike(300), np.linspace(0, scenes, length, endpoint=False)[:, np.newaxis]
+    scene, share = at.astype(int).ravel(), at % 1
+    shown = unlike(scenes + 1, seed=4)
+    features[:length] = (1 - share) * shown[scene] + share * shown[scene + 1]
+    return features
+
+
+def groups_by(features, digests=None):
+    first, second, _ = find_pairs(digests_of(len(features)) if digests is None else digests, features)
+    return connected_groups(len(features), first, second)
+
+
+def test_the_frames_of_a_film_are_one_group():
+    groups = groups_by(film(40, 2))
+    assert len(set(groups[:40].tolist())) == 1
+    assert len(set(groups.tolist())) == 300 - 39
+
+
+def test_a_film_of_more_than_a_fifth_of_the_images_is_cut_into_long_pieces():
+    groups = groups_by(film(150, 6))
+    pieces = np.unique(groups[:150])
+    assert 3 <= len(pieces) <= 8
+    assert np.bincount(groups).max() <= 300 // 5
+    assert np.sum(groups[:149] != groups[1:150]) == len(pieces) - 1
+
+
+@pytest.mark.parametrize(("pictures", "copies"), [(60, 2), (30, 4), (20, 12), (12, 12)])
+@pytest.mark.parametrize("others", [0, 800])
+@pytest.mark.parametrize("noise", [0.02, 0.15])
+def test_copies_share_a_group_in_small_sets_and_in_large_groups(pictures, copies, others, noise):
+    random = np.random.default_rng(0)
+    features = np.repeat(unlike(pictures), copies, axis=0)
+    features = (features * random.normal(1, noise, features.shape)).astype(np.float32)
+    groups = groups_by(np.concatenate([features, unlike(others, seed=1)]))
+    wanted = np.concatenate([np.repeat(np.arange(pictures), copies), pictures + np.arange(others)])
+    assert len(set(groups.tolist())) == pictures + others
+    assert len(set(zip(groups.tolist(), wanted.tolist(), strict=True))) == pictures + others
+
+
+def test_a_large_group_has_one_pair_less_than_images():
     features = unlike(300)
-    features[:40] = features[0] + np.linspace(0, 0.5, 40, dtype=np.float32)[:, np.newaxis] * features[1]
-    assert pairs_of(features) == {}
+    features[100:150] = nearly(features[[10] * 50])
+    assert len(pairs_of(features)) == 50
+
+
+@pytest.mark.parametrize("n", [40, 120, 500])
+def test_copies_of_one_picture_are_one_group_even_if_most_images_are(n):
+    features = unlike(n)
+    features[: n * 3 // 4] = nearly(features[[0] * (n * 3 // 4)])
+    groups = groups_by(features)
+    assert np.bincount(groups).max() == n * 3 // 4
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-20, 1e20, 1e37])
@@ -128,8 +179,12 @@ def crowd(n):
     return features.astype(np.float32)
 
 
+def in_film(row):
+    return 200 <= row < 240
+
+
 def pairs_by_comparing_all_with_all(features):
-    """Return the pairs by definition, for at most 2,048 images without large groups."""
+    """Return the pairs by definition, for at most 2,048 images without the film."""
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     _, deviations, components = np.linalg.svd(centred, full_matrices=False)
     points = centred @ components[:128].T / np.sqrt(deviations[:128])
@@ -138,15 +193,14 @@ def pairs_by_comparing_all_with_all(features):
     np.fill_diagonal(distances, np.inf)
     near = distances < 0.15 * np.sort(distances, axis=1)[:, 9:10]
     pairs = np.argwhere(np.triu(near & near.T))
-    groups = connected_groups(len(features), *pairs.T)
-    return {(a, b) for a, b in pairs.tolist() if np.sum(groups == groups[a]) <= 10}
+    return {(a, b) for a, b in pairs.tolist() if not in_film(a)}
 
 
 def test_the_pairs_equal_those_of_a_complete_comparison():
     features = crowd(2000)
     wanted = pairs_by_comparing_all_with_all(features)
     assert 50 < len(wanted) < 95
-    assert set(pairs_of(features)) == wanted
+    assert {pair for pair in pairs_of(features) if not in_film(pair[0])} == wanted
 
 
 def test_pairs_depend_on_neither_the_order_of_the_images_nor_the_threads(monkeypatch):
@@ -159,13 +213,14 @@ def test_pairs_depend_on_neither_the_order_of_the_images_nor_the_threads(monkeyp
 
 
 def test_four_times_the_images_are_compared_eight_times_as_often(monkeypatch):
-    compared = []
+    compared, find_near = [], RatioTest.find_near
 
-    def near(points, rows, other_points, *rest):
-        compared[-1] += len(points) * len(other_points)
-        return _near(points, rows, other_points, *rest)
+    def count(test, points, rows, other_points, other_rows):
+        if points is not other_points:  # not in the sample, whose size is fixed
+            compared[-1] += len(points) * len(other_points)
+        return find_near(test, points, rows, other_points, other_rows)
 
-    monkeypatch.setattr(neighbours, "_near", near)
+    monkeypatch.setattr(RatioTest, "find_near", count)
     for n in (1500, 6000):
         compared.append(0)
         assert pairs_of(np.random.default_rng(0).standard_normal((n, 64)).astype(np.float32)) == {}
