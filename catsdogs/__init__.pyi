@@ -7,7 +7,7 @@ from .commands.export import Export, export
 from .commands.extract import Extraction, extract
 from .commands.info import Info, info
 from .commands.notebook import notebook
-from .commands.predict import Prediction, predict
+from .commands.predict import Prediction, Predictor, predict
 from .commands.prepare import Preparation, prepare
 from .commands.report import Report, report
 from .commands.run import Run, run
@@ -37,6 +37,7 @@ __all__ = [
     "Metrics",
     "OptionError",
     "Prediction",
+    "Predictor",
     "Preparation",
     "Report",
     "Run",

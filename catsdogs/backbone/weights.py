@@ -88,12 +88,12 @@ class Weights:
         return load_weights_file(file), RESNET50
 
 
-def choose_weights(option: str | None, source: Path | None = None) -> Weights:
+def choose_weights(option: str | Path | None, source: Path | None = None) -> Weights:
     """Select weights by the option, the variable CATSDOGS_WEIGHTS or source.json, in this order; by default ImageNet's.
 
     Parameters
     ----------
-    option : str or None
+    option : str, Path or None
         Value of `--weights`.
     source : Path, optional
         source.json of the artifacts.
@@ -103,7 +103,7 @@ def choose_weights(option: str | None, source: Path | None = None) -> Weights:
     CatsDogsError
         The value has none of the valid forms, or the file does not exist.
     """
-    spec, origin = _find_spec(option, source)
+    spec, origin = _find_spec(None if option is None else str(option), source)
     error = OptionError if option else CatsDogsError
     if spec == IMAGENET:
         return Weights(IMAGENET)

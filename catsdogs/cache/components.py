@@ -23,6 +23,9 @@ _SAMPLE = 2048
 _FIRST_SAMPLE, _FIRST_COMPONENTS = 256, 8
 """Number of images, and of components, in which different images are searched for first."""
 
+_MAX_DEVIATION = 3
+"""Maximum deviation of a component, as a multiple of the median."""
+
 _MIN_VARIANCE = 1e-10
 """Smallest variance, as a fraction of the largest, that exceeds rounding errors."""
 
@@ -93,7 +96,8 @@ def _project_to(sample: NDArray[np.float64], components: int) -> Project:
     """
     mean = sample.mean(axis=0)
     axes, variances = _principal(sample, components)
-    axes *= variances**-0.25
+    deviations = variances**0.25
+    axes *= np.minimum(deviations, _MAX_DEVIATION * np.median(deviations)) / variances**0.5
 
     def project(features: NDArray[np.floating]) -> Points:
         points = (features - mean) @ axes

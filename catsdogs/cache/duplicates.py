@@ -51,13 +51,18 @@ class Duplicates:
     near: bool
 
     def counts(self) -> dict[str, int]:
-        """Return the numbers of pairs: "pairs", "identical", "across_classes" and "across_splits"; and "near"."""
+        """Return the numbers of pairs: "pairs", "identical", "across_classes" and "across_splits"; and "near".
+
+        "contradictory" is the number of pairs that are identical and across classes.
+        """
         pairs = self.pairs
         labels, other_labels = pairs["label"], pairs["other_label"]
+        identical, across = pairs["similarity"] == 1, (labels != other_labels) & (labels >= 0) & (other_labels >= 0)
         return {
             "pairs": len(pairs),
-            "identical": int(np.sum(pairs["similarity"] == 1)),
-            "across_classes": int(np.sum((labels != other_labels) & (labels >= 0) & (other_labels >= 0))),
+            "identical": int(np.sum(identical)),
+            "across_classes": int(np.sum(across)),
+            "contradictory": int(np.sum(identical & across)),
             "across_splits": int(np.sum(pairs["split"] != pairs["other_split"])),
             "near": self.near,
         }

@@ -19,6 +19,9 @@ _MIN_USUAL = 0.5
 Frames of a film lie so densely that the tenth neighbour is not much further away than the next frame. With 0.7, two
 more pairs would be found in Kaggle's 25,000 images."""
 
+_MAX_USUAL = 1.1
+"""Maximum usual distance in practice; it is 1 if images have nothing in common."""
+
 _SAMPLE = 256
 """Number of images whose usual distance is computed."""
 
@@ -91,8 +94,8 @@ class RatioTest:
         limit = np.maximum(self.ratio * usual, self.min_radius)
         position, other = np.divmod(np.flatnonzero(similar > 1 - limit[:, np.newaxis]), max(1, n))
         some = np.unique(position[rows[position] != other_rows[other]])
-        # No distance is usually much larger than 1: only images so near can be in a large group.
-        many = np.flatnonzero(np.count_nonzero(similar > 1 - self.ratio, axis=1) > self.neighbour // 2)
+        # Only images that have so many so near can be in a large group.
+        many = np.flatnonzero(np.count_nonzero(similar > 1 - self.ratio * _MAX_USUAL, axis=1) > self.neighbour // 2)
         exact = np.union1d(some, many)
         radius = np.zeros(len(rows), np.float32)
         similar = similar[exact]
@@ -110,14 +113,15 @@ class RatioTest:
         """
         if not similar.size:
             return np.empty(len(similar), np.float32)
-        last = similar.shape[1] - 1
-        ranks = [self.neighbour // 2, self.neighbour]
-        while ranks[-1] < last and np.any(_nth_largest(similar, ranks[-2] + 1) > 1 - self.ratio):
-            ranks.append(min(2 * ranks[-1], last))
-        usual = 1 - np.stack([_nth_largest(similar, rank + 1) for rank in ranks])
-        radius = self.ratio * usual[1]
-        for quarter, farthest in zip(usual, usual[2:], strict=False):
-            radius = np.where(quarter < self.ratio * farthest, self.ratio * farthest, radius)
+        rank, last = self.neighbour, similar.shape[1] - 1
+        radius = self.ratio * (1 - _nth_largest(similar, rank + 1))
+        while rank < last:
+            rank = min(2 * rank, last)
+            near = 1 - _nth_largest(similar, rank // 4 + 1)
+            if not np.any(near < self.ratio * _MAX_USUAL):
+                break
+            far = self.ratio * (1 - _nth_largest(similar, rank + 1))
+            radius = np.where(near < far, far, radius)
         return np.asarray(np.where(radius > _MIN_DISTANCE, radius, 0), np.float32)
 
 

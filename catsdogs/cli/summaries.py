@@ -102,6 +102,8 @@ def duplicates_texts(counts: dict[str, int]) -> Iterator[str]:
     across = f"{counts['across_classes']:,} across classes, {counts['across_splits']:,} across train and test"
     pairs = f"{plural(counts['pairs'], 'pair')}, {counts['identical']:,} identical; {across}"
     yield pairs if counts["pairs"] else "none"
+    if counts["contradictory"]:
+        yield f"{plural(counts['contradictory'], 'pair')} of identical images with different labels"
     if not counts["near"]:
         yield "near-duplicates were not searched for"
 

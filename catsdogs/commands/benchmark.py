@@ -87,7 +87,7 @@ def benchmark(
     data: str | Path,
     *,
     artifacts: str | Path = "artifacts",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     images: int = 300,
     progress: Progress | None = None,
 ) -> Benchmark:
@@ -99,7 +99,7 @@ def benchmark(
         As for `extract`.
     artifacts : str or Path
         The artifacts folder. Only the name of its weights is read.
-    weights : str, optional
+    weights : str or Path, optional
         As for `extract`.
     images : int
         Number of images, taken at equal distances.

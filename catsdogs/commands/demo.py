@@ -42,7 +42,7 @@ class Demo(Result):
 def demo(
     artifacts: str | Path = "artifacts/demo",
     *,
-    weights: str | None = None,
+    weights: str | Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Demo:
@@ -52,7 +52,7 @@ def demo(
     ----------
     artifacts : str or Path
         The artifacts folder, which also gets the zip.
-    weights : str, optional
+    weights : str or Path, optional
         As for `extract`. If none are given and the ImageNet weights cannot be downloaded, random ones are used.
     seed : int
         Seed of the images.

@@ -60,7 +60,7 @@ def evaluate(
     data: str | Path,
     *,
     artifacts: str | Path = "artifacts",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score the head on the labelled images of a folder or a zip, without writing anything.
@@ -71,7 +71,7 @@ def evaluate(
         As for `extract`; the labelled images of both splits are scored.
     artifacts : str or Path
         The artifacts folder, with a head.
-    weights : str, optional
+    weights : str or Path, optional
         As for `extract`; the head must have been trained with them.
     progress : callable, optional
         Called with the step, how much of it is done, and its total.
@@ -88,7 +88,7 @@ def evaluate(
     """
     opened = Artifacts(artifacts)
     trained = head.load(opened)
-    backbone = load_head_backbone(trained, opened, weights, progress=progress)
+    backbone = load_head_backbone(trained, opened, weights and str(weights), progress=progress)
     views = parse_views(trained.metadata.views)
     with Source(data, classes=trained.metadata.classes) as source:
         images, unlabelled = source.labelled(", the classes of the head")

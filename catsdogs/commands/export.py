@@ -86,7 +86,7 @@ def export(
     *,
     out: str | Path | None = None,
     artifacts: str | Path = "artifacts",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Export:
     """Write backbone and head as one network from pixels to probability, which works without this package.
@@ -98,7 +98,7 @@ def export(
         The file; by default ``catsdogs.keras`` or ``catsdogs.onnx`` in the artifacts folder.
     artifacts : str or Path
         The artifacts folder, with a head.
-    weights : str, optional
+    weights : str or Path, optional
         As for `extract`; the head must have been trained with them.
     progress : callable, optional
         Called with the step.
@@ -121,7 +121,7 @@ def export(
         trained = head.load(opened)
         views = parse_views(trained.metadata.views)
         names = input_names(views)
-        backbone = load_head_backbone(trained, opened, weights, progress=progress)()
+        backbone = load_head_backbone(trained, opened, weights and str(weights), progress=progress)()
         report("reading images for the check", 0, 0)
         images, source = check_images(opened, trained.metadata.classes, list(names))
         report(f"writing {path.name}", 0, 0)

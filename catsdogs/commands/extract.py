@@ -90,7 +90,7 @@ def extract(
     data: str | Path | Source,
     *,
     artifacts: ArtifactsFolder = "artifacts",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
     prune: bool = False,
@@ -107,7 +107,7 @@ def extract(
         logged as a warning before any features are computed. Other commands give an open source, and close it.
     artifacts : str or Path
         The artifacts folder; the cache is its ``features/``.
-    weights : str, optional
+    weights : str or Path, optional
         "imagenet", "random", "random:SEED", or a path that ends in .h5, .weights.h5 or .keras. By default the
         variable CATSDOGS_WEIGHTS, then the weights that the artifacts were made with, then "imagenet".
     compute : ComputeOptions

@@ -1,18 +1,23 @@
 """Predict the class of images with the trained head."""
 
 import math
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from io import BufferedIOBase
+from io import BytesIO
 from pathlib import Path
+from threading import Lock
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from .. import head
 from ..artifacts import Artifacts
+from ..backbone import Backbone
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.views import parse_views
@@ -22,10 +27,17 @@ from ..paths import user_path
 from ..progress import Progress
 from ..result import Result
 from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
+from ..sources.files import Readable
 from ..sources.names import is_skipped, is_zip
 
-ImageInput = str | Path | BufferedIOBase
-"""The path of an image, a folder or a zip; or an open binary file with one image."""
+ImageInput = str | Path | bytes | Readable | Image.Image | NDArray[np.uint8]
+"""The path of an image, a folder or a zip; or one image: the bytes of a file, an open binary file, a Pillow image, or
+an array of shape (height, width), (height, width, 3) or (height, width, 4)."""
+
+_ACCEPTED = "Give paths, bytes, open binary files, Pillow images, or uint8 arrays (h, w), (h, w, 3) or (h, w, 4)"
+
+_TIFF_MODES = ("CMYK", "YCbCr", "LAB", "I", "F")
+"""Modes of Pillow that PNG does not store without loss."""
 
 _PREVIEW_PIXELS = 320
 """Longer side of a preview: 20 columns of a high-resolution terminal."""
@@ -38,7 +50,7 @@ class Prediction(Result):
     Parameters
     ----------
     image : str
-        Its path, as given; "-" for an open file.
+        Its path, as given; "-" if no path was given.
     label : str or None
         Name of the predicted class; None if the image is unreadable.
     probability : float or None
@@ -66,11 +78,92 @@ class Prediction(Result):
         return values if self.reason is None else values | {"reason": self.reason}
 
 
+class Predictor:
+    """A trained head and its backbone, which stay loaded.
+
+    Use it as a context manager. Several threads may call `predict` at the same time.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder, with a head.
+    weights : str or Path, optional
+        As for `extract`; the head must have been trained with them.
+    progress : callable, optional
+        Called with the step, how much of it is done, and its total.
+
+    Raises
+    ------
+    CatsDogsError
+        There is no head, or its images were resized by other rules.
+
+    Examples
+    --------
+    >>> with catsdogs.Predictor("artifacts") as predictor:  # doctest: +SKIP
+    ...     for path in ("cat.jpg", "dog.jpg"):
+    ...         print(predictor.predict(path)[0].label)
+    """
+
+    def __init__(
+        self,
+        artifacts: str | Path = "artifacts",
+        *,
+        weights: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        opened = Artifacts(artifacts)
+        self._head = head.load(opened)
+        chosen = None if weights is None else str(weights)
+        self._load = load_head_backbone(self._head, opened, chosen, progress=progress)
+        self._progress, self._lock, self._process, self._closed = progress, Lock(), os.getpid(), False
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the backbone; further calls of `predict` raise an error."""
+        self._closed = True
+        del self._load
+
+    def predict(self, images: ImageInput | Iterable[ImageInput], *, previews: int = 0) -> list[Prediction]:
+        """Predict the class of each image, as the function `predict` does."""
+        if self._closed:
+            raise CatsDogsError("the predictor is closed", "Call predict within its with block")
+        if os.getpid() != self._process:
+            raise CatsDogsError(
+                "the predictor belongs to the process that forked this one", "Create one in each process"
+            )
+        metadata, views = self._head.metadata, parse_views(self._head.metadata.views)
+        with ExitStack() as open_zips:
+            broken: dict[str, str] = {}
+            files = [file for item in _inputs(images) for file in _list_images(item, open_zips, broken)]
+            rows, features = compute_all(files, views, self._backbone, "predicting", progress=self._progress)
+            small = [_preview(file) if len(files) <= previews else None for file in files]
+        probabilities = self._head.classifier.probabilities(features).tolist()
+        predictions = [
+            Prediction(file.display_path, metadata.classes[int(probability > 0.5)], probability, preview=preview)
+            if row.features
+            else Prediction(file.display_path, None, None, row.reason)
+            for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
+        ]
+        unopened = [Prediction(path, None, None, message.removeprefix(f"{path} ")) for path, message in broken.items()]
+        return predictions + unopened
+
+    def _backbone(self) -> Backbone:
+        with self._lock:  # two threads would load it twice
+            return self._load()
+
+
 def predict(
     images: ImageInput | Iterable[ImageInput],
     *,
     artifacts: str | Path = "artifacts",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     previews: int = 0,
     progress: Progress | None = None,
 ) -> list[Prediction]:
@@ -78,11 +171,13 @@ def predict(
 
     Parameters
     ----------
-    images : str, Path or open binary file, or several of them
-        Files, folders and zips; an open file contains one image.
+    images : str, Path, bytes, open binary file, PIL.Image.Image or ndarray of uint8, or several of them
+        Paths of files, folders and zips; the others are one image each. Arrays are grey, RGB or RGBA, of shape (height,
+        width), (height, width, 3) or (height, width, 4). Pillow images and arrays are decoded as lossless files of them
+        would be, with the orientation that Pillow has read.
     artifacts : str or Path
         The artifacts folder, with a head.
-    weights : str, optional
+    weights : str or Path, optional
         As for `extract`; the head must have been trained with them.
     previews : int
         If there are at most this many images, each prediction has a preview of its image.
@@ -97,32 +192,49 @@ def predict(
     Raises
     ------
     CatsDogsError
-        There is no head, it was trained with other weights, or a folder or a zip has no image.
+        There is no head, it was trained with other weights, a folder or a zip has no image, or an input is of another
+        type.
     """
-    opened = Artifacts(artifacts)
-    trained = head.load(opened)
-    backbone = load_head_backbone(trained, opened, weights, progress=progress)
-    views = parse_views(trained.metadata.views)
-    inputs = [images] if isinstance(images, str | Path | BufferedIOBase) else images
-    with ExitStack() as open_zips:
-        broken: dict[str, str] = {}
-        files = [file for item in inputs for file in _list_images(item, open_zips, broken)]
-        rows, features = compute_all(files, views, backbone, "predicting", progress=progress)
-        small = [_preview(file) if len(files) <= previews else None for file in files]
-    classes, probabilities = trained.metadata.classes, trained.classifier.probabilities(features).tolist()
-    predictions = [
-        Prediction(file.display_path, classes[int(probability > 0.5)], probability, preview=preview)
-        if row.features
-        else Prediction(file.display_path, None, None, row.reason)
-        for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
-    ]
-    unopened = [Prediction(path, None, None, message.removeprefix(f"{path} ")) for path, message in broken.items()]
-    return predictions + unopened
+    with Predictor(artifacts, weights=weights, progress=progress) as predictor:
+        return predictor.predict(images, previews=previews)
+
+
+def _inputs(images: Any) -> Iterable[Any]:
+    """Return several inputs of one or several; a path, bytes, a file, an image and an array are one."""
+    if isinstance(images, str | Path | bytes | Image.Image | np.ndarray) or hasattr(images, "read"):
+        return [images]
+    if not isinstance(images, Iterable):
+        raise CatsDogsError(f"an image is of the type {type(images).__name__}", _ACCEPTED)
+    return images
+
+
+def _one_image(source: Any) -> ImageFile:
+    """Return an image that is not a path as a file; Pillow images and arrays are saved without loss."""
+    if isinstance(source, bytes):
+        return image_from_stream(BytesIO(source), "-")
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.shape[2:] not in ((), (3,), (4,)) or source.ndim < 2 or not source.size:
+            raise CatsDogsError(f"an array is of the type {source.dtype} and the shape {source.shape}", _ACCEPTED)
+        source = Image.fromarray(np.ascontiguousarray(source))
+    if isinstance(source, Image.Image):
+        file = BytesIO()
+        try:
+            form = "TIFF" if source.mode in _TIFF_MODES else "PNG"
+            source.save(file, form, exif=source.getexif(), **({} if form == "TIFF" else {"compress_level": 1}))
+        except (OSError, ValueError, KeyError) as error:
+            raise CatsDogsError(
+                f"a Pillow image of the mode {source.mode} cannot be read: {error}", _ACCEPTED
+            ) from error
+        file.seek(0)
+        return image_from_stream(file, "-")
+    if not hasattr(source, "read"):
+        raise CatsDogsError(f"an image is of the type {type(source).__name__}", _ACCEPTED)
+    return image_from_stream(source, "-")
 
 
 def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     if not isinstance(source, str | Path):
-        return [image_from_stream(source, "-")]
+        return [_one_image(source)]
     path, known = user_path(source), len(broken)
     if path.is_dir():
         found = walk_folder(path, open_zips, broken=broken)

@@ -45,7 +45,7 @@ def run(
     data: str | Path,
     *,
     artifacts: ArtifactsFolder = "artifacts",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     compute: ComputeOptions = ComputeOptions(),
     classes: str | Sequence[str] | None = None,
     clip: float | None = None,

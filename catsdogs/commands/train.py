@@ -19,7 +19,7 @@ from ..errors import CatsDogsError, OptionError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.corrections import measure_corrections, read_uncorrected_logits, read_verdicts
 from ..head.designs import are_few
-from ..head.folds import FOLDS, SEED, draw_folds, draw_holdout, draw_order
+from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
 from ..head.paths import RegularisationPath
@@ -115,6 +115,7 @@ def train(
         corrected = verdicts.apply(features.digests[rows], labels, features.classes)
         trained_on = ~excluded & ~corrected.dropped
         require_enough_images(corrected.labels[trained_on], "remaining training images", features.classes)
+        _require_different_images(groups[trained_on], corrected.labels[trained_on], features.classes)
         training_set = TrainingSet(
             features=features.features if rows.all() else features.features[rows],  # a copy doubles the memory
             labels=corrected.labels,
@@ -266,6 +267,16 @@ def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes,
         if (count := int(np.sum(labels == label))) < MIN_IMAGES:
             raise CatsDogsError(
                 f"{what} of the class {name}: {count}", hint or f"Give at least {MIN_IMAGES} of each class"
+            )
+
+
+def _require_different_images(groups: NDArray[np.void], labels: NDArray[np.int8], classes: Classes) -> None:
+    """Refuse a class whose images, without copies, are fewer than the folds."""
+    for name, count in zip(classes, count_groups(groups, labels), strict=True):
+        if count < FOLDS:
+            raise CatsDogsError(
+                f"too few different training images of the class {name}: {count}",
+                f"Give at least {FOLDS} of each class; identical images and near-duplicates count once, for one class",
             )
 
 

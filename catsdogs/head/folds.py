@@ -91,6 +91,12 @@ def draw_holdout(
     return np.isin(group_of_row, np.concatenate([groups[: round(fraction * len(groups))] for groups in classes]))
 
 
+def count_groups(keys: NDArray[np.void], labels: NDArray[np.int8]) -> tuple[int, int]:
+    """Return how many groups of each class the folds are drawn from; with fewer than FOLDS, some fold has none."""
+    first, second = _shuffled_groups(keys, labels, 0)[1]
+    return len(first), len(second)
+
+
 def _shuffled_groups(
     keys: NDArray[np.void], labels: NDArray[np.int8], seed: int
 ) -> tuple[NDArray[np.intp], list[NDArray[np.intp]]]:

@@ -5,9 +5,8 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from ..errors import CatsDogsError
 
@@ -107,9 +106,28 @@ def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
     return _PlainFile(parts, str(path), path)
 
 
-def image_from_stream(content: BufferedIOBase, display_path: str) -> ImageFile:
-    """Read the rest of an open file, such as a pipe, and return it as one image file."""
-    return _StreamFile((display_path,), display_path, content.read(MAX_BYTES + 1))
+class Readable(Protocol):
+    """An open binary file, buffered or not."""
+
+    def read(self, size: int = ..., /) -> bytes | None:
+        """Return at most `size` bytes."""
+
+
+def image_from_stream(content: Readable, display_path: str) -> ImageFile:
+    """Read the rest of an open file, such as a pipe, and return it as one image file.
+
+    Raises
+    ------
+    CatsDogsError
+        It is a text file.
+    """
+    chunks, missing = [], MAX_BYTES + 1
+    while missing > 0 and (chunk := content.read(missing)):  # an unbuffered file may return less than it has
+        if not isinstance(chunk, bytes):
+            raise CatsDogsError(f"{display_path} is open as text", 'Open it with the mode "rb"')
+        chunks.append(chunk)
+        missing -= len(chunk)
+    return _StreamFile((display_path,), display_path, b"".join(chunks))
 
 
 def unreadable_reason(error: OSError) -> str:

@@ -250,6 +250,7 @@ def test_pairs_are_stored_beside_the_features_and_open_with_numpy(imported):
         "pairs": 4,
         "identical": 1,
         "across_classes": 2,
+        "contradictory": 1,
         "across_splits": 1,
         "near": True,
     }
@@ -357,7 +358,8 @@ def test_a_recompressed_copy_is_found_among_extracted_images(tmp_path, draw, enc
     )
     pairs = load_duplicates(opened(tmp_path / "artifacts")).pairs
     assert pairs[["id", "other_id"]].tolist() == [("cat.5", "dog.99"), ("dog.7", "1")]
-    assert done.duplicates == {"pairs": 2, "identical": 1, "across_classes": 1, "across_splits": 1, "near": True}
+    counts = {"pairs": 2, "identical": 1, "across_classes": 1, "contradictory": 0, "across_splits": 1, "near": True}
+    assert done.duplicates == counts
 
 
 def test_features_that_the_cache_no_longer_has_are_not_grouped(imported):

@@ -82,7 +82,9 @@ def test_random_weights_are_said_to_be_for_testing(tmp_path):
     from catsdogs.commands.extract import Extraction
     from catsdogs.sources import Scan
 
-    no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "across_splits"), 0) | {"near": True}
+    no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "contradictory", "across_splits"), 0) | {
+        "near": True
+    }
     scan = Scan(("cat", "dog"), {}, {}, (), (), None)
     done = Extraction(
         {"test": 1}, {}, 1, 0, scan, no_pairs, ("cat", "dog"), "random:0", "openvino", "bfloat16", False, 1.0, None

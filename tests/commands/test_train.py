@@ -208,6 +208,20 @@ def test_too_few_images_of_a_class_are_refused_and_nothing_is_written(tmp_path, 
     assert not (tmp_path / "head.json").exists()
 
 
+@pytest.mark.parametrize("noise", [0, 0.01])
+def test_one_picture_many_times_is_refused_before_anything_is_fitted(tmp_path, noise):
+    random = np.random.default_rng(0)
+    pictures = random.gamma(0.5, size=(20, 2048))
+    features = np.concatenate([np.repeat(pictures[:2], 6, axis=0), pictures])  # 12 cats of 2 pictures, 20 dogs
+    features = (features * random.normal(1, noise, features.shape)).astype(np.float32)
+    import_features([str(n) for n in range(32)], [0] * 12 + [1] * 20, views={"224": features}, artifacts=tmp_path)
+    with pytest.raises(
+        CatsDogsError, match=r"too few different training images of the class cat: [02]\. Give at least 5"
+    ):
+        catsdogs.train(tmp_path)
+    assert not (tmp_path / "head.json").exists()
+
+
 def test_without_features_the_command_that_makes_them_is_named(tmp_path):
     with pytest.raises(CatsDogsError, match="Run catsdogs extract DATA first"):
         catsdogs.train(tmp_path)

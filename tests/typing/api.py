@@ -6,6 +6,7 @@ from typing import assert_type
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 import catsdogs
 
@@ -70,6 +71,10 @@ def check_metrics(metrics: catsdogs.TrainingMetrics) -> list[float]:
 def check_predictions(images: Sequence[Path]) -> list[tuple[str, float]]:
     predictions = catsdogs.predict(images, artifacts="artifacts", previews=3)
     assert_type(predictions, list[catsdogs.Prediction])
+    with catsdogs.Predictor("artifacts", weights=Path("weights.h5")) as predictor:
+        assert_type(
+            predictor.predict([b"", np.zeros((2, 2, 3), np.uint8), Image.new("L", (2, 2))]), list[catsdogs.Prediction]
+        )
     with open("cat.jpg", "rb") as file:  # noqa: PTH123
         (prediction,) = catsdogs.predict(file)
     assert_type(prediction.label, str | None)
