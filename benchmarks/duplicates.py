@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catsdogs.cache import digest, neighbours
+from catsdogs.cache import components, digest, neighbours, ratio_test
 
 WIDTH, CLUSTERS, LATENT = 2048, 300, 192
 
@@ -65,7 +65,7 @@ def near(points, rows):
         distances = np.maximum(1 - points[block] @ points.T, 1e-6)
         distances[np.arange(len(block)), block] = np.inf
         tenth = np.partition(distances, 9, axis=1)[:, 9]
-        return [set(np.flatnonzero(row).tolist()) for row in distances < neighbours.RATIO * tenth[:, np.newaxis]]
+        return [set(np.flatnonzero(row).tolist()) for row in distances < ratio_test.RATIO * tenth[:, np.newaxis]]
 
     with ThreadPoolExecutor() as threads:
         blocks = threads.map(compare, (rows[start : start + 16] for start in range(0, len(rows), 16)))
@@ -90,9 +90,8 @@ def measure(n, planted, folder):
     found = set(zip(first.tolist(), second.tolist(), strict=True))
     wanted = {(int(row), features.own + copy) for copy, row in enumerate(features.source)}
     order = np.unique(neighbours.group_keys(digests), return_index=True)[1]
-    points = np.empty((n, neighbours.COMPONENTS), np.float32)
-    with ThreadPoolExecutor() as executor:
-        points[order] = neighbours._reduce(features, order, neighbours._Threads(executor, None))
+    project, _ = components.fit_components(features, order)
+    points = np.concatenate([project(features[np.arange(at, min(at + 512, n))]) for at in range(0, n, 512)])
     near_to = near(points, sorted({row for pair in found | wanted for row in pair}))
     pairs = {(a, b) for a, b in found | wanted if b in near_to[a] and a in near_to[b]}
     return (
