@@ -341,7 +341,7 @@ def test_the_features_stay_locked_while_duplicates_are_looked_for(folder, extrac
     held = []
 
     def find(cache, **options):
-        held.append(FileLock(tmp_path / "artifacts/.features.lock", is_singleton=True).is_locked)
+        held.append(FileLock(tmp_path / "artifacts/.features.lock", thread_local=False, is_singleton=True).is_locked)
         return load_duplicates(cache, **options)
 
     monkeypatch.setattr("catsdogs.commands.extract.load_duplicates", find)

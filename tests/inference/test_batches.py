@@ -43,8 +43,10 @@ class SlowFile(ImageFile):
         super().__init__((str(number),), str(number))
         object.__setattr__(self, "_wait", partial(wait, number))
 
-    def size(self):
+    def length(self):
         return 0
+
+    size = length
 
     def read(self):
         self._wait()
