@@ -16,7 +16,7 @@ from ..reporting.findings import gather
 from ..reporting.galleries import choose_galleries, choose_pairs
 from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
-from ..reporting.thumbnails import create_thumbnails
+from ..reporting.thumbnails import SIDE, ThumbnailSize, create_thumbnails
 from ..result import Result
 from ..storage import write_atomic
 
@@ -86,8 +86,8 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         images = [image for gallery in galleries.values() for image in gallery.images]
         images += [image for pair in pairs for image in (pair.first, pair.second)]
         most = min(_MAX_THUMBNAIL_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
-        keys = dict.fromkeys(image.key for image in images)
-        thumbnails = create_thumbnails(findings, keys, most=most, progress=progress)
+        wanted = dict.fromkeys((image.key for image in images), ThumbnailSize(SIDE, most))
+        thumbnails = create_thumbnails(findings, wanted, progress=progress)
         tell(progress, "drawing plots", 0, 0)
         page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
         write_atomic(opened.report, page)

@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts
-from ..cache import Duplicates, Manifest, read_duplicates
+from ..cache import Duplicates, Features, Manifest, read_duplicates
 from ..errors import CatsDogsError
 from ..head.logits import to_probabilities
 from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import head_staleness
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json, read_table, read_timings
-
-Key = tuple[str, str]
-"""Split and id, which identify an image."""
+from .thumbnails import Key
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +137,12 @@ def gather(artifacts: Artifacts) -> Findings:
         timings=read_timings(artifacts.timings),
         source=read_json(artifacts.source, NOTE_HINT),
     )
+
+
+def rows_in(features: Features, scored: Scored) -> NDArray[np.intp]:
+    """Return the row of each scored image in the features of its split, (n,)."""
+    row = {name: number for number, name in enumerate(features.ids.tolist())}
+    return np.array([row[name] for name in scored.ids.tolist()], np.intp)
 
 
 def _out_of_fold(predictions: Iterable[Mapping[str, str]]) -> Scored:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .findings import Findings, Key, Scored
+from .findings import Findings, Scored
+from .thumbnails import Key
 
 SEED = 0
 """Seed of the random samples."""

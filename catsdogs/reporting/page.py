@@ -1,8 +1,9 @@
-"""Render the report as one self-contained HTML page."""
+"""Render a template as one self-contained HTML page, and the report with it."""
 
 import base64
 import hashlib
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -30,9 +31,33 @@ def write_page(
     thumbnails: Thumbnails,
     plots: dict[str, str],
 ) -> bytes:
-    """Return the page.
+    """Return the report."""
+    train = findings.train
+    tests = findings.test.probabilities if findings.test else np.empty(0)
+    confusion = np.bincount(2 * train.labels + (train.probabilities > 0.5), minlength=4)
+    return render(
+        "report",
+        plots=plots,
+        findings=findings,
+        galleries=shown,
+        pairs=pairs,
+        thumbnails=thumbnails,
+        confusion=confusion.reshape(2, 2).tolist(),
+        predicted=[int(np.sum(of)) for of in (tests <= 0.5, tests > 0.5, np.abs(tests - 0.5) < CONFIDENT - 0.5)],
+        confident=CONFIDENT,
+        folds=FOLDS,
+        fold_seed=SEED,
+        seed=galleries.SEED,
+        listed=LISTED,
+        clip_2017=CLIP_2017,
+    )
 
-    All strings, plots excepted, are escaped: file names and the messages of decoders are untrusted.
+
+def render(name: str, **content: Any) -> bytes:
+    """Return the page of the template with this name, which loads nothing and runs no script but its own.
+
+    The page has the style in colours.css and NAME.css and the script in NAME.js. All strings are escaped, unless the
+    template marks them as safe: file names and the messages of decoders are untrusted.
     """
     environment = Environment(
         loader=PackageLoader(__package__, "."),
@@ -43,34 +68,15 @@ def write_page(
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     environment.filters |= {"percent": percent, "figure": _figure, "count": "{:,}".format, "fraction": "{:.1%}".format}
-    train = findings.train
-    tests = findings.test.probabilities if findings.test else np.empty(0)
-    confusion = np.bincount(2 * train.labels + (train.probabilities > 0.5), minlength=4)
-    style, script = (files(__package__).joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    return (
-        environment.get_template("report.html.jinja")
-        .render(
-            policy=f"default-src 'none'; img-src data:; style-src {_allowed(style)}; script-src {_allowed(script)}; "
-            "base-uri 'none'; form-action 'none'",
-            style=style,
-            script=script,
-            plots=plots,
-            findings=findings,
-            galleries=shown,
-            pairs=pairs,
-            thumbnails=thumbnails,
-            confusion=confusion.reshape(2, 2).tolist(),
-            predicted=[int(np.sum(of)) for of in (tests <= 0.5, tests > 0.5, np.abs(tests - 0.5) < CONFIDENT - 0.5)],
-            confident=CONFIDENT,
-            version=__version__,
-            folds=FOLDS,
-            fold_seed=SEED,
-            seed=galleries.SEED,
-            listed=LISTED,
-            clip_2017=CLIP_2017,
-        )
-        .encode()
+    folder = files(__package__)
+    style = "".join(folder.joinpath(f"{part}.css").read_text("utf-8") for part in ("colours", name))
+    script = folder.joinpath(f"{name}.js").read_text("utf-8")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_allowed(style)}; script-src {_allowed(script)}; "
+        "base-uri 'none'; form-action 'none'"
     )
+    template = environment.get_template(f"{name}.html.jinja")
+    return template.render(policy=policy, style=style, script=script, version=__version__, **content).encode()
 
 
 def percent(probability: float) -> str:

@@ -1,12 +1,15 @@
-"""Create the thumbnails of the report."""
+"""Create the thumbnails of a page."""
 
 import base64
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..cache import digest
@@ -15,14 +18,36 @@ from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.memory import reserve_memory
 from ..progress import Progress, tell
 from ..sources import ImageFile, Source, unreadable_reason
+from ..sources.classes import Classes
 from ..threads import cpu_count
-from .findings import Findings, Key
+
+Key = tuple[str, str]
+"""Split and id, which identify an image."""
 
 SIDE = 320
 """Longer side in pixels: enough for a tile on a high-density screen and for the enlarged view on any screen."""
 
-_TRIED = ((SIDE, 80), (SIDE, 55), (224, 55), (160, 40), (96, 20))
-"""Longer sides and WebP qualities, tried in order until the thumbnail fits. For photographs, the first one does."""
+_TRIED = ((1.0, 80), (1.0, 55), (0.7, 55), (0.5, 40), (0.3, 20))
+"""Fractions of the side and WebP qualities, tried in order until the thumbnail fits. For photographs in the report, the
+first one does."""
+
+
+class Originals(Protocol):
+    """Where the images of a cache are: their sources by split, as in source.json, and the digests of their bytes."""
+
+    @property
+    def classes(self) -> Classes: ...  # noqa: D102
+    @property
+    def source(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def digests(self) -> Mapping[Key, bytes]: ...  # noqa: D102
+
+
+class ThumbnailSize(NamedTuple):
+    """The longer side of a thumbnail in pixels, and the largest size of its data URI in bytes."""
+
+    side: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -44,10 +69,14 @@ class Thumbnail:
     height: int = 0
     reason: str = ""
 
+    def pixels(self) -> NDArray[np.uint8]:
+        """Decode the thumbnail; of shape (height, width, 3), uint8."""
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(self.uri.partition(",")[2]))).convert("RGB"))
+
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """The thumbnails of a report.
+    """The thumbnails of a page.
 
     Parameters
     ----------
@@ -66,18 +95,14 @@ class Thumbnails:
 
 
 def create_thumbnails(
-    findings: Findings, wanted: Collection[Key], *, most: int, progress: Progress | None = None
+    originals: Originals, wanted: Mapping[Key, ThumbnailSize], *, progress: Progress | None = None
 ) -> Thumbnails:
     """Create a thumbnail of each image from its file, which may be in a zip.
 
     Parameters
     ----------
-    findings : Findings
-        Provides the location of the images and the digests of their bytes.
-    wanted : collection of (split, id)
-        The images, without repetitions.
-    most : int
-        Largest size of one data URI in bytes.
+    originals : Originals
+    wanted : dict of (split, id) to ThumbnailSize
     progress : callable, optional
         Called with the step, the images done and their total.
 
@@ -89,9 +114,13 @@ def create_thumbnails(
     problems: list[str] = []
     by_key: dict[Key, Thumbnail] = {}
     with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as pool:
-        files = dict(_find(findings, {split for split, _ in wanted}, sources, problems))
-        absent = Thumbnail(reason="the file is missing" if findings.source else "its location is unknown")
-        futures = {key: pool.submit(_load, files[key], findings.digests[key], most) for key in wanted if key in files}
+        files = dict(_find(originals, {split for split, _ in wanted}, sources, problems))
+        absent = Thumbnail(reason="the file is missing" if originals.source else "its location is unknown")
+        futures = {
+            key: pool.submit(_load, files[key], originals.digests[key], size)
+            for key, size in wanted.items()
+            if key in files
+        }
         for done, key in enumerate(wanted, 1):
             by_key[key] = futures[key].result() if key in futures else absent
             tell(progress, "creating thumbnails", done, len(wanted))
@@ -99,13 +128,13 @@ def create_thumbnails(
 
 
 def _find(
-    findings: Findings, splits: Collection[str], sources: ExitStack, problems: list[str]
+    originals: Originals, splits: Collection[str], sources: ExitStack, problems: list[str]
 ) -> Iterator[tuple[Key, ImageFile]]:
     """Yield the images found at the locations in source.json; add sources that cannot be opened to `problems`."""
-    places = {split: str(findings.source[split]) for split in sorted(splits) if split in findings.source}
+    places = {split: str(originals.source[split]) for split in sorted(splits) if split in originals.source}
     for place in dict.fromkeys(places.values()):
         try:
-            source = sources.enter_context(Source(place, classes=findings.classes))
+            source = sources.enter_context(Source(place, classes=originals.classes))
         except (CatsDogsError, OSError) as error:
             problems.append(error.message if isinstance(error, CatsDogsError) else f"{place}: {error.strerror}")
             continue
@@ -114,29 +143,29 @@ def _find(
                 yield from (((split, name), file) for name, file in zip(images.ids, images.files, strict=True))
 
 
-def _load(file: ImageFile, expected: bytes, most: int) -> Thumbnail:
+def _load(file: ImageFile, expected: bytes, size: ThumbnailSize) -> Thumbnail:
     try:
         with reserve_memory(file.size()) as reserved:
             data = file.read()
             if digest(data).tobytes() != expected:
                 return Thumbnail(reason="the file has changed since feature extraction")
-            pixels = decode_thumbnail(data, SIDE, reserved=reserved)
+            pixels = decode_thumbnail(data, size.side, reserved=reserved)
     except UnreadableImageError as error:
         return Thumbnail(reason=str(error))
     except CatsDogsError as error:
         return Thumbnail(reason=error.message)
     except OSError as error:
         return Thumbnail(reason=unreadable_reason(error))
-    return _encode(Image.fromarray(pixels), most)
+    return _encode(Image.fromarray(pixels), size)
 
 
-def _encode(image: Image.Image, most: int) -> Thumbnail:
+def _encode(image: Image.Image, size: ThumbnailSize) -> Thumbnail:
     """Return the thumbnail in the best quality that fits."""
-    for side, quality in _TRIED:
-        image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    for fraction, quality in _TRIED:
+        image.thumbnail((round(size.side * fraction),) * 2, Image.Resampling.BICUBIC)
         file = io.BytesIO()
         image.save(file, "WEBP", quality=quality)
         uri = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-        if len(uri) <= most:
+        if len(uri) <= size.most:
             break
     return Thumbnail(uri, *image.size)

@@ -8,7 +8,7 @@ from PIL import Image
 from support.report import Page
 
 import catsdogs
-from catsdogs.reporting.thumbnails import create_thumbnails
+from catsdogs.reporting.thumbnails import ThumbnailSize, create_thumbnails
 
 
 def test_thumbnails_show_the_image_in_its_aspect_ratio(reported, data):
@@ -41,12 +41,12 @@ def test_thumbnails_apply_the_exif_orientation(tmp_path, draw, write_folder, cac
     features = catsdogs.load_features(folder)
     key = ("train", features.ids[0])
     found = _Place(features, {"train": str(tmp_path / "data")})
-    thumbnail = create_thumbnails(found, [key], most=60_000).by_key[key]
+    thumbnail = create_thumbnails(found, {key: ThumbnailSize(320, 60_000)}).by_key[key]
     assert (thumbnail.width, thumbnail.height) == (160, 320)
 
 
 class _Place:
-    """The attributes of Findings that create_thumbnails reads: sources and digests of the images."""
+    """What create_thumbnails reads: sources and digests of the images."""
 
     def __init__(self, features, source):
         self.classes, self.source = features.classes, source
@@ -64,7 +64,7 @@ def test_a_thumbnail_is_no_larger_than_the_limit(tmp_path, encode, write_folder,
     found = _Place(features, {"train": str(tmp_path / "data")})
     sizes = []
     for most in (60_000, 30_000, 6_000):
-        thumbnail = create_thumbnails(found, [("train", "cat.0")], most=most).by_key["train", "cat.0"]
+        thumbnail = create_thumbnails(found, {("train", "cat.0"): ThumbnailSize(320, most)}).by_key["train", "cat.0"]
         assert len(thumbnail.uri) <= most
         sizes.append(thumbnail.width)
     assert sizes[0] > sizes[1] > sizes[2] > 90
