@@ -10,8 +10,10 @@ from .commands.notebook import notebook
 from .commands.predict import Prediction, Predictor, predict
 from .commands.prepare import Preparation, prepare
 from .commands.report import Report, report
+from .commands.review import Review, review
 from .commands.run import Run, run
 from .commands.scan import scan
+from .commands.similar import SimilarImage, similar
 from .commands.submit import Submission, submit
 from .commands.train import Training, train
 from .commands.verify import Verification, verify
@@ -40,8 +42,10 @@ __all__ = [
     "Predictor",
     "Preparation",
     "Report",
+    "Review",
     "Run",
     "Scan",
+    "SimilarImage",
     "Submission",
     "Training",
     "TrainingMetrics",
@@ -60,8 +64,10 @@ __all__ = [
     "predict",
     "prepare",
     "report",
+    "review",
     "run",
     "scan",
+    "similar",
     "submit",
     "train",
     "verify",

@@ -40,6 +40,8 @@ class Artifacts:
         Kaggle's submission file.
     report : Path
         HTML page with metrics, plots and images.
+    review : Path
+        HTML page on which images are judged.
     source : Path
         Paths of the images and the weights.
     timings : Path
@@ -66,6 +68,7 @@ class Artifacts:
         self.corrections = self.root / "corrections.csv"
         self.submission = self.root / "submission.csv"
         self.report = self.root / "report.html"
+        self.review = self.root / "review.html"
         self.source = self.root / "source.json"
         self.timings = self.root / "timings.json"
 

@@ -182,6 +182,39 @@ def report(artifacts: options.Artifacts = ARTIFACTS, wait: options.Wait = False,
     return Output(done.to_dict, summaries.report_lines(done, artifacts))
 
 
+@_command("review")
+def review(artifacts: options.Artifacts = ARTIFACTS, wait: options.Wait = False, *, progress: Progress) -> Output:
+    """Write review.html, to judge the labels most worth a look."""
+    with lock_if(wait, artifacts, progress):
+        done = catsdogs.review(artifacts, progress=progress)
+    return Output(lambda: [image.to_dict() for image in done.queue], summaries.review_lines(done, artifacts))
+
+
+@_command("similar cat.jpg --html similar.html")
+def similar(
+    image: options.Image,
+    artifacts: options.Artifacts = ARTIFACTS,
+    weights: options.Weights = None,
+    count: options.Count = 10,
+    html: options.Html = None,
+    no_preview: options.NoPreview = False,
+    *,
+    as_json: bool,
+    progress: Progress,
+) -> Output:
+    """Find the cached images that are nearest to an image."""
+    # Imported here, as Rich's tables would slow down all other commands.
+    from catsdogs.cli.previews import preview_limit
+    from catsdogs.cli.similar import show_similar
+
+    limit = 0 if no_preview or as_json else preview_limit()
+    found = catsdogs.similar(
+        image, artifacts=artifacts, weights=weights, count=count, html=html, previews=limit, progress=progress
+    )
+    show_them = partial(show_similar, found, html)
+    return Output(lambda: [near.to_dict() for near in found], show_them, is_summary=False)
+
+
 @_command("predict cat.jpg dogs/ --sort")
 def predict(
     images: options.Images,

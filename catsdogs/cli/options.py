@@ -24,6 +24,7 @@ def _print_version(wanted: bool) -> None:
 Version = Annotated[bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
 Data = Annotated[Path, Argument(metavar="DATA", help="Folder or zip of images.", show_default=False)]
 Images = Annotated[list[str], Argument(metavar="IMAGE", help="Files, folders, zips, or - (stdin).")]
+Image = Annotated[str, Argument(metavar="IMAGE", help="A file, or the id of a cached image.", show_default=False)]
 Artifacts = Annotated[Path, Option(metavar="DIR", help="Results folder.")]
 ARTIFACTS = Path("artifacts")
 Weights = Annotated[str | None, _features(metavar="WEIGHTS", help="imagenet, random, random:SEED or FILE.")]
@@ -53,4 +54,6 @@ Format = Annotated[ExportFormat, Argument(metavar="FORMAT", help="keras or onnx.
 ExportFile = Annotated[Path | None, Option(metavar="FILE", help="File to write, by default catsdogs.FORMAT.")]
 PreparedFolder = Annotated[Path, Argument(metavar="OUT", help="Folder to write.")]
 Seed = Annotated[int, Option(metavar="SEED", help="Seed of the split.")]
+Count = Annotated[int, Option(metavar="N", help="Number of images to find.")]
+Html = Annotated[Path | None, Option(metavar="FILE", help="Also write an HTML page with the images.")]
 ImageCount = Annotated[int, Option(metavar="N", help="Number of images.")]

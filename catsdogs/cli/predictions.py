@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +15,7 @@ import catsdogs
 from ..errors import printable
 from ..storage import to_csv
 from .console import Line, plural, show
-from .previews import render_preview
+from .previews import preview_table
 
 
 def show_predictions(predictions: Sequence[catsdogs.Prediction]) -> None:
@@ -47,21 +46,15 @@ def predictions_csv(predictions: Sequence[catsdogs.Prediction]) -> bytes:
 
 
 def _table(predictions: Sequence[catsdogs.Prediction], console: Console) -> Table:
-    with_previews = any(prediction.preview is not None for prediction in predictions)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, leading=int(with_previews))
-    if with_previews:
-        table.add_column(no_wrap=True)
-    table.add_column("image", overflow="fold", vertical="middle")
-    table.add_column("class", overflow="fold", vertical="middle")
-    table.add_column("confidence", no_wrap=True, justify="right", vertical="middle")
+    rows = []
     for prediction in predictions:
-        preview = [] if prediction.preview is None else [render_preview(prediction.preview, console)]
         name = Text(printable(prediction.image))
         if prediction.reason:
             name.append(f"\n{printable(prediction.reason)}", "italic")
         label = Text(printable(prediction.label or "unreadable"), "bold" if prediction.label else "bold red")
-        table.add_row(*(preview or [""] * with_previews), name, label, _confidence(prediction).strip())
-    return table
+        rows.append((name, label, _confidence(prediction).strip()))
+    previews = [prediction.preview for prediction in predictions]
+    return preview_table(("image", "class", "confidence"), rows, previews, console)
 
 
 def _confidence(prediction: catsdogs.Prediction) -> str:

@@ -9,13 +9,15 @@ import termios
 from functools import cache as once
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.color import Color
 from rich.console import Console, RenderableType
 from rich.style import Style
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -68,6 +70,26 @@ def render_preview(pixels: NDArray[np.uint8], console: Console) -> RenderableTyp
     if console.color_system == "truecolor" and (renderer := _pixel_renderer()):
         return renderer(image, width=columns, height=rows)
     return _half_blocks(np.asarray(image.resize((columns, 2 * rows), Image.Resampling.BOX)))
+
+
+def preview_table(
+    headers: tuple[str, str, str],
+    rows: Sequence[tuple[Text, Text, str]],
+    previews: Sequence[NDArray[np.uint8] | None],
+    console: Console,
+) -> Table:
+    """Return a table with a row for each image, and before it its preview, if any image has one."""
+    shown = any(preview is not None for preview in previews)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, leading=int(shown))
+    if shown:
+        table.add_column(no_wrap=True)
+    for header in headers[:2]:
+        table.add_column(header, overflow="fold", vertical="middle")
+    table.add_column(headers[2], no_wrap=True, justify="right", vertical="middle")
+    for row, preview in zip(rows, previews, strict=True):
+        picture = [] if preview is None else [render_preview(preview, console)]
+        table.add_row(*(picture or [""] * shown), *row)
+    return table
 
 
 @once

@@ -212,14 +212,24 @@ def next_after_submission(done: catsdogs.Submission | None, artifacts: Path) -> 
 
 def report_lines(done: catsdogs.Report, artifacts: Path) -> Iterator[Line]:
     """Summarise a report, and which images are missing in it."""
-    size = f"{plural(done.images, 'image')}, {done.size / 1e6:.1f} MB"
-    yield "report", f"one page with {size}, in {done.seconds:.1f} s"
+    yield from _page_lines("report", plural(done.images, "image"), done)
+    yield "next", command("review", artifacts)
+
+
+def review_lines(done: catsdogs.Review, artifacts: Path) -> Iterator[Line]:
+    """Summarise a page of images to judge, and name the next commands."""
+    yield from _page_lines("review", f"{plural(len(done.queue), 'image')} to judge", done)
+    texts = ("open it in a browser, judge, download the CSV", command("correct review.csv", artifacts))
+    yield from block("next", (*texts, command("train", artifacts)))
+
+
+def _page_lines(name: str, content: str, done: catsdogs.Report | catsdogs.Review) -> Iterator[Line]:
+    yield name, f"one page with {content}, {done.size / 1e6:.1f} MB, in {done.seconds:.1f} s"
     if done.missing:
         yield "", f"{plural(done.missing, 'image')} could not be shown: the page gives the reasons"
     for problem in done.problems:
         yield "", problem
     yield from wrote(done.path)
-    yield "next", command("predict IMAGE...", artifacts)
 
 
 def export_lines(done: catsdogs.Export) -> Iterator[Line]:

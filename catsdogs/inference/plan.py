@@ -170,16 +170,7 @@ def load_head_backbone(
             f"the head in {artifacts.root} was trained on imported features, not on features that catsdogs computed",
             "Predict with the program that computed them, or train on images: catsdogs run DATA --artifacts ANOTHER",
         )
-    here = identity.pixels()
-    of_head, of_here = pixel_differences(metadata.pixels, here), pixel_differences(here, metadata.pixels)
-    finding = f"the head in {artifacts.root} was trained on images {of_head}, but here images are {of_here}"
-    if identity.resizing_rules(metadata.pixels) != identity.resizing_rules(here):
-        raise CatsDogsError(
-            finding, "Run catsdogs run DATA --prune to compute and train again, or install the previous versions"
-        )
-    if of_head != of_here:
-        _log.warning("%s: codecs differ, so probabilities may differ slightly", finding)
-
+    _compare_pixels(metadata.pixels, f"the head in {artifacts.root} was trained on")
     views = parse_views(metadata.views)
 
     @cache
@@ -194,6 +185,50 @@ def load_head_backbone(
         return loaded
 
     return backbone
+
+
+def load_cache_backbone(
+    artifacts: Artifacts, weights: str | None, *, progress: Progress | None = None
+) -> Callable[[], Backbone]:
+    """Return a function that loads the backbone that computed the cache, for its first view, at its first call.
+
+    Raises
+    ------
+    CatsDogsError
+        The images of the cache were resized by other rules; or, at the first call, the weights are not those of the
+        cache.
+    """
+    chosen, manifest = choose_weights(weights, artifacts.source), artifacts.manifest()
+    made = manifest.provenance
+    if made.pixels == UNKNOWN:
+        message = f"the features in {artifacts.features} were imported, so those of other images cannot be computed"
+        raise CatsDogsError(message, "Give the id of a cached image")
+    _compare_pixels(made.pixels, f"the features in {artifacts.features} are those of")
+    compute = ComputeOptions(views=manifest.views[:1])
+    plan = resolve(artifacts.features, manifest, weights=chosen, compute=compute)
+
+    @cache
+    def backbone() -> Backbone:
+        loaded = plan.load(progress=progress)
+        if loaded.sha256 != made.sha256:
+            message = f"{chosen.name} is not the network that computed the features in {artifacts.features}"
+            raise CatsDogsError(message, f"Use the same --weights: {made.weights_name}")
+        return loaded
+
+    return backbone
+
+
+def _compare_pixels(pixels: str, subject: str) -> None:
+    """Refuse images that were resized by other rules, and warn if other codecs decoded them."""
+    here = identity.pixels()
+    made, of_here = pixel_differences(pixels, here), pixel_differences(here, pixels)
+    finding = f"{subject} images {made}, but here images are {of_here}"
+    if identity.resizing_rules(pixels) != identity.resizing_rules(here):
+        raise CatsDogsError(
+            finding, "Run catsdogs run DATA --prune to compute and train again, or install the previous versions"
+        )
+    if made != of_here:
+        _log.warning("%s: codecs differ, so results may differ slightly", finding)
 
 
 def _matching_provenance(

@@ -29,11 +29,14 @@ class GalleryImage:
         Index into the classes; -1 if unknown.
     probability : float or None
         Of class 1; None if the image has not been scored.
+    note : str
+        What else to show of it.
     """
 
     key: Key
     label: int
     probability: float | None
+    note: str = ""
 
     @property
     def id(self) -> str:

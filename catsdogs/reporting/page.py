@@ -37,6 +37,8 @@ def write_page(
     confusion = np.bincount(2 * train.labels + (train.probabilities > 0.5), minlength=4)
     return render(
         "report",
+        classes=findings.classes,
+        corrected=findings.corrections,
         plots=plots,
         findings=findings,
         galleries=shown,
@@ -53,10 +55,10 @@ def write_page(
     )
 
 
-def render(name: str, **content: Any) -> bytes:
-    """Return the page of the template with this name, which loads nothing and runs no script but its own.
+def render(template: str, *, look: str = "report", **content: Any) -> bytes:
+    """Return the page of a template, which loads nothing and runs no script but its own.
 
-    The page has the style in colours.css and NAME.css and the script in NAME.js. All strings are escaped, unless the
+    The page has the style in colours.css and LOOK.css and the script in LOOK.js. All strings are escaped, unless the
     template marks them as safe: file names and the messages of decoders are untrusted.
     """
     environment = Environment(
@@ -69,14 +71,14 @@ def render(name: str, **content: Any) -> bytes:
     )
     environment.filters |= {"percent": percent, "figure": _figure, "count": "{:,}".format, "fraction": "{:.1%}".format}
     folder = files(__package__)
-    style = "".join(folder.joinpath(f"{part}.css").read_text("utf-8") for part in ("colours", name))
-    script = folder.joinpath(f"{name}.js").read_text("utf-8")
+    style = "".join(folder.joinpath(f"{part}.css").read_text("utf-8") for part in ("colours", look))
+    script = folder.joinpath(f"{look}.js").read_text("utf-8")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_allowed(style)}; script-src {_allowed(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    template = environment.get_template(f"{name}.html.jinja")
-    return template.render(policy=policy, style=style, script=script, version=__version__, **content).encode()
+    page = environment.get_template(f"{template}.html.jinja")
+    return page.render(policy=policy, style=style, script=script, version=__version__, **content).encode()
 
 
 def percent(probability: float) -> str:

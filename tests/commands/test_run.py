@@ -218,7 +218,7 @@ def test_other_decoders_go_on_with_the_head_and_say_so_in_a_line(data, artifacts
     assert catsdogs.predict(data, artifacts=artifacts) == predicted
     assert catsdogs.evaluate(data, artifacts=artifacts) == scored
     said = f"the head in {artifacts} was trained on images {of_head}, but here images are decoded as 01234567: "
-    assert caplog.messages == [f"{said}codecs differ, so probabilities may differ slightly"] * 2
+    assert caplog.messages == [f"{said}codecs differ, so results may differ slightly"] * 2
 
 
 def test_features_of_other_decoders_are_not_gone_on_with(data, run, artifacts, monkeypatch):

@@ -1,0 +1,212 @@
+"""Find the cached images that are nearest to an image."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts import Artifacts
+from ..backbone import N_FEATURES
+from ..cache import Features, digest
+from ..cache.nearest import find_nearest
+from ..errors import CatsDogsError, OptionError
+from ..images.views import parse_views
+from ..inference.batches import compute_all
+from ..inference.plan import load_cache_backbone
+from ..paths import user_path
+from ..progress import Progress
+from ..reporting.galleries import GalleryImage
+from ..reporting.page import render
+from ..reporting.thumbnails import SIDE, Key, Thumbnails, ThumbnailSize, create_thumbnails
+from ..result import Result
+from ..sources import image_file
+from ..sources.classes import Classes
+from ..storage import NOTE_HINT, read_json, write_atomic
+
+COUNT = 10
+"""Default number of images."""
+
+_MAX_THUMBNAIL_BYTES = 60_000
+
+
+@dataclass(frozen=True)
+class SimilarImage(Result):
+    """A cached image that is similar to a given one.
+
+    Parameters
+    ----------
+    id : str
+    split : str
+        "train" or "test".
+    label : str or None
+        Name of its class; None if it has no label.
+    similarity : float
+        Cosine of the features, at most 1.
+    preview : ndarray of shape (height, width, 3), uint8, or None
+        The image, reduced; None if none was requested, or its file is missing or changed.
+    """
+
+    id: str
+    split: str
+    label: str | None
+    similarity: float
+    preview: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def key(self) -> Key:
+        """Split and id."""
+        return self.split, self.id
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return id, split, label and similarity."""
+        return {"id": self.id, "split": self.split, "label": self.label, "similarity": self.similarity}
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The cached images of all splits."""
+
+    classes: Classes
+    source: dict[str, Any]
+    splits: dict[str, Features]
+
+    @property
+    def digests(self) -> dict[Key, bytes]:
+        return {
+            (split, name): row.tobytes()
+            for split, images in self.splits.items()
+            for name, row in zip(images.ids.tolist(), images.digests, strict=True)
+        }
+
+    def by_id(self, name: str) -> tuple[str, int] | None:
+        """Return split and row of the image with this id ("12", or "test/12"), or None."""
+        return self._first(
+            (split, np.isin(images.ids, [name, name.removeprefix(f"{split}/")]))
+            for split, images in self.splits.items()
+        )
+
+    def by_digest(self, seen: NDArray[np.uint8]) -> tuple[str, int] | None:
+        """Return split and row of the image with these bytes, or None."""
+        return self._first((split, (images.digests == seen).all(axis=1)) for split, images in self.splits.items())
+
+    @staticmethod
+    def _first(matches: Iterable[tuple[str, NDArray[np.bool_]]]) -> tuple[str, int] | None:
+        return next(((split, int(found.argmax())) for split, found in matches if found.any()), None)
+
+
+def similar(
+    image: str | Path,
+    *,
+    artifacts: str | Path = "artifacts",
+    weights: str | None = None,
+    count: int = COUNT,
+    html: str | Path | None = None,
+    previews: int = 0,
+    progress: Progress | None = None,
+) -> list[SimilarImage]:
+    """Find the cached images that are nearest to an image, by the cosine of their features in the first view.
+
+    All images of both splits are compared. The backbone is loaded only for a file whose bytes are not in the cache.
+
+    Parameters
+    ----------
+    image : str or Path
+        The path of a file, or the id of a cached image ("12", or "test/12" if a training image has the same id), which
+        is then not among the results.
+    artifacts : str or Path
+        The artifacts folder, with features; no head is needed.
+    weights : str, optional
+        As for `extract`; they must be those that computed the cache.
+    count : int
+        Number of images.
+    html : str or Path, optional
+        Write a self-contained HTML page with the images to this file.
+    previews : int
+        If at most this many images are found, each has a preview.
+    progress : callable, optional
+        Called with the step, how much of it is done, and its total.
+
+    Returns
+    -------
+    list of SimilarImage
+        The nearest first; of equally near ones, training images first, in natural order.
+
+    Raises
+    ------
+    CatsDogsError
+        There are no features, there is neither such a file nor such an id, the image is unreadable, or its features
+        cannot be computed as those of the cache were.
+    """
+    if count < 1:
+        raise OptionError(f"the count is {count}", "Give a whole number from 1 on")
+    opened = Artifacts(artifacts)
+    manifest = opened.manifest()
+    splits = {split: opened.cache.load(split) for split in opened.cache.digests()}
+    images = _Images(manifest.classes, read_json(opened.source, NOTE_HINT), splits)
+    query, own = _query(str(image), images, opened, weights, progress)
+    found = sorted(_nearest(images, query, own, count), key=lambda near: -near.similarity)[:count]
+    if html is None and len(found) > previews:
+        return found
+    wanted = {near.key: ThumbnailSize(SIDE, _MAX_THUMBNAIL_BYTES) for near in found}
+    thumbnails = create_thumbnails(images, wanted, progress=progress)
+    if html is not None:
+        write_atomic(user_path(html), _page(str(image), found, thumbnails, manifest.classes))
+    return [
+        replace(near, preview=shown.pixels()) if (shown := thumbnails.by_key[near.key]).uri else near for near in found
+    ]
+
+
+def _query(
+    image: str, images: _Images, artifacts: Artifacts, weights: str | None, progress: Progress | None
+) -> tuple[NDArray[np.float32], tuple[str, int] | None]:
+    """Return the features of the given image, of shape (1, 2048), and split and row if it is given by its id."""
+    path = user_path(image)
+    if not path.is_file():
+        if (own := images.by_id(image)) is None:
+            message = f"there is neither a file {image} nor a cached image with this id"
+            raise CatsDogsError(message, "Give the path of an image, or an id as in features/train/ids.npy")
+        return _cached(image, images, own), own
+    file = image_file(path, (path.name,))
+    if cached := images.by_digest(digest(file.read())):
+        return _cached(image, images, cached), None
+    backbone = load_cache_backbone(artifacts, weights, progress=progress)
+    views = parse_views(artifacts.manifest().views[:1])
+    (row,), features = compute_all([file], views, backbone, "computing features", progress=progress)
+    if row.reason:
+        raise _unreadable(image, row.reason)
+    return features, None
+
+
+def _cached(image: str, images: _Images, found: tuple[str, int]) -> NDArray[np.float32]:
+    split, row = found
+    if reason := images.splits[split].unreadable.get(str(images.splits[split].ids[row])):
+        raise _unreadable(image, reason)
+    return images.splits[split].features[row : row + 1, :N_FEATURES]
+
+
+def _unreadable(image: str, reason: str) -> CatsDogsError:
+    return CatsDogsError(f"{image} is unreadable: {reason}", "Give a readable image")
+
+
+def _nearest(
+    images: _Images, query: NDArray[np.float32], own: tuple[str, int] | None, count: int
+) -> Iterator[SimilarImage]:
+    names = (*images.classes, None)  # the last one is that of the label -1
+    for split, of_split in images.splits.items():
+        row = np.array([own[1]]) if own and own[0] == split else None
+        nearest = find_nearest(of_split.features[:, :N_FEATURES], query, count, own=row)
+        for at, similarity in zip(nearest.rows[0].tolist(), nearest.similarity[0].tolist(), strict=True):
+            yield SimilarImage(str(of_split.ids[at]), split, names[of_split.labels[at]], min(similarity, 1.0))
+
+
+def _page(given: str, found: list[SimilarImage], thumbnails: Thumbnails, classes: Classes) -> bytes:
+    images = [
+        GalleryImage(
+            near.key, classes.index(near.label) if near.label else -1, None, f"similarity {near.similarity:.3f}"
+        )
+        for near in found
+    ]
+    return render("similar", given=given, images=images, thumbnails=thumbnails, classes=classes, corrected={})
