@@ -1,14 +1,15 @@
-"""Time `report` on as many image files as there are features.
+"""Time `report`, `review` and `similar` on as many image files as there are features.
 
     python benchmarks/reports.py ../shared/features ../shared/data/kaggle/train OUT
 
 Input: a folder with computed features, and a folder of photographs. For each row of features, a photograph of its class
 is copied, with appended bytes that make all files different; the predictions do not describe these photographs. Prints
-the time of the process and the size of the page, for each of three runs.
+the times of the process and the size of the page, for each of three runs.
 """
 
 import argparse
 import itertools
+import resource
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from import_features import load
 import catsdogs
 from catsdogs.artifacts import Artifacts
 from catsdogs.cache import CacheWriter, Provenance, digest
+from catsdogs.cache.nearest import find_nearest
 from catsdogs.sources.classes import CLASSES
 from catsdogs.storage import record
 
@@ -52,11 +54,30 @@ def main() -> None:
         record(artifacts.source, train=str(data.resolve()))
     catsdogs.train(artifacts.root)
 
-    for _ in range(RUNS):
+    page = given.out / "similar.html"
+    commands = {
+        "report": (["report"], artifacts.report),
+        "review": (["review"], artifacts.review),
+        "similar": (["similar", str(ids[0]), "--html", str(page)], page),
+    }
+    for _, (name, (command, path)) in itertools.product(range(RUNS), commands.items()):
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        program = [sys.executable, "-m", "catsdogs", *command, "--artifacts", str(artifacts.root), "--quiet"]
+        subprocess.run(program, check=True, stdout=subprocess.DEVNULL)
+        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        times = f"{seconds:.1f} s for the process, {processor:.1f} s of processor time"
+        print(f"{name}, {len(ids):,} images: {times}, {path.stat().st_size:,} bytes", flush=True)
+    _time_search(artifacts)
+
+
+def _time_search(artifacts: Artifacts) -> None:
+    """Print the time to find the images nearest to one image, with the features in memory."""
+    features = artifacts.cache.load().features
+    for row in range(RUNS):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "catsdogs", "report", "--artifacts", artifacts.root], check=True)
-        seconds = time.perf_counter() - start
-        print(f"{len(ids):,} images: {seconds:.1f} s for the process, {artifacts.report.stat().st_size:,} bytes")
+        find_nearest(features, features[row : row + 1], 10)
+        print(f"nearest of {len(features):,} images: {time.perf_counter() - start:.3f} s")
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def cache_of() -> Callable[..., Path]:
 def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Path:
     from catsdogs.artifacts import Artifacts
     from catsdogs.cache import CacheWriter, Provenance, digest
-    from catsdogs.images.decoding import UnreadableImageError, decode
+    from catsdogs.images.decoding import UnreadableImageError, decode_with_facts
     from catsdogs.locks import FEATURES
     from catsdogs.sources import Source
     from catsdogs.storage import record
@@ -201,10 +201,10 @@ def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Pa
                     if name in mistaken:
                         features[:60] += 1.6 * (1 - label) - 0.8
                     try:
-                        decode(content)
+                        _, facts = decode_with_facts(content, ())
                     except UnreadableImageError as error:
                         cache.add(seen, {}, reason=str(error))
                     else:
-                        cache.add(seen, {"224": features.clip(0)})
+                        cache.add(seen, {"224": features.clip(0)}, facts)
             cache.assemble(np.array(digests))
     return artifacts

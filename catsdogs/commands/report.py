@@ -13,7 +13,7 @@ from ..artifacts import Artifacts
 from ..locks import RESULTS
 from ..progress import Progress, tell
 from ..reporting.findings import gather
-from ..reporting.galleries import choose_galleries, choose_pairs
+from ..reporting.galleries import choose_galleries, choose_pairs, choose_unusual_galleries
 from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
 from ..reporting.thumbnails import SIDE, ThumbnailSize, create_thumbnails
@@ -83,13 +83,16 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         tell(progress, "reading the artifacts", 0, 0)
         findings = gather(opened)
         galleries, pairs = choose_galleries(findings), choose_pairs(findings)
-        images = [image for gallery in galleries.values() for image in gallery.images]
+        unusual = choose_unusual_galleries(findings, opened.cache.load())
+        images = [image for gallery in (*galleries.values(), *unusual.values()) for image in gallery.images]
         images += [image for pair in pairs for image in (pair.first, pair.second)]
         most = min(_MAX_THUMBNAIL_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
         wanted = dict.fromkeys((image.key for image in images), ThumbnailSize(SIDE, most))
         thumbnails = create_thumbnails(findings, wanted, progress=progress)
         tell(progress, "drawing plots", 0, 0)
-        page = write_page(findings, galleries, pairs, thumbnails=thumbnails, plots=draw_plots(findings))
+        page = write_page(
+            findings, galleries, pairs, unusual=unusual, thumbnails=thumbnails, plots=draw_plots(findings)
+        )
         write_atomic(opened.report, page)
         seconds = time.perf_counter() - start
         _log.info("%s, %d bytes in %.1f s", opened.report, len(page), seconds)

@@ -1,12 +1,14 @@
 """Select the images that the report shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .findings import Findings, Scored
+from ..cache import Features
+from .findings import Findings, Scored, rows_in
 from .thumbnails import Key
+from .unusual import choose_unusual
 
 SEED = 0
 """Seed of the random samples."""
@@ -15,6 +17,9 @@ FEW, SOME, MANY = 8, 16, 24
 """Sizes of the galleries: multiples of eight, the images in a row on a wide screen."""
 
 _PAIRS = 8
+
+_OF_A_KIND = 3
+"""Number of unusual images of each kind."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,18 @@ def choose_galleries(findings: Findings) -> dict[str, Gallery]:
     if findings.test:
         galleries["test"] = _gallery(findings.test, _nearest_to_half(findings.test), SOME)
     return galleries
+
+
+def choose_unusual_galleries(findings: Findings, features: Features) -> dict[str, Gallery]:
+    """Select the unusual training images of each kind that has any, with what was measured as their notes."""
+    train, rows = findings.train, rows_in(features, findings.train)
+    position = {row: at for at, row in enumerate(rows.tolist())}
+    galleries = {}
+    for kind, unusual in choose_unusual(features, rows, _OF_A_KIND).items():
+        images = _images(train, np.array([position[image.row] for image in unusual], np.intp))
+        shown = zip(images, unusual, strict=True)
+        galleries[kind] = Gallery(tuple(replace(image, note=of.text) for image, of in shown), len(train.ids))
+    return {kind: gallery for kind, gallery in galleries.items() if gallery.images}
 
 
 def choose_pairs(findings: Findings) -> tuple[Pair, ...]:

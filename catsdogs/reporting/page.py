@@ -28,6 +28,7 @@ def write_page(
     shown: dict[str, galleries.Gallery],
     pairs: tuple[galleries.Pair, ...],
     *,
+    unusual: dict[str, galleries.Gallery],
     thumbnails: Thumbnails,
     plots: dict[str, str],
 ) -> bytes:
@@ -43,6 +44,7 @@ def write_page(
         findings=findings,
         galleries=shown,
         pairs=pairs,
+        unusual=unusual,
         thumbnails=thumbnails,
         confusion=confusion.reshape(2, 2).tolist(),
         predicted=[int(np.sum(of)) for of in (tests <= 0.5, tests > 0.5, np.abs(tests - 0.5) < CONFIDENT - 0.5)],

@@ -1,4 +1,5 @@
 import pytest
+from support.browser import CHROMIUM
 from support.report import make_artifacts
 
 import catsdogs
@@ -30,3 +31,13 @@ def findings(artifacts):
 def reported(artifacts):
     """The result of `report`; its page is report.html."""
     return catsdogs.report(artifacts)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()

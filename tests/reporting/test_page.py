@@ -22,7 +22,7 @@ def page_of(findings, thumbnails=None):
     keys = [image.key for gallery in shown.values() for image in gallery.images]
     keys += [image.key for pair in pairs for image in (pair.first, pair.second)]
     thumbnails = thumbnails or Thumbnails(dict.fromkeys(keys, Thumbnail(reason="none here")), ())
-    return write_page(findings, shown, pairs, thumbnails=thumbnails, plots=plots.draw_plots(findings))
+    return write_page(findings, shown, pairs, unusual={}, thumbnails=thumbnails, plots=plots.draw_plots(findings))
 
 
 @given(st.floats(0, 1))

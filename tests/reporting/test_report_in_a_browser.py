@@ -3,21 +3,16 @@
 import csv
 import os
 import re
-import shutil
 
 import joblib
 import numpy as np
 import pytest
 from PIL import Image
+from support.browser import NEEDS_CHROMIUM
 
 import catsdogs
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 NAMES = (
     "<img src=x onerror=alert(1)>",
@@ -48,16 +43,6 @@ def artifacts(tmp_path_factory, draw, encode, write_folder, cache_of):
     (data / "train/cat.\U0001f408.jpg").unlink()
     assert catsdogs.report(folder).missing == 1
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
