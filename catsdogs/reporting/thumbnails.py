@@ -164,7 +164,7 @@ def _encode(image: Image.Image, size: ThumbnailSize) -> Thumbnail:
     for fraction, quality in _TRIED:
         image.thumbnail((round(size.side * fraction),) * 2, Image.Resampling.BICUBIC)
         file = io.BytesIO()
-        image.save(file, "WEBP", quality=quality)
+        image.save(file, "WEBP", quality=quality, method=2)  # half the time of 4, the default, for 4 % more bytes
         uri = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
         if len(uri) <= size.most:
             break
