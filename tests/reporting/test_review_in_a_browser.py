@@ -120,6 +120,9 @@ def test_an_image_is_shown_with_label_probability_reasons_facts_and_neighbours(l
             assert page.get_by_role("button", name="zoom").is_disabled()
         else:
             assert page.locator("#picture img").evaluate("image => image.complete && image.naturalWidth > 0")
+            inner, outer = (page.locator(name).bounding_box() for name in ("#picture img", "#picture"))
+            assert inner["width"] <= outer["width"]
+            assert inner["height"] <= outer["height"]  # nothing is cut off
         assert f"{image.id}, labelled {image.label}" in page.locator("[aria-live]").inner_text()
         press(page, "s")
 
