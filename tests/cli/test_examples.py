@@ -19,7 +19,7 @@ SLOW = ("bench", "demo", "export")
 
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in COMMANDS]
 
-RESULTS = ("predict", "evaluate", "info", "bench")
+RESULTS = ("predict", "similar", "evaluate", "info", "bench")
 """Commands whose text is their result, and not a summary of what they did."""
 
 
@@ -80,10 +80,10 @@ def test_the_example_in_a_command_s_help_runs(name, run_example):
 def test_with_json_and_verbose_stdout_is_json_and_stderr_the_log(name, run_example):
     done = run_example(name, "--json", "-v")
     assert done.returncode == 0
-    assert isinstance(json.loads(done.stdout), list if name == "predict" else dict)
+    assert isinstance(json.loads(done.stdout), list if name in ("predict", "review", "similar") else dict)
     logged = [line.split(" ", 1)[0] for line in done.stderr.splitlines()]
     assert set(logged) <= {"DEBUG", "INFO", "WARNING"}
-    if name in ("run", "extract", "train", "correct", "submit", "report", "export", "prepare", "demo"):
+    if name in ("run", "extract", "train", "correct", "submit", "report", "review", "export", "prepare", "demo"):
         assert "INFO" in logged
     assert logging.getLogger("catsdogs").handlers == []
 

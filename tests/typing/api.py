@@ -85,6 +85,13 @@ def check_predictions(images: Sequence[Path]) -> list[tuple[str, float]]:
 def check_other_results() -> None:
     assert_type(catsdogs.evaluate("labelled/").scores, catsdogs.Metrics)
     assert_type(catsdogs.report("artifacts").path, Path)
+    review = catsdogs.review("artifacts")
+    assert_type(review.path, Path)
+    assert_type([image.probability for image in review.queue], list[float])
+    assert_type([near.similarity for near in review.queue[0].neighbours], list[float])
+    found = catsdogs.similar("cat.jpg", artifacts="artifacts", count=5, html=Path("similar.html"), previews=5)
+    assert_type(found, list[catsdogs.SimilarImage])
+    assert_type(found[0].label, str | None)
     assert_type(catsdogs.export("onnx", out="network.onnx").inputs, dict[str, tuple[int, ...]])
     assert_type(catsdogs.info().metrics, catsdogs.TrainingMetrics | None)
     assert_type(catsdogs.verify().problems, tuple[str, ...])
