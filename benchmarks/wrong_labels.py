@@ -57,8 +57,7 @@ def main() -> None:
         labels[wrong] = 1 - labels[wrong]
         with tempfile.TemporaryDirectory() as folder:
             before = trained(images, labels, Path(folder, "before"))
-            cached = before.cache.load()
-            queue = build_queue(gather(before), cached, np.zeros(len(cached.ids), bool))
+            queue = build_queue(gather(before), before.cache.load())
             asked = np.isin(images.ids, [image.id for image in queue[: given.first]])
             corrected = np.where(asked, images.labels, labels)
             after, best = (

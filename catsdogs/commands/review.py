@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..artifacts import Artifacts
 from ..cache import Features
 from ..errors import printable
@@ -67,7 +65,8 @@ class Review(Result):
 def review(artifacts: str | Path = "artifacts", *, progress: Progress | None = None) -> Review:
     """Write review.html: the 100 images most worth a look, to be judged one at a time, in one self-contained file.
 
-    The page gives a CSV file of the verdicts. Pictures are made from the original files, as for `report`.
+    The page gives a CSV file of verdicts for `correct`; images with a verdict are not asked again. Pictures are made
+    from the original files, as for `report`.
 
     Parameters
     ----------
@@ -91,7 +90,7 @@ def review(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         findings = gather(opened)
         features = opened.cache.load()
         tell(progress, "comparing images", 0, 0)
-        queue = build_queue(findings, features, np.zeros(len(features.ids), bool))
+        queue = build_queue(findings, features)
         thumbnails = create_thumbnails(findings, _sizes(queue), progress=progress)
         page = _page(queue, features, thumbnails, bool(findings.source))
         write_atomic(opened.review, page)

@@ -13,6 +13,7 @@ from ..backbone import N_FEATURES
 from ..cache import Features, digest
 from ..cache.nearest import find_nearest
 from ..errors import CatsDogsError, OptionError
+from ..head.corrections import read_verdicts
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_cache_backbone
@@ -42,7 +43,7 @@ class SimilarImage(Result):
     split : str
         "train" or "test".
     label : str or None
-        Name of its class; None if it has no label.
+        Name of its class, corrected if there is a verdict; None if it has no label.
     similarity : float
         Cosine of the features, at most 1.
     preview : ndarray of shape (height, width, 3), uint8, or None
@@ -145,6 +146,9 @@ def similar(
     opened = Artifacts(artifacts)
     manifest = opened.manifest()
     splits = {split: opened.cache.load(split) for split in opened.cache.digests()}
+    if train := splits.get("train"):
+        corrected = read_verdicts(opened).apply(train.digests, train.labels, manifest.classes)
+        splits["train"] = replace(train, labels=corrected.labels)
     images = _Images(manifest.classes, read_json(opened.source, NOTE_HINT), splits)
     query, own = _query(str(image), images, opened, weights, progress)
     found = sorted(_nearest(images, query, own, count), key=lambda near: -near.similarity)[:count]

@@ -71,11 +71,12 @@ class QueuedImage(Result):
     neighbours: tuple[Neighbour, ...]
 
 
-def build_queue(findings: Findings, features: Features, judged: NDArray[np.bool_]) -> tuple[QueuedImage, ...]:
+def build_queue(findings: Findings, features: Features) -> tuple[QueuedImage, ...]:
     """Select the images most worth a look, in descending order of what a look is expected to change.
 
-    First the misclassified images and the contradicting duplicates, by the probability that the label is wrong; then,
-    in turn, the images with a probability nearest to 0.5 and the most unusual ones, which have a quarter of the places.
+    Images that were judged are not asked again. First come the misclassified images and the contradicting duplicates,
+    by the probability that the label is wrong; then, in turn, the images with a probability nearest to 0.5 and the most
+    unusual ones, which have a quarter of the places.
 
     By Bayes' rule, the odds that a label is wrong are r (1 - p) / ((1 - r) p), where p is the out-of-fold probability
     of the label and r the rate of wrong labels, for which the fraction of suspects is taken. Of two duplicates with
@@ -86,8 +87,6 @@ def build_queue(findings: Findings, features: Features, judged: NDArray[np.bool_
     findings : Findings
     features : Features
         The training features.
-    judged : ndarray of shape (n,), bool
-        The rows of `features` that are not asked again.
 
     Returns
     -------
@@ -96,7 +95,7 @@ def build_queue(findings: Findings, features: Features, judged: NDArray[np.bool_
     """
     train, classes = findings.train, findings.classes
     rows = rows_in(features, train)
-    open_ = ~judged[rows]
+    open_ = ~np.isin(train.ids, [*findings.corrections])
     wrong = _misclassified(findings, open_)
     contradictory, opposed = _contradictions(findings, open_)
     uncertain, unusual = _uncertain(findings, open_), _unusual(features, rows, open_)
@@ -106,10 +105,11 @@ def build_queue(findings: Findings, features: Features, judged: NDArray[np.bool_
     queue = np.array([*dict.fromkeys(chain(doubtful[:most], others, doubtful[most:]))][:LENGTH], np.intp)
     own, view = rows[queue], features.features[:, :N_FEATURES]
     nearest = find_nearest(view, view[own], NEIGHBOURS, own=own)
-    labels = (*classes, None)  # the last one is that of the label -1
+    labels, names = features.labels.copy(), (*classes, None)  # the last one is that of the label -1
+    labels[rows] = train.labels  # the corrected ones
 
     def neighbour(row: int, similarity: float) -> Neighbour:
-        return Neighbour(str(features.ids[row]), labels[features.labels[row]], similarity)
+        return Neighbour(str(features.ids[row]), names[labels[row]], similarity)
 
     reasons = (wrong, contradictory, uncertain, unusual)
     return tuple(
@@ -160,7 +160,8 @@ def _contradictions(findings: Findings, open_: NDArray[np.bool_]) -> tuple[Reaso
     pairs = [] if findings.duplicates is None else findings.duplicates.pairs.tolist()
     for split, name, _, other_split, other_name, _, similarity in pairs:
         pair = [position[end] for end in (name, other_name) if end in position]
-        if (split, other_split) != ("train", "train") or len({*train.labels[pair].tolist()}) < 2:
+        contradict = (split, other_split) == ("train", "train") and len({*train.labels[pair].tolist()}) == 2
+        if not contradict or "dropped" in (findings.corrections.get(name), findings.corrections.get(other_name)):
             continue
         kind = "identical to" if similarity == 1 else "a near-duplicate of"
         for at, other in (pair, pair[::-1]):

@@ -9,6 +9,7 @@ from support.report import SHOWN, Page, make_artifacts
 
 import catsdogs
 from catsdogs import CatsDogsError
+from catsdogs.storage import to_csv
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,19 @@ def test_a_stale_head_is_refused_and_the_page_stays(copy):
     with pytest.raises(CatsDogsError, match=r"predictions\.csv is missing, or was changed"):
         catsdogs.review(copy)
     assert (copy / "review.html").read_bytes() == before
+
+
+def test_what_was_judged_is_not_asked_again_and_neighbours_have_the_corrected_label(copy, tmp_path):
+    queue = catsdogs.review(copy).queue
+    verdicts = tmp_path / "review.csv"
+    other = {"cat": "dog", "dog": "cat"}[queue[0].label]
+    rows = [(image.id, label, image.digest) for image, label in zip(queue, (other, "keep", "drop"), strict=False)]
+    verdicts.write_bytes(to_csv(("id", "label", "digest"), rows))
+    catsdogs.correct(verdicts, artifacts=copy)
+    catsdogs.train(copy)
+    after = catsdogs.review(copy).queue
+    assert not {image.id for image in queue[:3]} & {image.id for image in after}
+    near = {other.id: other.label for image in after for other in image.neighbours}
+    labels = {other.id: other.label for other in catsdogs.similar(queue[3].id, artifacts=copy, count=1000)}
+    assert labels[queue[0].id] == other
+    assert all(labels.get(name, label) == label for name, label in near.items())

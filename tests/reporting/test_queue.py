@@ -14,8 +14,8 @@ def features(artifacts):
     return catsdogs.load_features(artifacts)
 
 
-def queue_of(findings, features, judged=()):
-    return build_queue(findings, features, np.isin(features.ids, judged))
+def queue_of(findings, features, judged=(), kind="kept"):
+    return build_queue(replace(findings, corrections=dict.fromkeys(judged, kind)), features)
 
 
 def scored(findings, **own):
@@ -52,6 +52,8 @@ def test_of_contradicting_duplicates_the_less_probable_label_comes_before_bare_m
     # After the first has been judged, the label of the other is the one to look at.
     assert queue_of(contradicting, features, ["cat.5"])[0].id == "dog.9"
     assert "cat.5" not in {image.id for image in queue_of(contradicting, features, ["cat.5", "dog.9"])}
+    dropped = queue_of(contradicting, features, ["dog.9"], "dropped")
+    assert "dog.9" not in str([image.why for image in dropped])
     same = replace(mistaken, duplicates=pair(findings, ("cat.5", 0), ("cat.6", 0)))
     assert queue_of(same, features)[0].id == "cat.7"
 
