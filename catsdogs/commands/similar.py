@@ -1,5 +1,6 @@
 """Find the cached images that are nearest to an image."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..reporting.galleries import GalleryImage
 from ..reporting.page import render
 from ..reporting.thumbnails import SIDE, Key, Thumbnails, ThumbnailSize, create_thumbnails
 from ..result import Result
-from ..sources import image_file
+from ..sources import image_file, unreadable_reason
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json, write_atomic
 
@@ -168,13 +169,17 @@ def _query(
 ) -> tuple[NDArray[np.float32], tuple[str, int] | None]:
     """Return the features of the given image, of shape (1, 2048), and split and row if it is given by its id."""
     path = user_path(image)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises if the name is too long
         if (own := images.by_id(image)) is None:
             message = f"there is neither a file {image} nor a cached image with this id"
             raise CatsDogsError(message, "Give the path of an image, or an id as in features/train/ids.npy")
         return _cached(image, images, own), own
     file = image_file(path, (path.name,))
-    if cached := images.by_digest(digest(file.read())):
+    try:
+        seen = digest(file.read())
+    except OSError as error:
+        raise _unreadable(image, unreadable_reason(error)) from error
+    if cached := images.by_digest(seen):
         return _cached(image, images, cached), None
     backbone = load_cache_backbone(artifacts, weights, progress=progress)
     views = parse_views(artifacts.manifest().views[:1])

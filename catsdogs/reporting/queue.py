@@ -147,7 +147,7 @@ def _uncertain(findings: Findings, open_: NDArray[np.bool_]) -> Reasons:
 def _by_odds(findings: Findings, doubtful: list[int], opposed: list[int]) -> list[int]:
     """Return positions in descending order of the odds that the label is wrong."""
     train = findings.train
-    rate = max(1, len(findings.suspects)) / len(train.ids)
+    rate = max(1, len(findings.suspects)) / (len(train.ids) + 1)
     log_odds = np.log(rate / (1 - rate)) - train.own_logits
     log_odds[opposed] = -train.own_logits[opposed]
     return sorted({*doubtful}, key=lambda at: (-log_odds[at], at))

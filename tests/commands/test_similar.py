@@ -87,6 +87,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(made, artifacts, tmp_pat
     for image, said in (
         ("cat.99", "there is neither a file cat.99 nor a cached image with this id"),
         (str(tmp_path), "there is neither a file"),
+        ("long" * 2000, "there is neither a file"),
         ("5", "5 is unreadable: "),
         (made / "data/test/5.png", "5.png is unreadable: "),
     ):
