@@ -8,6 +8,7 @@ def test_asking_for_the_path_of_a_file_creates_nothing(tmp_path):
     paths = [value for value in vars(artifacts).values() if isinstance(value, Path)]
     assert {str(path.relative_to(artifacts.root)) for path in paths} == {
         ".",
+        "corrections.csv",
         "features",
         "head.npz",
         "head.json",
@@ -17,6 +18,7 @@ def test_asking_for_the_path_of_a_file_creates_nothing(tmp_path):
         "predictions.csv",
         "submission.csv",
         "report.html",
+        "review.html",
         "source.json",
         "timings.json",
     }

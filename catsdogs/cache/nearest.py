@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from joblib import cpu_count
 from numpy.typing import NDArray
 
-from ..threads import single_threaded_blas
+from ..threads import cpu_count, single_threaded_blas
 
 NEIGHBOURS = 5
 """Number of nearest images whose mean distance tells how far an image is from all others."""
