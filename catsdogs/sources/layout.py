@@ -95,7 +95,8 @@ def read_layout(
             f"Give a folder or a zip with files named *{', *'.join(SUFFIXES)}; unpack other archives",
         )
     splits, rules = _read_splits(images, skipped)
-    training = [images[p] for p, split in splits.items() if split == ("train" if "train" in splits.values() else None)]
+    wanted = "train" if "train" in splits.values() else None
+    training = [images[p] for p, split in splits.items() if split == wanted]
     folders, strays = _find_class_folders(training)
     rule = "classes as given" if classes else ""
     classes = classes or choose_classes(folders, display_path, default_classes=default_classes)
