@@ -49,6 +49,17 @@ def test_the_api_page_has_every_public_name():
     assert sorted(re.findall(r"^\.\. auto\w+:: (\w+)", page, re.MULTILINE)) == sorted(catsdogs.__all__)
 
 
+def test_each_row_of_the_page_of_reports_has_a_test_that_is_there():
+    page = (ROOT / "docs/project/reports.md").read_text()
+    rows = re.findall(r"^\| .* \| ([^|]*) \|$", page, re.MULTILINE)
+    code = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(rows) > 60
+    for last in set(rows) - {"tests", "test"}:
+        names = re.findall(r"`(\w+)`", last)
+        assert names, last
+        assert [name for name in names if f"def {name}(" not in code] == []
+
+
 def test_every_variable_that_the_code_names_is_described():
     code = "".join(path.read_text() for path in (ROOT / "catsdogs").rglob("*.py"))
     names = set(re.findall(r"environ(?:\.get|\.setdefault)\(\s*\"(\w+)\"|_VARIABLE = \"(\w+)\"", code))
