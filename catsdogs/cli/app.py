@@ -98,7 +98,8 @@ def extract(
     """Compute the features of all images that are not cached yet."""
     if dry_run:
         found = catsdogs.scan(data, artifacts=artifacts, classes=classes)
-        return Output(found.to_dict, listings.scan_lines(found, data), is_summary=False)
+        given = {"--classes": classes, "--weights": weights}
+        return Output(found.to_dict, listings.scan_lines(found, data, artifacts, given), is_summary=False)
     with lock_if(wait, artifacts, progress):
         done = catsdogs.extract(
             data,

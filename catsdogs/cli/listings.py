@@ -10,7 +10,7 @@ from typing import Any
 
 import catsdogs
 
-from .console import Line, block, plural, program, unreadable_lines, wrapped
+from .console import Line, block, command, plural, program, unreadable_lines, wrapped
 from .summaries import correction_texts, duplicates_texts, int8_similarity_line, metrics_lines, score_lines
 
 
@@ -82,7 +82,7 @@ def verification_lines(result: catsdogs.Verification) -> Iterator[Line]:
             yield "", f"{' and '.join(others)} unchanged, and made from these features"
 
 
-def scan_lines(scan: catsdogs.Scan, data: Path) -> Iterator[Line]:
+def scan_lines(scan: catsdogs.Scan, data: Path, artifacts: Path, options: dict[str, str | None]) -> Iterator[Line]:
     """Show what a folder or a zip holds, how it would be read, and whether a head could be trained on it."""
     for split, named in scan.images.items():
         yield split, f"{sum(named.values()):,} images"
@@ -91,9 +91,13 @@ def scan_lines(scan: catsdogs.Scan, data: Path) -> Iterator[Line]:
     yield "classes", " and ".join(scan.classes)
     yield from wrapped(block("read as", scan.rules))
     yield "skipped", plural(sum(of.files for of in scan.skipped), "file")
-    yield from block("", (f"{of.files:,} {of.reason}, such as {of.example}" for of in scan.skipped))
-    yield "training", f"not possible: {scan.training_problem}" if scan.training_problem else "possible"
-    yield "next", f"{program()} {'extract' if scan.training_problem else 'run'} {shlex.quote(str(data))}"
+    yield from wrapped(block("", (f"{of.files:,} {of.reason}, such as {of.example}" for of in scan.skipped)))
+    problem = scan.training_problem
+    yield from wrapped([("training", f"not possible: {problem}" if problem else "possible by the number of images")])
+    if "test" in scan.images or not problem:
+        given = [argument for name, value in options.items() if value for argument in (name, value)]
+        arguments = shlex.join(["extract" if problem else "run", str(data), *given])
+        yield "next", command(arguments, artifacts)
 
 
 def evaluation_lines(done: catsdogs.Evaluation) -> Iterator[Line]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import catsdogs
 
-from .console import Line, block, command, plural, program, unreadable_lines, wrote
+from .console import Line, block, command, plural, program, unreadable_lines, wrapped, wrote
 
 if TYPE_CHECKING:
     from ..artifacts import Artifacts
@@ -80,7 +80,7 @@ def source_lines(scan: catsdogs.Scan) -> Iterator[Line]:
     skipped = [f"{of.files:,} {of.reason}" for of in scan.skipped[:_MAX_REASONS]]
     if more := sum(of.files for of in scan.skipped[_MAX_REASONS:]):
         skipped.append(f"{more:,} for other reasons (see extract --dry-run)")
-    yield from block("skipped", skipped)
+    yield from wrapped(block("skipped", skipped))
 
 
 def _paths(artifacts: Path) -> Artifacts:
@@ -143,7 +143,10 @@ def correction_texts(counts: Mapping[str, int]) -> Iterator[str]:
 def metrics_lines(metrics: catsdogs.TrainingMetrics) -> Iterator[Line]:
     """Show the content of metrics.json."""
     yield from score_lines("head", metrics, "out of fold")
-    excluded = f" ({metrics.excluded:,} more excluded)" if metrics.excluded else ""
+    dropped = metrics.corrections.dropped if metrics.corrections else 0
+    left_out = {"excluded": metrics.excluded - dropped, "dropped": dropped}
+    excluded = ", ".join(f"{count:,} {how}" for how, count in left_out.items() if count > 0)
+    excluded = f" ({excluded})" if excluded else ""
     fitted = f"{metrics.transform}, C {metrics.C:.3g}"
     yield "", f"logistic regression on {metrics.images - metrics.excluded:,} images{excluded}, {fitted}"
     clip = metrics.clip

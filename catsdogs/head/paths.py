@@ -24,6 +24,10 @@ _STEP, _FINE_STEP = 2, 1
 _MAX_RISES, _STOP_RATIO = 2, 1.01
 """A path ends after this many steps in a row without a lower loss, or when a loss exceeds the lowest by this factor."""
 
+_MIN_GAIN = 1e-4
+"""A path to stronger regularisation also ends where the loss decreases by less than this fraction: if the features are
+not informative, the best head is a constant, to which ever stronger regularisation only comes nearer."""
+
 _MAX_FITS = 24
 """Maximum number of fits of a path."""
 
@@ -160,7 +164,10 @@ class RegularisationPath:
     def _walk(self, at: int, step: int) -> None:
         risen = 0
         while risen < _MAX_RISES and len(self._points) < _MAX_FITS:
+            before = self.lowest if self._points else np.inf
             self.fit(at)
+            if step < 0 and self._points[at][0] > (1 - _MIN_GAIN) * before:
+                break
             rose = self._points[at][0] > _STOP_RATIO * self.lowest
             risen = 0 if at == self.best else _MAX_RISES if rose else risen + 1
             at += step

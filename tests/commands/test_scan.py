@@ -131,7 +131,7 @@ def test_dry_run_shows_the_scan_and_writes_nothing(tmp_path, write_folder):
         "            classes from the names of files or folders",
         "skipped     1 file",
         "            1 hidden, or left by the operating system, such as train/cats/@eaDir/1.jpg/T.jpg",
-        "training    possible",
+        "training    possible by the number of images",
         f"next        catsdogs run {data}",
     ]
     assert not (tmp_path / "artifacts").exists()

@@ -120,6 +120,7 @@ def test_uninformative_features_are_regularised_strongly():
     )
     found = head.cross_validate(nothing)
     assert log_loss(labels, found.logits) == pytest.approx(np.log(2), abs=0.01)
+    assert all(len(path.points) < 20 for path in found.paths.values())
 
 
 @pytest.mark.parametrize("transform", QUICK)
