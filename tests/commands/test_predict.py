@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.program import ROOT
 
-SLOW = ("tensorflow", "keras", "scipy", "sklearn", "joblib", "matplotlib", "rich.table")
+SLOW = ("tensorflow", "keras", "scipy", "sklearn", "joblib", "matplotlib", "rich.table", "absl")
 
 PROGRAM = f"""
 import sys
