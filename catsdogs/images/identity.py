@@ -33,16 +33,17 @@ values for a tenth of Kaggle's photographs, by up to 12 levels."""
 def pixels() -> str:
     """Return how image files become pixels on this machine, in comma-separated parts: the rules, then a digest.
 
-    The digest is of the pixels that the files in `samples.zip` decode to. They are of all six formats, and another
-    decoder gives other pixels for them.
+    The digest is of the pixels that the files in `samples.zip` decode to, and of one of them resized. They are of all
+    six formats, and another decoder gives other pixels for them.
     """
     digest = hashlib.sha256()
     with ZipFile(Path(__file__).with_name("samples.zip")) as samples:
-        for name in samples.namelist():
-            image = Image.fromarray(_decode(samples.read(name)))
-            for size in (image.size, (8, image.height), (image.width, 8)):  # one direction each: no order in the digest
-                digest.update(resize(image, size).tobytes())
-        noise = Image.fromarray(_decode(samples.read("noise.png")))
+        decoded = {name: _decode(samples.read(name)) for name in samples.namelist()}
+    noise = Image.fromarray(decoded["noise.png"])
+    # One direction each: no order in the digest.
+    one_way = [resize(noise, size) for size in ((8, noise.height), (noise.width, 8))]
+    for array in (*decoded.values(), *one_way):
+        digest.update(array.tobytes())
     return f"{_RULES}, resized by {_resizing(noise)}{_DECODED_AS}{digest.hexdigest()[:8]}"
 
 
