@@ -43,7 +43,7 @@ def single_threaded_blas(*, scipy: bool = True) -> Iterator[ThreadPoolExecutor]:
 def _blas(with_scipy: bool) -> Any:
     """Return the controller of all BLAS libraries; finding them takes about 3 ms, so it is done once."""
     if with_scipy:
-        pass
+        import scipy.linalg  # noqa: F401 - loads SciPy's own BLAS, which must be found as well as NumPy's
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import joblib
 import pytest
 import scipy.linalg  # noqa: F401 - for its BLAS
@@ -19,6 +22,20 @@ def test_every_blas_has_one_thread_only_within_the_context():
                 assert blas_threads() == {1}
             assert blas_threads() == {1}
         assert blas_threads() == {2}
+
+
+SCIPY_LATER = """
+from threadpoolctl import threadpool_info, threadpool_limits
+from catsdogs.threads import single_threaded_blas
+with threadpool_limits(2, "blas"), single_threaded_blas():
+    import scipy.linalg
+    print({library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"})
+"""
+
+
+def test_the_blas_of_scipy_has_one_thread_too_if_scipy_is_imported_later():
+    ended = subprocess.run([sys.executable, "-c", SCIPY_LATER], capture_output=True, text=True, check=True)
+    assert ended.stdout == "{1}\n"
 
 
 def test_cores_are_counted_as_joblib_counts_them():
