@@ -5,13 +5,10 @@ the provenance (backbone, pixels, precision, engine). Rows are written to shards
 processes. The arrays of a split are then assembled from shards and from the existing arrays, with files beside them
 that list their images. No file is changed in place: new files are written as ``X.new``, and the manifest that names
 them commits them. If a process is killed before it has renamed them, the next one that writes the cache does it.
+
+``__init__.pyi`` lists its names, each of which is imported at its first use.
 """
 
-from .duplicates import Duplicates, group_images, load_duplicates, read_duplicates
-from .groups import group_keys
-from .importing import import_features
-from .manifest import UNKNOWN, Manifest, Provenance, pixel_differences, read_network
-from .reading import Cache, DamagedError, Features, features_folder, load_features
-from .rows import KnownRows, digest
-from .shards import read_provenances, waiting_note
-from .writing import CacheWriter
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

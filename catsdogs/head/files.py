@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,8 +18,10 @@ from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
 from ..storage import read_json, read_or_none, read_sealed, to_sealed_json, write_atomic
 from .designs import IDENTITY, RBF, SQRT, Classifier, Kernel
-from .fitting import FittedHead
 from .metadata import FORMAT, HeadMetadata
+
+if TYPE_CHECKING:  # loading a head must not wait for what fits it
+    from .fitting import FittedHead
 
 TRAIN_HINT = "Run catsdogs train to train the head again"
 
@@ -41,7 +43,11 @@ class Head:
 
 
 def save(
-    artifacts: Artifacts, fitted: FittedHead, metadata: HeadMetadata, *, extra_files: Mapping[Path, bytes] | None = None
+    artifacts: Artifacts,
+    fitted: "FittedHead",
+    metadata: HeadMetadata,
+    *,
+    extra_files: Mapping[Path, bytes] | None = None,
 ) -> None:
     """Write head.npz, head.joblib and the extra files, then head.json with the SHA-256 of each."""
     import joblib
