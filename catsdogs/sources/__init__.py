@@ -1,7 +1,8 @@
-"""Find images in folders and zips, and read them in place."""
+"""Find images in folders and zips, and read them in place.
 
-from .files import ImageFile, image_file, image_from_stream, open_zip, raise_if_system_error, unreadable_reason
-from .folders import walk_folder
-from .scan import Scan
-from .source import Source
-from .zips import walk_zip
+``__init__.pyi`` lists its names, each of which is imported at its first use.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
