@@ -130,9 +130,10 @@ def test_dry_run_shows_the_scan_and_writes_nothing(tmp_path, write_folder):
         "read as     train/ is the training split",
         "            classes from the names of files or folders",
         "skipped     1 file",
-        "            1 hidden, or left by the operating system, such as train/cats/@eaDir/1.jpg/T.jpg",
+        "            1 hidden, or left by the operating system, such as",
+        "            train/cats/@eaDir/1.jpg/T.jpg",
         "training    possible by the number of images",
-        f"next        catsdogs run {data}",
+        f"next        catsdogs run {data} --artifacts {tmp_path / 'artifacts'}",
     ]
     assert not (tmp_path / "artifacts").exists()
     printed = command("extract", data, "--dry-run", "--json", "--artifacts", tmp_path / "artifacts").stdout
