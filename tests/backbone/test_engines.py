@@ -320,8 +320,9 @@ def test_openvino_and_nncf_send_no_telemetry_and_print_nothing(precision, folder
     command = [sys.executable, "-c", program, str(folder), str(tmp_path / "a"), str(keras_backbone), precision]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
-    # TensorFlow logs at import before it reads the log level.
-    assert all(re.match("WARNING: All log messages before absl|I0000 ", line) for line in ended.stderr.splitlines())
+    # TensorFlow logs at import before it reads the log level; and there are too few images to train on.
+    expected = "WARNING: All log messages before absl|I0000 |no head can be trained"
+    assert all(re.match(expected, line) for line in ended.stderr.splitlines()), ended.stderr
 
 
 @pytest.mark.parametrize("engine", ["jax", "torch"])
