@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..progress import Progress, tell
 from ..threads import single_threaded_blas
 from .components import Matrix, fit_components
-from .groups import cut_chains, group_keys, thin_out
+from .groups import connected_groups, cut_chains, group_keys, thin_out
 from .ratio_test import Points, RatioTest, Rows
 
 _CELLS, _PROBED = 2, 16
@@ -97,7 +97,7 @@ def _near_pairs(
         blocks = [images[block] for block in _blocks(n, _BLOCK)]
         points = np.concatenate(threads.map("reducing features", n, lambda rows: project(features[rows]), blocks))
         radius = _verify(points, _candidates(points, test, threads), test, threads)
-        pairs = _connect(points, radius, threads)
+        pairs = _connect(points, radius, test, threads)
     cosines = np.einsum("ij,ij->i", *points[pairs.T], dtype=np.float64)
     return np.sort(images[pairs], axis=1), np.minimum(np.round(cosines, 3), 0.999).astype(np.float32)
 
@@ -179,8 +179,30 @@ def _verify(points: Points, rows: Rows, test: RatioTest, threads: _Threads) -> N
     return radius
 
 
-def _connect(points: Points, radius: NDArray[np.float32], threads: _Threads) -> NDArray[np.int64]:
-    """Return the pairs that pass the test for both images, of shape (pairs, 2), so many that they are grouped."""
+def _connect(points: Points, radius: NDArray[np.float32], test: RatioTest, threads: _Threads) -> NDArray[np.int64]:
+    """Return the pairs that pass the test for both images, of shape (pairs, 2), so many that they are grouped.
+
+    The test is repeated with the nearest images outside of the group that it made.
+    """
+    n = len(points)
+    groups = connected_groups(n, *_pairs_within(points, radius, threads)[0].T)
+    rows, radius = np.flatnonzero(np.bincount(groups, minlength=n)[groups] > 1), np.zeros(n, np.float32)
+
+    def compare(rows: Rows) -> NDArray[np.float32]:
+        return test.radii_outside(points[rows], groups[rows], points, groups)
+
+    blocks = [rows[block] for block in _blocks(len(rows), max(1, _SIMILARITIES // n))]
+    radius[rows] = np.concatenate(
+        [np.empty(0, np.float32), *threads.map("verifying duplicates", len(rows), compare, blocks)]
+    )
+    pairs, distances, degrees = _pairs_within(points, radius, threads)
+    return np.asarray(pairs[cut_chains(n, pairs, distances, degrees)])
+
+
+def _pairs_within(
+    points: Points, radius: NDArray[np.float32], threads: _Threads
+) -> tuple[NDArray[np.int64], NDArray[np.floating], NDArray[np.int64]]:
+    """Return pairs within the radius of both images, thinned out, their distances, and each row's number of them."""
     n, rows = len(points), np.flatnonzero(radius)
     there = points[rows]
     degrees = np.zeros(n, np.int64)
@@ -199,5 +221,4 @@ def _connect(points: Points, radius: NDArray[np.float32], threads: _Threads) -> 
     pairs = np.concatenate([np.empty((0, 2), np.int64), *(pairs for pairs, _ in found)])
     distances = np.concatenate([np.empty(0), *(lengths for _, lengths in found)])
     kept = thin_out(n, pairs, distances)
-    pairs, distances = pairs[kept], distances[kept]
-    return np.asarray(pairs[cut_chains(n, pairs, distances, degrees)])
+    return pairs[kept], distances[kept], degrees

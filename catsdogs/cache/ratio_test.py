@@ -13,12 +13,6 @@ Kaggle's 25,000 images have a gap here: 29 pairs up to 0.11, the next at 0.16 (d
 _NEIGHBOUR = 10
 """The neighbour whose distance is the usual one; for images with more copies, the 20th, the 40th, and so on."""
 
-_MIN_USUAL = 0.5
-"""Minimum usual distance of an image, as a fraction of the median in a sample of different images.
-
-Frames of a film lie so densely that the tenth neighbour is not much further away than the next frame. With 0.7, two
-more pairs would be found in Kaggle's 25,000 images."""
-
 _MAX_USUAL = 1.1
 """Maximum usual distance in practice; it is 1 if images have nothing in common."""
 
@@ -44,7 +38,8 @@ class RatioTest:
     neighbour : int
         The neighbour whose distance is the usual one.
     min_radius : float
-        Images that are nearer than this are near-duplicates in any case.
+        Images that are nearer than this may be near-duplicates in any case: the tenth nearest image of a frame of a
+        film is itself a frame.
     ratio : float
     """
 
@@ -60,7 +55,7 @@ class RatioTest:
         if different is None:
             return cls(neighbour, 0)
         usual = 1 - _nth_largest(different[:_SAMPLE] @ different.T, neighbour + 1)
-        return cls(neighbour, RATIO * _MIN_USUAL * min(1, float(np.median(usual))))
+        return cls(neighbour, RATIO * min(1, float(np.median(usual))))
 
     def stricter(self) -> "RatioTest":
         """Return the test for few components, in which different images are nearer by chance: half the ratio."""
@@ -103,6 +98,14 @@ class RatioTest:
         position, other = np.nonzero(similar > 1 - radius[exact, np.newaxis])
         pairs = np.stack([rows[exact[position]], other_rows[other]], axis=1)
         return pairs[pairs[:, 0] != pairs[:, 1]], radius
+
+    def radii_outside(
+        self, points: Points, groups: Rows, other_points: Points, other_groups: Rows
+    ) -> NDArray[np.float32]:
+        """Return the maximum distance of a near-duplicate for each row, by the nearest images outside of its group."""
+        similar = points @ other_points.T
+        similar[groups[:, np.newaxis] == other_groups] = -1
+        return np.asarray(self.ratio * np.minimum(1, 1 - _nth_largest(similar, self.neighbour)), np.float32)
 
     def _radii(self, similar: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the maximum distance of a near-duplicate for each row.
