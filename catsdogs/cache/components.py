@@ -70,9 +70,9 @@ def fit_components(features: Matrix, rows: Rows) -> tuple[Project, RatioTest] | 
         return None
     components = _FIRST_COMPONENTS
     while components < COMPONENTS:
-        different = _different(first, _project_to(different, components))
+        different = _different(first, different, components)
         components *= 2
-    different = _different(sample, _project_to(different, COMPONENTS))
+    different = _different(sample, different, COMPONENTS)
     project = _project_to(different, COMPONENTS)
     return project, RatioTest.fit(len(rows), project(different))
 
@@ -107,10 +107,16 @@ def _project_to(sample: NDArray[np.float64], components: int) -> Project:
     return project
 
 
-def _different(sample: NDArray[np.float64], project: Project) -> NDArray[np.float64]:
-    """Return the sample with the first image of each group of near-duplicates, by comparing all with all."""
+def _different(sample: NDArray[np.float64], different: NDArray[np.float64], components: int) -> NDArray[np.float64]:
+    """Return the sample with the first image of each group, by comparing all in the components of different images."""
+    project = _project_to(different, components)
     points, rows = project(sample), np.arange(len(sample))
-    pairs, radius = RatioTest.fit(len(rows)).stricter().find_near(points, rows, points, rows)
-    mutual = 1 - np.einsum("ij,ij->i", *points[pairs.T]) < radius[pairs[:, 1]]
-    groups = connected_groups(len(points), *pairs[mutual].T)
+    distances = 1 - points @ points.T
+    test = RatioTest.fit(len(rows), project(different)).stricter()
+
+    def group(radius: NDArray[np.float32]) -> NDArray[np.int64]:
+        return connected_groups(len(rows), *np.nonzero(distances < np.minimum(radius[:, np.newaxis], radius)))
+
+    groups = group(test.find_near(points, rows, points, rows)[1])
+    groups = group(test.radii_outside(points, groups, points, groups))
     return sample[np.unique(groups, return_index=True)[1]]

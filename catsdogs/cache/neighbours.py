@@ -40,8 +40,9 @@ def find_pairs(
     distance (1 - cosine) is less than `RATIO` times the distance to the tenth nearest image, for both: the ratio test
     of Lowe (Distinctive image features from scale-invariant keypoints, 2004, section 7.1). It only requires that the
     distances between different images are similar. If an image has more copies, it is the 20th nearest image, or the
-    40th, and so on. Chains of pairs, such as the frames of a film, are cut at their largest distances if they have more
-    than a fifth of the images.
+    40th, and so on. The test is repeated with the tenth nearest image outside of the group that it made: the images
+    that are nearest to a frame of a film are its other frames. Chains of pairs are cut at their largest distances if
+    they have more than a fifth of the images.
 
     The time to compare all images with each other is quadratic. So images that may have a near-duplicate are searched
     for within cells, as in an inverted file (Jegou, Douze and Schmid, Product quantization for nearest neighbor

@@ -48,18 +48,16 @@ class RatioTest:
     ratio: float = RATIO
 
     @classmethod
-    def fit(cls, n: int, different: Points | None = None) -> "RatioTest":
-        """Choose the test for `n` images; it has a minimum radius if the points of different images are given."""
+    def fit(cls, n: int, different: Points) -> "RatioTest":
+        """Choose the test for `n` images; `different` are the points of different images."""
         # In a small set, the tenth nearest image would not be near at all.
         neighbour = max(2, min(_NEIGHBOUR, n // 10))
-        if different is None:
-            return cls(neighbour, 0)
         usual = 1 - _nth_largest(different[:_SAMPLE] @ different.T, neighbour + 1)
         return cls(neighbour, RATIO * min(1, float(np.median(usual))))
 
     def stricter(self) -> "RatioTest":
-        """Return the test for few components, in which different images are nearer by chance: half the ratio."""
-        return replace(self, ratio=self.ratio / 2)
+        """Return the test for few components, in which different images are nearer by chance: half the distances."""
+        return replace(self, ratio=self.ratio / 2, min_radius=self.min_radius / 2)
 
     def find_near(
         self, points: Points, rows: Rows, other_points: Points, other_rows: Rows

@@ -111,6 +111,20 @@ def test_the_frames_of_a_film_are_one_group():
     assert len(set(groups.tolist())) == 300 - 39
 
 
+def test_frames_that_move_by_steps_of_random_size_are_one_group_per_film():
+    random = np.random.default_rng(0)
+    steps = random.standard_normal((4, 120, 1024)) * random.uniform(0.3, 1, (4, 120, 1)) * 0.35
+    films = random.standard_normal((4, 1, 1024)) + np.cumsum(steps, axis=1)
+    films *= np.sqrt(1024) / np.linalg.norm(films, axis=2, keepdims=True)
+    features = random.standard_normal((1280, N_FEATURES)).astype(np.float32)
+    scale = (1 + np.arange(N_FEATURES)) ** -0.5
+    features[:480, :1024] = films.reshape(480, 1024)
+    features[:480, 1024:] = np.repeat(features[:480:120, 1024:], 120, axis=0)
+    groups = groups_by((features * scale).astype(np.float32))
+    assert [len(set(groups[start : start + 120].tolist())) for start in range(0, 480, 120)] == [1, 1, 1, 1]
+    assert len(set(groups.tolist())) == 4 + 800
+
+
 def test_a_film_of_more_than_a_fifth_of_the_images_is_cut_into_long_pieces():
     groups = groups_by(film(150, 6))
     pieces = np.unique(groups[:150])
