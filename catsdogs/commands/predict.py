@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -114,8 +114,9 @@ class Predictor:
         opened = Artifacts(artifacts)
         self._head = head.load(opened)
         chosen = None if weights is None else str(weights)
-        self._load = load_head_backbone(self._head, opened, chosen, progress=progress)
-        self._progress, self._lock, self._process, self._closed = progress, Lock(), os.getpid(), False
+        load = load_head_backbone(self._head, opened, chosen, progress=progress)
+        self._load: Callable[[], Backbone] | None = load
+        self._progress, self._lock, self._process = progress, Lock(), os.getpid()
 
     def __enter__(self) -> "Predictor":
         return self
@@ -127,13 +128,11 @@ class Predictor:
 
     def close(self) -> None:
         """Release the backbone; further calls of `predict` raise an error."""
-        self._closed = True
-        del self._load
+        self._load = None
 
     def predict(self, images: ImageInput | Iterable[ImageInput], *, previews: int = 0) -> list[Prediction]:
         """Predict the class of each image, as the function `predict` does."""
-        if self._closed:
-            raise CatsDogsError("the predictor is closed", "Call predict within its with block")
+        self._opened()
         if os.getpid() != self._process:
             raise CatsDogsError(
                 "the predictor belongs to the process that forked this one", "Create one in each process"
@@ -156,7 +155,12 @@ class Predictor:
 
     def _backbone(self) -> Backbone:
         with self._lock:  # two threads would load it twice
-            return self._load()
+            return self._opened()()
+
+    def _opened(self) -> Callable[[], Backbone]:
+        if not (load := self._load):
+            raise CatsDogsError("the predictor is closed", "Call predict within its with block")
+        return load
 
 
 def predict(

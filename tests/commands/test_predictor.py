@@ -101,7 +101,7 @@ def test_several_threads_get_what_one_gets(trained, tiny_backbone, draw):
 
 def test_a_closed_predictor_says_so(trained, tiny_backbone):
     with Predictor(trained, weights=tiny_backbone) as predictor:
-        pass
+        predictor.close()  # twice, with the end of the block
     with pytest.raises(CatsDogsError, match="the predictor is closed"):
         predictor.predict([])
 
