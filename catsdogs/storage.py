@@ -144,11 +144,16 @@ def read_table(path: Path, columns: Iterable[str], hint: str) -> list[dict[str, 
         The file cannot be read, or one of the columns is missing; the error has this `hint`.
     """
     try:
-        # A spreadsheet adds a byte order mark.
-        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), restval="")
+        content = path.read_bytes()
+        # A spreadsheet adds a byte order mark, writes UTF-16, or separates by what its language leaves free.
+        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        header = text.partition("\n")[0]
+        delimiter = next((found for found in ",;\t" if found in header), ",")
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
         if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
             raise CatsDogsError(f'{path} cannot be read: it has no column "{missing[0]}"', hint)
-        return list(reader)
+        # It also keeps rows whose cells were cleared.
+        return [row for row in reader if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatsDogsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}", hint) from error
 

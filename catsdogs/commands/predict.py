@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -30,9 +30,11 @@ from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_f
 from ..sources.files import Readable
 from ..sources.names import is_skipped, is_zip
 
-ImageInput = str | Path | bytes | Readable | Image.Image | NDArray[np.uint8]
+ImageInput = str | Path | bytes | bytearray | memoryview | Readable | Image.Image | NDArray[np.uint8]
 """The path of an image, a folder or a zip; or one image: the bytes of a file, an open binary file, a Pillow image, or
 an array of shape (height, width), (height, width, 3) or (height, width, 4)."""
+
+_BYTES = bytes | bytearray | memoryview
 
 _ACCEPTED = "Give paths, bytes, open binary files, Pillow images, or uint8 arrays (h, w), (h, w, 3) or (h, w, 4)"
 
@@ -139,8 +141,11 @@ class Predictor:
             )
         metadata, views = self._head.metadata, parse_views(self._head.metadata.views)
         with ExitStack() as open_zips:
-            broken: dict[str, str] = {}
-            files = [file for item in _inputs(images) for file in _list_images(item, open_zips, broken)]
+            files, unopened = list[ImageFile](), list[Prediction]()
+            for item in _inputs(images):
+                broken: dict[str, str] = {}
+                files += _list_images(item, open_zips, broken)
+                unopened += [Prediction(path, None, None, why.removeprefix(f"{path} ")) for path, why in broken.items()]
             rows, features = compute_all(files, views, self._backbone, "predicting", progress=self._progress)
             small = [_preview(file) if len(files) <= previews else None for file in files]
         probabilities = self._head.classifier.probabilities(features).tolist()
@@ -150,7 +155,6 @@ class Predictor:
             else Prediction(file.display_path, None, None, row.reason)
             for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
         ]
-        unopened = [Prediction(path, None, None, message.removeprefix(f"{path} ")) for path, message in broken.items()]
         return predictions + unopened
 
     def _backbone(self) -> Backbone:
@@ -205,7 +209,7 @@ def predict(
 
 def _inputs(images: Any) -> Iterable[Any]:
     """Return several inputs of one or several; a path, bytes, a file, an image and an array are one."""
-    if isinstance(images, str | Path | bytes | Image.Image | np.ndarray) or hasattr(images, "read"):
+    if isinstance(images, str | Path | _BYTES | Image.Image | np.ndarray) or hasattr(images, "read"):
         return [images]
     if not isinstance(images, Iterable):
         raise CatsDogsError(f"an image is of the type {type(images).__name__}", _ACCEPTED)
@@ -214,18 +218,24 @@ def _inputs(images: Any) -> Iterable[Any]:
 
 def _one_image(source: Any) -> ImageFile:
     """Return an image that is not a path as a file; Pillow images and arrays are saved without loss."""
-    if isinstance(source, bytes):
-        return image_from_stream(BytesIO(source), "-")
+    if isinstance(source, _BYTES):
+        return image_from_stream(BytesIO(bytes(source)), "-")
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.shape[2:] not in ((), (3,), (4,)) or source.ndim < 2 or not source.size:
             raise CatsDogsError(f"an array is of the type {source.dtype} and the shape {source.shape}", _ACCEPTED)
         source = Image.fromarray(np.ascontiguousarray(source))
     if isinstance(source, Image.Image):
-        file = BytesIO()
+        file, options = BytesIO(), dict[str, Any]()
+        form = "TIFF" if source.mode in _TIFF_MODES else "PNG"
+        if form == "PNG":
+            options["compress_level"] = 1
+        with suppress(Exception):  # an EXIF block that cannot be read is ignored, as in files
+            options["exif"] = source.getexif()
         try:
-            form = "TIFF" if source.mode in _TIFF_MODES else "PNG"
-            source.save(file, form, exif=source.getexif(), **({} if form == "TIFF" else {"compress_level": 1}))
-        except (OSError, ValueError, KeyError) as error:
+            source.save(file, form, **options)
+        except MemoryError:
+            raise
+        except Exception as error:  # on what an image may hold or lack, Pillow raises nearly any exception
             raise CatsDogsError(
                 f"a Pillow image of the mode {source.mode} cannot be read: {error}", _ACCEPTED
             ) from error
@@ -239,7 +249,7 @@ def _one_image(source: Any) -> ImageFile:
 def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     if not isinstance(source, str | Path):
         return [_one_image(source)]
-    path, known = user_path(source), len(broken)
+    path = user_path(source)
     if path.is_dir():
         found = walk_folder(path, open_zips, broken=broken)
         files = [replace(file, display_path=str(Path(source, *file.parts))) for file in found]
@@ -252,7 +262,7 @@ def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str
     else:
         return [replace(image_file(path, (path.name,)), display_path=str(source))]
     images = [file for file in files if not is_skipped(file.parts)]
-    if not images and len(broken) == known:
+    if not images and not broken:
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")
     from natsort import natsort_keygen
 

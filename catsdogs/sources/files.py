@@ -119,14 +119,17 @@ def image_from_stream(content: Readable, display_path: str) -> ImageFile:
     Raises
     ------
     CatsDogsError
-        It is a text file.
+        It is a text file, closed, or cannot be read.
     """
     chunks, missing = [], MAX_BYTES + 1
-    while missing > 0 and (chunk := content.read(missing)):  # an unbuffered file may return less than it has
-        if not isinstance(chunk, bytes):
-            raise CatsDogsError(f"{display_path} is open as text", 'Open it with the mode "rb"')
-        chunks.append(chunk)
-        missing -= len(chunk)
+    try:
+        while missing > 0 and (chunk := content.read(missing)):  # an unbuffered file may return less than it has
+            if not isinstance(chunk, bytes):
+                raise CatsDogsError(f"{display_path} is open as text", 'Open it with the mode "rb"')
+            chunks.append(chunk)
+            missing -= len(chunk)
+    except (OSError, ValueError) as error:
+        raise CatsDogsError(f"{display_path} cannot be read ({error})", 'Open it with the mode "rb"') from error
     return _StreamFile((display_path,), display_path, b"".join(chunks))
 
 

@@ -52,7 +52,17 @@ def test_one_image_has_the_same_probability_in_every_form(predictor, trained, ti
     (wanted,) = predictor.predict(path)
     image = Image.open(path).convert("RGB")
     with path.open("rb") as buffered, path.open("rb", buffering=0) as raw:
-        forms = [content, buffered, raw, Unbuffered(content), io.BytesIO(content), image, np.asarray(image)]
+        forms = [
+            content,
+            bytearray(content),
+            memoryview(content),
+            buffered,
+            raw,
+            Unbuffered(content),
+            io.BytesIO(content),
+            image,
+            np.asarray(image),
+        ]
         assert {probability(predictor, form) for form in forms} == {wanted.probability}
     together = [found.probability for found in predictor.predict([str(path), content])]
     assert together == pytest.approx([wanted.probability] * 2, abs=1e-6)  # in a larger batch
@@ -97,6 +107,29 @@ def test_several_threads_get_what_one_gets(trained, tiny_backbone, draw):
     wanted = [answer.probability for answer in catsdogs.predict(images, artifacts=trained, weights=tiny_backbone)]
     with Predictor(trained, weights=tiny_backbone) as predictor, ThreadPoolExecutor(6) as threads:
         assert list(threads.map(lambda image: probability(predictor, image), images)) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_what_cannot_be_read_is_refused_in_one_line(predictor, tmp_path):
+    closed, unsaved = io.BytesIO(), Image.new("RGB", (9, 9))
+    closed.close()
+    unsaved.info["icc_profile"] = "not bytes"
+    with (tmp_path / "new").open("wb") as written:
+        for image in (closed, written, unsaved, Image.new("RGB", (0, 5))):
+            with pytest.raises(CatsDogsError, match="cannot be read"):
+                predictor.predict(image)
+
+
+def test_a_pillow_image_with_a_damaged_exif_block_is_predicted(predictor, draw):
+    image = draw(3)
+    wanted = probability(predictor, image)
+    image.info["exif"] = b"Exif\0\0junk"
+    assert probability(predictor, image) == wanted
+
+
+def test_a_broken_zip_given_twice_is_reported_twice(predictor, tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"no zip")
+    assert [found.image for found in predictor.predict([path, tmp_path, path])] == [str(path)] * 3
 
 
 def test_a_closed_predictor_says_so(trained, tiny_backbone):
