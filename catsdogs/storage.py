@@ -147,8 +147,7 @@ def read_table(path: Path, columns: Iterable[str], hint: str) -> list[dict[str, 
         content = path.read_bytes()
         # A spreadsheet adds a byte order mark, writes UTF-16, or separates by what its language leaves free.
         text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-        header = text.partition("\n")[0]
-        delimiter = next((found for found in ",;\t" if found in header), ",")
+        delimiter = max(",;\t", key=next(iter(text.splitlines()), "").count)
         reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
         if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
             raise CatsDogsError(f'{path} cannot be read: it has no column "{missing[0]}"', hint)

@@ -14,6 +14,7 @@ from catsdogs.errors import CatsDogsError
 from catsdogs.storage import (
     NOTE_HINT,
     read_json,
+    read_table,
     record,
     record_timing,
     to_cell,
@@ -135,3 +136,13 @@ def test_a_timing_has_the_name_of_the_host(tmp_path):
         name: timings["submit"][name] for name in ("host", "cores")
     }
     assert timings["train"]["cores"] == os.cpu_count()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_table_is_read_as_any_spreadsheet_writes_it(tmp_path, separator, encoding, end):
+    rows = [("id", "label"), ('"a,b;c"', "é"), ("", ""), ("d", "")]
+    path = tmp_path / "a.csv"
+    path.write_bytes(end.join(separator.join(row) for row in rows).encode(encoding))
+    assert read_table(path, ("id", "label"), "") == [{"id": "a,b;c", "label": "é"}, {"id": "d", "label": ""}]
