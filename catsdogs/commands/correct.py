@@ -156,7 +156,7 @@ def _list_training_images(artifacts: Artifacts) -> _TrainingImages:
 def _resolve(verdicts: str | Path | Mapping[str, str], images: _TrainingImages) -> dict[str, Verdict]:
     """Return the given verdicts by digest."""
     if isinstance(verdicts, Mapping):
-        rows, place = [{"id": name, "label": label} for name, label in verdicts.items()], "the verdicts"
+        rows, place = [{"id": str(name), "label": str(label)} for name, label in verdicts.items()], "the verdicts"
     else:
         rows, place = read_table(user_path(verdicts), ("id", "label"), _HINT), str(verdicts)
     resolved: dict[str, Verdict] = {}

@@ -189,6 +189,14 @@ def test_a_wrong_verdict_is_one_line_and_nothing_is_kept(artifacts, write, text,
     assert (artifacts / "corrections.csv").read_bytes() == before
 
 
+def test_labels_by_id_may_be_other_things_than_text(tmp_path):
+    ids, labels, features = make_features()
+    fill(tmp_path, ids, labels, features, classes="0,1")
+    with pytest.raises(CatsDogsError, match="'None' in the verdicts is not a label"):
+        catsdogs.correct({"cat.0": None}, artifacts=tmp_path)
+    assert catsdogs.correct({"cat.0": 1}, artifacts=tmp_path).relabelled == 1
+
+
 def test_undoing_what_was_not_judged_is_one_line(artifacts):
     catsdogs.correct({"cat.0": "dog"}, artifacts=artifacts)
     with pytest.raises(CatsDogsError, match=r"there is no correction of 'cat\.2'"):
