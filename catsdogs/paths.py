@@ -16,15 +16,18 @@ def user_path(given: str | Path) -> Path:
     Raises
     ------
     CatsDogsError
-        There is no such user, or no file can have this name.
+        There is no such user, no file can have this name, or it is empty, as an unset variable of a shell.
     """
-    path = Path(given)
     try:
-        valid = b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
+        path = Path(given)
+        valid = given != "" and b"\0" not in os.fsencode(path)
+    except (TypeError, UnicodeEncodeError):
         valid = False
     if not valid:
-        raise CatsDogsError(f"{str(given)!a} cannot be a path", "Give a path without NUL characters and surrogates")
+        shown = str(given) if isinstance(given, Path) else given
+        raise CatsDogsError(
+            f"{shown!a} cannot be a path", "Give a path without NUL characters and surrogates; . is the current folder"
+        )
     first = path.parts[0] if path.parts else ""
     if not first.startswith("~"):
         return path

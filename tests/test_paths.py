@@ -31,7 +31,7 @@ def test_a_tilde_is_the_home_folder_only_at_the_start(home, kind):
     assert user_path(kind("~")) == home
     assert user_path(kind("~/a/b.jpg")) == home / "a/b.jpg"
     assert user_path(kind(f"~{ME.pw_name}/a")) == Path(ME.pw_dir, "a")
-    for given in ("a.jpg", "a/~/b.jpg", "/~/a", "a~", ".", ""):
+    for given in ("a.jpg", "a/~/b.jpg", "/~/a", "a~", "."):
         assert user_path(kind(given)) == Path(given)
 
 
@@ -68,6 +68,13 @@ def test_an_invalid_path_is_an_error_of_one_line(home, given, message):
         assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("given", ["", ["a"], 3, None, b"a"])
+def test_what_is_no_path_is_an_error_of_one_line(given):
+    with pytest.raises(CatsDogsError) as caught:
+        user_path(given)
+    assert f"{given!r} cannot be a path" in str(caught.value)
+
+
 FEATURES = {"224": np.random.default_rng(0).random((2, 2048), np.float32)}
 CALLS = {
     "run": lambda path: catsdogs.run(path),
@@ -95,7 +102,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("path", ["~no-such-user/x", "nul\0byte"])
+@pytest.mark.parametrize("path", ["~no-such-user/x", "nul\0byte", ""])
 @pytest.mark.parametrize("call", CALLS)
 def test_every_function_reports_an_invalid_path(home, call, path):
     with pytest.raises(CatsDogsError, match=r"is not known\. Give the full path|cannot be a path"):

@@ -90,7 +90,12 @@ class _Help:
 
 
 class Command(_Help, TyperCommand):
-    """A command with such a help."""
+    """A command with such a help; an empty argument is an error, as it would be the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102 - overrides Click's method
+        if any(arg == "" or (arg.startswith("--") and arg.endswith("=")) for arg in args):
+            raise typer.BadParameter("An argument is empty, as an unset variable of a shell is.", ctx)
+        return super().parse_args(ctx, args)
 
 
 class Group(_Help, TyperGroup):

@@ -344,3 +344,10 @@ def test_info_wraps_its_long_lines_to_the_width_at_that_time_and_loses_nothing(f
         assert max(map(len, wrapped)) <= columns
         texts.add("".join("".join(wrapped).split()))
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("arguments", [("extract", ""), ("predict", "a.jpg", ""), ("info", "--artifacts=")])
+def test_an_empty_argument_is_not_the_current_folder(arguments):
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert "An argument is empty" in done.stderr
