@@ -180,8 +180,11 @@ def write(key: Mapping[str, str], facts: Facts, contents: Mapping[str, bytes]) -
 
 
 def remove(key: Mapping[str, str]) -> None:
-    """Remove an entry, if it exists."""
-    shutil.rmtree(cache_path() / _name(key), ignore_errors=True)
+    """Remove an entry, if it exists; also if it is no folder."""
+    path = cache_path() / _name(key)
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _is_private(folder: Path) -> bool:

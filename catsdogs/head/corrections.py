@@ -130,20 +130,23 @@ class Verdicts:
         """
         labels, dropped, moved = labels.copy(), np.zeros(len(labels), bool), np.zeros(len(labels), bool)
         judged, given = np.zeros(len(labels), bool), labels.copy()
-        matched: set[str] = set()
+        matched, unknown = set[str](), list[Verdict]()
         for row, digest in enumerate(map(bytes.hex, map(bytes, digests))) if self.by_digest else ():
             if verdict := self.by_digest.get(digest):
                 matched.add(digest)
                 judged[row] = True
                 label, was = (to_label(name, classes) for name in (verdict.label, verdict.was))
-                if label is None and verdict.label != DROP:
-                    raise CatsDogsError(
-                        f"the correction of {verdict.id} is {verdict.label}, which is neither {' nor '.join(classes)}",
-                        f"Undo it, catsdogs correct --undo {verdict.id}, or use the same names of classes as before",
-                    )
+                if label is None and verdict.label.lower() != DROP:
+                    unknown.append(verdict)
                 dropped[row] = label is None
                 labels[row] = given[row] if label is None else label
                 moved[row] = given[row] not in (label, was)
+        if unknown:
+            raise CatsDogsError(
+                f"{len(unknown):,} labels in corrections.csv are neither {' nor '.join(classes)} nor {DROP}, such as "
+                f"{unknown[0].label!a} of {unknown[0].id}",
+                "Replace them in that file, with a text editor, or use the same names of the classes as before",
+            )
         unmatched = len(self.by_digest.keys() - matched)
         return CorrectedLabels(labels, judged, (labels != given) & ~dropped, dropped, moved, unmatched)
 

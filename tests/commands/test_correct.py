@@ -212,6 +212,18 @@ def test_a_damaged_corrections_file_is_one_line_for_every_command(artifacts):
     assert any("corrections.csv is damaged" in problem for problem in catsdogs.verify(artifacts).problems)
 
 
+def test_a_class_that_was_renamed_after_corrections_is_one_line(artifacts):
+    catsdogs.correct({"cat.0": "dog", "dog.1": "cat", "cat.2": "drop"}, artifacts=artifacts)
+    path = artifacts / "corrections.csv"
+    path.write_text(path.read_text().replace(",dog,", ",hound,").replace("drop", "Drop"))
+    with pytest.raises(
+        CatsDogsError, match=r"1 labels in corrections\.csv are neither cat nor dog .* 'hound' of cat\.0"
+    ):
+        catsdogs.train(artifacts)
+    path.write_text(path.read_text().replace("hound", "dogs"))
+    assert catsdogs.correct(artifacts=artifacts).dropped == 1
+
+
 def test_corrections_that_leave_too_few_images_of_a_class_are_refused(artifacts):
     cats = [name for name in load_features(artifacts).ids.tolist() if name.startswith("cat")]
     catsdogs.correct(dict.fromkeys(cats[:-5], "drop"), artifacts=artifacts)
