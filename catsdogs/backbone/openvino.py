@@ -19,6 +19,10 @@ from .quantized import Quantized
 _HINTS = {FLOAT32: "f32", "bfloat16": "bf16", "float16": "f16", INT8: "f32"}
 """OpenVINO's names of the precisions; for int8, of the operations that are not quantized."""
 
+_first_use = threading.Lock()
+"""Held while tensors are first seen as arrays of NumPy: OpenVINO initialises the conversion then, and two threads that
+do so at the same time wait for each other forever, one for the lock of the initialisation, one for Python's."""
+
 
 class OpenVINOEngine:
     """A compiled model with one inference request for each calling thread.
@@ -57,6 +61,11 @@ class OpenVINOEngine:
             raise CatsDogsError(message, "Use another --precision, or another --engine")
         self.streams: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._thread = threading.local()
+        with _first_use:
+            request = self._compiled.create_infer_request()
+            for tensor in (request.get_input_tensor(), request.get_output_tensor()):
+                tensor.data[:] = 0
+            self._thread.request = request
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the features of one batch of the compiled shape."""

@@ -371,3 +371,30 @@ def test_invalid_compute_options_are_refused_in_one_line(how, message, folder, t
     with pytest.raises(CatsDogsError, match=message):
         catsdogs.extract(folder, artifacts=tmp_path / "a", weights="random", compute=ComputeOptions(**how))
     assert not (tmp_path / "a").exists()
+
+
+FIRST_USE = """
+import sys, threading
+import numpy as np
+from catsdogs.backbone import Backbone, choose_weights
+
+backbone, together = Backbone(choose_weights(sys.argv[1]), (224,), engine="openvino"), threading.Barrier(4)
+
+def compute():
+    together.wait()
+    backbone.features(np.zeros((1, 224, 224, 3), np.uint8))
+
+threads = [threading.Thread(target=compute, daemon=True) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(60)
+sys.exit(any(thread.is_alive() for thread in threads))
+"""
+
+
+@pytest.mark.slow
+def test_threads_that_compute_first_at_the_same_time_do_not_wait_forever(keras_backbone):
+    Backbone(choose_weights(str(keras_backbone)), (224,), engine="openvino")  # from now on it is loaded, not built
+    for _ in range(10):  # without the lock a third of them never ended
+        subprocess.run([sys.executable, "-c", FIRST_USE, str(keras_backbone)], check=True, timeout=120)
