@@ -59,7 +59,7 @@ BY_BACKBONE = re.compile(r"computed with|engine |logistic regression on|random w
 def shape(printed):
     """Return the lines that a command prints, without numbers; of those that depend on the backbone, nothing."""
     lines = [line for line in printed.splitlines() if line not in ("", "...") and not BY_BACKBONE.search(line)]
-    return [re.sub(r"\d[\d.,e-]*", "0", re.sub(r"(jpg,)\w+", r"\1class", line)) for line in lines]
+    return [re.sub(r"[+-]?\d[\d.,e-]*", "0", re.sub(r"(jpg,)\w+", r"\1class", line)) for line in lines]
 
 
 def run_page(page, *, slow):
