@@ -187,7 +187,11 @@ class TestFeatures:
         batch = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
         batch[places] = drawn[0]
         (alone,) = resnet50.features(drawn[:1])
-        assert {row.tobytes() for row in resnet50.features(batch)[places]} == {alone.tobytes()}
+        rows = resnet50.features(batch)[places]
+        if resnet50.engine == "tensorflow":  # on some processors its sums are ordered by the place in the batch
+            np.testing.assert_allclose(rows, [alone, alone], rtol=1e-5, atol=1e-6 * alone.max())
+        else:
+            assert {row.tobytes() for row in rows} == {alone.tobytes()}
 
     def test_maps_are_averaged_as_a_pooled_model_does(
         self, tmp_path: Path, drawn: Pixels, make: Callable[..., Path]
