@@ -88,7 +88,7 @@ def evaluate(
     """
     opened = Artifacts(artifacts)
     trained = head.load(opened)
-    backbone = load_head_backbone(trained, opened, str(weights) if weights else None, progress=progress)
+    backbone = load_head_backbone(trained, opened, weights, progress=progress)
     views = parse_views(trained.metadata.views)
     with Source(data, classes=trained.metadata.classes) as source:
         images, unlabelled = source.labelled(", the classes of the head")

@@ -121,7 +121,7 @@ def export(
         trained = head.load(opened)
         views = parse_views(trained.metadata.views)
         names = input_names(views)
-        backbone = load_head_backbone(trained, opened, str(weights) if weights else None, progress=progress)()
+        backbone = load_head_backbone(trained, opened, weights, progress=progress)()
         report("reading images for the check", 0, 0)
         images, source = check_images(opened, trained.metadata.classes, list(names))
         report(f"writing {path.name}", 0, 0)

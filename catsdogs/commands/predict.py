@@ -115,8 +115,7 @@ class Predictor:
     ) -> None:
         opened = Artifacts(artifacts)
         self._head = head.load(opened)
-        chosen = None if weights is None else str(weights)
-        load = load_head_backbone(self._head, opened, chosen, progress=progress)
+        load = load_head_backbone(self._head, opened, weights, progress=progress)
         self._load: Callable[[], Backbone] | None = load
         self._progress, self._lock, self._process = progress, Lock(), os.getpid()
 

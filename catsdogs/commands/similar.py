@@ -103,7 +103,7 @@ def similar(
     image: str | Path,
     *,
     artifacts: str | Path = "artifacts",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     count: int = COUNT,
     html: str | Path | None = None,
     previews: int = 0,
@@ -120,7 +120,7 @@ def similar(
         is then not among the results.
     artifacts : str or Path
         The artifacts folder, with features; no head is needed.
-    weights : str, optional
+    weights : str or Path, optional
         As for `extract`; they must be those that computed the cache.
     count : int
         Number of images.
@@ -165,7 +165,7 @@ def similar(
 
 
 def _query(
-    image: str, images: _Images, artifacts: Artifacts, weights: str | None, progress: Progress | None
+    image: str, images: _Images, artifacts: Artifacts, weights: str | Path | None, progress: Progress | None
 ) -> tuple[NDArray[np.float32], tuple[str, int] | None]:
     """Return the features of the given image, of shape (1, 2048), and split and row if it is given by its id."""
     path = user_path(image)

@@ -155,7 +155,7 @@ def provenance_of(weights: Weights, backbone: Backbone) -> Provenance:
 
 
 def load_head_backbone(
-    trained: head.Head, artifacts: Artifacts, weights: str | None, *, progress: Progress | None = None
+    trained: head.Head, artifacts: Artifacts, weights: str | Path | None, *, progress: Progress | None = None
 ) -> Callable[[], Backbone]:
     """Return a function that loads the backbone that a head was trained with, at its first call.
 
@@ -188,7 +188,7 @@ def load_head_backbone(
 
 
 def load_cache_backbone(
-    artifacts: Artifacts, weights: str | None, *, progress: Progress | None = None
+    artifacts: Artifacts, weights: str | Path | None, *, progress: Progress | None = None
 ) -> Callable[[], Backbone]:
     """Return a function that loads the backbone that computed the cache, for its first view, at its first call.
 
