@@ -171,7 +171,7 @@ def _engines() -> Iterator[tuple[EngineChoice, PrecisionChoice]]:
 
 def _copy_sample(source: Source, folder: Path, images: int) -> list[Path]:
     """Copy readable images, taken at equal distances, into a new folder; return the paths of the copies."""
-    files = [file for split in source.splits.values() for file in split.files]
+    files = source.files
     folder.mkdir()
     paths: list[Path] = []
     for place in np.unique(np.linspace(0, len(files) - 1, images).astype(int)):

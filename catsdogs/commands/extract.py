@@ -143,7 +143,7 @@ def extract(
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
         with _start_loading(plan, data, progress) as loading, _open(data, names, opened) as source:
-            files = [file for images in source.splits.values() for file in images.files]
+            files = source.files
             backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
             provenance = plan.provenance or provenance_of(chosen, backbone())
             wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}

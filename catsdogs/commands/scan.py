@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..artifacts import Artifacts
 from ..sources import Scan, Source
-from ..sources.classes import parse_classes
+from ..sources.classes import Classes, parse_classes
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +34,16 @@ def scan(data: str | Path, *, artifacts: str | Path = "artifacts", classes: str 
     CatsDogsError
         As for `extract`, if `data` cannot be used.
     """
-    with list_images(data, classes, Artifacts(artifacts)) as source:
+    names = None if classes is None else parse_classes(classes)
+    with list_images(data, names, Artifacts(artifacts)) as source:
         return source.scan
 
 
-def list_images(data: str | Path, classes: str | Sequence[str] | None, artifacts: Artifacts) -> Source:
+def list_images(data: str | Path, classes: Classes | None, artifacts: Artifacts) -> Source:
     """List the images; the classes of the cache are used if neither the user nor the folders name them."""
     manifest = artifacts.cache.manifest
     default_classes = manifest.classes if manifest and manifest.has_labels else None
-    return Source(data, classes=None if classes is None else parse_classes(classes), default_classes=default_classes)
+    return Source(data, classes=classes, default_classes=default_classes)
 
 
 def warn_of_training_problem(source: Source, artifacts: Artifacts) -> None:

@@ -99,6 +99,11 @@ class Source:
     def __exit__(self, *raised: object) -> None:
         self._open_zips.close()
 
+    @property
+    def files(self) -> list[ImageFile]:
+        """The files of all splits, in order."""
+        return [file for images in self.splits.values() for file in images.files]
+
     def labelled(self, note: str = "") -> tuple[Split, int]:
         """Return the labelled images of all splits, and the number of images without a label.
 
