@@ -16,15 +16,12 @@ from ..reporting.findings import gather
 from ..reporting.galleries import choose_galleries, choose_pairs, choose_unusual_galleries
 from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
-from ..reporting.thumbnails import SIDE, ThumbnailSize, create_thumbnails
+from ..reporting.thumbnails import MAX_BYTES, SIDE, ThumbnailSize, create_thumbnails
 from ..result import Result
 from ..storage import write_atomic
 
 _MAX_TOTAL_BYTES = 4_000_000
 """Bytes of all thumbnails together, which are most of the page: the page must be below 5 MB."""
-
-_MAX_THUMBNAIL_BYTES = 60_000
-"""Bytes of one thumbnail: more would not be visible."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +83,7 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         unusual = choose_unusual_galleries(findings, opened.cache.load())
         images = [image for gallery in (*galleries.values(), *unusual.values()) for image in gallery.images]
         images += [image for pair in pairs for image in (pair.first, pair.second)]
-        most = min(_MAX_THUMBNAIL_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
+        most = min(MAX_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
         wanted = dict.fromkeys((image.key for image in images), ThumbnailSize(SIDE, most))
         thumbnails = create_thumbnails(findings, wanted, progress=progress)
         tell(progress, "drawing plots", 0, 0)

@@ -17,7 +17,7 @@ from ..progress import Progress, tell
 from ..reporting.findings import gather
 from ..reporting.page import percent, render
 from ..reporting.queue import QueuedImage, build_queue
-from ..reporting.thumbnails import Key, Thumbnails, ThumbnailSize, create_thumbnails
+from ..reporting.thumbnails import MAX_BYTES, Key, Thumbnails, ThumbnailSize, create_thumbnails
 from ..reporting.unusual import describe_facts
 from ..result import Result
 from ..sources.classes import Classes
@@ -28,9 +28,6 @@ _LARGE, _SMALL = 480, 112
 
 _MAX_SMALL_BYTES, _MAX_TOTAL_BYTES = 5_000, 4_800_000
 """Bytes of the thumbnail of a neighbour, and of all thumbnails together: the page must be below 5 MB."""
-
-_MAX_LARGE_BYTES = 60_000
-"""Bytes of the thumbnail of an image that is judged."""
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +102,7 @@ def _sizes(queue: Sequence[QueuedImage]) -> dict[Key, ThumbnailSize]:
     near = {("train", other.id): small for image in queue for other in image.neighbours}
     others = len(near.keys() - {("train", image.id) for image in queue})
     room = (_MAX_TOTAL_BYTES - others * _MAX_SMALL_BYTES) // max(1, len(queue))
-    return near | {("train", image.id): ThumbnailSize(_LARGE, min(room, _MAX_LARGE_BYTES)) for image in queue}
+    return near | {("train", image.id): ThumbnailSize(_LARGE, min(room, MAX_BYTES)) for image in queue}
 
 
 def _page(queue: Sequence[QueuedImage], features: Features, thumbnails: Thumbnails, located: bool) -> bytes:

@@ -22,7 +22,15 @@ from ..paths import user_path
 from ..progress import Progress
 from ..reporting.galleries import GalleryImage
 from ..reporting.page import render
-from ..reporting.thumbnails import SIDE, Key, Thumbnails, ThumbnailSize, create_thumbnails
+from ..reporting.thumbnails import (
+    MAX_BYTES,
+    SIDE,
+    Key,
+    Thumbnails,
+    ThumbnailSize,
+    create_thumbnails,
+    digests_by_key,
+)
 from ..result import Result
 from ..sources import image_file, unreadable_reason
 from ..sources.classes import Classes
@@ -30,8 +38,6 @@ from ..storage import NOTE_HINT, read_json, write_atomic
 
 COUNT = 10
 """Default number of images."""
-
-_MAX_THUMBNAIL_BYTES = 60_000
 
 
 @dataclass(frozen=True)
@@ -77,11 +83,7 @@ class _Images:
 
     @property
     def digests(self) -> dict[Key, bytes]:
-        return {
-            (split, name): row.tobytes()
-            for split, images in self.splits.items()
-            for name, row in zip(images.ids.tolist(), images.digests, strict=True)
-        }
+        return digests_by_key(self.splits)
 
     def by_id(self, name: str) -> tuple[str, int] | None:
         """Return split and row of the image with this id ("12", or "test/12"), or None."""
@@ -155,7 +157,7 @@ def similar(
     found = sorted(_nearest(images, query, own, count), key=lambda near: -near.similarity)[:count]
     if html is None and len(found) > previews:
         return found
-    wanted = {near.key: ThumbnailSize(SIDE, _MAX_THUMBNAIL_BYTES) for near in found}
+    wanted = {near.key: ThumbnailSize(SIDE, MAX_BYTES) for near in found}
     thumbnails = create_thumbnails(images, wanted, progress=progress)
     if html is not None:
         write_atomic(user_path(html), _page(str(image), found, thumbnails, manifest.classes))

@@ -17,7 +17,7 @@ from ..head.results import TrainingMetrics, read_metrics
 from ..head.staleness import head_staleness
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json, read_table, read_timings
-from .thumbnails import Key
+from .thumbnails import Key, digests_by_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +126,7 @@ def gather(artifacts: Artifacts) -> Findings:
         suspects=tuple(row["id"] for row in read_table(artifacts.suspects, ("id",), head.TRAIN_HINT)),
         duplicates=_find_duplicates(artifacts, train),
         unreadable={split: images.unreadable for split, images in loaded.items()},
-        digests={
-            (split, name): digest.tobytes()
-            for split, images in loaded.items()
-            for name, digest in zip(images.ids.tolist(), images.digests, strict=True)
-        },
+        digests=digests_by_key(loaded),
         manifest=manifest,
         metadata=trained.metadata,
         metrics=read_metrics(artifacts.metrics, head.TRAIN_HINT),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..cache import digest
+from ..cache import Features, digest
 from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.memory import reserve_memory
@@ -26,6 +26,9 @@ Key = tuple[str, str]
 
 SIDE = 320
 """Longer side in pixels: enough for a tile on a high-density screen and for the enlarged view on any screen."""
+
+MAX_BYTES = 60_000
+"""Bytes of one thumbnail: more would not be visible."""
 
 _TRIED = ((1.0, 80), (1.0, 55), (0.7, 55), (0.5, 40), (0.3, 20))
 """Fractions of the side and WebP qualities, tried in order until the thumbnail fits. For photographs in the report, the
@@ -41,6 +44,15 @@ class Originals(Protocol):
     def source(self) -> dict[str, Any]: ...  # noqa: D102
     @property
     def digests(self) -> Mapping[Key, bytes]: ...  # noqa: D102
+
+
+def digests_by_key(splits: Mapping[str, Features]) -> dict[Key, bytes]:
+    """Return the digests of all images of the cache by split and id."""
+    return {
+        (split, name): row.tobytes()
+        for split, images in splits.items()
+        for name, row in zip(images.ids.tolist(), images.digests, strict=True)
+    }
 
 
 class ThumbnailSize(NamedTuple):
