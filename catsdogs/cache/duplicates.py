@@ -50,14 +50,19 @@ class Duplicates:
     pairs: NDArray[Any]
     near: bool
 
+    @property
+    def across_classes(self) -> NDArray[np.bool_]:
+        """Which pairs have two different labels, of shape (pairs,)."""
+        labels, others = self.pairs["label"], self.pairs["other_label"]
+        return np.asarray((labels != others) & (labels >= 0) & (others >= 0))
+
     def counts(self) -> dict[str, int]:
         """Return the numbers of pairs: "pairs", "identical", "across_classes" and "across_splits"; and "near".
 
         "contradictory" is the number of pairs that are identical and across classes.
         """
-        pairs = self.pairs
-        labels, other_labels = pairs["label"], pairs["other_label"]
-        identical, across = pairs["similarity"] == 1, (labels != other_labels) & (labels >= 0) & (other_labels >= 0)
+        pairs, across = self.pairs, self.across_classes
+        identical = pairs["similarity"] == 1
         return {
             "pairs": len(pairs),
             "identical": int(np.sum(identical)),

@@ -136,7 +136,7 @@ def choose_pairs(findings: Findings) -> tuple[Pair, ...]:
     def image(split: str, name: str, label: int) -> GalleryImage:
         return GalleryImage((split, name), label, probabilities.get((split, name)))
 
-    across = (pairs["label"] != pairs["other_label"]) & (pairs["label"] >= 0) & (pairs["other_label"] >= 0)
+    across = findings.duplicates.across_classes
     order = np.lexsort((-pairs["similarity"], pairs["split"] == pairs["other_split"], ~across))
     return tuple(Pair(image(*pair[:3]), image(*pair[3:6]), pair[6]) for pair in pairs[order[:_PAIRS]].tolist())
 
