@@ -137,11 +137,12 @@ class _TrainingImages:
 
     def judged(self, name: str, verdicts: Verdicts) -> set[str]:
         """Return the digests of an image's verdict: of the image with this id now, or when it was judged."""
-        now = {self.digest_of.get(name)} & verdicts.by_digest.keys()
-        found = now or {digest for digest, verdict in verdicts.by_digest.items() if verdict.id == name}
+        if (now := self.digest_of.get(name)) in verdicts.by_digest:
+            return {now}
+        found = {digest for digest, verdict in verdicts.by_digest.items() if verdict.id == name}
         if not found:
             raise CatsDogsError(f"there is no correction of {name!a}", f"Give ids from {self.path / 'corrections.csv'}")
-        return {digest for digest in found if digest is not None}
+        return found
 
 
 def _list_training_images(artifacts: Artifacts) -> _TrainingImages:
@@ -166,9 +167,8 @@ def _resolve(verdicts: str | Path | Mapping[str, str], images: _TrainingImages) 
         was = images.classes[images.label_of[name]]
         label = to_label(row["label"], images.classes)
         if label is None and row["label"].lower() not in (KEEP, DROP):
-            raise CatsDogsError(
-                f"{row['label']!a} in {place} is not a label, for {row['id']}", _label_hint(images.classes)
-            )
+            hint = f"Use {', '.join(images.classes)}, keep or drop"
+            raise CatsDogsError(f"{row['label']!a} in {place} is not a label, for {row['id']}", hint)
         chosen = images.classes[label] if label is not None else was if row["label"].lower() == KEEP else DROP
         other = resolved.setdefault(digest, Verdict(id=name, digest=digest, label=chosen, was=was))
         if other.label != chosen:
@@ -190,7 +190,3 @@ def _find_digest(row: Mapping[str, str], images: _TrainingImages, place: str) ->
     if not digest and known is None:
         raise CatsDogsError(f"{row['id']!a} in {place} is not the id of a readable training image", _HINT)
     return digest or str(known)
-
-
-def _label_hint(classes: Classes) -> str:
-    return f"Use {classes[0]}, {classes[1]}, keep or drop"

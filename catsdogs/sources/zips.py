@@ -19,7 +19,7 @@ from typing import BinaryIO
 from ..errors import CatsDogsError
 from .archives import ZIP_ERRORS, list_members, open_archive, unsupported_method
 from .files import MAX_BYTES, ImageFile, raise_if_system_error
-from .names import is_image, is_system, stem_of, zips_to_read
+from .names import is_skipped, stem_of, zips_to_read
 
 _ENCRYPTED = 0x1
 """A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
@@ -88,7 +88,7 @@ def walk_zip(
     files = [(member, path) for member, path, is_folder in listed if path and not is_folder]
     deepest = {path if is_folder else path[:-1] for _, path, is_folder in listed}
     folders = {tuple(part.lower() for part in path[:depth]) for path in deepest for depth in range(1, len(path) + 1)}
-    images = [member for member, path in files if is_image(path[-1]) and not is_system(path)]
+    images = [member for member, path in files if not is_skipped(path)]
     if images and (method := unsupported_method(images[0])) and all(map(unsupported_method, images)):
         raise CatsDogsError(
             f"{display_path} is compressed with {method}, which is not supported", "Unpack it, and give the folder"
