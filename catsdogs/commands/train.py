@@ -111,7 +111,7 @@ def train(
         ids, labels = features.ids[rows], features.labels[rows]
         duplicates = load_duplicates(opened.cache, near=near_duplicates, progress=progress)
         groups = group_keys(features.digests[rows], group_images(opened.cache, features, duplicates)[rows])
-        verdicts, excluded = read_verdicts(opened), _excluded(exclude, ids)
+        excluded, verdicts = _excluded(exclude, ids), read_verdicts(opened)
         corrected = verdicts.apply(features.digests[rows], labels, features.classes)
         trained_on = ~excluded & ~corrected.dropped
         require_enough_images(corrected.labels[trained_on], "remaining training images", features.classes)
@@ -134,38 +134,49 @@ def train(
         )
         if holdout is not None and held_out is not None:
             metrics = replace(metrics, holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED))
-        if "nested" in studies or are_few(len(labels)):
-            metrics = replace(metrics, nested=nested_cv(training_set, found, seed=SEED, progress=progress))
-        if "learning_curve" in studies:
-            points = learning_curve(training_set, found, seed=SEED, progress=progress)
-            metrics = replace(metrics, learning_curve=points)
-        suspects, columns = find_suspects(training_set.labels, found.logits), _predictions(ids, training_set, found)
-        if corrected.judged.any():
-            without = read_uncorrected_logits(
-                opened, features, excluded=tuple(ids[excluded].tolist()), near_duplicates=duplicates.near
-            )
-            if without is None:
-                uncorrected = replace(training_set, labels=labels, train_mask=~excluded)
-                without = head.cross_validate(uncorrected, progress=progress).logits
-            metrics = replace(metrics, corrections=measure_corrections(corrected, without, found.logits, seed=SEED))
-            suspects = suspects[~corrected.judged[suspects]]
-            columns |= {"correction": corrected.kinds, "uncorrected_logit": without}
-        extra_files = {
-            opened.predictions: to_csv([*columns], zip(*columns.values(), strict=True)),
-            opened.suspects: to_csv(_SUSPECT, zip(*(columns[name][suspects] for name in _SUSPECT), strict=True)),
-            opened.metrics: to_json(metrics.to_dict()),
-        }
+        metrics = _with_studies(metrics, training_set, found, studies, progress)
         metadata = replace(
             _metadata(features, test, training_set, metrics),
             excluded=tuple(ids[excluded].tolist()),
             dropped=tuple(ids[corrected.dropped].tolist()),
             corrections=verdicts.sha256,
         )
+        columns = _predictions(ids, training_set, found)
+        if corrected.judged.any():
+            without = read_uncorrected_logits(opened, metadata)
+            if without is None:
+                uncorrected = replace(training_set, labels=labels, train_mask=~excluded)
+                without = head.cross_validate(uncorrected, progress=progress).logits
+            metrics = replace(metrics, corrections=measure_corrections(corrected, without, found.logits, seed=SEED))
+            columns |= {"correction": corrected.kinds, "uncorrected_logit": without}
+        suspects = find_suspects(training_set.labels, found.logits)
+        suspects = suspects[~corrected.judged[suspects]]
+        extra_files = {
+            opened.predictions: to_csv([*columns], zip(*columns.values(), strict=True)),
+            opened.suspects: to_csv(_SUSPECT, zip(*(columns[name][suspects] for name in _SUSPECT), strict=True)),
+            opened.metrics: to_json(metrics.to_dict()),
+        }
         head.save(opened, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
         record_timing(opened.timings, "train", images=len(labels), seconds=round(seconds, 3))
     _log.info("head, %s, C %g, on %d images: log loss %.4f", found.transform, found.C, len(labels), metrics.log_loss)
     return Training(metrics, len(suspects), seconds)
+
+
+def _with_studies(
+    metrics: TrainingMetrics,
+    training_set: TrainingSet,
+    found: head.CrossValidation,
+    studies: Collection[Study],
+    progress: Progress | None,
+) -> TrainingMetrics:
+    """Return the metrics with those of the studies; few images have nested cross-validation in any case."""
+    if "nested" in studies or are_few(len(training_set.labels)):
+        metrics = replace(metrics, nested=nested_cv(training_set, found, seed=SEED, progress=progress))
+    if "learning_curve" in studies:
+        points = learning_curve(training_set, found, seed=SEED, progress=progress)
+        metrics = replace(metrics, learning_curve=points)
+    return metrics
 
 
 def _predictions(

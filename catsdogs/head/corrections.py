@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
-from ..cache import Features
 from ..errors import CatsDogsError
 from ..sources.classes import Classes
 from ..sources.names import class_key
 from ..storage import read_or_none, read_table, to_cell, to_csv, write_atomic
 from .files import damaged_files, load
 from .logits import log_losses
-from .metadata import METHOD
+from .metadata import HeadMetadata
 from .metrics import mean_interval
 from .results import CorrectionMetrics
 
@@ -193,35 +192,30 @@ def write_verdicts(artifacts: Artifacts, verdicts: Verdicts) -> None:
         write_atomic(artifacts.corrections, content)
 
 
-def read_uncorrected_logits(
-    artifacts: Artifacts, features: Features, *, excluded: tuple[str, ...], near_duplicates: bool
-) -> NDArray[np.float64] | None:
+def read_uncorrected_logits(artifacts: Artifacts, metadata: HeadMetadata) -> NDArray[np.float64] | None:
     """Return the out-of-fold logits without corrections that the last training left in predictions.csv.
 
     Parameters
     ----------
     artifacts : Artifacts
-    features : Features
-        The training features.
-    excluded : tuple of str
-        Ids of the images that are not to be trained on for other reasons than a correction.
-    near_duplicates : bool
-        Whether near-duplicates are to share a fold.
+    metadata : HeadMetadata
+        Of the head that is being trained.
 
     Returns
     -------
     logits : ndarray of shape (n,), float64, or None
-        None if the last training was on other features, images or folds.
+        None if the last training was on other features, images or folds, but for corrections.
     """
     try:
         trained = load(artifacts)
     except CatsDogsError:
         return None
-    of_head, wanted = trained.metadata, (METHOD, features.digest, excluded, near_duplicates)
-    made = of_head.method, of_head.features.get("train"), of_head.excluded, of_head.near_duplicates
+    made, wanted = (
+        (of.method, of.features.get("train"), of.excluded, of.near_duplicates) for of in (trained.metadata, metadata)
+    )
     if made != wanted or artifacts.predictions.name in damaged_files(artifacts, trained):
         return None
-    column = "uncorrected_logit" if of_head.corrections else "logit"
+    column = "uncorrected_logit" if trained.metadata.corrections else "logit"
     return np.array([row[column] for row in read_table(artifacts.predictions, (column,), "")], np.float64)
 
 
