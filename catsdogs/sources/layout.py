@@ -89,7 +89,8 @@ def read_layout(
     skipped = {position: reason for position, parts in enumerate(paths) if (reason := skip_reason(parts))}
     images = {position: parts for position, parts in enumerate(paths) if position not in skipped}
     if not images:
-        found = ", ".join(f"{count:,} {reason}" for reason, count in Counter(skipped.values()).most_common(3))
+        by_count = sorted(Counter(skipped.values()).items(), key=lambda item: (-item[1], item[0]))
+        found = ", ".join(f"{count:,} {reason}" for reason, count in by_count[:3])
         raise CatsDogsError(
             f"there are no images in {display_path}" + (f"; its files are: {found}" if found else ""),
             f"Give a folder or a zip with files named *{', *'.join(SUFFIXES)}; unpack other archives",
