@@ -5,9 +5,10 @@ takes several times as long as one block of rows for each thread.
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,46 @@ def cpu_count() -> int:
     return cores
 
 
+class _BlasLimit:
+    """A limit to one thread, from the first of several overlapping contexts to the last.
+
+    Each of threadpoolctl's limits restores what it found. If two overlap in different threads, the second finds the
+    limit of the first, and would restore it at the end, for the rest of the process.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._contexts = 0
+        self._limited: set[bool] = set()
+        self._limits = ExitStack()
+
+    @contextmanager
+    def __call__(self, *, scipy: bool) -> Iterator[None]:
+        with self._lock:
+            if scipy not in self._limited:
+                self._limits.enter_context(_blas(scipy).limit(limits=1, user_api="blas"))
+                self._limited.add(scipy)
+            self._contexts += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._contexts -= 1
+                if not self._contexts:
+                    self._limits.close()
+                    self._limited.clear()
+
+
+_blas_limit = _BlasLimit()
+
+
 @contextmanager
 def single_threaded_blas(*, scipy: bool = True) -> Iterator[ThreadPoolExecutor]:
     """Yield a pool of as many threads as there are cores; meanwhile, BLAS uses one thread for each call.
 
-    SciPy has a BLAS of its own; without `scipy`, it may not be limited.
+    SciPy has a BLAS of its own; without `scipy`, it may not be limited. Contexts may overlap in several threads.
     """
-    with _blas(scipy).limit(limits=1, user_api="blas"), ThreadPoolExecutor(cpu_count()) as threads:
+    with _blas_limit(scipy=scipy), ThreadPoolExecutor(cpu_count()) as threads:
         yield threads
 
 

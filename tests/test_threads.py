@@ -24,6 +24,18 @@ def test_every_blas_has_one_thread_only_within_the_context():
         assert blas_threads() == {2}
 
 
+@pytest.mark.parametrize("scipy", [(True, True), (False, True), (True, False)])
+def test_overlapping_contexts_of_two_threads_leave_the_threads_as_they_were(scipy):
+    with threadpool_limits(2, "blas"):
+        first, second = (single_threaded_blas(scipy=one) for one in scipy)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert min(blas_threads()) == 1
+        second.__exit__(None, None, None)
+        assert blas_threads() == {2}
+
+
 SCIPY_LATER = """
 from threadpoolctl import threadpool_info, threadpool_limits
 from catsdogs.threads import single_threaded_blas
