@@ -14,7 +14,7 @@ from ..backbone import ModelCache, describe_model_cache
 from ..cache import Manifest, pixel_differences, read_duplicates
 from ..head.corrections import read_verdicts
 from ..head.results import TrainingMetrics, read_metrics
-from ..head.staleness import check_head, submission_staleness
+from ..head.staleness import check_head, page_staleness, submission_staleness
 from ..images import identity
 from ..result import Result
 from ..storage import NOTE_HINT, list_files, read_json, read_timings
@@ -165,12 +165,15 @@ def _find_stale(
         return
     if why or trained is None:
         yield Stale(artifacts.head_metadata.name, why or "missing", _command(artifacts, "train"))
+    invalid = "the head is missing or stale" if why or trained is None else None
     if artifacts.cache.labelled("test") is False:
         asked = timings.get("submit", {}).get("clip")
         clip = [] if asked is None else ["--clip", str(asked)]
-        invalid = "the head is missing or stale" if why or trained is None else None
         if reason := invalid or submission_staleness(artifacts, trained):
             yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
+    for page in (artifacts.report, artifacts.review):
+        if page.exists() and (reason := invalid or page_staleness(timings, page, trained)):
+            yield Stale(page.name, reason, _command(artifacts, page.stem))
 
 
 def _describe_array(path: Path) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from ..reporting.page import write_page
 from ..reporting.plots import draw_plots
 from ..reporting.thumbnails import MAX_BYTES, SIDE, ThumbnailSize, create_thumbnails
 from ..result import Result
-from ..storage import write_atomic
+from ..storage import record_timing, write_atomic
 
 _MAX_TOTAL_BYTES = 4_000_000
 """Bytes of all thumbnails together, which are most of the page: the page must be below 5 MB."""
@@ -91,7 +91,8 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
             findings, galleries, pairs, unusual=unusual, thumbnails=thumbnails, plots=draw_plots(findings)
         )
         write_atomic(opened.report, page)
-        seconds = time.perf_counter() - start
+        seconds, shown = time.perf_counter() - start, len(thumbnails.by_key) - thumbnails.missing
+        head = findings.metadata.files["head.npz"]
+        record_timing(opened.timings, "report", images=shown, seconds=round(seconds, 3), head=head)
         _log.info("%s, %d bytes in %.1f s", opened.report, len(page), seconds)
-        shown = len(thumbnails.by_key) - thumbnails.missing
         return Report(opened.report, len(page), shown, thumbnails.missing, thumbnails.problems, seconds)

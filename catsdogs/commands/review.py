@@ -21,7 +21,7 @@ from ..reporting.thumbnails import MAX_BYTES, Key, Thumbnails, ThumbnailSize, cr
 from ..reporting.unusual import describe_facts
 from ..result import Result
 from ..sources.classes import Classes
-from ..storage import write_atomic
+from ..storage import record_timing, write_atomic
 
 _LARGE, _SMALL = 480, 112
 """Longer sides in pixels of an image that is judged, and of a neighbour."""
@@ -92,6 +92,8 @@ def review(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         page = _page(queue, features, thumbnails, bool(findings.source))
         write_atomic(opened.review, page)
         seconds = time.perf_counter() - start
+        head = findings.metadata.files["head.npz"]
+        record_timing(opened.timings, "review", images=len(queue), seconds=round(seconds, 3), head=head)
         _log.info("%s, %d bytes in %.1f s", opened.review, len(page), seconds)
         return Review(opened.review, len(page), queue, thumbnails.missing, thumbnails.problems, seconds)
 

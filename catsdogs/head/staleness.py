@@ -1,6 +1,8 @@
 """Find out whether the head and the submission are current, and if not, why they are stale."""
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
 from ..artifacts import Artifacts
 from ..cache import read_duplicates
@@ -82,6 +84,12 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
     if noted.get("inputs_digest") == inputs_digest(trained, artifacts.cache.digests().get("test", "")):
         return None
     return "it was computed from another head or other features"
+
+
+def page_staleness(timings: dict[str, Any], page: Path, trained: Head | None) -> str | None:
+    """Return why report.html or review.html is stale by timings.json, or None if it shows the current head."""
+    shown = timings.get(page.stem, {}).get("head")
+    return None if trained and shown == trained.metadata.files["head.npz"] else "it shows another head"
 
 
 def inputs_digest(trained: Head, test: str) -> dict[str, str]:

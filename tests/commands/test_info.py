@@ -136,6 +136,17 @@ def test_a_submission_of_an_older_head_is_stale_until_it_is_written_anew(here):
     assert stale() == []
 
 
+def test_pages_of_an_older_head_are_stale_until_they_are_written_anew(here):
+    catsdogs.report()
+    catsdogs.review()
+    assert stale() == []
+    (here / "left out.csv").write_text("id\ncat.1\n")
+    catsdogs.train(exclude=here / "left out.csv")
+    assert stale()[1:] == [(f"{page}.html", "it shows another head") for page in ("report", "review")]
+    refresh()
+    assert stale() == []
+
+
 def test_a_submission_of_which_nobody_knows_what_it_is_of_is_stale(here):
     timings = json.loads((here / "artifacts/timings.json").read_text())
     del timings["submit"]["inputs_digest"], timings["submit"]["clip"]
