@@ -26,6 +26,9 @@ comma."""
 
 _Kind = TypeVar("_Kind")
 
+_SEPARATOR = re.compile(r'"?sep=(?P<separator>[^\r\n])"?(?:\r\n?|\n)', re.IGNORECASE)
+"""A first line with which Excel is told the separator."""
+
 _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
@@ -148,6 +151,8 @@ def read_table(path: Path, columns: Iterable[str], hint: str) -> list[dict[str, 
         # A spreadsheet adds a byte order mark, writes UTF-16, or separates by what its language leaves free.
         text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
         delimiter = max(",;\t", key=next(iter(text.splitlines()), "").count)
+        if named := _SEPARATOR.match(text):
+            delimiter, text = named["separator"], text[named.end() :]
         reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
         if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
             raise CatsDogsError(f'{path} cannot be read: it has no column "{missing[0]}"', hint)

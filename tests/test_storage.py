@@ -141,8 +141,9 @@ def test_a_timing_has_the_name_of_the_host(tmp_path):
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_table_is_read_as_any_spreadsheet_writes_it(tmp_path, separator, encoding, end):
+@pytest.mark.parametrize("first", ["", "sep={}", '"SEP={}"'])
+def test_a_table_is_read_as_any_spreadsheet_writes_it(tmp_path, separator, encoding, end, first):
     rows = [("id", "label"), ('"a,b;c"', "é"), ("", ""), ("d", "")]
-    path = tmp_path / "a.csv"
-    path.write_bytes(end.join(separator.join(row) for row in rows).encode(encoding))
+    path, lines = tmp_path / "a.csv", [first.format(separator)] if first else []
+    path.write_bytes(end.join([*lines, *map(separator.join, rows)]).encode(encoding))
     assert read_table(path, ("id", "label"), "") == [{"id": "a,b;c", "label": "é"}, {"id": "d", "label": ""}]
