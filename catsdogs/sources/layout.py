@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..errors import CatsDogsError, printable
 from ..storage import to_cell
-from .classes import CLASSES, Classes, choose_classes, label_hint
+from .classes import CLASSES, MIN_IMAGES, Classes, choose_classes, label_hint
 from .names import SUFFIXES, class_key, composed, label_by_prefix, skip_reason, split_of, stem_of
 
 Parts = tuple[str, ...]
@@ -180,29 +180,34 @@ def _in_other_folders(
 def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the class folders of these images, in natural order, and of folders that are none.
 
-    The class folders are the first level of folders, below that of the split, at which the images' paths differ. The
-    classes are cat and dog if all images are labelled so, or images of both are, but not by folders of that level.
+    The class folders are the first level of folders, below that of the split, at which the images' paths differ, or
+    above it if they differ nowhere below. The classes are cat and dog if all images are labelled so, or images of both
+    are, but not by folders of that level.
     """
     cats_and_dogs = {class_key(name): label for label, name in enumerate(CLASSES)}
     labels = [_label_of(parts, cats_and_dogs) for parts in paths]
     found, strays = _differing_folders([parts[_depth_of_split(parts) : -1] for parts in paths])
+    if not found and any(label_by_prefix(stem_of(parts[-1]), cats_and_dogs) < 0 for parts in paths):
+        found, strays = _differing_folders([parts[: max(0, _depth_of_split(parts) - 1)] for parts in paths])
     known = {label for label, _ in labels}
     if known and (-1 not in known or (known >= {0, 1} and not set(map(class_key, found)) >= cats_and_dogs.keys())):
         return CLASSES, strays
     return found, strays
 
 
-def _differing_folders(folders: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _differing_folders(folders: Sequence[Parts], fewest: int = MIN_IMAGES) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the folders at the first level at which they differ, in natural order, and of stray folders.
 
     A level at which all folders but two hold a single image comes first, if all levels above it have one folder, apart
-    from such stray ones.
+    from such stray ones. Beside a folder of `fewest` images, those with fewer are stray too, if that leads to two.
     """
-    depth, strays, first = 0, list[str](), tuple[str, ...]()
+    depth, strays, first, given = 0, list[str](), tuple[str, ...](), folders
     while folders := [names for names in folders if len(names) > depth]:
         counts = Counter(class_key(names[depth]) for names in folders)
         spelled = {class_key(name): name for name in sorted({names[depth] for names in folders}, reverse=True)}
-        large = [key for key in spelled if counts[key] > 1]
+        large = [key for key in spelled if counts[key] >= fewest]
+        if len(large) != 1:
+            large = [key for key in spelled if counts[key] > 1]
         if len(spelled) > 1 and not first:
             first = _in_natural_order(spelled.values())
         if 1 <= len(large) <= 2:
@@ -213,7 +218,7 @@ def _differing_folders(folders: Sequence[Parts]) -> tuple[tuple[str, ...], tuple
             break
         folders = [names for names in folders if class_key(names[depth]) in large]
         depth += 1
-    return first, ()
+    return (first, ()) if fewest == 2 else _differing_folders(given, 2)
 
 
 def _in_natural_order(names: Iterable[str]) -> tuple[str, ...]:

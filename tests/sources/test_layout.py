@@ -257,6 +257,9 @@ def classes_of(*paths, **options):
         (["ants/1.jpg", "ants/cat.jpg", "bees/1.jpg", "bees/2.jpg"], ("ants", "bees")),
         (["1.jpg", "2.jpg"], ("cat", "dog")),
         (["test/cat/1.jpg", "test/dog/1.jpg"], ("cat", "dog")),
+        (["ants/train/1.jpg", "bees/train/2.jpg", "ants/val/3.jpg", "bees/val/4.jpg"], ("ants", "bees")),
+        (["insects/ants/train/1.jpg", "insects/bees/train/2.jpg", "insects/test/3.jpg"], ("ants", "bees")),
+        (["old/train/cat_1.jpg", "new/train/dog_2.jpg"], ("cat", "dog")),
     ],
 )
 def test_two_class_folders_of_the_training_part_are_the_classes(paths, classes):
@@ -271,6 +274,28 @@ def test_ids_and_labels_use_the_class_names_of_the_folders():
         "ants/ants.2.jpg": ("train", "ants.2", 0),
         "bees/1.jpg": ("train", "bees.1", 1),
     }
+
+
+def test_class_folders_around_those_of_the_splits_label_both_splits():
+    folders = itertools.product(("ants", "bees", "wasps"), ("train", "val"), "12")
+    paths = [f"{name}/{split}/{number}.jpg" for name, split, number in folders]
+    layout = laid_out(*paths, classes=("ants", "bees"))
+    assert {("/".join(paths[p.position].split("/")[:2]), p.split, p.label) for p in layout.images} == {
+        ("ants/train", "train", 0),
+        ("bees/train", "train", 1),
+        ("ants/val", "test", 0),
+        ("bees/val", "test", 1),
+    }
+    assert len(layout.skipped) == 4
+
+
+@pytest.mark.parametrize(("stray", "count"), [("figures", 9), ("figures/more", 9), ("photos/figures", 1)])
+def test_a_folder_with_a_few_images_beside_that_of_the_class_folders_is_skipped(stray, count):
+    paths = [f"photos/{name}/{n}.jpg" for name in ("ants", "bees") for n in range(10)]
+    layout = laid_out(*paths, *(f"{stray}/{n}.jpg" for n in range(count)))
+    assert layout.classes == ("ants", "bees")
+    assert {p.position for p in layout.images} == set(range(20))
+    assert set(layout.skipped.values()) == {"in other folders than those of ants and bees"}
 
 
 def test_given_classes_label_flat_files_and_set_the_order():
