@@ -81,7 +81,7 @@ def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | Non
     cache : Cache
     near : bool
         Whether to find near-duplicates too, which takes a minute for 400,000 images. Otherwise only identical images
-        are searched for, which takes a second and reads no features; stored near-duplicates are loaded in any case.
+        are returned, whose search takes a second and reads no features; stored near-duplicates stay stored.
     progress : callable, optional
         Called with the progress.
 
@@ -92,7 +92,8 @@ def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | Non
     """
     stored = read_duplicates(cache)
     if stored and stored.near >= near:
-        return stored
+        identical = stored.pairs[stored.pairs["similarity"] == 1]
+        return stored if near else Duplicates(identical, near=False)
     digests = cache.digests()
     loaded = [cache.load(split) for split in digests] if near else []
     images = [*map(_readable, loaded if near else [cache.list(split) for split in digests])]

@@ -97,7 +97,8 @@ def run(
         gc.collect()  # free the backbone, as Keras' models are reference cycles: training needs the memory
         if opened.cache.labelled("train") is None:
             return Run(extraction, trained=False, metrics=None, submission=None)
-        if stale := check_head(opened)[1] is not None:
+        trained, reason = check_head(opened)
+        if stale := trained is None or reason is not None or trained.metadata.near_duplicates != near_duplicates:
             metrics = train(opened, near_duplicates=near_duplicates, progress=progress).metrics
         else:
             metrics = read_metrics(opened.metrics, TRAIN_HINT)

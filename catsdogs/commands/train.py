@@ -85,8 +85,8 @@ def train(
         fewer than 2,048 images it is always added, as it takes less time than the selection.
         "learning_curve" also trains on fewer images.
     near_duplicates : bool
-        Keep near-duplicates in one fold, and search for them if `extract` did not. If false, only near-duplicates that
-        are already known and identical images share a fold.
+        Keep near-duplicates in one fold, and search for them if `extract` did not. If false, only identical images
+        share a fold.
     progress : callable, optional
         Called with the step, how much of it is done, and its total.
 

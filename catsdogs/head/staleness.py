@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from ..artifacts import Artifacts
-from ..cache import read_duplicates
 from ..errors import CatsDogsError
 from ..storage import read_timings
 from .corrections import read_verdicts
@@ -46,14 +45,12 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
         corrections = read_verdicts(artifacts).sha256
     except CatsDogsError as error:
         return error.message
-    metadata, duplicates = trained.metadata, read_duplicates(cache)
-    near = metadata.near_duplicates or (duplicates is not None and duplicates.near)
+    metadata = trained.metadata
     compared = {
         "the method of training": (metadata.method, METHOD),
         "the classes": (metadata.classes, manifest.classes),
         **compare_features(trained, manifest.provenance, manifest.views),
         "the corrections": (metadata.corrections, corrections),
-        "the list of near-duplicates": (metadata.near_duplicates, near),
         "the training features": (metadata.features.get("train"), features["train"]),
         "the test features": (metadata.features.get("test"), features.get("test") if cache.labelled("test") else None),
     }

@@ -298,7 +298,8 @@ def test_unreadable_images_are_not_duplicates_of_each_other(tmp_path, write_fold
 def test_near_duplicates_are_added_to_stored_identical_images(imported):
     files = sorted((imported / "features").glob("duplicates.*"))
     with_near = [path.read_bytes() for path in files]
-    assert len(load_duplicates(opened(imported), near=False).pairs) == 4
+    assert [len(load_duplicates(opened(imported), near=near).pairs) for near in (True, False)] == [4, 1]
+    assert len(set(groups_of(imported, load_features(imported), near=False)[:5].tolist())) == 4
     assert [path.read_bytes() for path in files] == with_near
     files[0].unlink()
     features = load_features(imported)

@@ -78,7 +78,12 @@ def test_near_duplicates_can_be_left_out_and_looked_for_later(data, tmp_path, ti
     again = command("run", data, *options)
     assert "2 pairs" in again.stdout
     assert "still valid" not in again.stdout
+    assert "still valid" in command("run", data, *options).stdout
+    without = command("run", data, *options, "--no-near-duplicates").stdout
+    assert "1 pair, 1 identical" in without
+    assert "still valid" not in without
     assert "still valid" in command("run", data, *options, "--no-near-duplicates").stdout
+    assert "2 pairs" in command("info", "--artifacts", tmp_path / "artifacts").stdout
 
 
 WAITER = """
