@@ -6,6 +6,7 @@ from .commands.evaluate import Evaluation, evaluate
 from .commands.export import Export, export
 from .commands.extract import Extraction, extract
 from .commands.info import Info, info
+from .commands.merge import Merge, merge
 from .commands.notebook import notebook
 from .commands.predict import Prediction, Predictor, predict
 from .commands.prepare import Preparation, prepare
@@ -36,6 +37,7 @@ __all__ = [
     "Extraction",
     "Features",
     "Info",
+    "Merge",
     "Metrics",
     "OptionError",
     "Prediction",
@@ -60,6 +62,7 @@ __all__ = [
     "info",
     "load_features",
     "lock",
+    "merge",
     "notebook",
     "predict",
     "prepare",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from .cache import Cache, Manifest, features_folder, waiting_note
+from .cache import Cache, Manifest, features_folder, find_parts, waiting_note
 from .errors import CatsDogsError
 from .locks import FEATURES, write_lock
 from .paths import user_path
@@ -108,6 +108,9 @@ class Artifacts:
         """
         if manifest := self.cache.manifest:
             return manifest
+        if parts := find_parts(self.cache.folder):
+            message = f"{self.root} has no cache, but only {', '.join(path.stem.replace('-', ' ') for path in parts)}"
+            raise CatsDogsError(message, "Run catsdogs merge ARTIFACTS FROM... with the folders of all parts")
         message = f"there are no artifacts in {self.root}{waiting_note(self.cache.folder)}"
         raise CatsDogsError(message, "Run catsdogs run DATA, or catsdogs demo")
 

@@ -2,9 +2,10 @@ from .duplicates import Duplicates, group_images, load_duplicates, read_duplicat
 from .groups import group_keys
 from .importing import import_features
 from .manifest import UNKNOWN, Manifest, Provenance, pixel_differences, read_network
+from .parts import Part, Parts, PartTable, listing_digest, parse_part, read_parts, write_part
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import KnownRows, digest
-from .shards import read_provenances, waiting_note
+from .shards import find_parts, read_provenances, waiting_note
 from .writing import CacheWriter
 
 __all__ = [
@@ -16,17 +17,25 @@ __all__ = [
     "Features",
     "KnownRows",
     "Manifest",
+    "Part",
+    "PartTable",
+    "Parts",
     "Provenance",
     "digest",
     "features_folder",
+    "find_parts",
     "group_images",
     "group_keys",
     "import_features",
+    "listing_digest",
     "load_duplicates",
     "load_features",
+    "parse_part",
     "pixel_differences",
     "read_duplicates",
     "read_network",
+    "read_parts",
     "read_provenances",
     "waiting_note",
+    "write_part",
 ]

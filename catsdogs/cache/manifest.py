@@ -21,7 +21,7 @@ FORMAT = 2
 
 SPLITS: tuple[str, ...] = get_args(Split)
 
-_Split = Annotated[str, msgspec.Meta(pattern="^(train|test)$")]
+SplitName = Annotated[str, msgspec.Meta(pattern="^(train|test)$")]
 _View = Annotated[str, msgspec.Meta(pattern="^[0-9a-z]{1,32}$")]
 _Name = Annotated[str, msgspec.Meta(pattern=r"^((train|test)/)?[0-9a-z]+(\.[0-9a-z]+)+$")]
 """Strings that become part of a path. They cannot lead out of the cache, even in an untrusted manifest."""
@@ -153,7 +153,7 @@ class Manifest:
 
     provenance: Provenance
     views: tuple[_View, ...]
-    splits: dict[_Split, SplitEntry]
+    splits: dict[SplitName, SplitEntry]
     classes: Classes = CLASSES
     int8_similarity: Int8Similarity | None = None
     renames: tuple[_Name, ...] = ()

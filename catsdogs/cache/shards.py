@@ -29,6 +29,8 @@ from .rows import FEATURE_ROW, Rows, row_sums
 _NAME = re.compile(r"[0-9a-f]{32}(?!.*(\.\w+)(?=\.).*\1\.|.*\.(?:digest|facts|reason)\.)(\.[0-9a-z]{1,32})*\.npy")
 """The name of a shard: the hash of its content, then its views, each once and none named like another field."""
 
+_PART = re.compile(r"part-[1-9]\d*-of-[1-9]\d*\.json")
+
 SHARD_SECONDS, SHARD_ROWS = 5.0, 4096
 """Rows wait in memory until the oldest is this old, or until there are this many rows of all views."""
 
@@ -146,6 +148,11 @@ def read_shard(path: Path, provenance: Provenance) -> Rows:
 def count_rows(cache: Path) -> int:
     """Return the number of rows in the shards of a cache, of all provenances, computed from the files' sizes."""
     return sum(npy.count_rows(path, _dtype(_views(path))) for path in find_shards(cache / "shards"))
+
+
+def find_parts(cache: Path) -> list[Path]:
+    """Return the paths of the tables of finished parts in a cache."""
+    return sorted(path for path in cache.glob("part-*-of-*.json") if _PART.fullmatch(path.name))
 
 
 def waiting_note(cache: Path) -> str:

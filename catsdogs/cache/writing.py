@@ -45,6 +45,8 @@ class CacheWriter:
         Names of the labels 0 and 1; by default those of the existing cache, or cat and dog.
     network : Quantized, optional
         The quantized network that computes the features.
+    parts : sequence of Path
+        Other caches whose shards are read too; they do not change.
 
     Attributes
     ----------
@@ -71,6 +73,7 @@ class CacheWriter:
         prune: bool = False,
         classes: Classes | None = None,
         network: Quantized | None = None,
+        parts: Sequence[Path] = (),
     ) -> None:
         self._folder, self._views, self._wanted, self._prune = folder, views, wanted, prune
         self._network, self._provenance = network, provenance
@@ -82,7 +85,8 @@ class CacheWriter:
         if self._before:
             self._keep_compatible(self._before)
         self._shards = shards.ShardWriter(folder, self._provenance, network)
-        for manifest in shards.read_provenances(folder):
+        self._shard_folders = [shards.shards_folder(cache, provenance) for cache in (folder, *parts)]
+        for manifest in chain(*map(shards.read_provenances, (folder, *parts))):
             if manifest.provenance.key == provenance.key:
                 self.int8_similarity = manifest.int8_similarity or self.int8_similarity
         self._stored = {split: self._read_stored(split) for split in SPLITS if (folder / split).exists()}
@@ -203,11 +207,48 @@ class CacheWriter:
             assemblies[split] = SplitAssembly(self._folder / split, index, wanted, digests[here], reasons[here])
         self.differing = sum(assembly.differing for assembly in assemblies.values())
         self._commit(assemblies)
-        used = [path for path, shard in read.items() if self._is_used(shard, now)]
+        own = {path: shard for path, shard in read.items() if path.is_relative_to(self._shards.folder)}
+        used = [path for path, shard in own.items() if self._is_used(shard, now)]
         others = shards.find_shards(self._folder / "shards") if self._prune else []
         used += [path for path in others if path.parent != self._shards.folder]
         shards.remove_shards(used, self._shards.folder)
         return {split: assembly.rows.unreadable for split, assembly in assemblies.items()}
+
+    def list_unreadable(
+        self, digests: NDArray[np.uint8], unreadable: Mapping[int, str]
+    ) -> tuple[list[str], dict[str, dict[str, str]]]:
+        """Write the added rows to shards, and return what `assemble` would return, without assembling.
+
+        Parameters
+        ----------
+        digests, unreadable
+            As for `assemble`.
+
+        Returns
+        -------
+        reasons : list of str, length n
+            Why an image is unreadable, or "".
+        unreadable : dict of str to dict
+            The same by split and id.
+        """
+        self._flush()
+        index, _ = self._index_rows()
+        reasons = [
+            shards.canonical_reason(unreadable.get(position, "")) or index.find(digest.tobytes())[1]
+            for position, digest in enumerate(digests)
+        ]
+        rest = iter(reasons)
+        by_id = {split: {name: why for name in ids if (why := next(rest))} for split, (ids, _) in self._wanted.items()}
+        return reasons, by_id
+
+    def invalid_shards(self) -> list[Path]:
+        """Return the shards, read when the cache was opened, in which no row matches its checksum."""
+        return [
+            path
+            for rows in self._index.tables[len(self._stored) :]
+            for path, _ in [*rows.files.values()][:1]
+            if not np.any(list(rows.valid.values()))
+        ]
 
     def _is_used(self, shard: Rows, digests: Collection[bytes]) -> bool:
         """Whether all rows of a shard are in the cache now: no other views, and no images of other splits."""
@@ -277,7 +318,8 @@ class CacheWriter:
     def _index_rows(self) -> tuple[RowIndex, dict[Path, Rows]]:
         """Return an index of all stored rows, in which arrays precede shards, and the shards that it covers."""
         index = RowIndex(self._provenance, self._views)
-        read = {path: shards.read_shard(path, self._provenance) for path in shards.find_shards(self._shards.folder)}
+        found = chain(*map(shards.find_shards, self._shard_folders))
+        read = {path: shards.read_shard(path, self._provenance) for path in found}
         for rows in (*self._stored.values(), *read.values()):
             index.add(rows)
         return index, read

@@ -90,6 +90,7 @@ def extract(
     prune: options.Prune = False,
     fail_fast: options.FailFast = False,
     no_near_duplicates: options.NoNearDuplicates = False,
+    part: options.PartOption = None,
     dry_run: options.DryRun = False,
     wait: options.Wait = False,
     *,
@@ -110,9 +111,27 @@ def extract(
             prune=prune,
             fail_fast=fail_fast,
             near_duplicates=not no_near_duplicates,
+            part=part,
             progress=progress,
         )
     return Output(done.to_dict, summaries.extraction_lines(done, artifacts))
+
+
+@_command("merge artifacts parts/1 parts/2")
+def merge(
+    artifacts: options.MergedFolder,
+    folders: options.PartFolders,
+    prune: options.Prune = False,
+    no_near_duplicates: options.NoNearDuplicates = False,
+    wait: options.Wait = False,
+    *,
+    progress: Progress,
+) -> Output:
+    """Merge parts that extract computed into one cache."""
+    with lock_if(wait, artifacts, progress):
+        near = not no_near_duplicates
+        done = catsdogs.merge(artifacts, folders, prune=prune, near_duplicates=near, progress=progress)
+    return Output(done.to_dict, listings.merge_lines(done, artifacts))
 
 
 @_command("train --learning-curve")

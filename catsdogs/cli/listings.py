@@ -10,8 +10,8 @@ from typing import Any
 
 import catsdogs
 
-from .console import Line, block, command, plural, program, unreadable_lines, wrapped
-from .summaries import correction_texts, duplicates_texts, int8_similarity_line, metrics_lines, score_lines
+from .console import Line, block, command, plural, program, unreadable_lines, wrapped, wrote
+from .summaries import correction_texts, duplicates_texts, image_lines, int8_similarity_line, metrics_lines, score_lines
 
 
 def info_lines(info: catsdogs.Info) -> Iterator[Line]:
@@ -33,6 +33,19 @@ def info_lines(info: catsdogs.Info) -> Iterator[Line]:
         yield "", shlex.join(["rm", "-r", str(kept.path)])
     yield from wrapped(block("stale", [f"{item.what}: {item.why}" for item in stale] or ["nothing"]))
     yield from block("next", dict.fromkeys(f"{program()} {shlex.join(item.command[1:])}" for item in stale))
+
+
+def merge_lines(done: catsdogs.Merge, artifacts: Path) -> Iterator[Line]:
+    """Summarise a merge, and name the next command."""
+    yield from image_lines(done, artifacts)
+    yield "parts", f"{done.parts:,}; {plural(done.overlapping, 'image')} in more than one"
+    yield "shards", f"{done.shards:,}, of which {done.repeated_shards:,} are copies of others"
+    if done.differing:
+        yield "", f"{plural(done.differing, 'row')} computed more than once differ by rounding errors"
+    yield "features", f"computed with {done.backbone}"
+    yield from block("duplicates", duplicates_texts(done.duplicates))
+    yield from wrote(artifacts / "features")
+    yield "next", command("train", artifacts)
 
 
 def _fact_lines(info: catsdogs.Info) -> Iterator[Line]:

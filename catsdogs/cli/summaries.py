@@ -47,15 +47,16 @@ def extraction_lines(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
     """Summarise an extraction, and name the next command."""
     yield from extraction_facts(done, artifacts)
     yield from wrote(_paths(artifacts).features)
-    yield "next", command("train", artifacts)
+    if done.part:
+        yield "part", done.part
+        yield "next", f"{program()} merge ARTIFACTS FROM..., with the folders of all parts"
+    else:
+        yield "next", command("train", artifacts)
 
 
 def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Line]:
     """Summarise an extraction."""
-    unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
-    total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
-    yield "images", f"{total:,} ({splits}), {len(unreadable):,} unreadable"
-    yield from unreadable_lines(unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
+    yield from image_lines(done, artifacts)
     yield from source_lines(done.scan)
     if done.computed:
         rate = f", {done.rate:.0f} images/s once loaded" if done.rate else ""
@@ -70,7 +71,16 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
     if done.backbone.startswith("random"):
         yield "", "random weights are not trained: for testing and timing only,"
         yield "", "accuracy will be low on photographs"
-    yield from block("duplicates", duplicates_texts(done.duplicates))
+    if not done.part:
+        yield from block("duplicates", duplicates_texts(done.duplicates))
+
+
+def image_lines(done: catsdogs.Extraction | catsdogs.Merge, artifacts: Path) -> Iterator[Line]:
+    """Count the images by split, and name the first unreadable ones."""
+    unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
+    total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
+    yield "images", f"{total:,} ({splits}), {len(unreadable):,} unreadable"
+    yield from unreadable_lines(unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
 
 
 def source_lines(scan: catsdogs.Scan) -> Iterator[Line]:

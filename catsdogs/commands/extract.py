@@ -14,8 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, ArtifactsFolder
-from ..backbone import Backbone, Int8Similarity, choose_weights
-from ..cache import CacheWriter, DamagedError, KnownRows, load_duplicates
+from ..backbone import Backbone, Int8Similarity, Weights, choose_weights
+from ..cache import (
+    CacheWriter,
+    DamagedError,
+    KnownRows,
+    Manifest,
+    Part,
+    PartTable,
+    listing_digest,
+    load_duplicates,
+    parse_part,
+    write_part,
+)
 from ..errors import CatsDogsError
 from ..inference.batches import ComputedRow, compute_rows
 from ..inference.loading import load_images
@@ -67,6 +78,8 @@ class Extraction(Result):
         Seconds of reading, decoding, computing and writing, summed over threads.
     int8_similarity : Int8Similarity or None
         Similarity of int8 features to float32 features on a sample; None in other precisions.
+    part : str
+        The part that was computed, such as "3/8"; empty if all images were.
     """
 
     images: dict[str, int]
@@ -84,6 +97,7 @@ class Extraction(Result):
     rate: float | None
     stages: dict[str, float] = field(default_factory=dict)
     int8_similarity: Int8Similarity | None = None
+    part: str = ""
 
 
 def extract(
@@ -96,6 +110,7 @@ def extract(
     prune: bool = False,
     fail_fast: bool = False,
     near_duplicates: bool = True,
+    part: str | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the features of every image that is not cached yet.
@@ -124,6 +139,9 @@ def extract(
         Stop at the first unreadable image, with an error that gives the reason.
     near_duplicates : bool
         Search for near-duplicates, which takes a minute for 400,000 images; otherwise only for identical images.
+    part : str, optional
+        "3/8" computes the third of eight equal ranges of the images, and leaves its rows in shards for `merge`. Every
+        part needs an artifacts folder without a cache.
     progress : callable, optional
         Called with the step, how much of it is done, and its total.
 
@@ -139,14 +157,19 @@ def extract(
         next run; the cache does not change until all features are computed.
     """
     start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
+    range_of = parse_part(part) if part else Part(1, 1)
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
+        if part and manifest:
+            hint = "Give each part another --artifacts DIR, or extract without --part"
+            raise CatsDogsError(f"{opened.root} has a cache already, and a part needs a folder without", hint)
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
         with _start_loading(plan, data, progress) as loading, _open(data, names, opened) as source:
-            files = source.files
-            backbone = cache(loading.result if loading else partial(plan.load, files, progress=progress))
+            backbone = cache(loading.result if loading else partial(plan.load, source.files, progress=progress))
             provenance = plan.provenance or provenance_of(chosen, backbone())
-            wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
+            splits = source.part(range_of.positions(len(source.files)))
+            files = [file for images in splits.values() for file in images.files]
+            wanted = {split: (images.ids, images.labels) for split, images in splits.items()}
             views = tuple(view.name for view in plan.views)
             network = plan.network if plan.provenance else backbone().network
             with CacheWriter(
@@ -163,7 +186,12 @@ def extract(
                     writer.int8_similarity = backbone().int8_similarity
                 record(opened.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
                 with timer.time("write"):
-                    unreadable = writer.assemble(digests, unread)
+                    if part:
+                        reasons, unreadable = writer.list_unreadable(digests, unread)
+                        manifest = Manifest(provenance, views, {}, source.classes, writer.int8_similarity)
+                        write_part(opened.features, _part_table(range_of, manifest, source, chosen, digests, reasons))
+                    else:
+                        unreadable = writer.assemble(digests, unread)
         opened.cache.reload()
         used = backbone() if added else None
         done = Extraction(
@@ -172,7 +200,7 @@ def extract(
             computed=len(added),
             skipped=source.skipped,
             scan=source.scan,
-            duplicates=_find_duplicates(opened, near=near_duplicates, progress=progress),
+            duplicates={} if part else find_duplicates(opened, near=near_duplicates, progress=progress),
             classes=source.classes,
             backbone=provenance.weights_name,
             engine=provenance.engine,
@@ -182,6 +210,7 @@ def extract(
             rate=_rate(added, used.batch_size * used.streams) if used else None,
             stages=timer.seconds,
             int8_similarity=writer.int8_similarity,
+            part=part or "",
         )
         if used:
             record_timing(opened.timings, "extract", **_timing(done), device=used.device)
@@ -265,7 +294,28 @@ def _store(
     return digests, unreadable, moments
 
 
-def _find_duplicates(artifacts: Artifacts, *, near: bool, progress: Progress | None) -> dict[str, int]:
+def _part_table(
+    part: Part, manifest: Manifest, source: Source, weights: Weights, digests: NDArray[np.uint8], reasons: Sequence[str]
+) -> PartTable:
+    splits, own = source.splits, source.part(part.positions(len(source.files))).values()
+    return PartTable(
+        part=part,
+        manifest=manifest,
+        images={split: len(images.ids) for split, images in splits.items()},
+        listing=listing_digest(
+            {split: (images.ids, images.labels) for split, images in splits.items()}, source.classes
+        ),
+        source=str(source.path.resolve()),
+        weights=weights.spec,
+        ids=tuple(name for images in own for name in images.ids),
+        labels=tuple(label for images in own for label in images.labels.tolist()),
+        digests=tuple(digest.tobytes().hex() for digest in digests),
+        reasons=tuple(reasons),
+    )
+
+
+def find_duplicates(artifacts: Artifacts, *, near: bool, progress: Progress | None) -> dict[str, int]:
+    """Search for duplicates, and return their counts; empty if the features of another split are damaged."""
     try:
         return load_duplicates(artifacts.cache, near=near, progress=progress).counts()
     except DamagedError as error:

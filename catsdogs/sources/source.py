@@ -104,6 +104,16 @@ class Source:
         """The files of all splits, in order."""
         return [file for images in self.splits.values() for file in images.files]
 
+    def part(self, positions: range) -> dict[str, Split]:
+        """Return the splits with only the images at these positions among `files`, and without empty splits."""
+        taken, first = {}, 0
+        for name, split in self.splits.items():
+            at = slice(max(0, positions.start - first), max(0, positions.stop - first))
+            first += len(split.ids)
+            if split.ids[at]:
+                taken[name] = Split(split.ids[at], split.labels[at], split.files[at])
+        return taken
+
     def labelled(self, note: str = "") -> tuple[Split, int]:
         """Return the labelled images of all splits, and the number of images without a label.
 

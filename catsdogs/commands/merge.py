@@ -1,0 +1,153 @@
+"""Merge the parts that several machines computed into one cache."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..artifacts import Artifacts, ArtifactsFolder
+from ..backbone import Quantized
+from ..cache import CacheWriter, Parts, features_folder, find_parts, read_network, read_parts
+from ..cache.shards import find_shards
+from ..errors import CatsDogsError
+from ..locks import FEATURES
+from ..progress import Progress
+from ..result import Result
+from ..sources.classes import Classes
+from ..storage import record
+from .extract import find_duplicates
+
+
+@dataclass(frozen=True)
+class Merge(Result):
+    """The result of `merge`.
+
+    Parameters
+    ----------
+    images : dict of str to int
+        By split.
+    unreadable : dict of str to dict
+        Reasons why images are unreadable, by split and id.
+    parts : int
+        Number of parts.
+    overlapping : int
+        Images that are in more than one part.
+    shards, repeated_shards : int
+        Number of shards, and how many of them are copies of others.
+    differing : int
+        Rows that were computed more than once, with different values within the tolerance of the precision.
+    duplicates : dict of str to int
+        As in `Extraction`.
+    classes : pair of str
+        Names of the labels 0 and 1.
+    backbone : str
+        Name of its weights.
+    """
+
+    images: dict[str, int]
+    unreadable: dict[str, dict[str, str]]
+    parts: int
+    overlapping: int
+    shards: int
+    repeated_shards: int
+    differing: int
+    duplicates: dict[str, int]
+    classes: Classes
+    backbone: str
+
+
+def merge(
+    artifacts: ArtifactsFolder,
+    folders: Sequence[str | Path],
+    *,
+    prune: bool = False,
+    near_duplicates: bool = True,
+    progress: Progress | None = None,
+) -> Merge:
+    """Merge parts, which `extract` computed with its option `part`, into the cache of all images.
+
+    The cache is the same, byte for byte, as if one machine of the same kind had computed it. The parts do not change;
+    a merge that is interrupted leaves the cache as it was, and can be repeated.
+
+    Parameters
+    ----------
+    artifacts : str or Path
+        The artifacts folder of the cache.
+    folders : sequence of str or Path
+        The artifacts folders of all parts. Parts and shards may be given more than once, and parts may overlap.
+    prune : bool
+        As for `extract`.
+    near_duplicates : bool
+        As for `extract`.
+    progress : callable, optional
+        Called with the step, how much of it is done, and its total.
+
+    Returns
+    -------
+    Merge
+
+    Raises
+    ------
+    CatsDogsError
+        Parts, or rows of them, are missing or damaged, have another provenance, or are of other images; or cached
+        features would be removed without `prune`. The cache does not change.
+    """
+    sources = list(dict.fromkeys(map(features_folder, folders)))
+    parts = read_parts(sources)
+    made, weights = parts.first.manifest, parts.first.weights
+    with Artifacts.open(artifacts, FEATURES) as opened:
+        if find_parts(opened.features):
+            raise CatsDogsError(f"{opened.root} is the folder of a part", "Give another folder for the cache of all")
+        with CacheWriter(
+            opened.features,
+            made.provenance,
+            made.views,
+            parts.wanted,
+            prune=prune,
+            classes=made.classes,
+            network=_find_network(sources, made.provenance.network),
+            parts=sources,
+        ) as writer:
+            _check_rows(parts, writer)
+            writer.check_losses(lambda: parts.digests)
+            paths = dict.fromkeys(parts.wanted, parts.first.source)
+            record(opened.source, **paths, weights=weights)
+            unreadable = writer.assemble(parts.digests, parts.unreadable)
+        opened.cache.reload()
+        names = Counter(path.name for folder in sources for path in find_shards(folder / "shards"))
+        return Merge(
+            images={split: len(ids) for split, (ids, _) in parts.wanted.items()},
+            unreadable=unreadable,
+            parts=len(parts.tables),
+            overlapping=parts.overlapping,
+            shards=names.total(),
+            repeated_shards=names.total() - len(names),
+            differing=writer.differing,
+            duplicates=find_duplicates(opened, near=near_duplicates, progress=progress),
+            classes=made.classes,
+            backbone=made.provenance.weights_name,
+        )
+
+
+def _find_network(caches: Sequence[Path], sha256: str) -> Quantized | None:
+    """Return the quantized network from the first part that has it: one without images has none."""
+    for cache in caches[:-1] if sha256 else ():
+        with suppress(CatsDogsError):
+            return read_network(cache, sha256)
+    return read_network(caches[-1], sha256) if sha256 else None
+
+
+def _check_rows(parts: Parts, writer: CacheWriter) -> None:
+    """Raise an error if a shard has no valid rows, or an image of a part has none in any shard."""
+    for path in writer.invalid_shards():
+        message = f"{path} is damaged, or has rows of another provenance"
+        raise CatsDogsError(message, "Copy this file again, or remove it and compute the part again")
+    known = writer.known()
+    for path, table in parts.tables.items():
+        read = zip(table.ids, map(parts.digests.__getitem__, table.positions), strict=True)
+        missing = [name for name, digest in read if digest.any() and known.missing.get(digest.tobytes(), "all")]
+        if missing:
+            message = f"{path.parent / 'shards'} lacks rows of {len(missing):,} images of part {table.part}"
+            hint = "Copy its shards again, or compute this part again: only missing rows are computed"
+            raise CatsDogsError(f"{message}, such as {missing[0]}", hint)
