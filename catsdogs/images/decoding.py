@@ -102,6 +102,8 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
         raise UnreadableImageError("the file is empty")
     if not (form := find_format(data)):
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged")
+    if form == "PNG" and data[12:16] == b"CgBI":
+        raise UnreadableImageError("PNG as Xcode rewrites it for iOS apps (CgBI) is not supported")
     try:
         stripped = strip(data, form)
         if form == "JPEG" and (scans := count_scans(stripped)) > MAX_SCANS:

@@ -296,6 +296,13 @@ def test_a_kind_that_is_not_supported_is_named(data, reason):
     assert str(caught.value) == f"the file cannot be decoded: {reason}"
 
 
+def test_the_png_of_ios_apps_is_named(encode, photo):
+    png = encode(photo)
+    for data in (png[:8] + chunk(b"CgBI", b"P\0 \2") + png[8:], png[:8] + chunk(b"CgBI", b"P\0 \2")):
+        with pytest.raises(UnreadableImageError, match=r"^PNG as Xcode rewrites it for iOS apps \(CgBI\)"):
+            decode(data)
+
+
 SETTINGS = {
     "truncated images": (ImageFile, "LOAD_TRUNCATED_IMAGES", True),
     "largest image": (Image, "MAX_IMAGE_PIXELS", 10),

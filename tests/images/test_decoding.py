@@ -116,6 +116,29 @@ def test_the_first_frame_of_an_animation_is_decoded(encode, form):
     assert np.abs(decode(data, 5).astype(int) - (250, 0, 0)).max() <= 2
 
 
+def test_the_default_image_of_an_animated_png_is_decoded_if_it_is_no_frame(encode):
+    frames = [Image.new("RGB", (9, 7), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
+    data = encode(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True)
+    assert np.all(decode(data, 5) == (250, 0, 0))
+
+
+LAST_FRAME = {"GIF": b"!\xf9", "WEBP": b"ANMF", "PNG": b"fcTL"}
+
+
+@pytest.mark.parametrize("form", LAST_FRAME)
+def test_a_hundred_thousand_further_frames_are_not_looked_at(encode, form):
+    """To look at them takes a minute."""
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
+    options = {"lossless": True} if form == "WEBP" else {}
+    data = encode(frames[0], form, save_all=True, append_images=frames[1:], **options)
+    start = data.rindex(LAST_FRAME[form]) - (4 if form == "PNG" else 0)
+    end = {"GIF": len(data) - 1, "WEBP": len(data), "PNG": len(data) - 12}[form]
+    many = data[:start] + 100_000 * data[start:end] + data[end:]
+    if form == "WEBP":
+        many = many[:4] + (len(many) - 8).to_bytes(4, "little") + many[8:]
+    np.testing.assert_array_equal(decode(many, 5), decode(data, 5))
+
+
 def truncated(data):
     return data[: len(data) // 2]
 
