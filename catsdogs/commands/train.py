@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts, ArtifactsFolder
+from ..backbone import N_FEATURES
 from ..cache import Features, group_images, group_keys, load_duplicates
 from ..choices import Study
 from ..errors import CatsDogsError, OptionError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.corrections import measure_corrections, read_uncorrected_logits, read_verdicts
 from ..head.designs import are_few
-from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order
+from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order, nearest_elsewhere
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
 from ..head.paths import RegularisationPath
@@ -35,6 +36,9 @@ from ..storage import read_table, record_timing, to_csv, to_json
 
 _SUSPECT = ("id", "label", "probability")
 """The columns of suspects.csv, from those of predictions.csv."""
+
+_NEAR, _MANY = 0.3, 0.25
+"""Images that are nearer than this to one of another group are nearly the same; so many of them are too many."""
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +127,8 @@ def train(
             order=draw_order(features.digests[rows], seed=SEED),
             train_mask=trained_on,
         )
+        if duplicates.near:
+            _warn_of_few_pictures(training_set, groups, features.provenance.weights_name)
         held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
         found = head.cross_validate(training_set, progress=progress)
         tell(progress, "fitting the head", 0, 0)
@@ -289,6 +295,22 @@ def _require_different_images(groups: NDArray[np.void], labels: NDArray[np.int8]
                 f"too few different training images of the class {name}: {count}",
                 f"Give at least {FOLDS} of each class; identical images and near-duplicates count once, for one class",
             )
+
+
+def _warn_of_few_pictures(training_set: TrainingSet, groups: NDArray[np.void], weights_name: str) -> None:
+    """Warn if most images are copies, or if many are nearly the same as images that no pair connects to them."""
+    n, different = len(groups), len(np.unique(groups))
+    if 2 * different < n:
+        _log.warning("the %s training images show only %s different pictures, in several versions each", n, different)
+    if weights_name.startswith("random"):
+        return
+    near = np.mean(nearest_elsewhere(training_set.features[:, :N_FEATURES], groups, training_set.order) < _NEAR)
+    if near > _MANY:
+        _log.warning(
+            "%.0f %% of the training images are nearly the same as images in other folds, as frames of a film are: "
+            "the scores are too good. Keep a few frames of each film",
+            100 * near,
+        )
 
 
 def _excluded(path: str | Path | None, ids: NDArray[np.str_]) -> NDArray[np.bool_]:

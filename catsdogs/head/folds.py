@@ -16,6 +16,10 @@ SEED = 0
 """Seed of the folds and of the random order of the images in `train`."""
 
 
+_SAMPLE = 512
+"""Number of images that are compared with each other."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
     """The labelled images that heads are trained and scored on.
@@ -95,6 +99,38 @@ def count_groups(keys: NDArray[np.void], labels: NDArray[np.int8]) -> tuple[int,
     """Return how many groups of each class the folds are drawn from; with fewer than FOLDS, some fold has none."""
     first, second = _shuffled_groups(keys, labels, 0)[1]
     return len(first), len(second)
+
+
+def nearest_elsewhere(
+    features: NDArray[np.float32], keys: NDArray[np.void], order: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return how near images of a sample are to the nearest image of another group, as a fraction of a large distance.
+
+    The large distance is the 90th percentile of all distances in the sample. For different photographs and a trained
+    network the fraction is 0.4 or more, and 0.1 to 0.3 for frames of the same film. Features of random weights, which
+    are nearly one-dimensional, have small ones.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, width), float32
+    keys : ndarray of shape (n,)
+        As `group_keys` returns them.
+    order : ndarray of shape (n,), int
+        As `draw_order` returns it.
+
+    Returns
+    -------
+    fractions : ndarray of shape (sample,), float64
+        At most 1; 1 for an image without an image of another group.
+    """
+    rows = order[:_SAMPLE]
+    sample = features[rows].astype(np.float64)
+    sample -= sample.mean(axis=0)
+    squares = np.einsum("ij,ij->i", sample, sample)
+    distances = np.sqrt(np.maximum(0, squares[:, np.newaxis] + squares - 2 * sample @ sample.T))
+    far = np.quantile(distances, 0.9)
+    distances[keys[rows, np.newaxis] == keys[rows]] = far
+    return np.asarray(np.minimum(distances.min(axis=1), far) / max(far, np.finfo(float).tiny))
 
 
 def _shuffled_groups(

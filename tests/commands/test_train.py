@@ -222,6 +222,27 @@ def test_one_picture_many_times_is_refused_before_anything_is_fitted(tmp_path, n
     assert not (tmp_path / "head.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("pictures", "noise", "near_duplicates", "warning"),
+    [
+        (60, 0.02, True, None),
+        (10, 0.02, True, "the 120 training images show only 10 different pictures, in several versions each"),
+        (10, 0.02, False, None),
+        (2, 0.2, True, "100 % of the training images are nearly the same as images in other folds"),
+    ],
+    ids=["two of each", "twelve of each", "not looked for", "two films with a still camera"],
+)
+def test_too_few_pictures_are_one_line(tmp_path, caplog, pictures, noise, near_duplicates, warning):
+    random = np.random.default_rng(0)
+    features = np.repeat(random.gamma(0.5, size=(pictures, 2048)), 120 // pictures, axis=0)
+    features = (features * random.normal(1, noise, features.shape)).astype(np.float32)
+    labels = np.repeat([0, 1], 60)
+    import_features([str(n) for n in range(120)], labels, views={"224": features}, artifacts=tmp_path)
+    catsdogs.train(tmp_path, near_duplicates=near_duplicates)
+    assert len(caplog.messages) == (warning is not None)
+    assert all(message.startswith(warning) for message in caplog.messages)
+
+
 def test_without_features_the_command_that_makes_them_is_named(tmp_path):
     with pytest.raises(CatsDogsError, match="Run catsdogs extract DATA first"):
         catsdogs.train(tmp_path)
