@@ -122,7 +122,7 @@ def compare_copies(artifacts: Path, photographs: Path) -> None:
                 change(original).save(path, quality=quality)
                 files.append(image_file(path, (path.name,)))
         backbone = load_head_backbone(head.load(opened), opened, None)
-        _, copies = compute_all(files, parse_views(splits[0].views[:1]), backbone, "computing")
+        *_, copies = compute_all(files, parse_views(splits[0].views[:1]), backbone, "computing")
     originals = np.repeat(copied, len(CHANGES))
     for name, transform in measures(images).items():
         similar = transform(copies) @ transform(images).T

@@ -77,24 +77,32 @@ class ShardWriter:
         self._waiting: dict[tuple[str, ...], list[NDArray[Any]]] = {}
 
     def add(
-        self, digest: NDArray[np.uint8], features: Mapping[str, NDArray[np.float32]], facts: np.void | None, reason: str
+        self,
+        digests: NDArray[np.uint8],
+        features: Mapping[str, NDArray[np.float32]],
+        facts: NDArray[Any] | None = None,
+        reason: str = "",
     ) -> None:
-        """Add the features of an image; they wait in memory until `flush`, which `due` asks for.
+        """Add rows of n images; they wait in memory until `flush`, which `due` asks for.
 
         Missing facts have a checksum of zero, which makes them invalid.
         """
-        record = np.zeros(1, _dtype(tuple(features)))
-        record["digest"], record["reason"] = digest, reason.encode()
-        for column, row in {**features, **({} if facts is None else {FACTS_COLUMN: facts})}.items():
-            record[column] = row
-            (record[f"{column}.sum"],) = row_sums(self._provenance, column, [digest], [reason], record[column])
+        records = np.zeros(len(digests), _dtype(tuple(features)))
+        records["digest"], records["reason"] = digests, reason.encode()
+        columns: dict[str, tuple[Any, NDArray[Any]]] = {view: (slice(None), rows) for view, rows in features.items()}
+        if facts is not None:
+            measured = ~np.isnan(facts["width"])
+            columns[FACTS_COLUMN] = measured, facts[measured]
+        for column, (at, rows) in columns.items():
+            records[column][at] = rows
+            records[f"{column}.sum"][at] = row_sums(self._provenance, column, digests[at], len(rows) * [reason], rows)
         self._since = self._since if self._waiting else time.monotonic()
-        self._waiting.setdefault(tuple(features), []).append(record)
+        self._waiting.setdefault(tuple(features), []).append(records)
 
     @property
     def due(self) -> bool:
         """Whether `SHARD_ROWS` rows wait, or the oldest has waited for `SHARD_SECONDS`."""
-        rows = sum(max(1, len(views)) * len(records) for views, records in self._waiting.items())
+        rows = sum(max(1, len(views)) * sum(map(len, records)) for views, records in self._waiting.items())
         return rows >= SHARD_ROWS or (rows > 0 and time.monotonic() - self._since >= SHARD_SECONDS)
 
     def flush(self) -> None:
@@ -114,9 +122,11 @@ class ShardWriter:
         for name, content in files.items():
             write_if_changed(self.folder / name, content, temporary_name=f".{uuid.uuid4().hex}.new")
         for views in [*self._waiting]:
-            shard = npy.to_bytes(np.concatenate(self._waiting[views]))
-            name = ".".join([hashlib.blake2b(shard, digest_size=16).hexdigest(), *views, "npy"])
-            write_atomic(self.folder / name, shard, temporary_name=f".{uuid.uuid4().hex}.new")
+            records = np.concatenate(self._waiting[views])
+            for first in range(0, len(records), SHARD_ROWS):
+                shard = npy.to_bytes(records[first : first + SHARD_ROWS])
+                name = ".".join([hashlib.blake2b(shard, digest_size=16).hexdigest(), *views, "npy"])
+                write_atomic(self.folder / name, shard, temporary_name=f".{uuid.uuid4().hex}.new")
             del self._waiting[views]
 
 

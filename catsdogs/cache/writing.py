@@ -9,13 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES, Int8Similarity, Quantized
 from ..errors import CatsDogsError
-from ..images.facts import FACTS_COLUMN
+from ..images.facts import FACTS, FACTS_COLUMN
 from ..sources.classes import CLASSES, Classes
 from ..storage import write_if_changed
 from . import manifest as manifests
@@ -163,7 +164,29 @@ class CacheWriter:
         """
         if reason is not None:
             features = dict.fromkeys(self._views, np.full(N_FEATURES, np.nan, np.float32))
-        self._shards.add(digest, features, facts, shards.canonical_reason(reason or ""))
+        columns = {view: row[np.newaxis] for view, row in features.items()}
+        measured = None if facts is None else np.array([facts], FACTS)
+        self.add_rows(digest[np.newaxis], columns, measured, shards.canonical_reason(reason or ""))
+
+    def add_rows(
+        self,
+        digests: NDArray[np.uint8],
+        features: Mapping[str, NDArray[np.float32]],
+        facts: NDArray[Any] | None = None,
+        reason: str = "",
+    ) -> None:
+        """Add the features of n images at once.
+
+        Parameters
+        ----------
+        digests : ndarray of shape (n, 16), uint8
+        features : dict of str to ndarray of shape (n, 2048), float32
+        facts : ndarray of shape (n,), FACTS, optional
+            NaN where an image was not measured.
+        reason : str
+            As it is stored, the same for all.
+        """
+        self._shards.add(digests, features, facts, reason)
         self.flush_if_due()
 
     def flush_if_due(self) -> None:

@@ -22,8 +22,8 @@ from ..choices import EngineChoice, PrecisionChoice
 from ..errors import CatsDogsError, OptionError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import DEFAULT_VIEW
-from ..inference.loading import decoding_threads
 from ..inference.plan import ComputeOptions
+from ..inference.prefetching import decoding_threads
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources import Source

@@ -94,9 +94,9 @@ def evaluate(
         images, unlabelled = source.labelled(", the classes of the head")
         files = images.files
         known = _trained_on(opened, trained)
-        rows, features = compute_all(files, views, backbone, "evaluating", progress=progress)
-    readable = np.array([bool(row.features) for row in rows])
-    unreadable = {files[row.position].display_path: str(row.reason) for row in rows if not row.features}
+        digests, reasons, features = compute_all(files, views, backbone, "evaluating", progress=progress)
+    readable = np.array([position not in reasons for position in range(len(files))])
+    unreadable = {files[position].display_path: reason for position, reason in reasons.items()}
     if not readable.any():
         path, reason = next(iter(unreadable.items()))
         raise CatsDogsError(
@@ -108,7 +108,7 @@ def evaluate(
         scores=score_with_intervals(labels, logits),
         classes=trained.metadata.classes,
         images=len(labels),
-        seen=None if known is None else sum(row.digest.tobytes() in known for row in rows if row.features),
+        seen=None if known is None else sum(digest.tobytes() in known for digest in digests[readable]),
         unlabelled=unlabelled,
         skipped=source.skipped,
         unreadable=unreadable,

@@ -28,9 +28,9 @@ from ..cache import (
     write_part,
 )
 from ..errors import CatsDogsError
-from ..inference.batches import ComputedRow, compute_rows
-from ..inference.loading import load_images
+from ..inference.batches import ComputedRows, compute_rows
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
+from ..inference.prefetching import load_images
 from ..inference.timing import StageTimer
 from ..locks import FEATURES
 from ..paths import user_path
@@ -252,12 +252,15 @@ def _start_loading(
 
 def _digest_all(files: Sequence[ImageFile], timer: StageTimer) -> NDArray[np.uint8]:
     """Read all files, and return the digests of their bytes, of shape (n, 16), uint8."""
+    digests = np.zeros((len(files), 16), np.uint8)
     with load_images(files, (), timer=timer) as images:
-        return np.array([image.digest for image in images])
+        for loaded in images:
+            digests[loaded.records["position"]] = loaded.records["digest"]
+    return digests
 
 
 def _store(
-    rows: Iterable[ComputedRow],
+    computed: Iterable[ComputedRows],
     writer: CacheWriter,
     known: KnownRows,
     files: Sequence[ImageFile],
@@ -268,30 +271,45 @@ def _store(
     fail_fast: bool,
 ) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
     """Add the missing rows; return all digests, why files are unreadable, and when each row was added."""
-    digests = np.zeros((len(files), 16), np.uint8)
+    digests, done = np.zeros((len(files), 16), np.uint8), 0
     unreadable: dict[int, str] = {}
     moments: list[float] = []
-    for done, row in enumerate(rows, 1):
-        path = files[row.position].display_path
-        reason = row.reason or known.reasons.get(row.digest.tobytes())
-        if fail_fast and not row.features and reason:
-            hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
-            raise CatsDogsError(f"{path} is unreadable: {reason}", hint)
-        if not all(np.isfinite(of_view).all() for of_view in row.features.values()):
-            raise CatsDogsError(f"the features of {path} are not finite", "Give other --weights: these overflow on it")
-        digests[row.position] = row.digest
+    for rows in computed:
+        records = rows.records
+        digests[records["position"]] = records["digest"]
+        if fail_fast and not rows.features:
+            _raise_if_unreadable(rows, known, files)
+        for of_view in rows.features.values():
+            if not np.isfinite(of_view).all():
+                path = files[records["position"][np.flatnonzero(~np.isfinite(of_view).all(axis=1))[0]]].display_path
+                hint = "Give other --weights: these overflow on it"
+                raise CatsDogsError(f"the features of {path} are not finite", hint)
         writer.flush_if_due()
         with timer.time("write"):
-            if row.reason is not None and not row.digest.any():
-                unreadable[row.position] = row.reason
-            elif row.reason is not None or row.features or row.facts is not None:
-                features = {view.name: of_view for view, of_view in row.features.items()}
-                if features:
-                    writer.int8_similarity = backbone().int8_similarity
-                    moments.append(time.perf_counter())
-                writer.add(row.digest, features, row.facts, row.reason)
+            for position, reason in rows.reasons.items():
+                if digests[position].any():
+                    writer.add(digests[position], {}, reason=reason)
+                else:
+                    unreadable[position] = reason
+            if rows.features:
+                writer.int8_similarity = backbone().int8_similarity
+                moments += [time.perf_counter()] * len(records)
+            else:
+                records = records[~np.isnan(records["facts"]["width"])]
+            if len(records):
+                features = {view.name: of_view for view, of_view in rows.features.items()}
+                writer.add_rows(records["digest"], features, records["facts"])
+        done += len(rows.records)
         tell(progress, "computing features", done, len(files))
     return digests, unreadable, moments
+
+
+def _raise_if_unreadable(rows: ComputedRows, known: KnownRows, files: Sequence[ImageFile]) -> None:
+    """Raise an error that names the first file of these without features that is unreadable, now or as known."""
+    for position, digest in zip(rows.records["position"].tolist(), rows.records["digest"], strict=True):
+        if reason := rows.reasons.get(position) or known.reasons.get(digest.tobytes()):
+            hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
+            raise CatsDogsError(f"{files[position].display_path} is unreadable: {reason}", hint)
 
 
 def _part_table(

@@ -145,14 +145,14 @@ class Predictor:
                 broken: dict[str, str] = {}
                 files += _list_images(item, open_zips, broken)
                 unopened += [Prediction(path, None, None, why.removeprefix(f"{path} ")) for path, why in broken.items()]
-            rows, features = compute_all(files, views, self._backbone, "predicting", progress=self._progress)
+            _, reasons, features = compute_all(files, views, self._backbone, "predicting", progress=self._progress)
             small = [_preview(file) if len(files) <= previews else None for file in files]
         probabilities = self._head.classifier.probabilities(features).tolist()
         predictions = [
-            Prediction(file.display_path, metadata.classes[int(probability > 0.5)], probability, preview=preview)
-            if row.features
-            else Prediction(file.display_path, None, None, row.reason)
-            for file, row, probability, preview in zip(files, rows, probabilities, small, strict=True)
+            Prediction(file.display_path, None, None, reasons[position])
+            if position in reasons
+            else Prediction(file.display_path, metadata.classes[int(probability > 0.5)], probability, preview=preview)
+            for position, (file, probability, preview) in enumerate(zip(files, probabilities, small, strict=True))
         ]
         return predictions + unopened
 

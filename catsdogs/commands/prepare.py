@@ -215,7 +215,7 @@ def _read_split(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find_digest(original: _Original) -> None:
-    loaded = load_image([original.file], 0, [], None, StageTimer())
+    loaded = load_image(original.file, [], StageTimer())
     original.digest, original.reason = loaded.digest, loaded.reason or ""
 
 
@@ -224,7 +224,7 @@ def _write_png(folder: Path, original: _Original) -> None:
     path = folder / original.name
     if original.reason or png.is_valid(path, SIZE):
         return
-    loaded = load_image([original.file], 0, [DEFAULT_VIEW], None, StageTimer())
+    loaded = load_image(original.file, [DEFAULT_VIEW], StageTimer())
     changed = loaded.digest.any() and (loaded.digest != original.digest).any()
     original.reason = "it changed while it was read" if changed else loaded.reason or ""
     if not original.reason:

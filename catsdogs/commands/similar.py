@@ -185,9 +185,9 @@ def _query(
         return _cached(image, images, cached), None
     backbone = load_cache_backbone(artifacts, weights, progress=progress)
     views = parse_views(artifacts.manifest().views[:1])
-    (row,), features = compute_all([file], views, backbone, "computing features", progress=progress)
-    if row.reason:
-        raise _unreadable(image, row.reason)
+    _, reasons, features = compute_all([file], views, backbone, "computing features", progress=progress)
+    if reasons:
+        raise _unreadable(image, reasons[0])
     return features, None
 
 

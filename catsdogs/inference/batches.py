@@ -5,10 +5,11 @@ threads decode and the caller writes.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +19,29 @@ from ..cache import KnownRows
 from ..images.views import View
 from ..progress import Progress, tell
 from ..sources import ImageFile
-from .loading import LoadedImage, load_images
+from .loading import LoadedImages
+from .prefetching import LoadedAhead, load_images
 from .timing import StageTimer
 
 
 @dataclass(frozen=True, eq=False)
-class ComputedRow:
-    """The result for one file.
+class ComputedRows:
+    """The results for some files.
 
-    It has neither features nor a reason if the cache already has the row, or an earlier file is identical.
+    A file has neither features nor a reason if the cache already has its row, or an earlier file is identical.
 
     Parameters
     ----------
-    position : int
-        Index of the file in the sequence of files.
-    digest : ndarray of shape (16,), uint8
-        Digest of the file's bytes; zeros if the file could not be read.
-    features : dict of View to ndarray of shape (2048,), float32
-        Features of the views that were missing.
-    facts : record of `images.facts.FACTS` or None
-        Measurements of the image, if they were missing.
-    reason : str or None
-        Why the image has no features.
+    records : ndarray of shape (n,), loading.LOADED
+    reasons : dict of int to str
+        Why images have no features, by position.
+    features : dict of View to ndarray of shape (n, 2048), float32
+        Features of the views that were missing, the same for all of these files.
     """
 
-    position: int
-    digest: NDArray[np.uint8]
+    records: NDArray[Any]
+    reasons: dict[int, str] = field(default_factory=dict)
     features: dict[View, NDArray[np.float32]] = field(default_factory=dict)
-    facts: np.void | None = None
-    reason: str | None = None
 
 
 @contextmanager
@@ -57,8 +52,8 @@ def compute_rows(
     *,
     known: KnownRows | None = None,
     timer: StageTimer,
-) -> Iterator[Iterator[ComputedRow]]:
-    """Start reading and decoding; yield an iterator with one row for each file.
+) -> Iterator[Iterator[ComputedRows]]:
+    """Start reading and decoding; yield an iterator over the rows, one for each file.
 
     Rows with features come in batches, so the rows are not in the order of the files. When the context ends, also by an
     error, all its threads have ended.
@@ -91,7 +86,7 @@ def compute_all(
     step: str,
     *,
     progress: Progress | None = None,
-) -> tuple[list[ComputedRow], NDArray[np.float32]]:
+) -> tuple[NDArray[np.uint8], dict[int, str], NDArray[np.float32]]:
     """Compute all rows and keep them in memory, 8 KB for each image and view.
 
     Parameters
@@ -104,62 +99,87 @@ def compute_all(
 
     Returns
     -------
-    rows : list of ComputedRow
+    digests : ndarray of shape (n, 16), uint8
         In the order of the files.
+    reasons : dict of int to str
+        Why images have no features, by position.
     features : ndarray of shape (n, views * 2048), float32
-        Features of the rows, with the views side by side; NaN if a row has none.
+        With the views side by side; NaN if an image has none.
 
     Raises
     ------
     CatsDogsError
         As for `compute_rows`.
     """
-    rows: list[ComputedRow] = []
+    digests, reasons, done = np.zeros((len(files), 16), np.uint8), dict[int, str](), 0
     features = np.full((len(files), len(views), N_FEATURES), np.nan, np.float32)
     with compute_rows(files, views, backbone, timer=StageTimer()) as computed:
-        for row in computed:
-            rows.append(row)
-            for view, values in row.features.items():
-                features[row.position, views.index(view)] = values
-            tell(progress, step, len(rows), len(files))
-    rows.sort(key=lambda row: row.position)
-    return rows, features.reshape(len(files), len(views) * N_FEATURES)
+        for rows in computed:
+            positions = rows.records["position"]
+            digests[positions] = rows.records["digest"]
+            reasons |= rows.reasons
+            for view, values in rows.features.items():
+                features[positions, views.index(view)] = values
+            done += len(positions)
+            tell(progress, step, done, len(files))
+    return digests, reasons, features.reshape(len(files), len(views) * N_FEATURES)
 
 
 def _compute_batches(
-    images: Iterable[LoadedImage], backbone: Callable[[], Backbone], timer: StageTimer
-) -> Generator[ComputedRow]:
+    images: LoadedAhead, backbone: Callable[[], Backbone], timer: StageTimer
+) -> Generator[ComputedRows]:
     """Collect batches; compute `backbone().streams` of them at the same time, and keep one more in the queue."""
-    batch: list[LoadedImage] = []
-    computing: deque[Future[list[ComputedRow]]] = deque()
+    waiting: dict[tuple[View, ...], list[LoadedImages]] = {}
+    computing: deque[Future[ComputedRows]] = deque()
     threads: ThreadPoolExecutor | None = None
     with ExitStack() as stack:
-        for image in images:
-            if not image.pixels:
-                yield ComputedRow(image.position, image.digest, facts=image.facts, reason=image.reason)
+        for loaded in images:
+            if not loaded.pixels:
+                yield ComputedRows(loaded.records, loaded.reasons)
                 continue
             if threads is None:
                 threads = ThreadPoolExecutor(backbone().streams, thread_name_prefix="compute")
                 stack.callback(threads.shutdown, cancel_futures=True)
-            batch.append(image)
-            if len(batch) == backbone().batch_size:
-                computing.append(threads.submit(_compute, batch, backbone(), timer))
-                batch = []
-            if len(computing) > backbone().streams:
-                yield from computing.popleft().result()
-        if threads and batch:
-            computing.append(threads.submit(_compute, batch, backbone(), timer))
+            pieces = waiting.pop(key := tuple(loaded.pixels), [])
+            for batch in _batches(pieces, loaded, backbone().batch_size, images):
+                computing.append(threads.submit(_compute, batch, backbone(), timer, images))
+            waiting[key] = pieces
+            while len(computing) > backbone().streams:
+                yield computing.popleft().result()
+        for pieces in waiting.values():
+            if threads and pieces:
+                computing.append(threads.submit(_compute, pieces, backbone(), timer, images))
         while computing:
-            yield from computing.popleft().result()
+            yield computing.popleft().result()
 
 
-def _compute(batch: Sequence[LoadedImage], backbone: Backbone, timer: StageTimer) -> list[ComputedRow]:
-    """Compute the missing views of a batch of images."""
-    rows = [ComputedRow(image.position, image.digest, facts=image.facts) for image in batch]
+def _batches(
+    pieces: list[LoadedImages], loaded: LoadedImages, size: int, images: LoadedAhead
+) -> Iterator[list[LoadedImages]]:
+    """Yield batches of `size` images, each in pieces, from those that wait and more; the rest waits in `pieces`."""
+    if loaded.slot is not None and (pieces or len(loaded) != size):
+        copies = {view: of_view.copy() for view, of_view in loaded.pixels.items()}
+        images.release(loaded.slot)  # what waits must not hold memory that is needed for what it waits for
+        loaded = replace(loaded, pixels=copies, slot=None)
+    while sum(map(len, pieces)) + len(loaded) >= size:
+        fitting = size - sum(map(len, pieces))
+        yield [*pieces, loaded[:fitting]]
+        loaded = loaded[fitting:]
+        pieces.clear()
+    if len(loaded):
+        pieces.append(loaded)
+
+
+def _compute(
+    pieces: Sequence[LoadedImages], backbone: Backbone, timer: StageTimer, images: LoadedAhead
+) -> ComputedRows:
+    """Compute the missing views of a batch of images, and release their memory."""
     with timer.time("compute"):
-        for view in {view for image in batch for view in image.pixels}:
-            missing = [(row, image) for row, image in zip(rows, batch, strict=True) if view in image.pixels]
-            computed = backbone.features(np.stack([image.pixels[view] for _, image in missing]))
-            for (row, _), features in zip(missing, computed, strict=True):
-                row.features[view] = features
-    return rows
+        features = {
+            view: backbone.features(
+                np.concatenate([piece.pixels[view] for piece in pieces]) if pieces[1:] else pieces[0].pixels[view]
+            )
+            for view in pieces[0].pixels
+        }
+    images.release(pieces[0].slot)
+    return ComputedRows(np.concatenate([piece.records for piece in pieces]), features=features)

@@ -1,33 +1,25 @@
-"""Read, digest and decode image files, in threads that prefetch a limited number of images."""
+"""Read, digest and decode image files."""
 
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from threading import Event
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import KnownRows, digest
 from ..images.decoding import UnreadableImageError, decode_resized, decode_with_facts
-from ..images.facts import FACTS_COLUMN
+from ..images.facts import FACTS, FACTS_COLUMN
 from ..images.memory import reserve_memory
 from ..images.views import View, sizes_of
 from ..sources import ImageFile, raise_if_system_error, unreadable_reason
-from ..threads import cpu_count
 from .timing import StageTimer
 
-THREADS = 8
-"""Maximum number of threads. More threads are slower, because one part of the work on an image runs in only one thread
-at a time: on 16 cores of a Xeon 16 threads loaded 1,361 photographs per second, and 8 threads 1,745 (no features)."""
-
-CHUNK_SIZE, MAX_CHUNK_BYTES, PREFETCH = 8, 2 << 20, 4
-"""Maximum images in a chunk, which one thread reads and decodes before it returns them, as each return costs more the
-more threads there are; maximum bytes of pixels in a chunk; and number of chunks for each thread that are being decoded
-or waiting: 5 MB for one view of 224 pixels."""
+LOADED = np.dtype([("position", "<i8"), ("digest", "u1", (16,)), ("facts", FACTS), ("views", "<u4")])
+"""What is known of a loaded file: its index in the sequence of files; the digest of its bytes, zeros if it could not be
+read; its measurements, NaN if they were not missing; and which views have pixels, one bit for each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +28,6 @@ class LoadedImage:
 
     Parameters
     ----------
-    position : int
-        Index of the file in the sequence of files.
     digest : ndarray of shape (16,), uint8
         Digest of the file's bytes; zeros if the file could not be read.
     pixels : dict of View to ndarray of shape (size, size, 3), uint8
@@ -48,89 +38,120 @@ class LoadedImage:
         Why the image is unreadable.
     """
 
-    position: int
     digest: NDArray[np.uint8]
     pixels: dict[View, NDArray[np.uint8]] = field(default_factory=dict)
     facts: np.void | None = None
     reason: str | None = None
 
 
-def decoding_threads() -> int:
-    """Return the number of threads that read and decode: one for each core, up to `THREADS`."""
-    return min(cpu_count(), THREADS)
-
-
-@contextmanager
-def load_images(
-    files: Sequence[ImageFile], views: Sequence[View], *, known: KnownRows | None = None, timer: StageTimer
-) -> Iterator[Iterator[LoadedImage]]:
-    """Start reading and decoding; yield an iterator with one image for each file, in the order of the files.
+@dataclass(frozen=True, eq=False)
+class LoadedImages:
+    """Image files that were read and decoded.
 
     Parameters
     ----------
-    files : sequence of ImageFile
+    records : ndarray of shape (n,), LOADED
+    reasons : dict of int to str
+        Why images are unreadable, by position.
+    pixels : dict of View to ndarray of shape (n, size, size, 3), uint8
+        Pixels of the views that these images miss, all the same. (Of a chunk: one row for each image that misses any
+        view, undefined in the views that it does not miss.)
+    slot : int or None
+        The part of the shared memory that holds the pixels.
+    """
+
+    records: NDArray[Any]
+    reasons: dict[int, str] = field(default_factory=dict)
+    pixels: Mapping[View, NDArray[np.uint8]] = field(default_factory=dict)
+    slot: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, rows: slice) -> "LoadedImages":
+        pixels = {view: of_view[rows] for view, of_view in self.pixels.items()}
+        return replace(self, records=self.records[rows], pixels=pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkLoader:
+    """Loads chunks of files, in one or several threads.
+
+    Parameters
+    ----------
     views : sequence of View
-    known : KnownRows, optional
+    known : KnownRows or None
         Rows of the cache. Files whose bytes have all rows are not decoded, and identical files are decoded once.
     timer : StageTimer
         Records the time for reading and decoding.
-
-    Raises
-    ------
-    CatsDogsError
-        From the iterator, if the disk, the memory or a connection fails: the other files would fail, too, and readable
-        images must not be recorded as unreadable.
+    stopping : Event
+        Once it is set, no further file is loaded.
+    seen : dict of bytes to int
+        The position of the first file with each digest.
     """
-    stopping = Event()
-    seen = None if known is None else dict[bytes, int]()
 
-    def load(positions: Sequence[int]) -> list[LoadedImage]:
-        return [load_image(files, at, views, known, timer, seen=seen) for at in positions if not stopping.is_set()]
+    views: Sequence[View]
+    known: KnownRows | None
+    timer: StageTimer = field(default_factory=StageTimer)
+    stopping: Event = field(default_factory=Event)
+    seen: dict[bytes, int] = field(default_factory=dict)
 
-    count = decoding_threads()
-    threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
-    chunks = iter(chunk_positions(len(files), count, views))
-    ahead = deque(threads.submit(load, positions) for positions in islice(chunks, PREFETCH * count))
+    def load(self, files: Sequence[ImageFile], first: int, pixels: Mapping[View, NDArray[np.uint8]]) -> LoadedImages:
+        """Load a chunk of files, the first of which is at the position `first`; write into `pixels`.
 
-    def loaded_in_order() -> Iterator[LoadedImage]:
-        while ahead:
-            yield from ahead.popleft().result()
-            ahead.extend(threads.submit(load, positions) for positions in islice(chunks, 1))
-
-    try:
-        yield loaded_in_order()
-    finally:
-        stopping.set()
-        threads.shutdown(cancel_futures=True)
+        Raises
+        ------
+        CatsDogsError
+            The disk, the memory or a connection fails: the other files would fail, too, and readable images must not be
+            recorded as unreadable.
+        """
+        records, reasons, used = np.zeros(len(files), LOADED), dict[int, str](), 0
+        records["position"], records["facts"] = np.arange(first, first + len(files)), np.nan
+        for row, file in enumerate(files):
+            if self.stopping.is_set():
+                break
+            image = load_image(file, self.views, self.timer, position=first + row, known=self.known, seen=self.seen)
+            records["digest"][row] = image.digest
+            if image.reason is not None:
+                reasons[first + row] = image.reason
+            if image.facts is not None:
+                records["facts"][row] = image.facts
+            for bit, view in enumerate(self.views):
+                if view in image.pixels:
+                    pixels[view][used] = image.pixels[view]
+                    records["views"][row] |= 1 << bit
+            used += bool(image.pixels)
+        return LoadedImages(records, reasons, pixels)
 
 
 def load_image(
-    files: Sequence[ImageFile],
-    position: int,
+    file: ImageFile,
     views: Sequence[View],
-    known: KnownRows | None,
     timer: StageTimer,
     *,
+    position: int = 0,
+    known: KnownRows | None = None,
     seen: dict[bytes, int] | None = None,
 ) -> LoadedImage:
     """Read and digest a file, and decode it for its missing views.
 
-    `seen` has the position of the first file with each digest; later files with identical bytes are not decoded.
+    With `known`, `seen` has the position of the first file with each digest; later files with identical bytes are not
+    decoded.
     """
-    with reserve_memory(files[position].size()) as reserved:
+    with reserve_memory(file.size()) as reserved:
         try:
             with timer.time("read"):
-                data = files[position].read()
+                data = file.read()
                 identity = digest(data)
         except OSError as error:
-            return LoadedImage(position, np.zeros(16, np.uint8), reason=unreadable_reason(error))
+            return LoadedImage(np.zeros(16, np.uint8), reason=unreadable_reason(error))
         missing: Collection[str] = [view.name for view in views]
         if known is not None and seen is not None:
             key = identity.tobytes()
             # `setdefault` is atomic: another thread may read an identical file.
             missing = () if seen.setdefault(key, position) != position else known.missing.get(key, known.columns)
         if not missing:
-            return LoadedImage(position, identity)
+            return LoadedImage(identity)
         views, facts = [view for view in views if view.name in missing], None
         try:
             with timer.time("decode"):
@@ -139,11 +160,11 @@ def load_image(
                 else:
                     resized = decode_resized(data, sizes_of(views), reserved=reserved)
         except UnreadableImageError as error:
-            return LoadedImage(position, identity, reason=str(error))
+            return LoadedImage(identity, reason=str(error))
         except MemoryError as error:
-            raise_if_system_error(error, files[position].display_path)
+            raise_if_system_error(error, file.display_path)
             raise
-    return LoadedImage(position, identity, {view: view.of(resized) for view in views}, facts)
+    return LoadedImage(identity, {view: view.of(resized) for view in views}, facts)
 
 
 def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: int) -> dict[int, NDArray[np.uint8]]:
@@ -156,16 +177,9 @@ def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: in
     """
     views = [View(size) for size in sizes]
     drawn = np.random.default_rng(0).permutation(len(files)).tolist()
-    loaded = (load_image(files, position, views, None, StageTimer()) for position in drawn)
+    loaded = (load_image(files[position], views, StageTimer()) for position in drawn)
     found = list(islice((image.pixels for image in loaded if image.pixels), count))
     return {
         view.size: np.array([pixels[view] for pixels in found], np.uint8).reshape(-1, view.size, view.size, 3)
         for view in views
     }
-
-
-def chunk_positions(files: int, threads: int, views: Sequence[View]) -> list[range]:
-    """Divide the positions into chunks for threads: smaller ones if there are few files, or views have many pixels."""
-    pixels = max(1, sum(3 * size**2 for size in sizes_of(views)))
-    together = max(1, min(CHUNK_SIZE, files // threads, MAX_CHUNK_BYTES // pixels))
-    return [range(start, min(start + together, files)) for start in range(0, files, together)]

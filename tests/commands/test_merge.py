@@ -218,7 +218,8 @@ def test_a_part_that_is_killed_goes_on_and_computes_no_row_again(
 ):
     shutil.rmtree(parts[2])
     arguments = ["extract", data, "--part", "3/3", "--artifacts", parts[2], "--weights", tiny_backbone]
-    slow = "import time; from catsdogs.cache import shards; shards.SHARD_SECONDS = 0; add = shards.ShardWriter.add\n"
+    slow = "import support.backbone; support.backbone.NumpyBackbone.batch_size = 2\n"
+    slow += "import time; from catsdogs.cache import shards; shards.SHARD_SECONDS = 0; add = shards.ShardWriter.add\n"
     slow += "shards.ShardWriter.add = lambda *row: (time.sleep(0.1), add(*row))"
     with start(*arguments, before=slow) as process:
         while process.poll() is None and len(shards_of(parts[2])) < 4:

@@ -28,7 +28,7 @@ def write_backbone(path, seed=0):
 class NumpyBackbone:
     """Patches of 16 x 16, a layer of 32 units, one of 2,048, and their mean."""
 
-    engine, device, streams, batch_size, batch_reduced, network = "numpy", "cpu", 2, 8, False, None
+    engine, device, streams, batch_size, batch_reduced, network = "numpy", "cpu", 2, 5, False, None
 
     def __init__(self, weights, sizes, *, precision="auto", **options):
         content = Path(weights.spec).read_bytes()

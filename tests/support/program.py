@@ -55,9 +55,9 @@ STOPS = """
 import os, signal
 from catsdogs.cache import shards
 shards.SHARD_ROWS, add, added = 10, shards.ShardWriter.add, []
-def add_and_stop(writer, *row):
-    add(writer, *row)
-    added.append(row)
+def add_and_stop(writer, digests, *rows):
+    add(writer, digests, *rows)
+    added.extend(digests)
     if len(added) == 15:
         os.kill(os.getpid(), signal.SIGSTOP)
 shards.ShardWriter.add = add_and_stop
