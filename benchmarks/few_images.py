@@ -7,6 +7,7 @@ Input: a folder with a `features.py`, as for `import_features.py`, and a checkou
 draw takes some images for training, and some of the others for scoring. Prints the log loss of the reference, and a row
 of a Markdown table for each number of images and each candidate: the mean paired difference to the reference and its
 standard error, in the first half of the draws and in the second. What wins in one half only has won by chance.
+A file keeps each loss once it is known, so that a run that was stopped goes on where it was.
 
 "package" is the head of this checkout. The other candidates change one thing in it; those of the intercept and of the
 folds' heads use its C for "rbf". With many images only the first ones are compared.
@@ -32,6 +33,9 @@ from catsdogs import head
 from catsdogs.head import TrainingSet, designs
 from catsdogs.head.folds import draw_folds
 from catsdogs.head.logits import log_losses
+
+_REFERENCE = "reference"
+"""Name of the head that the candidates are compared with."""
 
 GRID = range(-8, 15)
 """Values of C around the start of a path, in quarters of a decade."""
@@ -183,39 +187,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with features.py")
     parser.add_argument("views", nargs="*", default=["224", "224m"], help="the view to compare on, and another one")
-    parser.add_argument("--before", type=Path, help="a checkout; without it, print the losses of this one as JSON")
+    parser.add_argument("--before", type=Path, help="a checkout; without it, this one is the reference")
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 200, 500, 1000, 2000, 5000])
     parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--only", default="", help="part of the names of candidates")
+    parser.add_argument("--only", nargs="+", default=[], help="names of candidates")
     parser.add_argument("--score", type=int, default=20_000, help="number of images to score")
+    parser.add_argument("--losses", type=Path, default=Path("few_images.jsonl"), help="file that keeps all losses")
     given = parser.parse_args()
 
+    if given.before:  # a process of its own adds the losses of the other checkout
+        command = [sys.executable, *(of for of in sys.argv if of != str(given.before) and of != "--before")]
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": str(given.before)}, check=True)
     _, labels, views = load(given.folder / "features.py", given.views)
-    rows = [views[name] for name in given.views]
+    kept = _read(given.losses)
     for count in given.counts:
-        draws = (Draw(rows, labels, count, seed, given.score) for seed in range(given.draws))
-        if not given.before:
-            print(json.dumps([log_losses(d.test_labels, d.package()).mean() for d in draws]), flush=True)
-            continue
-        reference = _reference(given, count)
-        print(f"{count} images, view {given.views[0]}: log loss of the reference {np.mean(reference):.4f}", flush=True)
-        losses: dict[str, list[float]] = {}
-        for draw in draws:
-            for name, logits in (of for of in candidates(draw) if given.only in of[0]):
-                losses.setdefault(name, []).append(float(log_losses(draw.test_labels, logits()).mean()))
-        for name, of_draws in losses.items():
-            halves = np.array_split(np.array(of_draws) - reference, 2)
-            cells = [f"{half.mean():+.4f} ± {half.std(ddof=1) / np.sqrt(len(half)):.4f}" for half in halves]
-            print(f"| {count} | {name} | {' | '.join(cells)} |", flush=True)
+        for seed in range(given.draws):
+            draw = Draw([views[name] for name in given.views], labels, count, seed, given.score)
+            of_draw = candidates(draw) if given.before else [(_REFERENCE, draw.package)]
+            for name, logits in of_draw:
+                key = given.views[0], count, given.score, seed, name
+                if key not in kept and (not given.only or name in [_REFERENCE, *given.only]):
+                    kept[key] = float(log_losses(draw.test_labels, logits()).mean())
+                    with given.losses.open("a") as file:
+                        file.write(json.dumps([*key, kept[key]]) + "\n")
+        if given.before:
+            _print_rows(kept, given.views[0], count, given.score, given.draws)
 
 
-def _reference(given: argparse.Namespace, count: int) -> list[float]:
-    """Return the losses of the head of the other checkout, from a process of its own."""
-    command = [sys.executable, __file__, str(given.folder), given.views[0], "--counts", str(count)]
-    command += ["--draws", str(given.draws), "--score", str(given.score)]
-    environment = {**os.environ, "PYTHONPATH": str(given.before)}
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return list(json.loads(done.stdout))
+def _read(path: Path) -> dict[tuple[str, int, int, int, str], float]:
+    """Return the losses that the file keeps, by view, number of images, number scored, draw and candidate."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return {(view, count, score, seed, name): loss for view, count, score, seed, name, loss in lines}
+
+
+def _print_rows(
+    kept: dict[tuple[str, int, int, int, str], float], view: str, count: int, score: int, draws: int
+) -> None:
+    """Print the rows of the table for a number of images."""
+    names = [name for *at, seed, name in kept if at == [view, count, score] and seed == 0]
+    losses = {name: np.array([kept[view, count, score, seed, name] for seed in range(draws)]) for name in names}
+    reference = losses.pop(_REFERENCE)
+    print(f"{count} images, view {view}: log loss of the reference {reference.mean():.4f}", flush=True)
+    for name, of_draws in losses.items():
+        halves = np.array_split(of_draws - reference, 2)
+        cells = [f"{half.mean():+.4f} ± {half.std(ddof=1) / np.sqrt(len(half)):.4f}" for half in halves]
+        print(f"| {count} | {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
