@@ -10,7 +10,7 @@ from ..sources.classes import Classes
 FORMAT = 4
 """Version of head.npz and head.json. Increase it if earlier versions of the program would misread new files."""
 
-METHOD = 3
+METHOD = 4
 """Version of the training method and of metrics.json. Increase it if the same features give another head or other keys:
 existing heads are then stale."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from catsdogs.head import dual
 from catsdogs.head.dual import DualProblem, centred_gram, minimise_dual
 
 
@@ -59,3 +60,21 @@ def test_float32_is_enough_for_a_path(problem):
     rough, exact = (minimise_dual(of, 1, tolerance=1e-3).logits for of in (single, problem))
     assert rough.dtype == np.float32
     assert np.allclose(rough, exact, atol=1e-2)
+
+
+def test_threads_that_share_the_products_change_the_time_only(problem, monkeypatch):
+    alone = minimise_dual(problem, 1, tolerance=1e-9).logits
+    monkeypatch.setattr(dual, "_MIN_SHARED", 1)
+    monkeypatch.setattr(dual, "cpu_count", lambda: 3)
+    assert np.allclose(minimise_dual(problem, 1, tolerance=1e-9).logits, alone, atol=1e-6)
+
+
+def test_the_best_length_of_each_step_saves_steps(problem, monkeypatch):
+    products = []
+    counted = dual._product
+    monkeypatch.setattr(dual, "_product", lambda *given: products.append(1) or counted(*given))
+    minimise_dual(problem, 1e4, tolerance=1e-2)
+    searched = len(products)
+    monkeypatch.setattr(dual, "_LINE_SEARCH", 0)
+    minimise_dual(problem, 1e4, tolerance=1e-2)
+    assert searched < 0.8 * (len(products) - searched)
