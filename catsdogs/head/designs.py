@@ -62,12 +62,15 @@ class Kernel:
         lengths = np.square(landmarks).sum(axis=1)
 
         def compare_block(start: int) -> None:
-            block = rows[start : start + _BLOCK] - centre
-            out = np.matmul(block, landmarks.T, out=similarity[start : start + _BLOCK])
+            rest, first = start + _BLOCK, start if rows is self.landmarks else 0  # the similarity is then symmetric
+            block = rows[start:rest] - centre
+            out = np.matmul(block, landmarks[first:].T, out=similarity[start:rest, first:])
             out *= 2
-            out -= np.square(block).sum(axis=1, keepdims=True) + lengths
+            out -= np.square(block).sum(axis=1, keepdims=True) + lengths[first:]
             out *= self.gamma
             np.exp(out, out=out)
+            if rows is self.landmarks:
+                similarity[rest:, start:rest] = similarity[start:rest, rest:].T
 
         with single_threaded_blas(scipy=False) as threads:
             list(threads.map(compare_block, range(0, len(rows), _BLOCK)))
