@@ -66,9 +66,10 @@ def fit(training_set: TrainingSet, selected: CrossValidation) -> FittedHead:
     of_folds = selected.solution.coefficients.mean(axis=1, keepdims=True)
     start = np.vstack([of_folds[: len(design.penalty) - 1], of_folds[-1:]])
     with single_threaded_blas() as threads:
+        kernel = threads.submit(_nystroem, design.kernel, design.penalty[:-1, :-1]) if design.kernel else None
         start = _optimum(design, labels, c, start)
-        if design.kernel:
-            nystroem, factor = _nystroem(design.kernel, design.penalty[:-1, :-1])
+        if kernel:
+            nystroem, factor = kernel.result()
             steps.append(("kernel", nystroem))
             normalization = nystroem.normalization_.T
             if dual:  # the product below, with fewer operations
