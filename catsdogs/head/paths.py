@@ -64,33 +64,20 @@ class RegularisationPath:
         "identity", "sqrt" or "rbf".
     size : int, optional
         Maximum number of images to train each fold on, the first in `order`.
-    trial : RegularisationPath, optional
-        A path over fewer rows, at whose best C this path starts.
     """
 
-    def __init__(
-        self,
-        training_set: TrainingSet,
-        transform: str,
-        *,
-        size: int | None = None,
-        trial: "RegularisationPath | None" = None,
-    ) -> None:
+    def __init__(self, training_set: TrainingSet, transform: str, *, size: int | None = None) -> None:
         self._given, self._transform, self._size = training_set, transform, size or len(training_set.labels)
         self.design, self._problem, self._rows = _problem(training_set, transform, self._size, _FOLDS_OUT)
         self._solutions: dict[int, Solution] = {}
         self._points: dict[int, tuple[float, float]] = {}
-        self.images = len(self._rows)
-        if trial:
-            usual = to_c(trial.best) * trial.images / self.images
-        else:
-            usual = _START_C / (_squared_length(self._problem) or 1.0) * min(1.0, _START_IMAGES / self.images)
+        usual = _START_C / (_squared_length(self._problem) or 1.0) * min(1.0, _START_IMAGES / len(self._rows))
         self._start = _STEP * round(np.log10(usual) * 4 / _STEP - 1)
 
     @property
     def lowest(self) -> float:
         """The lowest `selection_loss`."""
-        return min(loss for loss, _ in self._points.values())
+        return min((loss for loss, _ in self._points.values()), default=np.inf)
 
     @property
     def best(self) -> int:
@@ -102,11 +89,17 @@ class RegularisationPath:
         """Pairs of C and its log loss, in ascending order of C."""
         return tuple((to_c(at), loss) for at, (_, loss) in sorted(self._points.items()))
 
-    def search(self) -> None:
-        """Increase C until the loss increases; then decrease it from the start, if the start has the lowest loss."""
-        self._walk(self._start, _STEP)
+    def search(self, *, enough: float = 0.0) -> None:
+        """Increase C until the loss increases; then decrease it from the start, if the start has the lowest loss.
+
+        Parameters
+        ----------
+        enough : float
+            A loss that is low enough to end the search.
+        """
+        self._walk(self._start, _STEP, enough)
         if self.best == self._start:
-            self._walk(self._start - _STEP, -_STEP)
+            self._walk(self._start - _STEP, -_STEP, enough)
 
     def refine(self) -> None:
         """Fit between the best C and its better neighbour."""
@@ -161,10 +154,10 @@ class RegularisationPath:
                 logits[folds == other, one] = scores[folds == other, column]
             yield at, logits
 
-    def _walk(self, at: int, step: int) -> None:
+    def _walk(self, at: int, step: int, enough: float) -> None:
         risen = 0
-        while risen < _MAX_RISES and len(self._points) < _MAX_FITS:
-            before = self.lowest if self._points else np.inf
+        while risen < _MAX_RISES and len(self._points) < _MAX_FITS and self.lowest > enough:
+            before = self.lowest
             self.fit(at)
             if step < 0 and self._points[at][0] > (1 - _MIN_GAIN) * before:
                 break

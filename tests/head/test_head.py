@@ -14,6 +14,7 @@ from catsdogs.cache import group_keys
 from catsdogs.head import TrainingSet
 from catsdogs.head import paths as of_paths
 from catsdogs.head import validation as of_validation
+from catsdogs.head.designs import Kernel
 from catsdogs.head.folds import draw_folds, draw_order
 from catsdogs.head.logits import to_probabilities
 from catsdogs.head.metrics import log_loss
@@ -233,6 +234,15 @@ def test_a_linear_transform_without_a_lead_in_the_trial_is_skipped(monkeypatch):
     found = head.cross_validate(make_many(monkeypatch, np.maximum(features, 0), labels, 100))
     assert set(found.trials) == {"rbf", "sqrt"}
     assert set(found.paths) == {"rbf"}
+    assert len(found.trials["rbf"].points) == 1  # which is good enough
+
+
+def test_the_kernel_between_the_landmarks_is_that_of_any_rows():
+    rows = np.random.default_rng(0).gamma(1, 1, (600, 2048)).astype(np.float32)
+    kernel = Kernel(rows / np.linalg.norm(rows, axis=1, keepdims=True), 3.0)
+    similarity = kernel.compare(kernel.landmarks)
+    assert np.allclose(similarity, kernel.compare(kernel.landmarks.copy()), atol=1e-6)
+    assert np.allclose(similarity, similarity.T, atol=1e-6)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
