@@ -1,10 +1,15 @@
-"""Define the errors that users can cause and fix, and make texts printable."""
+"""Define the errors that users can cause and fix; make texts printable, and free of the secrets in URIs."""
 
+import re
 from unicodedata import category
+
+_USER = re.compile(r"(?<=[\w+.-]:/)(/?)[^/@?#\s]*@")
+_QUERY = re.compile(r"\?(?!(?:download|versionId)=[\w.-]*(?:$|[\s'\"]))[^\s'\"]+")
+"""In a URI, the user and the password, and the query, which may be a signature or a token."""
 
 
 class CatsDogsError(Exception):
-    """An error that a user can cause and fix.
+    """An error that a user can cause and fix. Secrets of URIs are removed from its texts.
 
     Parameters
     ----------
@@ -15,9 +20,8 @@ class CatsDogsError(Exception):
     """
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = redact(message), redact(hint)
+        super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
         return printable(f"{self.message}. {self.hint}.")
@@ -25,6 +29,11 @@ class CatsDogsError(Exception):
 
 class OptionError(CatsDogsError):
     """A parameter or an option has a value that is not valid; the program then exits with 2."""
+
+
+def redact(text: str) -> str:
+    """Return `text` with ``***`` for the user, the password and the query of each URI, but a download or a version."""
+    return _QUERY.sub("?***", _USER.sub(r"\1***@", text)) if ":/" in text else text
 
 
 def is_printable(text: str) -> bool:

@@ -1,9 +1,17 @@
-"""Check and expand the paths that users give."""
+"""Check and expand the paths that users give, and tell URIs from them."""
 
 import os
+import re
 from pathlib import Path
 
 from .errors import CatsDogsError
+
+_URI = re.compile(r"[A-Za-z][\w+.-]+(::[\w+.-]+)*:/")
+
+
+def is_uri(given: str | Path) -> bool:
+    """Whether a user gave a URI, such as ``s3://bucket/photographs``; a Path is none, as it has lost a slash."""
+    return isinstance(given, str) and bool(re.match(_URI.pattern + "/", given))
 
 
 def user_path(given: str | Path) -> Path:
@@ -16,7 +24,7 @@ def user_path(given: str | Path) -> Path:
     Raises
     ------
     CatsDogsError
-        There is no such user, no file can have this name, or it is empty, as an unset variable of a shell.
+        There is no such user, no file can have this name, it is empty, as an unset variable of a shell, or a URI.
     """
     try:
         path = Path(given)
@@ -29,6 +37,10 @@ def user_path(given: str | Path) -> Path:
             f"{shown!a} cannot be a path", "Give a path without NUL characters and surrogates; . is the current folder"
         )
     first = path.parts[0] if path.parts else ""
+    if _URI.match(str(given)) and not os.path.lexists(first):
+        raise CatsDogsError(
+            f"{given} is a URI", "Give a local path here; in Python, give the URI of images as a string, not as a Path"
+        )
     if not first.startswith("~"):
         return path
     if not str(given).startswith("~") or (first != "~" and os.path.lexists(first)):  # the former is "./~x"

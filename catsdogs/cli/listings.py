@@ -10,6 +10,8 @@ from typing import Any
 
 import catsdogs
 
+from ..errors import redact
+from ..paths import is_uri
 from .console import Line, block, command, plural, program, unreadable_lines, wrapped, wrote
 from .summaries import correction_texts, duplicates_texts, image_lines, int8_similarity_line, metrics_lines, score_lines
 
@@ -95,7 +97,7 @@ def verification_lines(result: catsdogs.Verification) -> Iterator[Line]:
             yield "", f"{' and '.join(others)} unchanged, and made from these features"
 
 
-def scan_lines(scan: catsdogs.Scan, data: Path, artifacts: Path, options: dict[str, str | None]) -> Iterator[Line]:
+def scan_lines(scan: catsdogs.Scan, data: str, artifacts: Path, options: dict[str, str | None]) -> Iterator[Line]:
     """Show what a folder or a zip holds, how it would be read, and whether a head could be trained on it."""
     for split, named in scan.images.items():
         yield split, f"{sum(named.values()):,} images"
@@ -109,7 +111,9 @@ def scan_lines(scan: catsdogs.Scan, data: Path, artifacts: Path, options: dict[s
     yield from wrapped([("training", f"not possible: {problem}" if problem else "possible by the number of images")])
     if "test" in scan.images or not problem:
         given = [argument for name, value in options.items() if value for argument in (name, value)]
-        arguments = shlex.join(["extract" if problem else "run", str(data), *given])
+        arguments = shlex.join(
+            ["extract" if problem else "run", redact(data) if is_uri(data) else str(Path(data)), *given]
+        )
         yield "next", command(arguments, artifacts)
 
 

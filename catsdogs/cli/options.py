@@ -22,8 +22,8 @@ def _print_version(wanted: bool) -> None:
 
 
 Version = Annotated[bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
-Data = Annotated[Path, Argument(metavar="DATA", help="Folder or zip of images.", show_default=False)]
-Images = Annotated[list[str], Argument(metavar="IMAGE", help="Files, folders, zips, or - (stdin).")]
+Data = Annotated[str, Argument(metavar="DATA", help="Folder, zip or tar of images, or its URI.", show_default=False)]
+Images = Annotated[list[str], Argument(metavar="IMAGE", help="Paths or URIs; - is standard input.")]
 Image = Annotated[str, Argument(metavar="IMAGE", help="A file, or the id of a cached image.", show_default=False)]
 Artifacts = Annotated[Path, Option(metavar="DIR", help="Results folder.")]
 ARTIFACTS = Path("artifacts")

@@ -183,7 +183,7 @@ def _copy_sample(source: Source, folder: Path, images: int) -> list[Path]:
         paths.append(folder / f"{len(paths):06}{Path(files[place].parts[-1]).suffix.lower()}")
         paths[-1].write_bytes(content)
     if not paths:
-        raise CatsDogsError(f"no image in {source.path} is readable", "Give readable images")
+        raise CatsDogsError(f"no image in {source.place} is readable", "Give readable images")
     return paths
 
 

@@ -33,7 +33,7 @@ from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.prefetching import load_images
 from ..inference.timing import StageTimer
 from ..locks import FEATURES
-from ..paths import user_path
+from ..paths import is_uri, user_path
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources import ImageFile, Scan, Source
@@ -118,8 +118,9 @@ def extract(
     Parameters
     ----------
     data : str or Path
-        A folder or a zip, in any layout of docs/reference/inputs.md. If its images cannot be trained on, this is
-        logged as a warning before any features are computed. Other commands give an open source, and close it.
+        A folder, a zip or tars, or the URI of one, in any layout of docs/reference/inputs.md. If its images cannot be
+        trained on, this is logged as a warning before any features are computed. Other commands give an open source,
+        and close it.
     artifacts : str or Path
         The artifacts folder; the cache is its ``features/``.
     weights : str or Path, optional
@@ -184,7 +185,7 @@ def extract(
                 digests, unread, added = stored
                 if provenance.network and not writer.int8_similarity:
                     writer.int8_similarity = backbone().int8_similarity
-                record(opened.source, **dict.fromkeys(wanted, str(source.path.resolve())), weights=chosen.spec)
+                record(opened.source, **dict.fromkeys(wanted, source.place), weights=chosen.spec)
                 with timer.time("write"):
                     if part:
                         reasons, unreadable = writer.list_unreadable(digests, unread)
@@ -242,7 +243,7 @@ def _start_loading(
         tell(progress, step, done, total)
 
     with ThreadPoolExecutor(1, thread_name_prefix="load") as thread:
-        exists = isinstance(data, Source) or user_path(data).exists()
+        exists = isinstance(data, Source) or is_uri(data) or user_path(data).exists()
         needed = plan.provenance is None and not plan.needs_images and exists
         try:
             yield thread.submit(plan.load, progress=report) if needed else None
@@ -323,7 +324,7 @@ def _part_table(
         listing=listing_digest(
             {split: (images.ids, images.labels) for split, images in splits.items()}, source.classes
         ),
-        source=str(source.path.resolve()),
+        source=source.place,
         weights=weights.spec,
         ids=tuple(name for images in own for name in images.ids),
         labels=tuple(label for images in own for label in images.labels.tolist()),

@@ -23,16 +23,16 @@ from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
-from ..paths import user_path
+from ..paths import is_uri, user_path
 from ..progress import Progress
 from ..result import Result
-from ..sources import ImageFile, image_file, image_from_stream, open_zip, walk_folder, walk_zip
+from ..sources import ImageFile, find_remote, image_file, image_from_stream, walk_archive, walk_folder
 from ..sources.files import Readable
-from ..sources.names import is_skipped, is_zip
+from ..sources.names import is_archive, is_image, is_skipped
 
 ImageInput = str | Path | bytes | bytearray | memoryview | Readable | Image.Image | NDArray[np.uint8]
-"""The path of an image, a folder or a zip; or one image: the bytes of a file, an open binary file, a Pillow image, or
-an array of shape (height, width), (height, width, 3) or (height, width, 4)."""
+"""The path or URI of an image, a folder, a zip or a tar; or one image: the bytes of a file, an open binary file, a
+Pillow image, or an array of shape (height, width), (height, width, 3) or (height, width, 4)."""
 
 _BYTES = bytes | bytearray | memoryview
 
@@ -179,9 +179,9 @@ def predict(
     Parameters
     ----------
     images : str, Path, bytes, open binary file, PIL.Image.Image or ndarray of uint8, or several of them
-        Paths of files, folders and zips; the others are one image each. Arrays are grey, RGB or RGBA, of shape (height,
-        width), (height, width, 3) or (height, width, 4). Pillow images and arrays are decoded as lossless files of them
-        would be, with the orientation that Pillow has read.
+        Paths or URIs of files, folders, zips and tars; the others are one image each. Arrays are grey, RGB or RGBA, of
+        shape (height, width), (height, width, 3) or (height, width, 4). Pillow images and arrays are decoded as
+        lossless files of them would be, with the orientation that Pillow has read.
     artifacts : str or Path
         The artifacts folder, with a head.
     weights : str or Path, optional
@@ -194,13 +194,14 @@ def predict(
     Returns
     -------
     list of Prediction
-        In the order given; the images of a folder or a zip in natural order. Zips that cannot be opened are last.
+        In the order given; the images of a folder or an archive in natural order. Archives that cannot be opened are
+        last.
 
     Raises
     ------
     CatsDogsError
-        There is no head, it was trained with other weights, a folder or a zip has no image, or an input is of another
-        type.
+        There is no head, it was trained with other weights, a folder or an archive has no image, or an input is of
+        another type.
     """
     with Predictor(artifacts, weights=weights, progress=progress) as predictor:
         return predictor.predict(images, previews=previews)
@@ -248,21 +249,24 @@ def _one_image(source: Any) -> ImageFile:
 def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str]) -> list[ImageFile]:
     if not isinstance(source, str | Path):
         return [_one_image(source)]
-    path = user_path(source)
-    if path.is_dir():
-        found = walk_folder(path, open_zips, broken=broken)
-        files = [replace(file, display_path=str(Path(source, *file.parts))) for file in found]
-    elif is_zip(path.name):
-        files = []
+    path: str | Path = source if is_uri(source) else user_path(source)
+    remote = find_remote(path) if isinstance(path, str) else None
+    file = image_file(path, (path.name,)) if isinstance(path, Path) and not path.is_dir() else remote
+    files = list[ImageFile]()
+    if file is None:
+        files.extend(walk_folder(path, open_zips, broken=broken))
+        if isinstance(path, Path):
+            files = [replace(file, display_path=str(Path(source, *file.parts))) for file in files]
+    elif is_archive(file.parts[-1]) or (file.is_remote and not is_image(file.parts[-1])):
         try:
-            files.extend(walk_zip(open_zip(path), str(path), (), open_zips))
+            files.extend(walk_archive(file, open_zips))
         except CatsDogsError as error:
-            broken[str(path)] = error.message
+            broken[file.display_path] = error.message
     else:
-        return [replace(image_file(path, (path.name,)), display_path=str(source))]
+        return [file if is_uri(source) else replace(file, display_path=str(source))]
     images = [file for file in files if not is_skipped(file.parts)]
     if not images and not broken:
-        raise CatsDogsError(f"there are no images in {path}", "Give files, folders or zips of images")
+        raise CatsDogsError(f"there are no images in {path}", "Give files, folders or archives of images")
     from natsort import natsort_keygen
 
     key = natsort_keygen()

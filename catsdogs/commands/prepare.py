@@ -28,7 +28,7 @@ from ..images.views import DEFAULT_VIEW
 from ..inference.loading import load_image
 from ..inference.timing import StageTimer
 from ..locks import RESULTS, write_lock
-from ..paths import user_path
+from ..paths import is_uri, user_path
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources import ImageFile, Source
@@ -139,7 +139,8 @@ def prepare(
     folder = user_path(out)
     if seed < 0:
         raise OptionError(f"the seed is {seed}", "Give a seed of at least 0")
-    _check_outside(folder, user_path(data))
+    if not is_uri(data):
+        _check_outside(folder, user_path(data))
     settings = {"format": FORMAT, "seed": seed, "held_out": SHARE, "size": SIZE, "pixels": identity.pixels()}
     _read_split(folder, settings)  # before long work
     with Source(data, classes=None if classes is None else parse_classes(classes)) as source:

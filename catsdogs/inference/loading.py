@@ -1,6 +1,7 @@
 """Read, digest and decode image files."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from threading import Event
@@ -88,6 +89,8 @@ class ChunkLoader:
         Once it is set, no further file is loaded.
     seen : dict of bytes to int
         The position of the first file with each digest.
+    decoders : context manager or None
+        Entered to decode; a semaphore limits how many of the threads do.
     """
 
     views: Sequence[View]
@@ -95,6 +98,7 @@ class ChunkLoader:
     timer: StageTimer = field(default_factory=StageTimer)
     stopping: Event = field(default_factory=Event)
     seen: dict[bytes, int] = field(default_factory=dict)
+    decoders: AbstractContextManager[object] | None = None
 
     def load(self, files: Sequence[ImageFile], first: int, pixels: Mapping[View, NDArray[np.uint8]]) -> LoadedImages:
         """Load a chunk of files, the first of which is at the position `first`; write into `pixels`.
@@ -110,7 +114,15 @@ class ChunkLoader:
         for row, file in enumerate(files):
             if self.stopping.is_set():
                 break
-            image = load_image(file, self.views, self.timer, position=first + row, known=self.known, seen=self.seen)
+            image = load_image(
+                file,
+                self.views,
+                self.timer,
+                position=first + row,
+                known=self.known,
+                seen=self.seen,
+                decoders=self.decoders,
+            )
             records["digest"][row] = image.digest
             if image.reason is not None:
                 reasons[first + row] = image.reason
@@ -132,11 +144,12 @@ def load_image(
     position: int = 0,
     known: KnownRows | None = None,
     seen: dict[bytes, int] | None = None,
+    decoders: AbstractContextManager[object] | None = None,
 ) -> LoadedImage:
     """Read and digest a file, and decode it for its missing views.
 
     With `known`, `seen` has the position of the first file with each digest; later files with identical bytes are not
-    decoded.
+    decoded. A large file is decoded outside `decoders`, in which others may wait for the memory that this one holds.
     """
     with reserve_memory(file.size()) as reserved:
         try:
@@ -154,7 +167,7 @@ def load_image(
             return LoadedImage(identity)
         views, facts = [view for view in views if view.name in missing], None
         try:
-            with timer.time("decode"):
+            with decoders if decoders and not reserved else nullcontext(), timer.time("decode"):
                 if FACTS_COLUMN in missing:
                     resized, facts = decode_with_facts(data, sizes_of(views), reserved=reserved)
                 else:

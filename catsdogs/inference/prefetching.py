@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from queue import SimpleQueue
+from threading import BoundedSemaphore
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from ..cache import KnownRows
 from ..images.views import View, sizes_of
 from ..sources import ImageFile
+from ..sources.remote import READERS
 from ..threads import cpu_count
 from .loading import ChunkLoader, LoadedImages
 from .timing import StageTimer
@@ -24,6 +27,9 @@ CHUNK_SIZE, MAX_CHUNK_BYTES, PREFETCH = 8, 2 << 20, 4
 """Maximum images in a chunk, which one thread reads and decodes before it returns them, as each return costs more the
 more threads there are; maximum bytes of pixels in a chunk; and number of chunks for each thread that are being decoded
 or waiting: 5 MB for one view of 224 pixels."""
+
+REMOTE_PREFETCH = 2
+"""The same number of chunks for each of the threads that read from a network: 77 MB for one view of 224 pixels."""
 
 
 class Decoder(Protocol):
@@ -129,9 +135,12 @@ class _Threads:
     """Decodes in the threads that call it."""
 
     def __init__(self, files: Sequence[ImageFile], loader: ChunkLoader) -> None:
-        self.threads = decoding_threads()
+        self.threads, prefetch = decoding_threads(), PREFETCH
+        if any(file.is_remote for file in files):
+            loader = replace(loader, decoders=BoundedSemaphore(self.threads))
+            self.threads, prefetch = READERS, REMOTE_PREFETCH
         self.chunks = chunk_positions(len(files), self.threads, loader.views)
-        self.slots = PREFETCH * self.threads
+        self.slots = prefetch * self.threads
         self._files, self._loader = files, loader
 
     def load(self, positions: range, slot: int) -> LoadedImages:

@@ -1,18 +1,18 @@
-from .files import ImageFile, image_file, image_from_stream, open_zip, raise_if_system_error, unreadable_reason
-from .folders import walk_folder
+from .files import ImageFile, image_file, image_from_stream, raise_if_system_error, unreadable_reason
+from .folders import walk_archive, walk_folder
+from .remote import find_remote
 from .scan import Scan
 from .source import Source
-from .zips import walk_zip
 
 __all__ = [
     "ImageFile",
     "Scan",
     "Source",
+    "find_remote",
     "image_file",
     "image_from_stream",
-    "open_zip",
     "raise_if_system_error",
     "unreadable_reason",
+    "walk_archive",
     "walk_folder",
-    "walk_zip",
 ]

@@ -49,7 +49,7 @@ _OTHER_FORMS = (
     (0, b"BZh", "a bzip2 file such as .tar.bz2", _UNPACK.format("tar -xf")),
     (0, b"\xfd7zXZ\0", "an xz file such as .tar.xz", _UNPACK.format("tar -xf")),
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard file such as .tar.zst", _UNPACK.format("tar -xf")),
-    (257, b"ustar", "a tar file", _UNPACK.format("tar -xf")),
+    (257, b"ustar", "a tar file", "Name it *.tar"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z file", _UNPACK.format("7z x")),
     (0, b"Rar!\x1a\x07", "a RAR file", _UNPACK.format("unrar x")),
     (0, b"PK\7\x08", "one part of a split zip", _JOIN),
@@ -89,7 +89,7 @@ def open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
     try:
         file.seek(0)
         start = file.read(512)
-        _refuse_other_forms(start, display_path)
+        refuse_other_forms(start, display_path, "zip")
         truncated = start.startswith(_HEADER)
         archive = zipfile.ZipFile(file)
         end = _end_record(file)
@@ -140,11 +140,14 @@ def unsupported_method(member: zipfile.ZipInfo) -> str | None:
     return None if method in _SUPPORTED else _METHODS.get(method, f"method {method}")
 
 
-def _refuse_other_forms(start: bytes, display_path: str) -> None:
+def refuse_other_forms(start: bytes, display_path: str, wanted: str) -> None:
+    """Raise an error if the first 512 bytes of a file are those of another form, such as a web page."""
     start = start.lstrip() if start.lstrip().startswith(b"<") else start
     for position, magic, form, hint in _OTHER_FORMS:
-        if start[position : position + len(magic)] == magic or start[: len(magic)].lower() == magic:
-            raise CatsDogsError(f"{display_path} is {form}, not a zip", hint)
+        if form != f"a {wanted} file" and (
+            start[position : position + len(magic)] == magic or start[: len(magic)].lower() == magic
+        ):
+            raise CatsDogsError(f"{display_path} is {form}, not a {wanted}", hint)
 
 
 def _end_record(file: BinaryIO) -> _End:

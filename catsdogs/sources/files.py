@@ -1,9 +1,13 @@
-"""Open image files and zips, and distinguish errors of the system from errors of one file."""
+"""Open image files and archives, read parts of them, and distinguish errors of the system from errors of one file."""
 
 import errno
+import io
 import os
 import stat
 from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -13,6 +17,8 @@ from ..errors import CatsDogsError
 MAX_BYTES = 1 << 28
 """Maximum size of an image file in bytes (256 MiB); a larger one is not read into memory."""
 
+_BLOCK, _END = 1 << 12, (1 << 16) + 22
+"""Bytes of a `RangeFile` that are read at least; at its end, the record of a zip with its longest comment."""
 
 _SYSTEM_ERRORS = (
     *(errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT),
@@ -36,6 +42,11 @@ class ImageFile(ABC):
     parts: tuple[str, ...]
     display_path: str
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading waits for a network, so that many files should be read at the same time."""
+        return False
+
     @abstractmethod
     def read(self) -> bytes:
         """Return the content of the file.
@@ -52,36 +63,57 @@ class ImageFile(ABC):
     def length(self) -> int:
         """Return the number of bytes of the content; 0 if it is not known."""
 
-    @abstractmethod
     def size(self) -> int:
         """Return how many bytes of memory reading takes at most; 0 if the file will not be read."""
+        return size if (size := self.length()) <= MAX_BYTES else 0
 
 
 @dataclass(frozen=True)
-class _PlainFile(ImageFile):
+class StoredFile(ImageFile):
+    """A file that can be read in parts, as it may be an archive."""
+
+    @abstractmethod
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` to `stop`; raise errors as `read` does. Several threads may call this."""
+
+    @abstractmethod
+    def open(self) -> BinaryIO:
+        """Open an archive; raise CatsDogsError if that is not possible."""
+
+
+@dataclass(frozen=True)
+class _PlainFile(StoredFile):
     """A file of the file system; only a regular file is read."""
 
     path: Path
 
     def read(self) -> bytes:
+        return self._read(0, None)
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        return self._read(start, stop)
+
+    def _read(self, start: int, stop: int | None) -> bytes:
         try:
-            with open_regular(self.path) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > MAX_BYTES:
-                    raise OSError(f"it has {size:,} bytes, more than the limit of {MAX_BYTES:,}")
-                return file.read()
+            with _open_regular(self.path) as file:
+                check_size((os.fstat(file.fileno()).st_size if stop is None else stop) - start)
+                file.seek(start)
+                return file.read() if stop is None else file.read(stop - start)
         except (OSError, MemoryError) as error:
             raise_if_system_error(error, str(self.path))
             raise OSError(getattr(error, "strerror", None) or str(error)) from error
+
+    def open(self) -> BinaryIO:
+        try:
+            return _open_regular(self.path)
+        except OSError as error:
+            raise read_error(self.path, error) from error
 
     def length(self) -> int:
         try:
             return self.path.stat().st_size
         except OSError:
             return 0  # read() raises the error
-
-    def size(self) -> int:
-        return size if (size := self.length()) <= MAX_BYTES else 0
 
 
 @dataclass(frozen=True)
@@ -91,17 +123,80 @@ class _StreamFile(ImageFile):
     content: bytes = field(repr=False)
 
     def read(self) -> bytes:
-        if len(self.content) > MAX_BYTES:
-            raise OSError(f"it has more than the limit of {MAX_BYTES:,} bytes")
+        check_size(len(self.content))
         return self.content
 
     def length(self) -> int:
         return len(self.content)
 
-    size = length
+
+class RangeFile(io.RawIOBase):
+    """A file of which ranges are read by a function: a file elsewhere, or a section of a file.
+
+    Several threads may read at the same time what they have prefetched. Otherwise only one may use it at a time, as it
+    has a position; zipfile has a lock for that.
+
+    Parameters
+    ----------
+    read_range : callable
+        Returns the bytes from a start to a stop. Several threads may call it.
+    size : int
+    is_remote : bool
+    """
+
+    def __init__(self, read_range: Callable[[int, int], bytes], size: int, *, is_remote: bool = False) -> None:
+        self.read_range, self.is_remote = read_range, is_remote
+        self._size, self._position = size, 0
+        self._recent = deque[tuple[int, bytes]](maxlen=4)
+        self._prefetched: dict[int, bytes] = {}
+
+    @contextmanager
+    def prefetched(self, start: int, stop: int) -> Iterator[None]:
+        """Read a range; until the context ends, reading it does not call the function."""
+        start, stop = min(start, self._size), min(stop, self._size)
+        self._prefetched[start] = self.read_range(start, stop)
+        try:
+            yield
+        finally:
+            self._prefetched.pop(start, None)  # another thread may have read, and left, the same range
+
+    def seekable(self) -> bool:  # noqa: D102 - as in the base class, as are the next two
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("seek to before the start")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:  # noqa: D102
+        parts, missing = [], max(0, self._size - self._position)
+        missing = missing if size is None or size < 0 else min(size, missing)
+        while missing:
+            parts.append(self._next(missing))
+            self._position += len(parts[-1])
+            missing -= len(parts[-1])
+        return b"".join(parts)
+
+    def _next(self, wanted: int) -> bytes:
+        """Return at least one of the next `wanted` bytes."""
+        at = self._position
+        # A list of a dictionary's items is made in one step, so other threads may change it.
+        for start, content in (*list(self._prefetched.items()), *self._recent):
+            if start <= at < start + len(content):
+                return content[at - start : at - start + wanted]
+        start, stop = at, max(at + wanted, at + _BLOCK)
+        if stop > self._size - _END:
+            start, stop = min(at, max(0, self._size - _END)), self._size
+        content = self.read_range(start, stop)
+        if at - start >= len(content):
+            raise OSError("the file is shorter than it was")
+        self._recent.append((start, content))
+        return content[at - start : at - start + wanted]
 
 
-def image_file(path: Path, parts: tuple[str, ...]) -> ImageFile:
+def image_file(path: Path, parts: tuple[str, ...]) -> StoredFile:
     """Return the file at `path` as an image file with the path `parts` below the source."""
     return _PlainFile(parts, str(path), path)
 
@@ -155,7 +250,13 @@ def raise_if_system_error(error: BaseException, display_path: str) -> None:
     raise CatsDogsError(message, f"{hint}, and rerun: finished work is kept") from error
 
 
-def open_regular(path: Path) -> BinaryIO:
+def check_size(size: int) -> None:
+    """Raise OSError if an image file is too large to be read into memory."""
+    if size > MAX_BYTES:
+        raise OSError(f"it has {size:,} bytes, more than the limit of {MAX_BYTES:,}")
+
+
+def _open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading; raise OSError for anything else."""
     # Without O_NONBLOCK, opening a pipe waits for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -164,14 +265,6 @@ def open_regular(path: Path) -> BinaryIO:
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
     raise OSError("it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file")
-
-
-def open_zip(path: Path) -> BinaryIO:
-    """Open a zip for reading; raise CatsDogsError if that is not possible."""
-    try:
-        return open_regular(path)
-    except OSError as error:
-        raise read_error(path, error) from error
 
 
 def read_error(path: Path, error: OSError) -> CatsDogsError:

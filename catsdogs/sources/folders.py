@@ -1,43 +1,94 @@
-"""List the files of a folder, and the files of the zips in it."""
+"""List the files of a folder, a zip or a tar, at a path or a URI, and the files of the archives in a folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import CatsDogsError
-from .files import ImageFile, image_file, open_zip, read_error
-from .names import is_system, split_of, stem_of, zips_to_read
+from ..paths import is_uri
+from .classes import Classes
+from .files import ImageFile, StoredFile, image_file, read_error
+from .names import archives_to_read, is_system, is_tar, split_of, stem_of
+from .remote import READERS, list_remote
+from .tars import list_tar
 from .zips import walk_zip
 
 
-def walk_folder(folder: Path, open_zips: ExitStack, *, broken: dict[str, str] | None = None) -> Iterator[ImageFile]:
-    """Yield every file below `folder`, following links, and every file of the zips that `names.zips_to_read` selects.
+def walk_archive(
+    file: StoredFile, open_archives: ExitStack, *, parts: tuple[str, ...] = (), classes: Classes | None = None
+) -> Iterator[ImageFile]:
+    """Yield every file of a zip or a tar, which has the path `parts` below the source.
 
-    Opened zips are entered into `open_zips`, for the caller to close. For a zip that cannot be opened an error is
-    raised; if `broken` is given, the zip's path and the error's message are added to it instead.
+    `classes` are the names of a tar's labels 0 and 1. The zip is entered into `open_archives`, for the caller to close.
+
+    Raises
+    ------
+    CatsDogsError
+        It cannot be opened.
     """
-    files, folders = _list_folder(folder)
-    zips = zips_to_read((parts for _, parts in files), folders)
-    for path, parts in files:
-        if parts in zips:
-            stem = stem_of(path.name)
-            # A folder with nothing but Kaggle's download in it is read as the download itself.
-            alone = len(zips) == len(parts) == 1 and not split_of(stem)
-            within = () if alone else (*parts[:-1], stem)
-            try:
-                yield from walk_zip(open_zip(path), str(path), within, open_zips)
-            except CatsDogsError as error:
-                if broken is None:
-                    raise
-                broken[str(path)] = error.message
-        else:
-            yield image_file(path, parts)
+    if is_tar(file.parts[-1]):
+        yield from list_tar(file, parts, classes)
+    else:
+        yield from walk_zip(file.open(), file.display_path, parts, open_archives)
 
 
-def _list_folder(folder: Path) -> tuple[list[tuple[Path, tuple[str, ...]]], set[tuple[str, ...]]]:
-    """Return the files below a folder with their paths below it, and the paths of its folders in lower case."""
-    files: list[tuple[Path, tuple[str, ...]]] = []
+def walk_folder(
+    folder: str | Path,
+    open_archives: ExitStack,
+    *,
+    classes: Classes | None = None,
+    broken: dict[str, str] | None = None,
+) -> Iterator[ImageFile]:
+    """Yield every file below `folder`, following links, and those of the archives that `archives_to_read` selects.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The URI or the path of a folder.
+    open_archives : ExitStack
+        Opened zips are entered into it, for the caller to close.
+    classes : pair of str, optional
+        The names of the labels 0 and 1 in tars.
+    broken : dict of str to str, optional
+        For an archive that cannot be opened, its path and the error's message are added to it. By default an error is
+        raised.
+    """
+    files, folders = list_remote(str(folder)) if is_uri(folder) else _list_folder(Path(folder))
+    selected = archives_to_read((file.parts for file in files), folders)
+    archives = [file for file in files if file.parts in selected]
+    yield from (file for file in files if file.parts not in selected)
+    # The headers of a tar are read one after the other, each by a request if it is remote.
+    with ThreadPoolExecutor(READERS if any(file.is_remote for file in archives) else 1) as threads:
+        listed = threads.map(lambda file: _list_archive(file, archives, open_archives, classes), archives)
+        for file, members in zip(archives, listed, strict=True):
+            if isinstance(members, list):
+                yield from members
+            elif broken is None:
+                raise members
+            else:
+                broken[file.display_path] = members.message
+
+
+def _list_archive(
+    file: StoredFile, archives: Sequence[StoredFile], open_archives: ExitStack, classes: Classes | None
+) -> list[ImageFile] | CatsDogsError:
+    """Return the files of one of the archives in a folder, or why it cannot be opened."""
+    *folders, name = file.parts
+    stem = stem_of(name)
+    # A folder with nothing but Kaggle's download in it is read as the download itself. Tars are parts of one set.
+    alone = len(archives) == len(file.parts) == 1 and not split_of(stem)
+    parts = (*folders,) if alone or is_tar(name) else (*folders, stem)
+    try:
+        return list(walk_archive(file, open_archives, parts=parts, classes=classes))
+    except CatsDogsError as error:
+        return error
+
+
+def _list_folder(folder: Path) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
+    """Return the files below a folder, and the paths of its folders in lower case."""
+    files: list[StoredFile] = []
     folders: set[tuple[str, ...]] = set()
     pending: list[tuple[Path, tuple[str, ...], frozenset[tuple[int, int]]]] = [(folder, (), frozenset())]
     while pending:
@@ -59,7 +110,7 @@ def _list_folder(folder: Path) -> tuple[list[tuple[Path, tuple[str, ...]]], set[
                 folders.add(tuple(part.lower() for part in below))
                 pending.append((folder / name, below, ancestors | {identity}))
             else:
-                files.append((folder / name, below))
+                files.append(image_file(folder / name, below))
     return files, folders
 
 

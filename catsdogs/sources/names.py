@@ -47,6 +47,16 @@ def is_zip(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
+def is_archive(name: str) -> bool:
+    """Whether a file of this name counts as a zip or a tar."""
+    return is_zip(name) or is_tar(name)
+
+
+def is_tar(name: str) -> bool:
+    """Whether a file of this name counts as a tar."""
+    return name.lower().endswith(".tar")
+
+
 def stem_of(name: str) -> str:
     """Return a file's name without its ending."""
     return name.rpartition(".")[0] or name
@@ -80,11 +90,11 @@ def split_of(name: str) -> str | None:
     return {"tr": "train", "te": "test"}.get(found["split"][:2], "validation") if found else None
 
 
-def zips_to_read(paths: Iterable[Sequence[str]], folders: Set[tuple[str, ...]]) -> set[tuple[str, ...]]:
-    """Return which zips of a source are read, as folders that are named by their stems.
+def archives_to_read(paths: Iterable[Sequence[str]], folders: Set[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Return which zips and tars of a source are read, as folders that are named by their stems.
 
-    These are the zips that are named like a split; all zips, if there are neither images nor a zip of training images.
-    A zip is not read if its folder lies beside it.
+    These are those that are named like a split; all, if there are neither images nor a zip or tar of training images.
+    One is not read if its folder lies beside it.
 
     Parameters
     ----------
@@ -94,10 +104,10 @@ def zips_to_read(paths: Iterable[Sequence[str]], folders: Set[tuple[str, ...]]) 
         Its folders, in lower case.
     """
     files = [path for path in paths if not is_system(path)]
-    zips = {tuple(path): split_of(stem_of(path[-1])) for path in files if is_zip(path[-1])}
-    if "train" in zips.values() or any(is_image(path[-1]) for path in files):
-        zips = {path: split for path, split in zips.items() if split}
-    return {path for path in zips if tuple(part.lower() for part in (*path[:-1], stem_of(path[-1]))) not in folders}
+    found = {tuple(path): split_of(stem_of(path[-1])) for path in files if is_archive(path[-1])}
+    if "train" in found.values() or any(is_image(path[-1]) for path in files):
+        found = {path: split for path, split in found.items() if split}
+    return {path for path in found if tuple(part.lower() for part in (*path[:-1], stem_of(path[-1]))) not in folders}
 
 
 def composed(name: str) -> str:

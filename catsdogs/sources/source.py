@@ -1,7 +1,8 @@
-"""List the images of a folder or a zip, with their ids, labels and splits."""
+"""List the images of a folder, a zip or tars, at a path or a URI, with their ids, labels and splits."""
 
 import itertools
 import stat
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CatsDogsError
-from ..paths import user_path
+from ..errors import CatsDogsError, redact
+from ..paths import is_uri, user_path
 from .classes import Classes, label_hint
-from .files import ImageFile, open_zip, read_error
-from .folders import walk_folder
+from .files import ImageFile, image_file, read_error
+from .folders import walk_archive, walk_folder
 from .ids import assign_ids, drop_copies
 from .layout import read_layout
 from .names import is_image
+from .remote import find_remote
 from .scan import summarise
-from .zips import walk_zip
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +40,19 @@ class Split:
 
 
 class Source:
-    """The images of a folder or a zip, kept open for reading; a context manager.
+    """The images of a folder, a zip or tars, kept open for reading; a context manager.
 
     Parameters
     ----------
     path : str or Path
-        A folder or a zip, in any layout that `layout.read_layout` recognises.
+        A folder or an archive, or the URI of one, in any layout that `layout.read_layout` recognises.
     classes, default_classes : pair of str, optional
         As for `layout.read_layout`.
 
     Attributes
     ----------
+    place : str
+        The absolute path, or the URI without its secrets.
     classes : pair of str
         Names of the labels 0 and 1.
     splits : dict of str to Split
@@ -70,9 +73,10 @@ class Source:
     def __init__(
         self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
     ) -> None:
-        self.path, self._given = user_path(path), str(path)
+        self.place = redact(str(path)) if is_uri(path) else str(user_path(path).resolve())
+        self._given = redact(str(path))
         with ExitStack() as open_zips:
-            files = self._list_files(open_zips)
+            files = list(_walk(path, open_zips, classes or default_classes))
             paths = [file.parts for file in files]
             layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
             placed, copies = drop_copies(layout.images, files)
@@ -135,18 +139,25 @@ class Source:
         ids, labels, files = zip(*labelled, strict=True)
         return Split(ids, np.array(labels, np.int8), files), len(images) - len(labelled)
 
-    def _list_files(self, open_zips: ExitStack) -> list[ImageFile]:
+
+def _walk(given: str | Path, open_archives: ExitStack, classes: Classes | None) -> Iterator[ImageFile]:
+    """Return the files of a source; `classes` are the names of the labels 0 and 1 in tars."""
+    place: str | Path = str(given)
+    if is_uri(given):
+        file = find_remote(str(given))
+    else:
+        place = user_path(given)
         try:
-            mode = self.path.stat().st_mode
+            file = None if stat.S_ISDIR(place.stat().st_mode) else image_file(place, (place.name,))
         except (FileNotFoundError, NotADirectoryError) as error:
             hint = "Give the path of a folder or a zip of images"
-            raise CatsDogsError(f"{self.path} does not exist", hint) from error
+            raise CatsDogsError(f"{place} does not exist", hint) from error
         except OSError as error:
-            raise read_error(self.path, error) from error
-        if stat.S_ISDIR(mode):
-            return list(walk_folder(self.path, open_zips))
-        if is_image(self.path.name):
-            raise CatsDogsError(
-                f"{self.path} is a single image", "Give a folder or a zip; for single images run catsdogs predict"
-            )
-        return list(walk_zip(open_zip(self.path), str(self.path), (), open_zips))
+            raise read_error(place, error) from error
+    if file is None:
+        return walk_folder(place, open_archives, classes=classes)
+    if is_image(file.parts[-1]):
+        raise CatsDogsError(
+            f"{file.display_path} is a single image", "Give a folder or a zip; for single images run catsdogs predict"
+        )
+    return walk_archive(file, open_archives, classes=classes)

@@ -5,24 +5,28 @@ unnamed temporary file, which the system removes when the process ends.
 """
 
 import errno
-import io
 import os
 import shutil
 import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, cast
 
 from ..errors import CatsDogsError
 from .archives import ZIP_ERRORS, list_members, open_archive, unsupported_method
-from .files import MAX_BYTES, ImageFile, raise_if_system_error
-from .names import is_skipped, stem_of, zips_to_read
+from .files import MAX_BYTES, ImageFile, RangeFile, check_size, raise_if_system_error
+from .names import archives_to_read, is_skipped, is_zip, stem_of
 
 _ENCRYPTED = 0x1
 """A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
+
+_HEADER = 30 + 64
+"""Bytes of a member's own header without name and extra field (APPNOTE.TXT, 4.3.7), and by how much its extra field may
+be longer than in the directory; if it is still longer, the rest is read later."""
 
 _MAX_EXPANSION = 20
 """Maximum ratio of the unpacked to the compressed size of a zip within a zip; for photographs it is near 1."""
@@ -35,31 +39,46 @@ class _ZipMember(ImageFile):
     archive: zipfile.ZipFile
     member: zipfile.ZipInfo
 
+    @property
+    def is_remote(self) -> bool:
+        file: object = self.archive.fp
+        return isinstance(file, RangeFile) and file.is_remote
+
     def read(self) -> bytes:
-        if self.member.file_size > MAX_BYTES:
-            raise OSError(f"it has {self.member.file_size:,} bytes, more than the limit of {MAX_BYTES:,}")
+        check_size(self.member.file_size)
         if self.member.flag_bits & _ENCRYPTED:
             raise OSError("it is encrypted")
         if method := unsupported_method(self.member):
             raise OSError(f"it is compressed with {method}, which is not supported: unpack the zip")
         try:
-            return self.archive.read(self.member)
+            with self._prefetched():
+                return self.archive.read(self.member)
         except ZIP_ERRORS as error:
             raise_if_system_error(error, self.display_path)
             raise OSError(f"it is damaged in the zip: {error}") from error
+
+    def _prefetched(self) -> AbstractContextManager[None]:
+        """Read the member's bytes in one range, as zipfile lets only one thread read at a time."""
+        member = self.member
+        file: object = self.archive.fp
+        if not isinstance(file, RangeFile):
+            return nullcontext()
+        length = _HEADER + len(member.orig_filename.encode()) + len(member.extra) + member.compress_size
+        return file.prefetched(member.header_offset, member.header_offset + length)
 
     def length(self) -> int:
         return self.member.file_size
 
     def size(self) -> int:
-        # zipfile holds the compressed bytes, the unpacked pieces, and their concatenation.
-        return self.member.compress_size + 2 * self.member.file_size if self.member.file_size <= MAX_BYTES else 0
+        # zipfile holds the compressed bytes, also where they were prefetched, the unpacked pieces, and all of these.
+        packed = self.member.compress_size * (2 if isinstance(self.archive.fp, RangeFile) else 1)
+        return packed + 2 * self.member.file_size if self.member.file_size <= MAX_BYTES else 0
 
 
 def walk_zip(
     file: BinaryIO, display_path: str, parts: tuple[str, ...], open_zips: ExitStack, *, depth: int = 0
 ) -> Iterator[ImageFile]:
-    """Yield every file of a zip, and of the zips within it that `names.zips_to_read` selects.
+    """Yield every file of a zip, and of the zips within it that `names.archives_to_read` selects.
 
     Parameters
     ----------
@@ -93,10 +112,10 @@ def walk_zip(
         raise CatsDogsError(
             f"{display_path} is compressed with {method}, which is not supported", "Unpack it, and give the folder"
         )
-    zips = zips_to_read((path for _, path in files), folders) if depth == 0 else set()
+    zips = archives_to_read((path for _, path in files), folders) if depth == 0 else set()
     for member, path in files:
         member_path, within = "/".join((display_path, *path)), (*parts, *path)
-        if path in zips:
+        if path in zips and is_zip(path[-1]):
             inner = _open_inner(file, archive, member)
             yield from walk_zip(inner, member_path, (*within[:-1], stem_of(path[-1])), open_zips, depth=1)
         else:
@@ -122,7 +141,8 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
                 file.seek(member.header_offset + 26)
                 name, extra = struct.unpack("<HH", file.read(4))
                 start = member.header_offset + 30 + name + extra
-                return io.BufferedReader(_SectionReader(file, start, member.file_size))
+                read, is_remote = partial(_read_section, file, start), isinstance(file, RangeFile) and file.is_remote
+                return cast(BinaryIO, RangeFile(read, member.file_size, is_remote=is_remote))
             spool = spooled.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(packed, spool, 1 << 20)
             spool.seek(0)
@@ -140,28 +160,8 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
         ) from error
 
 
-class _SectionReader(io.RawIOBase):
-    """A section of an open file, as a file with a position of its own, so that threads do not disturb each other."""
-
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._file, self._start, self._size, self._position = file, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError("seek to before the start")
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # in typeshed, Buffer has no length
-        wanted = min(len(buffer), max(0, self._size - self._position))
-        block = os.pread(self._file.fileno(), wanted, self._start + self._position)
-        buffer[: len(block)] = block
-        self._position += len(block)
-        return len(block)
+def _read_section(file: BinaryIO, offset: int, start: int, stop: int) -> bytes:
+    """Return a range of a section of an open file, whose own position stays."""
+    if isinstance(file, RangeFile):
+        return file.read_range(offset + start, offset + stop)
+    return os.pread(file.fileno(), stop - start, offset + start)

@@ -75,10 +75,10 @@ def test_a_backslash_separates_only_where_a_dos_writer_wrote_no_slash(tmp_path, 
 def files_of(path):
     from contextlib import ExitStack
 
-    from catsdogs.sources import open_zip, walk_zip
+    from catsdogs.sources import image_file, walk_archive
 
-    with ExitStack() as open_zips:
-        return list(walk_zip(open_zip(path), str(path), (), open_zips))
+    with ExitStack() as open_archives:
+        return list(walk_archive(image_file(path, (path.name,)), open_archives))
 
 
 @pytest.mark.parametrize(("before", "behind"), [(b"", b"\n"), (b"\n", b""), (b"x", b"x")])
