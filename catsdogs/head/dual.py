@@ -24,7 +24,8 @@ _MAX_STEPS, _MAX_PRODUCTS, _MAX_HALVINGS = 60, 200, 12
 """Maximum number of Newton steps, of products in a step, and of halvings of a step."""
 
 _LINE_SEARCH = 2
-"""Number of Newton steps to the best length of a step, as steps far from the optimum are several times too short."""
+"""Number of Newton steps to the best length of a step, as steps far from the optimum are several times too short. Each
+changes it by a factor of 4 at most, as the losses are almost linear where the logits are large."""
 
 _MIN_SHARED = 2**21
 """Smallest size of a Gram matrix that threads share: with less, waiting for the threads takes longer."""
@@ -98,24 +99,24 @@ def minimise_dual(problem: DualProblem, c: float, start: Solution | None = None,
         for _ in range(_MAX_STEPS):
             excess, spread = _derivatives(logits, labels, weights)
             step, change, decrement = _newton_step(product, excess, spread, coefficients, inverse_c)
-            relative = float((decrement / lowest).max() / 2)
+            close = decrement / lowest / 2 <= tolerance
             penalties = inverse_c * (change - step[:, -1:])
             slope, curvature = _inner(coefficients[:, :-1], penalties), _inner(step[:, :-1], penalties)
             fraction = np.ones_like(slope)
             for _ in range(_LINE_SEARCH):
                 excess, spread = _derivatives(logits + fraction * change, labels, weights)
                 bend = _inner(spread, change * change) + curvature
-                fraction -= ratio(_inner(excess, change) + slope + curvature * fraction, bend)
+                best = fraction - ratio(_inner(excess, change) + slope + curvature * fraction, bend)
+                fraction = np.clip(best, fraction / 4, fraction * 4)
             for _ in range(_MAX_HALVINGS):
                 moved = coefficients + fraction * step, logits + fraction * change
                 worse = (found := objective(*moved)) > lowest * rounding
                 if not worse.any():
                     break
                 fraction[worse] /= 2
-            else:
-                break  # the precision of the dtype is reached
-            (coefficients, logits), lowest = moved, found
-            if relative <= tolerance:
+            better = ~worse  # the others have reached the precision of the dtype
+            coefficients[better], logits[better], lowest[better] = moved[0][better], moved[1][better], found[better]
+            if close[better].all():
                 break
     coefficients[:, :-1] -= coefficients[:, :-1].mean(axis=1, keepdims=True)
     return Solution(coefficients.T, logits.T, hessian=None)

@@ -47,6 +47,14 @@ def test_the_start_changes_the_time_only(problem):
     assert np.allclose(warm.logits, cold.logits, atol=1e-4)
 
 
+@pytest.mark.parametrize("c", [1, 1e4])
+def test_the_fit_of_the_opposite_labels_is_a_start_too(problem, c):
+    single = replace(problem, gram=problem.gram.astype(np.float32))
+    start = minimise_dual(replace(single, labels=1 - problem.labels), c, tolerance=1e-5)
+    logits = minimise_dual(single, c, start, tolerance=1e-5).logits
+    assert np.allclose(logits, minimise_dual(problem, c, tolerance=1e-9).logits, atol=0.2)
+
+
 def test_labels_of_rows_without_weight_have_no_influence(problem):
     labels = np.where(problem.weights[:, 0], problem.labels, 1 - problem.labels)
     before, after = (
