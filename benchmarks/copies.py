@@ -1,10 +1,12 @@
-"""Count which copies of photographs are found in small sets and in large groups.
+"""Count which copies of photographs are found in small sets and in large groups, and which frames of films.
 
     python benchmarks/copies.py PHOTOGRAPHS WEIGHTS
 
 PHOTOGRAPHS is a folder of at least 860 JPEG files. Prints a row for each kind of copy and each number of pictures and
-copies, alone and among 800 other photographs: the share of the images that are in one group with all their copies,
-and the false pairs. Computing the features of some 2,500 images takes most of the time.
+copies, alone and among 800 other photographs: the share of the pictures whose copies are all in one group, the share of
+the links between one copy, or frame, and the next that are within a group, and the false pairs. A film is made of one
+photograph, by a camera that moves over it or by a still camera with noise. Computing the features of some 3,200 images
+takes most of the time.
 """
 
 import argparse
@@ -22,6 +24,8 @@ from catsdogs.cache.neighbours import find_pairs
 
 KINDS = ("recompressed", "turned", "cropped", "brightened", "all")
 SETS = ((60, 2), (30, 4), (20, 12))
+FILMS = {"panning": 4, "still": 2}
+FRAMES = 120
 OTHERS = 800
 
 
@@ -40,6 +44,22 @@ def copy(image, kind, seed):
     return file.getvalue()
 
 
+def frame(image, kind, number, seed):
+    """Return the bytes of a frame of a film."""
+    image = image.resize((640, 480))
+    if kind == "panning":
+        scale = 0.45 + 0.2 * number / FRAMES
+        width, height = int(640 * scale), int(480 * scale)
+        left, top = int((640 - width) * number / (FRAMES - 1)), int((480 - height) * (0.5 + 0.5 * np.sin(number / 30)))
+        image = image.crop((left, top, left + width, top + height))
+    else:
+        noise = np.random.default_rng(seed).normal(0, 6, (480, 640, 3))
+        image = Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
 def compute(photographs, weights, folder):
     """Return features by (kind, picture, copy), and those of the others."""
     paths = sorted(photographs.rglob("*.jpg"))
@@ -53,6 +73,13 @@ def compute(photographs, weights, folder):
                 image = opened.convert("RGB")
             for again in range(max(copies for pictures, copies in SETS if number < pictures)):
                 content = copy(image, kind, (place, number, again))
+                (folder / f"images/{kind}_{number}_{again}.jpg").write_bytes(content)
+    for kind, films in FILMS.items():
+        for number, path in enumerate(paths[:films]):
+            with Image.open(path) as opened:
+                image = opened.convert("RGB")
+            for again in range(FRAMES):
+                content = frame(image, kind, again, (number, again))
                 (folder / f"images/{kind}_{number}_{again}.jpg").write_bytes(content)
     catsdogs.extract(folder / "images", artifacts=folder / "artifacts", weights=weights, near_duplicates=False)
     ids, features = (np.load(folder / f"artifacts/features/test/{name}.npy") for name in ("ids", "224"))
@@ -68,9 +95,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         features = compute(given.photographs, given.weights, Path(folder))
     others = np.stack([features[f"other_{number}_0"] for number in range(OTHERS)])
-    print(f"{'copies':14}{'set':>8}{'among':>7}{'together':>10}{'false':>7}", flush=True)
-    for kind in KINDS:
-        for pictures, copies in SETS:
+    print(f"{'copies':14}{'set':>8}{'among':>7}{'together':>10}{'links':>7}{'false':>7}", flush=True)
+    for kind in (*KINDS, *FILMS):
+        for pictures, copies in SETS if kind in KINDS else [(FILMS[kind], FRAMES)]:
             for among in (0, OTHERS):
                 rows = [features[f"{kind}_{n}_{again}"] for n in range(pictures) for again in range(copies)]
                 picture = np.concatenate([np.repeat(np.arange(pictures), copies), 1000 + np.arange(among)])
@@ -78,10 +105,13 @@ def main():
                 first, second, _ = find_pairs(np.stack([digest(str(n).encode()) for n in range(len(images))]), images)
                 groups = connected_groups(len(images), first, second)
                 together = [len(set(groups[picture == number].tolist())) == 1 for number in range(pictures)]
+                next_one = np.flatnonzero(picture[1:] == picture[:-1])
+                links = np.mean(groups[next_one] == groups[next_one + 1])
                 false = np.sum(picture[first] != picture[second])
-                print(
-                    f"{kind:14}{f'{pictures} x {copies}':>8}{among:>7}{np.mean(together):>10.3f}{false:>7}", flush=True
+                row = (
+                    f"{kind:14}{f'{pictures} x {copies}':>8}{among:>7}{np.mean(together):>10.3f}{links:>7.3f}{false:>7}"
                 )
+                print(row, flush=True)
 
 
 if __name__ == "__main__":
