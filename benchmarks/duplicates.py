@@ -7,7 +7,8 @@ Input: random features in 300 clusters, or with --features those of Kaggle's 25,
 little to much noise, are added. An exhaustive comparison of all images defines which pairs are near-duplicates.
 
 Prints a row for each count of images: wall and CPU time, the pairs found, the copies that are near-duplicates of their
-original, the fraction of these that was found, the found pairs that are not near-duplicates, and the additional memory.
+original, the fraction of these that was found, the found pairs that are neither copies nor near-duplicates, and the
+additional memory.
 """
 
 import argparse
@@ -96,7 +97,7 @@ def measure(n, planted, folder):
     pairs = {(a, b) for a, b in found | wanted if b in near_to[a] and a in near_to[b]}
     return (
         f"{n:>9,} {wall:>8.1f} {processor:>10.1f} {len(found):>7,} {len(wanted & pairs):>8,} "
-        f"{len(found & wanted & pairs) / max(1, len(wanted & pairs)):>7.4f} {len(found - pairs):>6,} "
+        f"{len(found & wanted & pairs) / max(1, len(wanted & pairs)):>7.4f} {len(found - pairs - wanted):>6,} "
         f"{more / 1024:>9,.0f}"
     )
 
