@@ -147,7 +147,7 @@ def _acquire(
                     if wait is None:
                         raise _locked_error(folder, name, alternative) from error
                     if not waiting:
-                        wait(_holder(folder, name))
+                        wait(holder(folder, name))
                     waiting = True
                     time.sleep(_POLL_SECONDS)
                 except OSError as error:
@@ -194,12 +194,12 @@ def _holder_file(folder: Path, name: str) -> Path:
 
 def _locked_error(folder: Path, name: str, alternative: str = "another --artifacts DIR") -> LockedError:
     return LockedError(
-        f"{folder} is being written by another run, {_holder(folder, name)}",
+        f"{folder} is being written by another run, {holder(folder, name)}",
         f"Wait until it has finished, or rerun with --wait, or give {alternative}",
     )
 
 
-def _holder(folder: Path, name: str) -> str:
+def holder(folder: Path, name: str) -> str:
     """Return which process acquired the lock last; while the lock is held, that process holds it."""
     try:
         return _holder_file(folder, name).read_text() or "a process that is just starting"

@@ -1,11 +1,11 @@
 from .duplicates import Duplicates, group_images, load_duplicates, read_duplicates
 from .groups import group_keys
 from .importing import import_features
-from .manifest import UNKNOWN, Manifest, Provenance, pixel_differences, read_network
+from .manifest import UNKNOWN, Manifest, Provenance, describe, pixel_differences, read_network
 from .parts import Part, Parts, PartTable, listing_digest, parse_part, read_parts, write_part
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import KnownRows, digest
-from .shards import find_parts, read_provenances, waiting_note
+from .shards import ShardWriter, canonical_reason, find_parts, read_provenances, waiting_note
 from .writing import CacheWriter
 
 __all__ = [
@@ -21,6 +21,9 @@ __all__ = [
     "PartTable",
     "Parts",
     "Provenance",
+    "ShardWriter",
+    "canonical_reason",
+    "describe",
     "digest",
     "features_folder",
     "find_parts",

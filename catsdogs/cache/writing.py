@@ -4,7 +4,7 @@ Computed rows are written to shards; the cache does not change until `CacheWrite
 """
 
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -91,7 +91,7 @@ class CacheWriter:
             if manifest.provenance.key == provenance.key:
                 self.int8_similarity = manifest.int8_similarity or self.int8_similarity
         self._stored = {split: self._read_stored(split) for split in SPLITS if (folder / split).exists()}
-        self._index, _ = self._index_rows()
+        self._index, self._read = self._index_rows()
         self._check_disk_space()
 
     def __enter__(self) -> "CacheWriter":
@@ -102,7 +102,18 @@ class CacheWriter:
 
     def known(self) -> KnownRows:
         """Return which rows existed when the cache was opened."""
-        found = [(digest, *self._index.missing(digest)) for digest in self._index.sources]
+        return self._known(self._index.sources)
+
+    def known_since(self) -> KnownRows:
+        """Return which rows other processes have written to shards since the cache was opened, or the last call."""
+        new = [path for path in shards.find_shards(self._shards.folder) if path not in self._read]
+        self._read |= {path: shards.read_shard(path, self._provenance) for path in new}
+        for path in new:
+            self._index.add(self._read[path])
+        return self._known({digest.tobytes() for path in new for digest in self._read[path].digests})
+
+    def _known(self, digests: Iterable[bytes]) -> KnownRows:
+        found = [(digest, *self._index.missing(digest)) for digest in digests]
         missing = {digest: columns for digest, columns, _ in found}
         return KnownRows((*self._views, FACTS_COLUMN), missing, {digest: why for digest, _, why in found if why})
 

@@ -91,6 +91,8 @@ def extract(
     fail_fast: options.FailFast = False,
     no_near_duplicates: options.NoNearDuplicates = False,
     part: options.PartOption = None,
+    ray: options.Ray = None,
+    workers: options.Workers = None,
     dry_run: options.DryRun = False,
     wait: options.Wait = False,
     *,
@@ -112,6 +114,8 @@ def extract(
             fail_fast=fail_fast,
             near_duplicates=not no_near_duplicates,
             part=part,
+            ray=ray,
+            workers=workers,
             progress=progress,
         )
     return Output(done.to_dict, summaries.extraction_lines(done, artifacts))

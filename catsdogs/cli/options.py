@@ -41,6 +41,8 @@ FailFast = Annotated[bool, _features("--fail-fast", help="Stop at the first unre
 NoNearDuplicates = Annotated[bool, Option("--no-near-duplicates", help="Search for identical images only.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Only show how DATA would be read.")]
 PartOption = Annotated[str | None, Option("--part", metavar="K/N", help="Compute one of N parts, for merge.")]
+Ray = Annotated[str | None, Option(metavar="ADDR", help="local, or the address of a Ray cluster.")]
+Workers = Annotated[int | None, Option(metavar="N", help="Workers of Ray on each machine.")]
 PartFolders = Annotated[list[Path], Argument(metavar="FROM", help="Results folders of all parts.")]
 MergedFolder = Annotated[Path, Argument(metavar="ARTIFACTS", help="Results folder to write.")]
 Wait = Annotated[bool, Option("--wait", help="Wait for another run to finish.")]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Event
@@ -27,12 +27,14 @@ from ..cache import (
     parse_part,
     write_part,
 )
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, OptionError
 from ..inference.batches import ComputedRows, compute_rows
+from ..inference.cluster import RangePool, start_workers
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.prefetching import load_images
+from ..inference.ranges import RangeJob
 from ..inference.timing import StageTimer
-from ..locks import FEATURES
+from ..locks import FEATURES, holder
 from ..paths import is_uri, user_path
 from ..progress import Progress, tell
 from ..result import Result
@@ -111,6 +113,8 @@ def extract(
     fail_fast: bool = False,
     near_duplicates: bool = True,
     part: str | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the features of every image that is not cached yet.
@@ -143,6 +147,11 @@ def extract(
     part : str, optional
         "3/8" computes the third of eight equal ranges of the images, and leaves its rows in shards for `merge`. Every
         part needs an artifacts folder without a cache.
+    ray : str, optional
+        "local", or the address of a Ray cluster, whose machines then compute the features. They must share the
+        folders of the images and of the artifacts.
+    workers : int, optional
+        With `ray`, the number of workers on each machine; by default one for each GPU, or one.
     progress : callable, optional
         Called with the step, how much of it is done, and its total.
 
@@ -159,20 +168,28 @@ def extract(
     """
     start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
     range_of = parse_part(part) if part else Part(1, 1)
+    if (part and ray) or (workers is not None and (not ray or workers < 1)):
+        raise OptionError(
+            "part, ray and workers do not fit", "Give --part K/N, or --ray ADDRESS with 1 or more --workers"
+        )
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         if part and manifest:
             hint = "Give each part another --artifacts DIR, or extract without --part"
             raise CatsDogsError(f"{opened.root} has a cache already, and a part needs a folder without", hint)
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
-        with _start_loading(plan, data, progress) as loading, _open(data, names, opened) as source:
+        with (
+            nullcontext() if ray else _start_loading(plan, data, progress) as loading,
+            _open(data, names, opened) as source,
+            _start_workers(ray, workers, data, plan, source, opened, fail_fast=fail_fast) as pool,
+        ):
             backbone = cache(loading.result if loading else partial(plan.load, source.files, progress=progress))
-            provenance = plan.provenance or provenance_of(chosen, backbone())
+            provenance = plan.provenance or (pool.provenance() if pool else provenance_of(chosen, backbone()))
             splits = source.part(range_of.positions(len(source.files)))
             files = [file for images in splits.values() for file in images.files]
             wanted = {split: (images.ids, images.labels) for split, images in splits.items()}
             views = tuple(view.name for view in plan.views)
-            network = plan.network if plan.provenance else backbone().network
+            network = plan.network if plan.provenance or pool else backbone().network
             with CacheWriter(
                 opened.features, provenance, views, wanted, prune=prune, classes=source.classes, network=network
             ) as writer:
@@ -180,8 +197,11 @@ def extract(
                 known = writer.known()
                 if manifest is None:  # so that a run that continues this one uses the same weights
                     record(opened.source, weights=chosen.spec)
-                with compute_rows(files, plan.views, backbone, known=known, timer=timer) as rows:
-                    stored = _store(rows, writer, known, files, backbone, timer, progress, fail_fast=fail_fast)
+                if pool:
+                    stored = pool.compute(writer, len(files), progress=progress)
+                else:
+                    with compute_rows(files, plan.views, backbone, known=known, timer=timer) as rows:
+                        stored = _store(rows, writer, known, files, backbone, timer, progress, fail_fast=fail_fast)
                 digests, unread, added = stored
                 if provenance.network and not writer.int8_similarity:
                     writer.int8_similarity = backbone().int8_similarity
@@ -194,7 +214,8 @@ def extract(
                     else:
                         unreadable = writer.assemble(digests, unread)
         opened.cache.reload()
-        used = backbone() if added else None
+        used = backbone() if added and not pool else None
+        parallel = used.batch_size * used.streams if used else pool.ahead if pool else 0
         done = Extraction(
             images={split: len(ids) for split, (ids, _) in wanted.items()},
             unreadable=unreadable,
@@ -208,13 +229,13 @@ def extract(
             precision=provenance.precision,
             batch_reduced=used is not None and used.batch_reduced,
             seconds=time.perf_counter() - start,
-            rate=_rate(added, used.batch_size * used.streams) if used else None,
+            rate=_rate(added, parallel) if added else None,
             stages=timer.seconds,
             int8_similarity=writer.int8_similarity,
             part=part or "",
         )
-        if used:
-            record_timing(opened.timings, "extract", **_timing(done), device=used.device)
+        if added:
+            record_timing(opened.timings, "extract", **_timing(done), device=used.device if used else f"Ray at {ray}")
     _log.info("%d images computed in %.1f s; %d differing copies", done.computed, done.seconds, writer.differing)
     return done
 
@@ -225,6 +246,33 @@ def _open(data: str | Path | Source, classes: Classes | None, artifacts: Artifac
     source = list_images(data, classes, artifacts)
     warn_of_training_problem(source, artifacts)
     return source
+
+
+def _start_workers(
+    address: str | None,
+    workers: int | None,
+    data: str | Path | Source,
+    plan: Plan,
+    source: Source,
+    artifacts: Artifacts,
+    *,
+    fail_fast: bool,
+) -> AbstractContextManager[RangePool | None]:
+    if address is None:
+        return nullcontext()
+    if plan.needs_images and plan.network is None:
+        message = "the workers of Ray cannot quantize a network, each on its own"
+        raise CatsDogsError(message, "Run catsdogs extract with some of the images and --precision int8 first")
+    listed = {split: (images.ids, images.labels) for split, images in source.splits.items()}
+    job = RangeJob(
+        data=data if isinstance(data, str) and is_uri(data) else source.place,
+        classes=source.classes,
+        listing=listing_digest(listed, source.classes),
+        plan=replace(plan, folder=plan.folder.resolve()),
+        holder=holder(artifacts.root, FEATURES),
+        fail_fast=fail_fast,
+    )
+    return start_workers(address, job, per_machine=workers)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ threads decode and the caller writes.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -51,6 +51,7 @@ def compute_rows(
     backbone: Callable[[], Backbone],
     *,
     known: KnownRows | None = None,
+    ranges: Iterable[range] | None = None,
     timer: StageTimer,
 ) -> Iterator[Iterator[ComputedRows]]:
     """Start reading and decoding; yield an iterator over the rows, one for each file.
@@ -60,7 +61,7 @@ def compute_rows(
 
     Parameters
     ----------
-    files, views, known
+    files, views, known, ranges
         As for `load_images`.
     backbone : callable
         Returns the backbone; called only when the first image needs features.
@@ -73,7 +74,7 @@ def compute_rows(
         From the iterator, as for `load_images`.
     """
     with (
-        load_images(files, views, known=known, timer=timer) as images,
+        load_images(files, views, known=known, ranges=ranges, timer=timer) as images,
         closing(_compute_batches(images, backbone, timer)) as rows,
     ):
         yield rows

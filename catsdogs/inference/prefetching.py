@@ -1,10 +1,11 @@
 """Load image files in threads, a limited number ahead."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from queue import SimpleQueue
 from threading import BoundedSemaphore
 from typing import Protocol
@@ -39,14 +40,14 @@ class Decoder(Protocol):
     ----------
     threads : int
         Number of threads that may call it.
-    chunks : list of range
-        The positions of all files.
+    chunks : iterator of range
+        The positions of the files to load; a chunk is drawn when it is time to load it.
     slots : int
         Number of chunks that may be loading, or loaded and not released.
     """
 
     threads: int
-    chunks: list[range]
+    chunks: Iterator[range]
     slots: int
 
     def load(self, positions: range, slot: int) -> LoadedImages:
@@ -64,7 +65,7 @@ class LoadedAhead:
 
     def __init__(self, decoder: Decoder, views: Sequence[View], seen: dict[bytes, int] | None) -> None:
         self._decoder, self._views, self._seen = decoder, views, seen
-        self._chunks, self._ahead = deque(decoder.chunks), deque[Future[LoadedImages]]()
+        self._ahead = deque[Future[LoadedImages]]()
         self._free = SimpleQueue[int]()
         for slot in range(decoder.slots):
             self._free.put(slot)
@@ -94,8 +95,8 @@ class LoadedAhead:
 
     def _submit(self) -> None:
         """Load as many chunks as there are free slots; if none is ahead, wait for a slot."""
-        while self._chunks and not (self._ahead and self._free.empty()):
-            self._ahead.append(self._threads.submit(self._decoder.load, self._chunks.popleft(), self._free.get()))
+        while not (self._ahead and self._free.empty()) and (chunk := next(self._decoder.chunks, None)):
+            self._ahead.append(self._threads.submit(self._decoder.load, chunk, self._free.get()))
 
     def _by_views(self, loaded: LoadedImages) -> list[LoadedImages]:
         """Divide a chunk into images that miss the same views; the slot stays with those that fill it."""
@@ -134,13 +135,13 @@ class LoadedAhead:
 class _Threads:
     """Decodes in the threads that call it."""
 
-    def __init__(self, files: Sequence[ImageFile], loader: ChunkLoader) -> None:
-        self.threads, prefetch = decoding_threads(), PREFETCH
-        if any(file.is_remote for file in files):
-            loader = replace(loader, decoders=BoundedSemaphore(self.threads))
-            self.threads, prefetch = READERS, REMOTE_PREFETCH
-        self.chunks = chunk_positions(len(files), self.threads, loader.views)
-        self.slots = prefetch * self.threads
+    def __init__(self, files: Sequence[ImageFile], ranges: Iterable[range], loader: ChunkLoader) -> None:
+        self.threads, self.slots = reading_threads(files)
+        if self.threads > decoding_threads():
+            loader = replace(loader, decoders=BoundedSemaphore(decoding_threads()))
+        self.chunks: Iterator[range] = chain.from_iterable(
+            chunk_positions(at, self.threads, loader.views) for at in ranges
+        )
         self._files, self._loader = files, loader
 
     def load(self, positions: range, slot: int) -> LoadedImages:
@@ -152,6 +153,13 @@ class _Threads:
         self._loader.stopping.set()
 
 
+def reading_threads(files: Sequence[ImageFile]) -> tuple[int, int]:
+    """Return the number of threads that read, and of chunks that are loading or waiting."""
+    remote = any(file.is_remote for file in files)
+    threads, prefetch = (READERS, REMOTE_PREFETCH) if remote else (decoding_threads(), PREFETCH)
+    return threads, prefetch * threads
+
+
 def decoding_threads() -> int:
     """Return the number of threads that read and decode: one for each core, up to `THREADS`."""
     return min(cpu_count(), THREADS)
@@ -159,7 +167,12 @@ def decoding_threads() -> int:
 
 @contextmanager
 def load_images(
-    files: Sequence[ImageFile], views: Sequence[View], *, known: KnownRows | None = None, timer: StageTimer
+    files: Sequence[ImageFile],
+    views: Sequence[View],
+    *,
+    known: KnownRows | None = None,
+    ranges: Iterable[range] | None = None,
+    timer: StageTimer,
 ) -> Iterator[LoadedAhead]:
     """Start reading and decoding; yield an iterable of loaded images, in the order of the files.
 
@@ -171,6 +184,8 @@ def load_images(
     views : sequence of View
     known : KnownRows, optional
         Rows of the cache. Files whose bytes have all rows are not decoded, and identical files are decoded once.
+    ranges : iterable of range, optional
+        The positions of the files to load, each range drawn when it is time to load it; by default all.
     timer : StageTimer
         Records the time for reading and decoding.
 
@@ -181,15 +196,19 @@ def load_images(
         images must not be recorded as unreadable.
     """
     loader = ChunkLoader(views, known, timer)
-    ahead = LoadedAhead(_Threads(files, loader), views, None if known is None else loader.seen)
+    ahead = LoadedAhead(
+        _Threads(files, [range(len(files))] if ranges is None else ranges, loader),
+        views,
+        None if known is None else loader.seen,
+    )
     try:
         yield ahead
     finally:
         ahead.close()
 
 
-def chunk_positions(files: int, threads: int, views: Sequence[View]) -> list[range]:
+def chunk_positions(positions: range, threads: int, views: Sequence[View]) -> list[range]:
     """Divide the positions into chunks for threads: smaller ones if there are few files, or views have many pixels."""
     pixels = max(1, sum(3 * size**2 for size in sizes_of(views)))
-    together = max(1, min(CHUNK_SIZE, files // threads, MAX_CHUNK_BYTES // pixels))
-    return [range(start, min(start + together, files)) for start in range(0, files, together)]
+    together = max(1, min(CHUNK_SIZE, len(positions) // threads, MAX_CHUNK_BYTES // pixels))
+    return [positions[start : start + together] for start in range(0, len(positions), together)]

@@ -88,7 +88,7 @@ def test_leaving_early_waits_for_at_most_one_image_per_thread(monkeypatch):
     [(0, 2, [224], 1), (1, 8, [224], 1), (17, 4, [224], 4), (37_500, 8, [224], 8), (37_500, 8, [512, 480], 1)],
 )
 def test_chunks_contain_each_file_once_and_are_limited_in_size(files, threads, sizes, together):
-    chunks = prefetching.chunk_positions(files, threads, [View(size) for size in sizes])
+    chunks = prefetching.chunk_positions(range(files), threads, [View(size) for size in sizes])
     assert [position for chunk in chunks for position in chunk] == list(range(files))
     assert max(map(len, chunks), default=1) == together
     assert together == 1 or sum(3 * size**2 for size in sizes) * together <= prefetching.MAX_CHUNK_BYTES

@@ -1,0 +1,365 @@
+"""Have workers on the machines of a Ray cluster compute the images, each a Ray actor that streams ranges.
+
+Plain actors rather than Ray Data: a worker keeps its backbone and its decoding going from one range to the next, and
+writes its rows itself; only ranges and what `RangeResult` holds pass through Ray.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbone.precisions import TOLERANCES
+from ..cache import CacheWriter, Provenance, describe, pixel_differences
+from ..errors import CatsDogsError
+from ..images import identity
+from ..progress import Progress, tell
+from ..threads import cpu_count
+from .ranges import PreparedWorker, RangeJob, RangeResult, RangeWorker
+
+LOCAL = "local"
+
+MAX_FAILURES, START_SECONDS = 5, 120.0
+"""How often a worker is started again without having finished a range in between; and how long to wait for the process
+of a worker if there is none."""
+
+_CONNECT_SECONDS, _SCAN_SECONDS, _MIN_RANGE, _MAX_RANGE = 10.0, 5.0, 16, 256
+"""How long to wait for a cluster to answer; how often to look for new machines; and images in a range, which is a
+shard."""
+
+_OBJECT_STORE_BYTES = 128 << 20
+"""Size of a local object store; the pixels and features do not pass through it."""
+
+_REPORT = "Finished work is kept: rerun when the cluster is repaired"
+
+_log = logging.getLogger(__name__)
+
+_Place = tuple[str, int]
+"""The id of a machine, and the number of a worker on it."""
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A worker as the driver sees it; `pending` is the call that it has not answered yet."""
+
+    place: _Place
+    options: dict[str, Any]
+    of: int
+    actor: Any = None
+    pending: Any = None
+    host: str = ""
+    prepared: PreparedWorker | None = None
+    news: list[Any] = field(default_factory=list)
+    ranges: list[range] = field(default_factory=list)
+    failures: int = 0
+
+    @property
+    def images(self) -> int:
+        """Number of images that it was given and has not finished."""
+        return sum(map(len, self.ranges))
+
+
+@contextmanager
+def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None) -> Iterator["RangePool"]:
+    """Connect to Ray, and start workers.
+
+    Parameters
+    ----------
+    address : str
+        "local" to start Ray on this machine, or the address of a cluster. If the process is connected, it stays so.
+    job : RangeJob
+    per_machine : int, optional
+        Workers on each machine; by default one for each GPU, or one.
+
+    Raises
+    ------
+    CatsDogsError
+        Ray is not installed, or there is no cluster at the address.
+    """
+    if find_spec("ray") is None:
+        raise CatsDogsError("Ray is not installed", "Install it: pip install 'catsdogs[ray]'")
+    local: dict[str, Any] = {
+        "include_dashboard": False,
+        "num_cpus": cpu_count(),
+        "object_store_memory": _OBJECT_STORE_BYTES,
+    }
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or Ray prints that workers died
+    if address == LOCAL:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    import ray
+
+    connected = ray.is_initialized()
+    if not connected:
+        try:
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            if host and port.isdigit():  # Ray itself waits for minutes
+                socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(local if address == LOCAL else {}))
+        except (OSError, RuntimeError, ValueError) as error:
+            message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0]})"
+            raise CatsDogsError(message, "Check --ray, RAY_AUTH_MODE and RAY_AUTH_TOKEN") from error
+    pool = RangePool(job, per_machine)
+    try:
+        yield pool
+    finally:
+        pool.close()
+        if not connected:
+            ray.shutdown()
+
+
+class RangePool:
+    """Workers that compute ranges; those that end are started again, and new machines of the cluster get their own.
+
+    Parameters
+    ----------
+    job : RangeJob
+    per_machine : int or None
+        As for `start_workers`.
+    """
+
+    def __init__(self, job: RangeJob, per_machine: int | None) -> None:
+        self._job, self._per_machine = job, per_machine
+        self._workers: dict[_Place, _Worker] = {}
+        self._abandoned: set[_Place] = set()
+        self._reference: tuple[str, Provenance] | None = None
+        self._probes: dict[int, NDArray[np.float32]] | None = None
+        self._todo, self._known = deque[range](), list[Any]()
+        self._writer: CacheWriter | None = None
+        self._scanned, self._lost = -np.inf, "there was none"
+        if made := job.plan.provenance:
+            self._reference = f"the cache in {job.plan.folder}", made
+
+    def provenance(self) -> Provenance:
+        """Wait for the first worker, and return how it computes.
+
+        Raises
+        ------
+        CatsDogsError
+            As for `compute`.
+        """
+        while self._reference is None:
+            self._wait()
+        return self._reference[1]
+
+    def compute(
+        self, writer: CacheWriter, images: int, *, progress: Progress | None = None
+    ) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
+        """Have all images computed that have no rows yet.
+
+        Parameters
+        ----------
+        writer : CacheWriter
+            The open cache, into whose folder the workers write shards.
+        images : int
+            Number of images of the job.
+        progress : callable, optional
+
+        Returns
+        -------
+        digests : ndarray of shape (n, 16), uint8
+            Zeros if a file could not be read.
+        unreadable : dict of int to str
+            Why files could not be read, by position.
+        moments : list of float
+            When the result of each computed image came.
+
+        Raises
+        ------
+        CatsDogsError
+            A worker has other pixels, another provenance or other features than the first, has an error that others
+            would have too, or none is alive.
+        """
+        import ray
+
+        self._writer, self._todo = writer, deque([range(images)])
+        self._known = [ray.put(writer.known())]
+        for worker in self._workers.values():
+            worker.news = [*self._known]
+        digests, unreadable, moments, done = np.zeros((images, 16), np.uint8), dict[int, str](), list[float](), 0
+        while done < images:
+            self._give(images - done)
+            for result in self._wait():
+                digests[result.positions.start : result.positions.stop] = result.digests
+                unreadable |= result.unreadable
+                moments += [time.perf_counter()] * result.computed
+                done += len(result.positions)
+                tell(progress, "computing features", done, images)
+        return digests, unreadable, moments
+
+    @property
+    def ahead(self) -> int:
+        """Number of images that all workers decode and compute at a time."""
+        return sum(worker.prepared.ahead for worker in self._workers.values() if worker.prepared)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers.values():
+            self._end(worker)
+
+    def _wait(self) -> list[RangeResult]:
+        """Wait for an answer of any worker, for some seconds; return the ranges that are finished."""
+        import ray
+
+        if time.monotonic() - self._scanned > _SCAN_SECONDS:
+            self._scan()
+        pending = {worker.pending: worker for worker in self._workers.values() if worker.pending is not None}
+        if not pending:
+            raise CatsDogsError(f"no worker of Ray is alive: {self._lost.rstrip('.')}", _REPORT)
+        answered, _ = ray.wait(list(pending), timeout=_SCAN_SECONDS)
+        if answered or any(worker.host for worker in self._workers.values()):
+            self._alive = time.monotonic()
+        elif time.monotonic() - self._alive > START_SECONDS:
+            message = f"no worker of Ray has started within {START_SECONDS:.0f} seconds"
+            raise CatsDogsError(message, "Check with ray status whether the cluster has free CPUs")
+        finished: list[RangeResult] = []
+        for call in answered:
+            finished += self._receive(pending[call])
+        return finished
+
+    def _scan(self) -> None:
+        """Start workers on machines that are new in the cluster."""
+        import ray
+
+        self._scanned = time.monotonic()
+        if not self._workers:
+            self._alive = self._scanned
+        for node in (node for node in ray.nodes() if node["Alive"]):
+            gpus, cpus = (int(node["Resources"].get(kind, 0)) for kind in ("GPU", "CPU"))
+            count = self._per_machine or gpus or min(1, cpus)
+            options = {"num_cpus": _share(cpus, count), "num_gpus": _share(gpus, count)} if count else {}
+            for place in ((node["NodeID"], number) for number in range(count)):
+                if place not in self._workers and place not in self._abandoned:
+                    self._workers[place] = worker = _Worker(place, options, count, news=[*self._known])
+                    self._start(worker)
+
+    def _start(self, worker: _Worker) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        node, number = worker.place
+        job = self._job
+        if self._reference:
+            made = self._reference[1]  # no other machine may choose another engine
+            job = replace(job, plan=replace(job.plan, engine=made.engine, precision=made.precision))
+        placed = NodeAffinitySchedulingStrategy(node, soft=False)
+        actor_class = ray.remote(RangeWorker).options(scheduling_strategy=placed, **worker.options)
+        worker.actor = actor_class.remote(job, (number, worker.of))
+        worker.host, worker.prepared, worker.pending = "", None, worker.actor.host.remote()
+
+    def _end(self, worker: _Worker) -> None:
+        import ray
+
+        with suppress(Exception):  # it has ended already, in one of many ways
+            ray.kill(worker.actor)
+
+    def _give(self, unfinished: int) -> None:
+        """Give ranges to workers that have answered, so that none waits, and at the end all finish at the same time."""
+        ready = [worker for worker in self._workers.values() if worker.prepared]
+        for worker in [worker for worker in ready if worker.prepared and worker.pending is None]:
+            ahead = worker.prepared.ahead if worker.prepared else 0
+            size = min(max(_MIN_RANGE, ahead // 2), _MAX_RANGE)
+            wanted = min(ahead + 3 * size, max(_MIN_RANGE, unfinished // len(ready)))
+            ranges: list[range] = []
+            while self._todo and worker.images < wanted:
+                positions = self._todo.popleft()
+                ranges.append(positions[:size])
+                worker.ranges.append(positions[:size])
+                if rest := positions[size:]:
+                    self._todo.appendleft(rest)
+            if worker.ranges:
+                worker.pending = worker.actor.exchange.remote(ranges, *worker.news)
+                worker.news = []
+
+    def _receive(self, worker: _Worker) -> list[RangeResult]:
+        """Return the ranges that a worker has finished; start it again if it has ended."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        call, worker.pending = worker.pending, None
+        try:
+            answer = ray.get(call)
+        except RayTaskError as error:
+            self._raise_if_general(worker, error.cause)
+            self._replace(worker, f"{type(error.cause).__name__}: {error.cause}")
+        except RayError as error:
+            self._replace(worker, str(error).splitlines()[0])
+        else:
+            if isinstance(answer, str):
+                worker.host, worker.pending = answer, worker.actor.prepare.remote()
+            elif isinstance(answer, PreparedWorker):
+                self._check(answer, worker.host)
+                worker.prepared = answer
+            else:
+                worker.failures = 0
+                for result in answer:
+                    worker.ranges.remove(result.positions)
+                return list(answer)
+        return []
+
+    def _raise_if_general(self, worker: _Worker, error: BaseException) -> None:
+        """Raise an error that every worker would have."""
+        host = f"on {worker.host}"
+        if isinstance(error, CatsDogsError):
+            raise CatsDogsError(f"{error.message} ({host})", error.hint) from error
+        if isinstance(error, OSError):
+            message = f"{error.filename} cannot be written ({error.strerror}, {host})"
+            raise CatsDogsError(message, "Check the disk; finished work is kept") from error
+
+    def _replace(self, worker: _Worker, reason: str) -> None:
+        """Start a worker again, and have its unfinished ranges given again, with what it has written of them."""
+        import ray
+
+        _log.info("the worker on %s ended: %s", worker.host or worker.place[0], reason)
+        self._end(worker)
+        self._todo.extendleft(reversed(worker.ranges))
+        worker.ranges, worker.prepared, worker.failures = [], None, worker.failures + 1
+        self._lost = reason
+        if self._writer:
+            self._known.append(ray.put(self._writer.known_since()))
+            for other in self._workers.values():
+                other.news.append(self._known[-1])
+        worker.news = [*self._known]
+        if worker.failures > MAX_FAILURES:
+            self._abandoned.add(worker.place)
+            del self._workers[worker.place]
+        else:
+            self._start(worker)
+
+    def _check(self, prepared: PreparedWorker, host: str) -> None:
+        """Raise an error if a worker does not compute what the first does."""
+        made, here = prepared.provenance, identity.pixels()
+        if made.pixels != here:
+            theirs, ours = pixel_differences(made.pixels, here), pixel_differences(here, made.pixels)
+            message = f"the worker on {host} decodes images {theirs}, but this machine {ours}"
+            raise CatsDogsError(message, "Install the same versions of catsdogs and Pillow on all machines")
+        name, first = self._reference = self._reference or (f"the worker on {host}", made)
+        if made.key != first.key:
+            views = [view.name for view in self._job.plan.views]
+            message = f"the worker on {host} computes by {describe(made, views, first)}, {name} by "
+            hint = "Give the same --weights, and --engine and --precision that all machines have"
+            raise CatsDogsError(message + describe(first, views, made), hint)
+        self._probes = self._probes or prepared.probes
+        for size, probes in self._probes.items():
+            difference = np.linalg.norm(prepared.probes[size] - probes, axis=1)
+            if not np.all(difference <= TOLERANCES[first.precision] * np.linalg.norm(probes, axis=1)):
+                message = (
+                    f"the features of the worker on {host} differ from those of {name} by more than rounding errors"
+                )
+                raise CatsDogsError(message, "Remove this machine from the cluster, or repair it")
+
+
+def _share(total: int, count: int) -> float:
+    """Return one worker's share of a machine; Ray accepts fractions only below 1."""
+    return total // count if total >= count else total / count

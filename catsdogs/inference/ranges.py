@@ -1,0 +1,241 @@
+"""Compute ranges of the images in a worker: a process on some machine, which writes its rows to shards."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbone import N_FEATURES, Backbone
+from ..cache import KnownRows, Provenance, ShardWriter, canonical_reason, listing_digest
+from ..errors import CatsDogsError
+from ..images.facts import FACTS_COLUMN
+from ..images.views import sizes_of
+from ..locks import FEATURES, holder
+from ..sources import Source
+from ..sources.classes import Classes
+from .batches import ComputedRows, compute_rows
+from .loading import sample_images
+from .plan import Plan, provenance_of
+from .prefetching import CHUNK_SIZE, reading_threads
+from .timing import StageTimer
+
+_PROBES, _PROBE_FILES = 4, 64
+"""Images whose features are compared between workers, and how many files are tried to find readable ones."""
+
+
+@dataclass(frozen=True)
+class RangeJob:
+    """What all workers of a run compute.
+
+    Parameters
+    ----------
+    data : str
+        Path or URI of the images.
+    classes : pair of str
+    listing : str
+        As `cache.listing_digest` returns it.
+    plan : Plan
+        Its folder is the cache, which all machines share.
+    holder : str
+        Which process holds the lock of the folder, as `locks.holder` returns it.
+    fail_fast : bool
+        Whether to stop at the first unreadable image.
+    """
+
+    data: str
+    classes: Classes
+    listing: str
+    plan: Plan
+    holder: str
+    fail_fast: bool
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedWorker:
+    """A worker that can start to compute.
+
+    Parameters
+    ----------
+    provenance : Provenance
+    probes : dict of int to ndarray of shape (n, 2048), float32
+        Features of the same few images on all machines, by image size.
+    ahead : int
+        Number of images that it decodes and computes at a time, so that it never waits if it has been given more.
+    """
+
+    provenance: Provenance
+    probes: dict[int, NDArray[np.float32]]
+    ahead: int
+
+
+@dataclass(eq=False)
+class RangeResult:
+    """What is known of a range; its rows are in shards once it is finished.
+
+    Parameters
+    ----------
+    positions : range
+    digests : ndarray of shape (n, 16), uint8
+    computed : int
+        Number of images whose features were computed.
+    unreadable : dict of int to str
+        Why files could not be read, by position.
+    """
+
+    positions: range
+    digests: NDArray[np.uint8]
+    computed: int = 0
+    unreadable: dict[int, str] = field(default_factory=dict)
+    left: int = 0
+
+
+class RangeWorker:
+    """Computes the ranges that it is given in one stream: it decodes the next range while it computes one.
+
+    Parameters
+    ----------
+    job : RangeJob
+    cores : (int, int)
+        Its number, from 0, among the workers of its machine, and how many they are: each uses its share of the cores.
+    """
+
+    def __init__(self, job: RangeJob, cores: tuple[int, int]) -> None:
+        self._job, self._cores = job, cores
+        self._given, self._done = SimpleQueue[range](), SimpleQueue[RangeResult | BaseException]()
+        views = tuple(view.name for view in job.plan.views)
+        self._known = KnownRows((*views, FACTS_COLUMN), {}, {})
+        self._open: dict[int, RangeResult] = {}
+        self._thread: Thread | None = None
+
+    def host(self) -> str:
+        """Return the name of its machine."""
+        return platform.node()
+
+    def prepare(self) -> PreparedWorker:
+        """List the images, load the backbone, and compute the probes.
+
+        Raises
+        ------
+        CatsDogsError
+            This machine does not share the folder, lists other images, or cannot load the backbone.
+        """
+        if hasattr(os, "sched_setaffinity"):
+            cores, (number, of) = sorted(os.sched_getaffinity(0)), self._cores
+            os.sched_setaffinity(0, cores[number::of] or [cores[number % len(cores)]])
+        plan, job = self._job.plan, self._job
+        if holder(plan.folder.parent, FEATURES) != job.holder:
+            hint = "Give --artifacts DIR with the absolute path of a folder that all machines share"
+            raise CatsDogsError(f"{plan.folder.parent} is another folder there", hint)
+        splits = {split: (images.ids, images.labels) for split, images in self._source.splits.items()}
+        if listing_digest(splits, self._source.classes) != job.listing:
+            hint = "Give a folder of images that all machines share"
+            raise CatsDogsError(f"{job.data} has other images there", hint)
+        sizes, backbone = sizes_of(plan.views), self._backbone
+        probes = sample_images(self._source.files[:_PROBE_FILES], sizes, count=_PROBES)
+        _, chunks = reading_threads(self._source.files)
+        return PreparedWorker(
+            provenance=provenance_of(plan.weights, backbone),
+            probes={size: backbone.features(pixels) for size, pixels in probes.items()},
+            ahead=CHUNK_SIZE * chunks + (backbone.streams + 2) * backbone.batch_size,
+        )
+
+    def exchange(self, ranges: list[range], *known: KnownRows) -> list[RangeResult]:
+        """Add ranges to those to compute, and rows that are known; wait until any are finished, and return these.
+
+        Raises
+        ------
+        CatsDogsError
+            As for `compute_rows`, or an image is unreadable and the job is to stop at it.
+        OSError
+            A shard cannot be written.
+        """
+        for more in known:
+            self._known.missing.update(more.missing)
+            self._known.reasons.update(more.reasons)
+        for positions in ranges:
+            self._given.put(positions)
+        if self._thread is None:
+            self._thread = Thread(target=self._compute_all, daemon=True)
+            self._thread.start()
+        finished = [self._done.get()]
+        with suppress(Empty):
+            while True:
+                finished.append(self._done.get_nowait())
+        for result in finished:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in finished if isinstance(result, RangeResult)]
+
+    @cached_property
+    def _source(self) -> Source:
+        return Source(self._job.data, classes=self._job.classes)
+
+    @cached_property
+    def _backbone(self) -> Backbone:
+        return self._job.plan.load(self._source.files)
+
+    @cached_property
+    def _writer(self) -> ShardWriter:
+        provenance = provenance_of(self._job.plan.weights, self._backbone)
+        return ShardWriter(self._job.plan.folder, provenance, self._backbone.network)
+
+    def _compute_all(self) -> None:
+        """Compute streams of ranges until there is an error; a stream ends where no range is waiting."""
+        files, plan, timer = self._source.files, self._job.plan, StageTimer()
+        try:
+            while True:
+                ranges = self._ranges(self._given.get())
+                with compute_rows(
+                    files, plan.views, lambda: self._backbone, known=self._known, ranges=ranges, timer=timer
+                ) as rows:
+                    for batch in rows:
+                        self._store(batch)
+        except BaseException as error:  # noqa: BLE001 - the thread that waits for results raises it
+            self._done.put(error)
+
+    def _ranges(self, first: range) -> Iterator[range]:
+        positions = first
+        with suppress(Empty):
+            while True:
+                result = RangeResult(positions, np.zeros((len(positions), 16), np.uint8), left=len(positions))
+                self._open.update(dict.fromkeys(positions, result))
+                yield positions
+                positions = self._given.get_nowait()
+
+    def _store(self, rows: ComputedRows) -> None:
+        """Add rows to a shard; report their ranges once all rows of a range are in shards."""
+        records, digests = rows.records, [digest.tobytes() for digest in rows.records["digest"]]
+        results = [self._open.pop(position) for position in records["position"].tolist()]
+        for position, digest, result in zip(records["position"].tolist(), records["digest"], results, strict=True):
+            result.digests[position - result.positions.start] = digest
+            key, reason = digest.tobytes(), rows.reasons.get(position)
+            if self._job.fail_fast and (why := reason or self._known.reasons.get(key)):
+                hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
+                raise CatsDogsError(f"{self._source.files[position].display_path} is unreadable: {why}", hint)
+            if reason is not None and not digest.any():
+                result.unreadable[position] = reason
+            elif reason is not None:
+                nan = dict.fromkeys(self._known.columns[:-1], np.full((1, N_FEATURES), np.nan, np.float32))
+                self._writer.add(digest[np.newaxis], nan, reason=canonical_reason(reason))
+                self._known.reasons[key] = reason
+            result.computed += bool(rows.features)
+        added = np.full(len(records), True) if rows.features else ~np.isnan(records["facts"]["width"])
+        if added.any():
+            features = {view.name: of_view for view, of_view in rows.features.items()}
+            self._writer.add(records["digest"][added], features, records["facts"][added])
+        # A later stream does not compute a copy of them.
+        self._known.missing.update(dict.fromkeys(digests, ()))
+        for result in results:
+            result.left -= 1
+        finished = [result for result in dict.fromkeys(results) if not result.left]
+        if finished or self._writer.due:
+            self._writer.flush()
+        for result in finished:
+            self._done.put(result)
