@@ -1,4 +1,4 @@
-"""Count the cores, and run one thread for each, with a BLAS that uses one thread each.
+"""Count the cores and the free memory, and run one thread for each core, with a BLAS that uses one thread each.
 
 The threads of a BLAS wait for each other in busy loops. If the cores have other work, or the matrices are small, that
 takes several times as long as one block of rows for each thread.
@@ -28,6 +28,27 @@ def cpu_count() -> int:
             if quota > 0:
                 cores = min(cores, -(-quota // period))
     return cores
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that are free, or can be freed, in the machine or in its container; 0 if not known."""
+    free = []
+    with suppress(OSError, ValueError, StopIteration):
+        free.append(1024 * _field(Path("/proc/meminfo"), "MemAvailable:"))
+    for limit, used, total in (  # cgroups of version 2, and of 1
+        ("memory.max", "memory.current", ""),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_"),
+    ):
+        with suppress(OSError, ValueError, StopIteration):
+            stat = (_CGROUPS / limit).with_name("memory.stat")
+            cached = sum(_field(stat, f"{total}{state}_file") for state in ("active", "inactive"))
+            free.append(int((_CGROUPS / limit).read_text()) - int((_CGROUPS / used).read_text()) + cached)
+    return max(0, min(free, default=0))
+
+
+def _field(path: Path, name: str) -> int:
+    """Return a number in a file of lines of names and numbers."""
+    return next(int(words[1]) for words in map(str.split, path.read_text().splitlines()) if words[0] == name)
 
 
 class _BlasLimit:

@@ -7,7 +7,7 @@ import scipy.linalg  # noqa: F401 - for its BLAS
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from catsdogs import threads
-from catsdogs.threads import cpu_count, single_threaded_blas
+from catsdogs.threads import available_memory, cpu_count, single_threaded_blas
 
 
 def blas_threads():
@@ -70,3 +70,18 @@ def test_a_quota_of_a_container_limits_the_cores(files, count, tmp_path, monkeyp
     monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(8), raising=False)
     assert cpu_count() == count
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("limit", "free"), [("6000", 6000 - 5000 + 3500), ("max", None)])
+def test_free_memory_is_that_of_the_container(version, limit, free, tmp_path, monkeypatch, write_folder):
+    monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
+    machine = available_memory()
+    limit = "9223372036854771712" if (version, limit) == (1, "max") else limit
+    total, names = (
+        ("total_", "memory.limit_in_bytes memory.usage_in_bytes") if version == 1 else ("", "memory.max memory.current")
+    )
+    stat = f"active_file 1\n{total}active_file 1500\n{total}inactive_file 2000\n"
+    contents = dict(zip((*names.split(), "memory.stat"), (limit, "5000", stat if total else stat[14:]), strict=True))
+    write_folder(tmp_path / ("memory" if total else ""), {name: text.encode() for name, text in contents.items()})
+    assert available_memory() == free if free else available_memory() > 0.5 * machine > 0

@@ -1,4 +1,4 @@
-"""Load image files in threads, a limited number ahead."""
+"""Load image files in threads or processes, a limited number ahead."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,8 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from queue import SimpleQueue
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Semaphore
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..sources import ImageFile
 from ..sources.remote import READERS
 from ..threads import cpu_count
 from .loading import ChunkLoader, LoadedImages
+from .processes import start_processes
 from .timing import StageTimer
 
 THREADS = 8
@@ -50,8 +50,11 @@ class Decoder(Protocol):
     chunks: Iterator[range]
     slots: int
 
-    def load(self, positions: range, slot: int) -> LoadedImages:
+    def load(self, positions: range) -> LoadedImages:
         """Load a chunk; raise what `ChunkLoader.load` raises."""
+
+    def release(self, slot: int) -> None:
+        """Allow the memory of a chunk to be used again."""
 
     def close(self) -> None:
         """Have all calls of `load` return soon."""
@@ -65,10 +68,7 @@ class LoadedAhead:
 
     def __init__(self, decoder: Decoder, views: Sequence[View], seen: dict[bytes, int] | None) -> None:
         self._decoder, self._views, self._seen = decoder, views, seen
-        self._ahead = deque[Future[LoadedImages]]()
-        self._free = SimpleQueue[int]()
-        for slot in range(decoder.slots):
-            self._free.put(slot)
+        self._ahead, self._free = deque[Future[LoadedImages]](), Semaphore(decoder.slots)
         self._threads = ThreadPoolExecutor(decoder.threads, thread_name_prefix="decode")
         self._submit()
 
@@ -76,7 +76,7 @@ class LoadedAhead:
         while self._ahead:
             loaded = self._ahead.popleft().result()
             if loaded.slot is None:
-                self._free.put(0)
+                self._free.release()
             # Before the next images are submitted, those of this chunk may release its slot.
             by_views = self._by_views(loaded)
             self._submit()
@@ -86,7 +86,8 @@ class LoadedAhead:
     def release(self, slot: int | None) -> None:
         """Allow the slot of an item, if it has one, to be used again."""
         if slot is not None:
-            self._free.put(slot)
+            self._decoder.release(slot)
+            self._free.release()
 
     def close(self) -> None:
         """End all threads."""
@@ -95,8 +96,11 @@ class LoadedAhead:
 
     def _submit(self) -> None:
         """Load as many chunks as there are free slots; if none is ahead, wait for a slot."""
-        while not (self._ahead and self._free.empty()) and (chunk := next(self._decoder.chunks, None)):
-            self._ahead.append(self._threads.submit(self._decoder.load, chunk, self._free.get()))
+        while self._free.acquire(blocking=not self._ahead):
+            if not (chunk := next(self._decoder.chunks, None)):
+                self._free.release()
+                break
+            self._ahead.append(self._threads.submit(self._decoder.load, chunk))
 
     def _by_views(self, loaded: LoadedImages) -> list[LoadedImages]:
         """Divide a chunk into images that miss the same views; the slot stays with those that fill it."""
@@ -144,10 +148,13 @@ class _Threads:
         )
         self._files, self._loader = files, loader
 
-    def load(self, positions: range, slot: int) -> LoadedImages:
+    def load(self, positions: range) -> LoadedImages:
         shapes = {view: (len(positions), view.size, view.size, 3) for view in self._loader.views}
         pixels = {view: np.empty(shape, np.uint8) for view, shape in shapes.items()}
         return self._loader.load(self._files[positions.start : positions.stop], positions.start, pixels)
+
+    def release(self, slot: int) -> None:
+        raise NotImplementedError("nothing of it has a slot")
 
     def close(self) -> None:
         self._loader.stopping.set()
@@ -197,7 +204,9 @@ def load_images(
     """
     loader = ChunkLoader(views, known, timer)
     ahead = LoadedAhead(
-        _Threads(files, [range(len(files))] if ranges is None else ranges, loader),
+        # Ranges that come one by one may be few, and what is known may change between them: threads see it at once.
+        (start_processes(files, loader) if ranges is None else None)
+        or _Threads(files, [range(len(files))] if ranges is None else ranges, loader),
         views,
         None if known is None else loader.seen,
     )

@@ -67,6 +67,13 @@ class ImageFile(ABC):
         """Return how many bytes of memory reading takes at most; 0 if the file will not be read."""
         return size if (size := self.length()) <= MAX_BYTES else 0
 
+    def descriptors(self) -> tuple[int, ...] | None:
+        """Return the open files that a process must inherit to read this one, once it is unpickled there.
+
+        None if only this process can read it.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class StoredFile(ImageFile):
@@ -86,6 +93,9 @@ class _PlainFile(StoredFile):
     """A file of the file system; only a regular file is read."""
 
     path: Path
+
+    def descriptors(self) -> tuple[int, ...]:
+        return ()
 
     def read(self) -> bytes:
         return self._read(0, None)
@@ -146,14 +156,14 @@ class RangeFile(io.RawIOBase):
 
     def __init__(self, read_range: Callable[[int, int], bytes], size: int, *, is_remote: bool = False) -> None:
         self.read_range, self.is_remote = read_range, is_remote
-        self._size, self._position = size, 0
+        self.size, self._position = size, 0
         self._recent = deque[tuple[int, bytes]](maxlen=4)
         self._prefetched: dict[int, bytes] = {}
 
     @contextmanager
     def prefetched(self, start: int, stop: int) -> Iterator[None]:
         """Read a range; until the context ends, reading it does not call the function."""
-        start, stop = min(start, self._size), min(stop, self._size)
+        start, stop = min(start, self.size), min(stop, self.size)
         self._prefetched[start] = self.read_range(start, stop)
         try:
             yield
@@ -164,14 +174,14 @@ class RangeFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise OSError("seek to before the start")
         self._position = base + offset
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:  # noqa: D102
-        parts, missing = [], max(0, self._size - self._position)
+        parts, missing = [], max(0, self.size - self._position)
         missing = missing if size is None or size < 0 else min(size, missing)
         while missing:
             parts.append(self._next(missing))
@@ -187,8 +197,8 @@ class RangeFile(io.RawIOBase):
             if start <= at < start + len(content):
                 return content[at - start : at - start + wanted]
         start, stop = at, max(at + wanted, at + _BLOCK)
-        if stop > self._size - _END:
-            start, stop = min(at, max(0, self._size - _END)), self._size
+        if stop > self.size - _END:
+            start, stop = min(at, max(0, self.size - _END)), self.size
         content = self.read_range(start, stop)
         if at - start >= len(content):
             raise OSError("the file is shorter than it was")

@@ -29,6 +29,9 @@ class _TarMember(ImageFile):
     def is_remote(self) -> bool:
         return self.archive.is_remote
 
+    def descriptors(self) -> tuple[int, ...] | None:
+        return self.archive.descriptors()
+
     def read(self) -> bytes:
         content = self.archive.read_range(self.start, self.start + self.count)
         if len(content) < self.count:

@@ -5,15 +5,16 @@ unnamed temporary file, which the system removes when the process ends.
 """
 
 import errno
+import io
 import os
 import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import BinaryIO, cast
 
 from ..errors import CatsDogsError
@@ -43,6 +44,13 @@ class _ZipMember(ImageFile):
     def is_remote(self) -> bool:
         file: object = self.archive.fp
         return isinstance(file, RangeFile) and file.is_remote
+
+    def descriptors(self) -> tuple[int, ...] | None:
+        section = _section_of(self.archive)
+        return section and section[:1]
+
+    def __reduce__(self) -> tuple[Callable[..., ImageFile], tuple[object, ...]]:
+        return _unpickle, (self.parts, self.display_path, _section_of(self.archive), self.member)
 
     def read(self) -> bytes:
         check_size(self.member.file_size)
@@ -141,8 +149,10 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
                 file.seek(member.header_offset + 26)
                 name, extra = struct.unpack("<HH", file.read(4))
                 start = member.header_offset + 30 + name + extra
-                read, is_remote = partial(_read_section, file, start), isinstance(file, RangeFile) and file.is_remote
-                return cast(BinaryIO, RangeFile(read, member.file_size, is_remote=is_remote))
+                if isinstance(file, RangeFile):
+                    read = partial(_read_section, file.read_range, start)
+                    return cast(BinaryIO, RangeFile(read, member.file_size, is_remote=file.is_remote))
+                return cast(BinaryIO, RangeFile(partial(_read_open, file.fileno(), start), member.file_size))
             spool = spooled.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(packed, spool, 1 << 20)
             spool.seek(0)
@@ -160,8 +170,36 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
         ) from error
 
 
-def _read_section(file: BinaryIO, offset: int, start: int, stop: int) -> bytes:
+def _read_section(read_range: Callable[[int, int], bytes], offset: int, start: int, stop: int) -> bytes:
+    """Return a range of a section of a file."""
+    return read_range(offset + start, offset + stop)
+
+
+def _read_open(descriptor: int, offset: int, start: int, stop: int) -> bytes:
     """Return a range of a section of an open file, whose own position stays."""
-    if isinstance(file, RangeFile):
-        return file.read_range(offset + start, offset + stop)
-    return os.pread(file.fileno(), stop - start, offset + start)
+    return os.pread(descriptor, stop - start, offset + start)
+
+
+def _section_of(archive: zipfile.ZipFile) -> tuple[int, int, int] | None:
+    """Return the descriptor of the file in which an open zip is, its start and its size; None if it is not in one."""
+    file = cast("BinaryIO | RangeFile", archive.fp)
+    if not isinstance(file, RangeFile):
+        return file.fileno(), 0, os.fstat(file.fileno()).st_size
+    read = file.read_range
+    return (*read.args, file.size) if isinstance(read, partial) and read.func is _read_open else None
+
+
+def _unpickle(
+    parts: tuple[str, ...], display_path: str, section: tuple[int, int, int], member: zipfile.ZipInfo
+) -> ImageFile:
+    """Return a member of a zip that another process has opened, whose descriptor this one has inherited."""
+    return _ZipMember(parts, display_path, _inherited(*section), member)
+
+
+@cache
+def _inherited(descriptor: int, start: int, size: int) -> zipfile.ZipFile:
+    """Return a zip of which only members are read that the other process has listed: it need not list them again."""
+    archive = zipfile.ZipFile(io.BytesIO(), "w")
+    archive.close()
+    archive.mode, archive.fp = "r", cast(BinaryIO, RangeFile(partial(_read_open, descriptor, start), size))
+    return archive
