@@ -15,7 +15,7 @@ rbf
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +128,15 @@ class Design:
     penalty: NDArray[np.float64]
     kernel: Kernel | None = None
     basis: NDArray[np.float32] | None = None
+
+    def first(self, rows: NDArray[np.bool_], landmarks: int) -> "Design":
+        """Return the design of "rbf" of some rows, with the first landmarks, centred by their mean."""
+        kept = np.append(np.arange(landmarks), -1)
+        matrix, penalty = self.matrix[np.ix_(rows, kept)], self.penalty[np.ix_(kept, kept)]
+        mean = penalty[:-1, :-1].mean(axis=0)
+        matrix[:, :-1] += (self.mean[:landmarks] - mean).astype(np.float32)
+        kernel = self.kernel and replace(self.kernel, landmarks=self.kernel.landmarks[:landmarks])
+        return Design(matrix, mean, penalty, kernel)
 
 
 def are_few(images: int) -> bool:

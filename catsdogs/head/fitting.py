@@ -95,12 +95,9 @@ def fit(training_set: TrainingSet, selected: CrossValidation) -> FittedHead:
 
 def _of_all_folds(design: Design, train_mask: NDArray[np.bool_]) -> Design:
     """Return the design of the training rows, with the landmarks for all rows: those of a fold are a few more."""
-    matrix, kernel = design.matrix if train_mask.all() else design.matrix[train_mask], design.kernel
-    if kernel is None or (count := landmark_count(len(matrix))) >= len(kernel.landmarks):
-        return replace(design, matrix=matrix)
-    kept = np.append(np.arange(count), len(kernel.landmarks))  # they are in order
-    kernel = replace(kernel, landmarks=kernel.landmarks[:count])
-    return Design(matrix[:, kept], design.mean, design.penalty[np.ix_(kept, kept)], kernel)
+    if design.kernel and (count := landmark_count(int(train_mask.sum()))) < len(design.kernel.landmarks):
+        return design.first(train_mask, count)  # they are in order
+    return design if train_mask.all() else replace(design, matrix=design.matrix[train_mask])
 
 
 def _optimum(design: Design, labels: NDArray[np.int8], c: float, start: Matrix) -> Matrix:

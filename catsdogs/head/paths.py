@@ -64,15 +64,26 @@ class RegularisationPath:
         "identity", "sqrt" or "rbf".
     size : int, optional
         Maximum number of images to train each fold on, the first in `order`.
+    design : Design, optional
+        The design, if it is known.
     """
 
-    def __init__(self, training_set: TrainingSet, transform: str, *, size: int | None = None) -> None:
+    def __init__(
+        self, training_set: TrainingSet, transform: str, *, size: int | None = None, design: Design | None = None
+    ) -> None:
         self._given, self._transform, self._size = training_set, transform, size or len(training_set.labels)
-        self.design, self._problem, self._rows = _problem(training_set, transform, self._size, _FOLDS_OUT)
+        self.design, self._problem, self._rows = _problem(training_set, transform, self._size, _FOLDS_OUT, design)
         self._solutions: dict[int, Solution] = {}
         self._points: dict[int, tuple[float, float]] = {}
         usual = _START_C / (_squared_length(self._problem) or 1.0) * min(1.0, _START_IMAGES / len(self._rows))
         self._start = _STEP * round(np.log10(usual) * 4 / _STEP - 1)
+
+    def first(self, kept: NDArray[np.bool_]) -> "RegularisationPath":
+        """Return the path of the first images in `order`, which are given; in the dual, it has a part of the kernel."""
+        design = None
+        if isinstance(self._problem, DualProblem):
+            design = self.design.first(kept, int(kept[self._rows].sum()))
+        return RegularisationPath(self._given.subset(kept), self._transform, design=design)
 
     @property
     def lowest(self) -> float:
@@ -211,7 +222,11 @@ def _weights(training_set: TrainingSet, size: int, out: Sequence[tuple[int, ...]
 
 
 def _problem(
-    training_set: TrainingSet, transform: str, size: int, out: Sequence[tuple[int, ...]]
+    training_set: TrainingSet,
+    transform: str,
+    size: int,
+    out: Sequence[tuple[int, ...]],
+    design: Design | None = None,
 ) -> tuple[Design, Problem | DualProblem, NDArray[np.intp]]:
     """Return the design, the problem with one column for each tuple of folds to leave out, and which rows it has."""
     features, order, weights = training_set.features, training_set.order, _weights(training_set, size, out)
@@ -219,7 +234,8 @@ def _problem(
     rows, labels = np.flatnonzero(used), training_set.labels
     if are_few(len(rows)):
         rows = order[used[order]]  # so that not even rounding errors depend on the order of the images
-        design = kernel_design(features, rows) if transform == RBF else linear_design(features, transform, rows)
+        if design is None:
+            design = kernel_design(features, rows) if transform == RBF else linear_design(features, transform, rows)
         gram = centred_gram(design.penalty[:-1, :-1]).astype(np.float32)
         return design, DualProblem(gram, labels[rows], weights[rows]), rows
     if transform == RBF:

@@ -77,16 +77,18 @@ def cross_validate(
     paths: dict[str, RegularisationPath] = {}
     with single_threaded_blas():
         if len(transforms) > 1 and min(len(training_set.labels), size or len(training_set.labels)) > _TRIAL_SIZE:
-            few = training_set.subset(np.isin(np.arange(len(training_set.labels)), training_set.order[:_TRIAL_SIZE]))
+            few = np.isin(np.arange(len(training_set.labels)), training_set.order[:_TRIAL_SIZE])
             tell(progress, "trying the transforms", 0, 0)
-            trials = {transform: RegularisationPath(few, transform) for transform in (RBF, SQRT)}
+            paths[RBF] = RegularisationPath(training_set, RBF, size=size)
+            trials = {RBF: paths[RBF].first(few), SQRT: RegularisationPath(training_set.subset(few), SQRT)}
             trials[SQRT].search()
             trials[RBF].search(enough=_MIN_LEAD * trials[SQRT].lowest)
             if select_transform({name: path.lowest for name, path in trials.items()}) == RBF:
                 transforms = [RBF]
-        for transform in transforms:
-            tell(progress, f"selecting C for {transform}", len(paths), len(transforms))
-            path = paths[transform] = RegularisationPath(training_set, transform, size=size)
+        for done, transform in enumerate(transforms):
+            tell(progress, f"selecting C for {transform}", done, len(transforms))
+            path = paths.get(transform) or RegularisationPath(training_set, transform, size=size)
+            paths[transform] = path
             path.search()
             path.refine()
         best = select_transform({name: path.lowest for name, path in paths.items()})

@@ -237,6 +237,19 @@ def test_a_linear_transform_without_a_lead_in_the_trial_is_skipped(monkeypatch):
     assert len(found.trials["rbf"].points) == 1  # which is good enough
 
 
+def test_a_trial_has_a_part_of_the_kernel_and_scores_excluded_images(training_set):
+    excluding = replace(training_set, train_mask=np.arange(COUNT) % 7 != 0)
+    kept = np.isin(np.arange(COUNT), training_set.order[:120])
+    trials = (
+        of_paths.RegularisationPath(excluding, "rbf").first(kept),
+        of_paths.RegularisationPath(excluding.subset(kept), "rbf"),
+    )
+    for trial in trials:
+        trial.fit(8)
+    part, own = (trial.out_of_fold(8) for trial in trials)  # the width of the kernel differs a little
+    assert np.allclose(part, own, atol=0.01 * own.std())
+
+
 def test_the_kernel_between_the_landmarks_is_that_of_any_rows():
     rows = np.random.default_rng(0).gamma(1, 1, (600, 2048)).astype(np.float32)
     kernel = Kernel(rows / np.linalg.norm(rows, axis=1, keepdims=True), 3.0)
