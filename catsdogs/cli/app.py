@@ -358,11 +358,12 @@ def benchmark(
     artifacts: options.Artifacts = ARTIFACTS,
     weights: options.Weights = None,
     images: options.ImageCount = 300,
+    plan: options.PlannedCount = None,
     *,
     progress: Progress,
 ) -> Output:
     """Measure the images per second of each stage on this machine."""
-    done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, progress=progress)
+    done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, plan=plan, progress=progress)
     return Output(done.to_dict, listings.benchmark_lines(done), is_summary=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,13 @@ def benchmark_lines(done: catsdogs.Benchmark) -> Iterator[Line]:
         idle = ", ".join(f"{stage} {fraction:.0%}" for stage, fraction in rates.waited.items())
         columns = f"{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
         yield "", f"{rates.engine:<12}{rates.precision:<10}{columns}  {idle}"
+    if plan := done.plan:
+        yield "plan", f"{plan.images:,} images with {plan.engine} in {plan.precision}"
+        yield "", f"{plan.read_bytes / 1e9:,.1f} GB to read, {plan.stored_bytes / 1e9:,.1f} GB of features"
+        yield "", f"{'workers':>7}{'images/s':>12}{'time':>18}  most of it"
+        for of in plan.projections:
+            took = timedelta(seconds=round(of.seconds))
+            yield "", f"{of.workers:>7,}{of.rate:>12,.1f}{took!s:>18}  {of.limit}"
 
 
 def _or_dash(value: float | None, width: int) -> str:

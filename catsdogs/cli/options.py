@@ -61,4 +61,5 @@ PreparedFolder = Annotated[Path, Argument(metavar="OUT", help="Folder to write."
 Seed = Annotated[int, Option(metavar="SEED", help="Seed of the split.")]
 Count = Annotated[int, Option(metavar="N", help="Number of images to find.")]
 Html = Annotated[Path | None, Option(metavar="FILE", help="Also write an HTML page with the images.")]
+PlannedCount = Annotated[int | None, Option("--plan", metavar="N", help="Also plan for N images on many workers.")]
 ImageCount = Annotated[int, Option(metavar="N", help="Number of images.")]

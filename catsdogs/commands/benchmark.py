@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ from ..inference.plan import ComputeOptions
 from ..inference.prefetching import decoding_threads
 from ..progress import Progress, tell
 from ..result import Result
-from ..sources import Source
+from ..sources import ImageFile, Source
+from ..sources.remote import READERS
 from .extract import Extraction, extract
+from .plan import Plan, make_plan
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Benchmark(Result):
         Plain Keras, from files to features, on the images that it accepts; None if it accepts none, cannot read one, or
         uses another backend than TensorFlow.
     engines : list of Rates
+    plan : Plan or None
+        Time and storage for more images and workers, if that was asked for.
     """
 
     images: int
@@ -81,6 +85,7 @@ class Benchmark(Result):
     write: float
     recipe: float | None
     engines: list[Rates]
+    plan: Plan | None = None
 
 
 def benchmark(
@@ -89,6 +94,7 @@ def benchmark(
     artifacts: str | Path = "artifacts",
     weights: str | Path | None = None,
     images: int = 300,
+    plan: int | None = None,
     progress: Progress | None = None,
 ) -> Benchmark:
     """Measure each stage separately, and all stages end to end, for each available engine and precision.
@@ -103,6 +109,8 @@ def benchmark(
         As for `extract`.
     images : int
         Number of images, taken at equal distances.
+    plan : int, optional
+        Also project time and storage for this number of images, with 1 to 1,000 workers like this machine.
     progress : callable, optional
         Called with what is being measured.
 
@@ -117,16 +125,19 @@ def benchmark(
     """
     if images < 1:
         raise OptionError(f"the number of images is {images}", "Give --images a number of at least 1")
+    if plan is not None and plan < 1:
+        raise OptionError(f"the number of images is {plan}", "Give --plan a number of at least 1")
     resolved = choose_weights(weights, Artifacts(artifacts).source)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")
         tell(progress, "reading and decoding", 0, 0)
         with Source(data) as source:
-            paths = _copy_sample(source, folder, images)
+            paths, source_rate = _copy_sample(source, folder, images)
+            is_remote = source.files[0].is_remote
         contents, reading = _measure(threads, _read, paths)
         pixels, decoding = _measure(threads, decode, contents)
         rates: dict[tuple[str, str], Rates] = {}
-        writing: list[float] = []
+        runs: dict[tuple[str, str], Extraction] = {}
         for engine, precision in _engines():
             if (engine, precision) in rates:
                 continue  # measured before: the processor or the network does not support fewer bits
@@ -141,19 +152,30 @@ def benchmark(
                     raise
                 continue  # with these weights, int8 is too far from float32
             rates[engine, done.precision] = _rates(made, done, resolved, np.stack(pixels))
-            writing.append(done.stages["write"])
+            runs[engine, done.precision] = done
         tell(progress, "plain Keras", 0, 0)
-        return Benchmark(
+        measured = Benchmark(
             images=len(paths),
             weights=resolved.name,
             processor=processor_name(),
             cores=os.cpu_count() or 1,
             read=round(len(paths) / reading, 1),
             decode=round(len(paths) / decoding, 1),
-            write=round(len(paths) / writing[0], 1),
+            write=round(len(paths) / next(iter(runs.values())).stages["write"], 1),
             recipe=keras_recipe(resolved, folder, DEFAULT_VIEW.size),
             engines=list(rates.values()),
         )
+        if plan is None:
+            return measured
+        tell(progress, "merging", 0, 0)
+        best = max(rates, key=lambda key: rates[key].end_to_end or 0)
+        speed = {"reading": source_rate, "decoding": measured.decode, "computing": rates[best].compute}
+        speed["worker"] = rates[best].end_to_end or min(speed.values())
+        loading = max(0.0, runs[best].seconds - runs[best].computed / speed["worker"])
+        fastest = (rates[best].engine, rates[best].precision)
+        file_bytes = sum(map(len, contents)) / len(contents)
+        planned = make_plan(plan, fastest, speed, loading=loading, is_remote=is_remote, file_bytes=file_bytes)
+        return replace(measured, plan=planned)
 
 
 def _engines() -> Iterator[tuple[EngineChoice, PrecisionChoice]]:
@@ -169,22 +191,35 @@ def _engines() -> Iterator[tuple[EngineChoice, PrecisionChoice]]:
             yield name, "int8"
 
 
-def _copy_sample(source: Source, folder: Path, images: int) -> list[Path]:
-    """Copy readable images, taken at equal distances, into a new folder; return the paths of the copies."""
-    files = source.files
+def _copy_sample(source: Source, folder: Path, images: int) -> tuple[list[Path], float]:
+    """Copy readable images, taken at equal distances, into a new folder.
+
+    Return the paths of the copies, and how many images per second were read from the source.
+    """
+    places = np.unique(np.linspace(0, len(source.files) - 1, images).astype(int)).tolist()
+    files = [source.files[place] for place in places]
+    with ThreadPoolExecutor(READERS if files[0].is_remote else decoding_threads()) as threads:
+        contents, reading = _measure(threads, _read_file, files)
     folder.mkdir()
     paths: list[Path] = []
-    for place in np.unique(np.linspace(0, len(files) - 1, images).astype(int)):
+    for file, content in zip(files, contents, strict=True):
         try:
-            content = files[place].read()
             decode(content)
-        except (OSError, UnreadableImageError):
+        except UnreadableImageError:
             continue
-        paths.append(folder / f"{len(paths):06}{Path(files[place].parts[-1]).suffix.lower()}")
+        paths.append(folder / f"{len(paths):06}{Path(file.parts[-1]).suffix.lower()}")
         paths[-1].write_bytes(content)
     if not paths:
         raise CatsDogsError(f"no image in {source.place} is readable", "Give readable images")
-    return paths
+    return paths, len(files) / reading
+
+
+def _read_file(file: ImageFile) -> bytes:
+    """Return the content of a file; nothing, which is no image, if it cannot be read."""
+    try:
+        return file.read()
+    except OSError:
+        return b""
 
 
 def _measure(
