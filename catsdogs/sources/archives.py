@@ -126,7 +126,7 @@ def list_members(file: BinaryIO, archive: zipfile.ZipFile, display_path: str) ->
     """
     members = archive.infolist()
     if (before := _bytes_before(archive, _end_record(file))) and before % _4_GIB == 0:
-        members = _without_wrapping(file, members, before, display_path)
+        members = _without_wrapping(file, archive, before, display_path)
     names = [_name_of(member) for member in members]
     if not any("/" in name for name in names):
         dos = [member.create_system in _DOS_SYSTEMS for member in members]
@@ -165,15 +165,15 @@ def _bytes_before(archive: zipfile.ZipFile, end: _End) -> int:
 
 
 def _without_wrapping(
-    file: BinaryIO, members: list[zipfile.ZipInfo], before: int, display_path: str
+    file: BinaryIO, archive: zipfile.ZipFile, before: int, display_path: str
 ) -> list[zipfile.ZipInfo]:
     """Return the members of a zip whose positions were written modulo 4 GiB, with their true positions.
 
     Members follow each other in the order of the directory, so a position that is less than the one before it has
-    wrapped once more.
+    wrapped once more. A member, such as a zip, that has more than 4 GiB itself is not found.
     """
-    unwrapped, wrapped, last = [], 0, 0
-    for member in members:
+    unwrapped, wrapped, last = list[zipfile.ZipInfo](), 0, 0
+    for member in archive.infolist():
         found = zipfile.ZipInfo(member.orig_filename, member.date_time)
         for name in ("create_system", "flag_bits", "compress_type", "extra", "CRC", "compress_size", "file_size"):
             setattr(found, name, getattr(member, name))
@@ -182,7 +182,9 @@ def _without_wrapping(
             wrapped += _4_GIB
         found.header_offset = last = position + wrapped
         file.seek(last)
-        if file.read(len(_HEADER)) != _HEADER:
+        is_last = len(unwrapped) + 1 == len(archive.infolist())
+        too_long = is_last and archive.start_dir - last - found.compress_size >= _4_GIB
+        if too_long or file.read(len(_HEADER)) != _HEADER:
             raise CatsDogsError(
                 f"{display_path} has more than 4 GiB without ZIP64, as macOS writes it, and its files are not found",
                 "Unpack it with ditto -x -k on macOS, or with unzip, and give the folder",

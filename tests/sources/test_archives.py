@@ -125,8 +125,11 @@ def test_the_last_part_of_a_split_zip_is_named(tmp_path, zipped):
 GIB = 1 << 30
 
 
-def write_as_macos(path, positions, *, lost=False):
-    """Write a zip of stored images at these positions, all of which it gives modulo 4 GiB; the rest is a hole."""
+def write_as_macos(path, positions, *, lost=False, last_length=0):
+    """Write a zip of stored images at these positions, all of which it gives modulo 4 GiB; the rest is a hole.
+
+    The last image may have more bytes, also given modulo 4 GiB.
+    """
     directory = b""
     with path.open("wb") as file:
         for number, position in enumerate(positions):
@@ -136,7 +139,7 @@ def write_as_macos(path, positions, *, lost=False):
             file.write(b"PK\3\4" + common + name + data)
             offset = (position + (7 if lost and number == 2 else 0)) % (4 * GIB)
             directory += b"PK\1\2" + b"\x15\3" + common + struct.pack("<HHHII", 0, 0, 0, 0, offset) + name
-        start = file.tell()
+        start = file.seek(last_length, 1)
         file.write(directory)
         count = len(positions)
         file.write(b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, count, count, len(directory), start % (4 * GIB), 0))
@@ -150,8 +153,9 @@ def test_a_zip_of_macos_over_4_gib_has_all_its_images(tmp_path):
     assert read_all(tmp_path / "a.zip") == {str(n): b"image %d" % n for n in range(len(POSITIONS))}
 
 
-def test_a_zip_of_macos_over_4_gib_whose_images_are_not_found_says_why(tmp_path):
-    write_as_macos(tmp_path / "a.zip", POSITIONS, lost=True)
+@pytest.mark.parametrize("options", [{"lost": True}, {"last_length": 4 * GIB + 5}], ids=str)
+def test_a_zip_of_macos_over_4_gib_whose_images_are_not_found_says_why(tmp_path, options):
+    write_as_macos(tmp_path / "a.zip", POSITIONS, **options)
     line = failure(tmp_path / "a.zip")
     assert "has more than 4 GiB without ZIP64, as macOS writes it" in line
     assert "ditto -x -k" in line
