@@ -37,8 +37,9 @@ from ..storage import read_table, record_timing, to_csv, to_json
 _SUSPECT = ("id", "label", "probability")
 """The columns of suspects.csv, from those of predictions.csv."""
 
-_NEAR, _MANY = 0.3, 0.25
-"""Images that are nearer than this to one of another group are nearly the same; so many of them are too many."""
+_NEAR, _MANY, _FEWEST = 0.3, 0.25, 100
+"""Images that are nearer than this to one of another group are nearly the same; so many of them are too many; of fewer
+images it cannot be told."""
 
 _log = logging.getLogger(__name__)
 
@@ -302,7 +303,7 @@ def _warn_of_few_pictures(training_set: TrainingSet, groups: NDArray[np.void], w
     n, different = len(groups), len(np.unique(groups))
     if 2 * different < n:
         _log.warning("the %s training images show only %s different pictures, in several versions each", n, different)
-    if weights_name.startswith("random"):
+    if weights_name.startswith("random") or n < _FEWEST:
         return
     near = np.mean(nearest_elsewhere(training_set.features[:, :N_FEATURES], groups, training_set.order) < _NEAR)
     if near > _MANY:
