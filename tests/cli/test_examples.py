@@ -38,6 +38,8 @@ def prepare_folder(folder, weights, draw, encode, zipped):
     shutil.copy(folder / "photographs/dog.1.jpg", folder / "dogs")
     shutil.copy(folder / "photographs/cat.1.jpg", folder / "cat.jpg")
     catsdogs.run(data, artifacts=folder / "artifacts", weights=str(weights))
+    for number in (1, 2):
+        catsdogs.extract(data, artifacts=folder / f"parts/{number}", weights=str(weights), part=f"{number}/2")
     (folder / "verdicts.csv").write_text("id,label\ncat.1,dog\ndog.1,keep\n")
     return folder
 
