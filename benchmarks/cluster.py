@@ -2,7 +2,7 @@
 
     python benchmarks/cluster.py rate DATA [--pairs 5] [--images 2000]
     python benchmarks/cluster.py workers [--images 1600]
-    python benchmarks/cluster.py bytes DATA [--kills 6]
+    python benchmarks/cluster.py bytes DATA [--kills 6] [--weights random]
 
 `rate`: random ResNet50, in turn by one machine and by one worker of Ray, start-up excluded: from the first image, with
 the backbone loaded, to the last row in a shard. The processor time is that of the process that computes. Images of DATA
@@ -187,9 +187,9 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def compare_bytes(data: Path, kills: int) -> None:
+def compare_bytes(data: Path, kills: int, weights: str) -> None:
     """Print whether the cache has the same bytes however it was computed."""
-    root, options = Path(tempfile.mkdtemp()), {"weights": "random"}
+    root, options = Path(tempfile.mkdtemp()), {"weights": weights}
     catsdogs.extract(data, artifacts=root / "one", **options)
     parts = [root / f"part{number}" for number in (1, 2, 3)]
     for number, folder in enumerate(parts, 1):
@@ -227,13 +227,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=None)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--kills", type=int, default=6)
+    parser.add_argument("--weights", default="random", help="of `bytes`")
     given = parser.parse_args()
     if given.what == "workers":
         sleeping(given.images or 1600)
     elif given.what == "rate":
         rate(given.data, given.images or 2000, given.pairs)
     else:
-        compare_bytes(given.data, given.kills)
+        compare_bytes(given.data, given.kills, given.weights)
 
 
 if __name__ == "__main__":

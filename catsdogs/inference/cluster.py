@@ -88,13 +88,10 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
     """
     if find_spec("ray") is None:
         raise CatsDogsError("Ray is not installed", "Install it: pip install 'catsdogs[ray]'")
-    local: dict[str, Any] = {
-        "include_dashboard": False,
-        "num_cpus": cpu_count(),
-        "object_store_memory": _OBJECT_STORE_BYTES,
-    }
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or Ray prints that workers died
+    options: dict[str, Any] = {}
     if address == LOCAL:
+        options = {"include_dashboard": False, "num_cpus": cpu_count(), "object_store_memory": _OBJECT_STORE_BYTES}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -106,11 +103,11 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
             host, _, port = address.removeprefix("ray://").rpartition(":")
             if host and port.isdigit():  # Ray itself waits for minutes
                 socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(local if address == LOCAL else {}))
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError) as error:
             message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0]})"
             raise CatsDogsError(message, "Check --ray, RAY_AUTH_MODE and RAY_AUTH_TOKEN") from error
-    pool = RangePool(job, per_machine)
+    pool = RangePool(ray, job, per_machine)
     try:
         yield pool
     finally:
@@ -124,20 +121,22 @@ class RangePool:
 
     Parameters
     ----------
+    ray : module
+        Connected to a cluster.
     job : RangeJob
     per_machine : int or None
         As for `start_workers`.
     """
 
-    def __init__(self, job: RangeJob, per_machine: int | None) -> None:
-        self._job, self._per_machine = job, per_machine
+    def __init__(self, ray: Any, job: RangeJob, per_machine: int | None) -> None:
+        self._ray, self._job, self._per_machine = ray, job, per_machine
         self._workers: dict[_Place, _Worker] = {}
         self._abandoned: set[_Place] = set()
         self._reference: tuple[str, Provenance] | None = None
         self._probes: dict[int, NDArray[np.float32]] | None = None
         self._todo, self._known = deque[range](), list[Any]()
         self._writer: CacheWriter | None = None
-        self._scanned, self._lost = -np.inf, "there was none"
+        self._scanned, self._alive, self._lost = -np.inf, time.monotonic(), "there was none"
         if made := job.plan.provenance:
             self._reference = f"the cache in {job.plan.folder}", made
 
@@ -181,10 +180,8 @@ class RangePool:
             A worker has other pixels, another provenance or other features than the first, has an error that others
             would have too, or none is alive.
         """
-        import ray
-
         self._writer, self._todo = writer, deque([range(images)])
-        self._known = [ray.put(writer.known())]
+        self._known = [self._ray.put(writer.known())]
         for worker in self._workers.values():
             worker.news = [*self._known]
         digests, unreadable, moments, done = np.zeros((images, 16), np.uint8), dict[int, str](), list[float](), 0
@@ -210,14 +207,12 @@ class RangePool:
 
     def _wait(self) -> list[RangeResult]:
         """Wait for an answer of any worker, for some seconds; return the ranges that are finished."""
-        import ray
-
         if time.monotonic() - self._scanned > _SCAN_SECONDS:
             self._scan()
         pending = {worker.pending: worker for worker in self._workers.values() if worker.pending is not None}
         if not pending:
             raise CatsDogsError(f"no worker of Ray is alive: {self._lost.rstrip('.')}", _REPORT)
-        answered, _ = ray.wait(list(pending), timeout=_SCAN_SECONDS)
+        answered, _ = self._ray.wait(list(pending), timeout=_SCAN_SECONDS)
         if answered or any(worker.host for worker in self._workers.values()):
             self._alive = time.monotonic()
         elif time.monotonic() - self._alive > START_SECONDS:
@@ -230,12 +225,8 @@ class RangePool:
 
     def _scan(self) -> None:
         """Start workers on machines that are new in the cluster."""
-        import ray
-
         self._scanned = time.monotonic()
-        if not self._workers:
-            self._alive = self._scanned
-        for node in (node for node in ray.nodes() if node["Alive"]):
+        for node in (node for node in self._ray.nodes() if node["Alive"]):
             gpus, cpus = (int(node["Resources"].get(kind, 0)) for kind in ("GPU", "CPU"))
             count = self._per_machine or gpus or min(1, cpus)
             options = {"num_cpus": _share(cpus, count), "num_gpus": _share(gpus, count)} if count else {}
@@ -245,7 +236,6 @@ class RangePool:
                     self._start(worker)
 
     def _start(self, worker: _Worker) -> None:
-        import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         node, number = worker.place
@@ -254,15 +244,13 @@ class RangePool:
             made = self._reference[1]  # no other machine may choose another engine
             job = replace(job, plan=replace(job.plan, engine=made.engine, precision=made.precision))
         placed = NodeAffinitySchedulingStrategy(node, soft=False)
-        actor_class = ray.remote(RangeWorker).options(scheduling_strategy=placed, **worker.options)
+        actor_class = self._ray.remote(RangeWorker).options(scheduling_strategy=placed, **worker.options)
         worker.actor = actor_class.remote(job, (number, worker.of))
         worker.host, worker.prepared, worker.pending = "", None, worker.actor.host.remote()
 
     def _end(self, worker: _Worker) -> None:
-        import ray
-
         with suppress(Exception):  # it has ended already, in one of many ways
-            ray.kill(worker.actor)
+            self._ray.kill(worker.actor)
 
     def _give(self, unfinished: int) -> None:
         """Give ranges to workers that have answered, so that none waits, and at the end all finish at the same time."""
@@ -284,12 +272,11 @@ class RangePool:
 
     def _receive(self, worker: _Worker) -> list[RangeResult]:
         """Return the ranges that a worker has finished; start it again if it has ended."""
-        import ray
         from ray.exceptions import RayError, RayTaskError
 
         call, worker.pending = worker.pending, None
         try:
-            answer = ray.get(call)
+            answer = self._ray.get(call)
         except RayTaskError as error:
             self._raise_if_general(worker, error.cause)
             self._replace(worker, f"{type(error.cause).__name__}: {error.cause}")
@@ -319,15 +306,13 @@ class RangePool:
 
     def _replace(self, worker: _Worker, reason: str) -> None:
         """Start a worker again, and have its unfinished ranges given again, with what it has written of them."""
-        import ray
-
         _log.info("the worker on %s ended: %s", worker.host or worker.place[0], reason)
         self._end(worker)
         self._todo.extendleft(reversed(worker.ranges))
         worker.ranges, worker.prepared, worker.failures = [], None, worker.failures + 1
         self._lost = reason
         if self._writer:
-            self._known.append(ray.put(self._writer.known_since()))
+            self._known.append(self._ray.put(self._writer.known_since()))
             for other in self._workers.values():
                 other.news.append(self._known[-1])
         worker.news = [*self._known]
