@@ -33,6 +33,7 @@ from ..inference.cluster import RangePool, start_workers
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.prefetching import load_images
 from ..inference.ranges import RangeJob
+from ..inference.storing import store_rows
 from ..inference.timing import StageTimer
 from ..locks import FEATURES, holder
 from ..paths import is_uri, user_path
@@ -324,41 +325,16 @@ def _store(
     unreadable: dict[int, str] = {}
     moments: list[float] = []
     for rows in computed:
-        records = rows.records
-        digests[records["position"]] = records["digest"]
-        if fail_fast and not rows.features:
-            _raise_if_unreadable(rows, known, files)
-        for of_view in rows.features.values():
-            if not np.isfinite(of_view).all():
-                path = files[records["position"][np.flatnonzero(~np.isfinite(of_view).all(axis=1))[0]]].display_path
-                hint = "Give other --weights: these overflow on it"
-                raise CatsDogsError(f"the features of {path} are not finite", hint)
+        digests[rows.records["position"]] = rows.records["digest"]
         writer.flush_if_due()
         with timer.time("write"):
-            for position, reason in rows.reasons.items():
-                if digests[position].any():
-                    writer.add(digests[position], {}, reason=reason)
-                else:
-                    unreadable[position] = reason
-            if rows.features:
-                writer.int8_similarity = backbone().int8_similarity
-                moments += [time.perf_counter()] * len(records)
-            else:
-                records = records[~np.isnan(records["facts"]["width"])]
-            if len(records):
-                features = {view.name: of_view for view, of_view in rows.features.items()}
-                writer.add_rows(records["digest"], features, records["facts"])
+            unreadable |= store_rows(rows, writer.add_rows, known, files, fail_fast=fail_fast)
+        if rows.features:
+            writer.int8_similarity = backbone().int8_similarity
+            moments += [time.perf_counter()] * len(rows.records)
         done += len(rows.records)
         tell(progress, "computing features", done, len(files))
     return digests, unreadable, moments
-
-
-def _raise_if_unreadable(rows: ComputedRows, known: KnownRows, files: Sequence[ImageFile]) -> None:
-    """Raise an error that names the first file of these without features that is unreadable, now or as known."""
-    for position, digest in zip(rows.records["position"].tolist(), rows.records["digest"], strict=True):
-        if reason := rows.reasons.get(position) or known.reasons.get(digest.tobytes()):
-            hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
-            raise CatsDogsError(f"{files[position].display_path} is unreadable: {reason}", hint)
 
 
 def _part_table(

@@ -12,8 +12,8 @@ from threading import Thread
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import N_FEATURES, Backbone
-from ..cache import KnownRows, Provenance, ShardWriter, canonical_reason, listing_digest
+from ..backbone import Backbone
+from ..cache import KnownRows, Provenance, ShardWriter, listing_digest
 from ..errors import CatsDogsError
 from ..images.facts import FACTS_COLUMN
 from ..images.views import sizes_of
@@ -24,6 +24,7 @@ from .batches import ComputedRows, compute_rows
 from .loading import sample_images
 from .plan import Plan, provenance_of
 from .prefetching import CHUNK_SIZE, reading_threads
+from .storing import store_rows
 from .timing import StageTimer
 
 _PROBES, _PROBE_FILES = 4, 64
@@ -211,30 +212,21 @@ class RangeWorker:
 
     def _store(self, rows: ComputedRows) -> None:
         """Add rows to a shard; report their ranges once all rows of a range are in shards."""
-        records, digests = rows.records, [digest.tobytes() for digest in rows.records["digest"]]
-        results = [self._open.pop(position) for position in records["position"].tolist()]
-        for position, digest, result in zip(records["position"].tolist(), records["digest"], results, strict=True):
+        files, positions = self._source.files, rows.records["position"].tolist()
+        unreadable = store_rows(rows, self._writer.add, self._known, files, fail_fast=self._job.fail_fast)
+        finished = []
+        for position, digest in zip(positions, rows.records["digest"], strict=True):
+            result = self._open.pop(position)
             result.digests[position - result.positions.start] = digest
-            key, reason = digest.tobytes(), rows.reasons.get(position)
-            if self._job.fail_fast and (why := reason or self._known.reasons.get(key)):
-                hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
-                raise CatsDogsError(f"{self._source.files[position].display_path} is unreadable: {why}", hint)
-            if reason is not None and not digest.any():
-                result.unreadable[position] = reason
-            elif reason is not None:
-                nan = dict.fromkeys(self._known.columns[:-1], np.full((1, N_FEATURES), np.nan, np.float32))
-                self._writer.add(digest[np.newaxis], nan, reason=canonical_reason(reason))
-                self._known.reasons[key] = reason
             result.computed += bool(rows.features)
-        added = np.full(len(records), True) if rows.features else ~np.isnan(records["facts"]["width"])
-        if added.any():
-            features = {view.name: of_view for view, of_view in rows.features.items()}
-            self._writer.add(records["digest"][added], features, records["facts"][added])
-        # A later stream does not compute a copy of them.
-        self._known.missing.update(dict.fromkeys(digests, ()))
-        for result in results:
             result.left -= 1
-        finished = [result for result in dict.fromkeys(results) if not result.left]
+            if position in unreadable:
+                result.unreadable[position] = unreadable[position]
+            elif position in rows.reasons:
+                self._known.reasons[digest.tobytes()] = rows.reasons[position]
+            self._known.missing[digest.tobytes()] = ()  # a later stream does not compute a copy of it
+            if not result.left:
+                finished.append(result)
         if finished or self._writer.due:
             self._writer.flush()
         for result in finished:

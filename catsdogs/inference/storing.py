@@ -1,0 +1,64 @@
+"""Add computed rows to shards, and refuse what must end the run."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..backbone import N_FEATURES
+from ..cache import KnownRows, canonical_reason
+from ..errors import CatsDogsError
+from ..sources import ImageFile
+from .batches import ComputedRows
+
+
+def store_rows(
+    rows: ComputedRows,
+    add: Callable[..., None],
+    known: KnownRows,
+    files: Sequence[ImageFile],
+    *,
+    fail_fast: bool,
+) -> dict[int, str]:
+    """Add a batch of rows to shards; images that are cached or copies have none.
+
+    Parameters
+    ----------
+    rows : ComputedRows
+    add : callable
+        `CacheWriter.add_rows`, or `ShardWriter.add`.
+    known : KnownRows
+        As for `load_images`.
+    files : sequence of ImageFile
+        All files.
+    fail_fast : bool
+        Whether an unreadable image is an error.
+
+    Returns
+    -------
+    unreadable : dict of int to str
+        Why files could not be read, by position: these have no row.
+
+    Raises
+    ------
+    CatsDogsError
+        An image is unreadable and `fail_fast` is set, or features are not finite.
+    """
+    records, unreadable = rows.records, dict[int, str]()
+    for position, digest in zip(records["position"].tolist(), records["digest"], strict=True):
+        reason = rows.reasons.get(position)
+        if fail_fast and not rows.features and (why := reason or known.reasons.get(digest.tobytes())):
+            hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
+            raise CatsDogsError(f"{files[position].display_path} is unreadable: {why}", hint)
+        if reason is not None and digest.any():
+            nan = dict.fromkeys(known.columns[:-1], np.full((1, N_FEATURES), np.nan, np.float32))
+            add(digest[np.newaxis], nan, None, canonical_reason(reason))
+        elif reason is not None:
+            unreadable[position] = reason
+    for of_view in rows.features.values():
+        if not (finite := np.isfinite(of_view).all(axis=1)).all():
+            path = files[records["position"][finite.argmin()]].display_path
+            raise CatsDogsError(f"the features of {path} are not finite", "Give other --weights: these overflow on it")
+    added = records if rows.features else records[~np.isnan(records["facts"]["width"])]
+    if len(added):
+        add(added["digest"], {view.name: of_view for view, of_view in rows.features.items()}, added["facts"])
+    return unreadable
