@@ -5,12 +5,13 @@
 
 Input: a folder with a `features.py`, as for `import_features.py`, and a checkout whose head is the reference. Each
 draw takes some images for training, and some of the others for scoring. Prints the log loss of the reference, and a row
-of a Markdown table for each number of images and each candidate: the mean paired difference to the reference and its
-standard error, in the first half of the draws and in the second. What wins in one half only has won by chance.
+of a Markdown table for each number of images and each candidate: the mean paired difference and its standard error, in
+the first half of the draws and in the second. What wins in one half only has won by chance. "package", the head of this
+checkout, is compared with the reference, and the other candidates with "package".
 A file keeps each loss once it is known, so that a run that was stopped goes on where it was.
 
-"package" is the head of this checkout. The other candidates change one thing in it; those of the intercept and of the
-folds' heads use its C for "rbf". With many images only the first ones are compared.
+The other candidates change one thing in the head; those of the intercept and of the folds' heads use its C for "rbf".
+With many images only the first ones are compared.
 """
 
 import argparse
@@ -206,7 +207,7 @@ def main() -> None:
             of_draw = candidates(draw) if given.before else [(_REFERENCE, draw.package)]
             for name, logits in of_draw:
                 key = given.views[0], count, given.score, seed, name
-                if key not in kept and (not given.only or name in [_REFERENCE, *given.only]):
+                if key not in kept and (not given.only or name in [_REFERENCE, "package", *given.only]):
                     kept[key] = float(log_losses(draw.test_labels, logits()).mean())
                     with given.losses.open("a") as file:
                         file.write(json.dumps([*key, kept[key]]) + "\n")
@@ -229,7 +230,7 @@ def _print_rows(
     reference = losses.pop(_REFERENCE)
     print(f"{count} images, view {view}: log loss of the reference {reference.mean():.4f}", flush=True)
     for name, of_draws in losses.items():
-        halves = np.array_split(of_draws - reference, 2)
+        halves = np.array_split(of_draws - (reference if name == "package" else losses["package"]), 2)
         cells = [f"{half.mean():+.4f} ± {half.std(ddof=1) / np.sqrt(len(half)):.4f}" for half in halves]
         print(f"| {count} | {name} | {' | '.join(cells)} |", flush=True)
 
