@@ -77,11 +77,11 @@ class LoadedAhead:
             loaded = self._ahead.popleft().result()
             if loaded.slot is None:
                 self._free.release()
-            # Before the next images are submitted, those of this chunk may release its slot.
             by_views = self._by_views(loaded)
             self._submit()
             yield from by_views
-            self._submit()
+            # The caller has all images now, and releases them once they are computed.
+            self._submit(wait=not self._ahead)
 
     def release(self, slot: int | None) -> None:
         """Allow the slot of an item, if it has one, to be used again."""
@@ -94,9 +94,9 @@ class LoadedAhead:
         self._decoder.close()
         self._threads.shutdown(cancel_futures=True)
 
-    def _submit(self) -> None:
-        """Load as many chunks as there are free slots; if none is ahead, wait for a slot."""
-        while self._free.acquire(blocking=not self._ahead):
+    def _submit(self, *, wait: bool = False) -> None:
+        """Load as many chunks as there are free slots; `wait` for the first one."""
+        while self._free.acquire(blocking=wait and not self._ahead):
             if not (chunk := next(self._decoder.chunks, None)):
                 self._free.release()
                 break

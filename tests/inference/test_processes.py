@@ -122,6 +122,14 @@ def test_rows_that_are_known_are_not_computed_again(tmp_path, images, write_fold
     assert tree(tmp_path / "a/features") == tree(tmp_path / "t/features")
 
 
+@pytest.mark.parametrize("count", [8, 16])
+def test_a_run_with_hardly_any_memory_ends(count, tmp_path, images, write_folder, tiny_backbone, monkeypatch):
+    """Each chunk is computed where it lies, and there is memory for one or two."""
+    monkeypatch.setattr(NumpyBackbone, "batch_size", 8)
+    data = write_folder(tmp_path / "data", {name: images[name] for name in list(images)[:count]})
+    assert catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone)).computed == count
+
+
 def test_the_first_unreadable_image_is_named_with_fail_fast(tmp_path, images, write_folder, tiny_backbone):
     data = write_folder(tmp_path / "data", images)
     with pytest.raises(CatsDogsError, match=r"53\.png is unreadable: the file is empty"):
