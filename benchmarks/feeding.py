@@ -3,32 +3,32 @@
     python benchmarks/feeding.py [--images 8192] [--side 32] [--rounds 3] [--workers 2]
 
 Draws JPEG files, and hands them to two engines, by threads and by processes alternately: one returns zeros at once, and
-one sleeps as long as an H200 computes. `hand over` loads and computes only; `extract` is the whole command, without the
-search for near-duplicates. Prints images per second; the share of the time, from the first batch to the last, in which
-the device has nothing to compute; the processor time of this process for each image; and for comparison what as many
-processes decode that do nothing else, with their processor time.
+one sleeps as long as an H200 computes. `hand over` loads and computes only, `to shards` writes the rows, too, and
+`extract` is the whole command, without the search for near-duplicates. Prints images per second; the share of the time
+in which the device has nothing to compute, from the first batch to the last; the processor time of this process for an
+image; and for comparison what as many processes decode that do nothing else.
 """
 
 import argparse
 import io
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 import catsdogs
 from catsdogs.backbone import Weights
+from catsdogs.cache import KnownRows, Provenance, ShardWriter
 from catsdogs.images.views import View
-from catsdogs.inference import plan
+from catsdogs.inference import plan, processes
 from catsdogs.inference.batches import compute_rows
 from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import ImageFile, Source
@@ -81,9 +81,28 @@ def hand_over(folder: Path, device: Device) -> tuple[int, float, float]:
     """Load all images and give them to the device; return their number, the time and this process's processor time."""
     with Source(folder) as source:
         start, processor, count = time.perf_counter(), time.process_time(), 0
-        with compute_rows(source.files, [View()], lambda: device, timer=StageTimer()) as computed:  # type: ignore[arg-type, return-value]
+        backbone: Any = device
+        with compute_rows(source.files, [View()], lambda: backbone, timer=StageTimer()) as computed:
             for rows in computed:
-                count += len(rows.records) if hasattr(rows, "records") else 1
+                count += len(rows.records)
+        return count, time.perf_counter() - start, time.process_time() - processor
+
+
+def to_shards(folder: Path, device: Device) -> tuple[int, float, float]:
+    """Load and compute all images, and write their rows to shards; return as `hand_over`."""
+    provenance = Provenance("none", "0" * 64, "none", pixels="none", precision="float32", engine="none")
+    with Source(folder) as source, tempfile.TemporaryDirectory() as cache:
+        writer, known = ShardWriter(Path(cache), provenance), KnownRows(("224", "facts"), {}, {})
+        start, processor, count = time.perf_counter(), time.process_time(), 0
+        backbone: Any = device
+        with compute_rows(source.files, [View()], lambda: backbone, known=known, timer=StageTimer()) as computed:
+            for rows in computed:
+                features = {view.name: of_view for view, of_view in rows.features.items()}
+                writer.add(rows.records["digest"], features, rows.records["facts"])
+                if writer.due:
+                    writer.flush()
+                count += len(rows.records)
+        writer.flush()
         return count, time.perf_counter() - start, time.process_time() - processor
 
 
@@ -104,23 +123,18 @@ def _named(device: Device, weights: Weights) -> Device:
 def decode_only(files: list[ImageFile], workers: int) -> float:
     """Return how many images a second as many processes read, digest, decode and measure."""
     names = [file.display_path for file in files]
-    processes = [
+    running = [
         subprocess.Popen([sys.executable, "-c", DECODE], stdin=subprocess.PIPE, text=True) for _ in range(workers)
     ]
     time.sleep(2)  # they are imported
     start = time.perf_counter()
-    for number, process in enumerate(processes):
+    for number, process in enumerate(running):
         assert process.stdin
         process.stdin.write("\n".join(names[number::workers]))
         process.stdin.close()
-    for process in processes:
+    for process in running:
         process.wait()
     return len(names) / (time.perf_counter() - start)
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def draw(folder: Path, count: int, side: int) -> None:
@@ -132,20 +146,6 @@ def draw(folder: Path, count: int, side: int) -> None:
         content = io.BytesIO()
         coarse.resize((side, side), Image.Resampling.BICUBIC).save(content, "JPEG", quality=90)
         (folder / "test" / f"{number}.jpg").write_bytes(content.getvalue())
-
-
-def _ways(workers: int) -> Iterator[tuple[str, int]]:
-    yield "threads", 0
-    try:
-        from catsdogs.inference import processes  # noqa: F401 - older versions have none
-    except ImportError:
-        return
-    yield "processes", workers
-
-
-def _use(workers: int) -> None:
-    if processes := sys.modules.get("catsdogs.inference.processes"):
-        processes.PROCESSES = workers  # type: ignore[attr-defined]
 
 
 def main() -> None:
@@ -166,9 +166,9 @@ def main() -> None:
         for _ in range(given.rounds):
             decoded.append(decode_only(files, given.workers))
             for seconds in (0.0, BATCH_SECONDS):
-                for what in (hand_over, extract):
-                    for way, workers in _ways(given.workers):
-                        _use(workers)
+                for what in (hand_over, to_shards, extract):
+                    for way, workers in (("threads", 0), ("processes", given.workers)):
+                        processes.PROCESSES = workers
                         device = Device()
                         device.seconds = seconds
                         count, wall, processor = what(folder, device)
@@ -176,8 +176,7 @@ def main() -> None:
                         row = (count / wall, 100 * device.waited, 1000 * processor / count)
                         found.setdefault((engine, what.__name__.replace("_", " "), way), []).append(row)
     print(f"{os.cpu_count()} cores, {given.images:,} images of {given.side} pixels, medians of {given.rounds} runs")
-    rate, processor = (statistics.median(column) for column in zip(*decoded, strict=True))
-    print(f"{given.workers} processes that only decode: {rate:,.0f} images/s, {processor:.3f} ms of processor time")
+    print(f"{given.workers} processes that only decode: {statistics.median(decoded):,.0f} images/s")
     print(f"{'engine':<14}{'step':<12}{'way':<12}{'images/s':>9}{'device waits':>14}{'ms of this process':>20}")
     for (engine, what, way), rows in found.items():
         rate, waited, processor = (statistics.median(column) for column in zip(*rows, strict=True))
