@@ -70,13 +70,19 @@ class SleepingPlan(Plan):
         return Sleeping()  # type: ignore[return-value]
 
 
+def parent(pid: int) -> int:
+    """Return the process id of the parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def workers() -> list[int]:
-    """Return the process ids of the workers of Ray."""
+    """Return the process ids of the workers of this process's local Ray, which are children of its raylet."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(b"ray::RangeWorker"):
-                found.append(int(path.parent.name))
+            pid = int(path.parent.name)
+            if path.read_bytes().startswith(b"ray::RangeWorker") and parent(parent(pid)) == os.getpid():
+                found.append(pid)
         except OSError:
             continue  # it has ended
     return found
