@@ -21,6 +21,9 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = 15
 """Seconds without a byte after which an attempt has failed."""
 
+_MAX_DEPTH = 64
+"""Folders in each other that are listed one by one."""
+
 _WEB = ("http", "https")
 
 _DENIED = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403", None)
@@ -151,6 +154,13 @@ def _is_web(path: str) -> bool:
     return path.startswith(("http://", "https://"))
 
 
+def _is_below(link: str, folder: str) -> bool:
+    """Whether a link of a web page is to what is in its folder: "/" and "?C=N" are to the page, "../" above it."""
+    path = link.removeprefix(folder.rstrip("/") + "/").partition("?")[0]
+    parts = unquote(path).removesuffix("/").split("/")
+    return not {"", ".", ".."} & {*parts}
+
+
 def _list_files(filesystem: Any, root: str, shown: str) -> Iterable[dict[str, Any]]:
     """Return what the listing tells of each file below a folder, by `_request`.
 
@@ -165,7 +175,11 @@ def _list_files(filesystem: Any, root: str, shown: str) -> Iterable[dict[str, An
     files, pending = [], [root]
     while pending:
         folder = pending.pop()
+        if folder.count("/") > root.count("/") + _MAX_DEPTH:  # a server may list the same for every folder
+            raise CatsDogsError(f"{shown} has more than {_MAX_DEPTH} folders in each other", "Give one of its folders")
         for entry in _request(partial(filesystem.ls, folder, detail=True), shown):
+            if _is_web(root) and not _is_below(entry["name"], folder):
+                continue
             if entry["type"] == "directory":
                 pending.append(entry["name"])
             else:
@@ -191,6 +205,8 @@ def _open_filesystem(uri: str) -> tuple[Any, str]:
             f"{redact(uri)} cannot be read: {error}",
             "pip install 'catsdogs[remote]'" if known else "Install the package of fsspec for it, or give a path",
         ) from None
+    except Exception as error:  # noqa: BLE001 - some filesystems connect here, and each raises its own
+        raise _failed(redact(uri), error) from None
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1  # requests are repeated here
     return filesystem, path
@@ -230,11 +246,7 @@ def _request(send: Callable[[], _Content], display_path: str) -> _Content:
             if denied := _denied(error):
                 raise denied from None
             if pause is None or _is_final(error):
-                text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-                raise CatsDogsError(
-                    f"{display_path} cannot be read ({text})",
-                    "Check the connection and the credentials, and rerun: finished work is kept",
-                ) from None
+                raise _failed(display_path, error) from None
         time.sleep(pause * random.uniform(1, 2))  # noqa: S311 - no secret
     raise AssertionError
 
@@ -267,6 +279,14 @@ def _is_final(error: BaseException) -> bool:
     """Whether the same request would fail again."""
     status = _status(error)[0] or 0
     return type(error).__name__ in _FINAL or (300 <= status < 500 and status not in (408, 425, 429))
+
+
+def _failed(display_path: str, error: BaseException) -> CatsDogsError:
+    text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+    return CatsDogsError(
+        f"{display_path} cannot be read ({text})",
+        "Check the connection and the credentials, and rerun: finished work is kept",
+    )
 
 
 def _unusable(display_path: str, error: OSError) -> CatsDogsError:

@@ -150,6 +150,25 @@ def test_a_folder_of_a_web_server_or_of_memory_is_read_as_a_local_one(web, photo
     assert contents("memory://pets") == contents(tmp_path)
 
 
+def test_links_of_a_page_that_lead_out_of_its_folder_or_to_itself_are_not_followed(web):
+    links = ["?C=N;O=D", "/", "./", "../", "../other/", "/other/", "..%2Fother/", "sub/../", "http://127.0.0.2:1/x/"]
+    links += ["cat.1.png", "/a/dog.1.png", "sub/", "../other/cat.9.png", "./cat.1.png"]
+    page = Response("".join(f'<a href="{link}">x</a>' for link in links), content_type="text/html")
+    files = {f"{name}.png": b"x" for name in ("a/cat.1", "a/dog.1", "a/sub/cat.2", "other/cat.9")}
+    server = web(files)
+    server.fault = lambda path, number: page if path == "/a/" else None
+    with Source(f"{server.url}/a/") as source:
+        assert source.splits["train"].ids == ("cat.1", "cat.2", "dog.1")
+    assert [path for _, path, _ in server.requests] == ["/a/", "/a/sub/"]
+
+
+def test_folders_that_have_no_end_are_an_error(web):
+    server = web({})
+    server.fault = lambda path, number: Response('<a href="a/"><a href="b/">', content_type="text/html")
+    assert "has more than 64 folders in each other" in error_of(lambda: Source(f"{server.url}/"))
+    assert len(server.requests) < 70
+
+
 def test_tar_shards_of_s3_are_listed_by_their_headers_and_each_image_is_read_once(s3, photographs, total):
     shards = {}
     for number, name in enumerate(photographs):
@@ -273,6 +292,8 @@ def test_a_server_without_ranges_is_refused_and_not_read_as_a_whole(web, photogr
         ("file:///tmp", "file:///tmp is a local file or folder"),
         ("nothing://here", "nothing://here cannot be read: Protocol not known: nothing"),
         (f"http://me:{SECRET}@127.0.0.1:1/x.zip", "http://***@127.0.0.1:1/x.zip cannot be read (Cannot connect"),
+        ("ftp://me:password@127.0.0.1:1/x", "ftp://***@127.0.0.1:1/x cannot be read ([Errno 111] Connection refused)"),
+        ("tar://::http://me:password@127.0.0.1:1/x.tar?s=1", "tar://::http://***@127.0.0.1:1/x.tar?*** cannot be read"),
     ],
 )
 def test_a_uri_that_is_no_source_is_an_error_of_one_line(s3, impatient, uri, finding):
