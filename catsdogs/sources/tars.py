@@ -69,6 +69,8 @@ def list_tar(file: StoredFile, parts: tuple[str, ...], classes: Classes | None) 
         try:
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 while member := archive.next():
+                    if member.size < 0:  # older versions of tarfile would read the same header for ever (CVE-2025-8194)
+                        raise tarfile.ReadError("the size of a file in it is negative")
                     archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
                     if not member.isreg() or member.sparse is not None:
                         continue

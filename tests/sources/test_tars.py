@@ -114,3 +114,12 @@ def test_a_truncated_or_damaged_tar_is_refused(tmp_path, damage):
         content[1536 + 20] ^= 1
     (tmp_path / "x.tar").write_bytes(content[: stop.get(damage, len(content))])
     assert "x.tar is truncated or damaged, or not a tar" in failure(tmp_path / "x.tar")
+
+
+def test_a_negative_size_by_which_a_header_would_follow_itself_is_refused(tmp_path):
+    content = bytearray(tar_of({"cat.1.jpg": b"x", "dog.1.jpg": b"y"}, tarfile.GNU_FORMAT))
+    header = content[1024:1536]
+    header[124:136], header[148:156] = (-512).to_bytes(12, "big", signed=True), b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "x.tar").write_bytes(content[:1024] + header + content[1536:])
+    assert "x.tar is truncated or damaged" in failure(tmp_path / "x.tar")
