@@ -3,9 +3,10 @@
 import re
 from unicodedata import category
 
-_USER = re.compile(r"(?<=[\w+.-]:/)(/?)[^/@?#\s]*@")
-_QUERY = re.compile(r"\?(?!(?:download|versionId)=[\w.-]*(?:$|[\s'\"]))[^\s'\"]+")
-"""In a URI, the user and the password, and the query, which may be a signature or a token."""
+_USER = re.compile(r"(?<=[\w+.-]:/)(/?)(?:[^/?#\s]*|[^/?#@:\s]*:(?!:|\d+/)\S*)@")
+_QUERY = re.compile(r"\?(?!\*\*\*|(?:download=\w{1,5}|versionId=[\w.-]*)(?:$|[\s'\"]))\S+?(?=[)'\",.:;]*(?:\s|$))")
+"""In a URI, the user and the password, even one with a slash that should be %2F, and the query, which may be a
+signature or a token."""
 
 
 class CatsDogsError(Exception):
@@ -34,6 +35,12 @@ class OptionError(CatsDogsError):
 def redact(text: str) -> str:
     """Return `text` with ``***`` for the user, the password and the query of each URI, but a download or a version."""
     return _QUERY.sub("?***", _USER.sub(r"\1***@", text)) if ":/" in text else text
+
+
+def redact_uri(uri: str) -> str:
+    """Return `uri` without secrets as `redact` does, where spaces do not end a query; a path is returned as it is."""
+    place, mark, query = uri.partition("?")
+    return redact(place + mark + "+".join(query.split())) if "://" in place else uri
 
 
 def is_printable(text: str) -> bool:

@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from catsdogs.errors import CatsDogsError, printable
+from catsdogs.errors import CatsDogsError, printable, redact, redact_uri
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,27 @@ def test_spaces_and_two_joiners_are_the_only_invisible_ones_shown():
     categories = {character: unicodedata.category(character) for character in shown}
     assert {character for character, of in categories.items() if of[0] in "CZ" and of != "Zs"} == {"\u200c", "\u200d"}
     assert "".join(shown).splitlines() == ["".join(shown)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://me:SECRET@h:80/a@b.zip", "http://***@h:80/a@b.zip"),
+        ("http://me:p@SECRET@h/x.zip", "http://***@h/x.zip"),
+        ("http://me:SECRET/x@h/x.zip", "http://***@h/x.zip"),
+        ("http://me:SECRET#x@h/x.zip", "http://***@h/x.zip"),
+        ("zip://x/y::http://me:SECRET@h/x.zip?sig=SECRET", "zip://x/y::http://***@h/x.zip?***"),
+        ("http://h/x.zip?name='x.zip'&sig=SECRET", "http://h/x.zip?***"),
+        ("http://h/x.zip?download=SECRET", "http://h/x.zip?***"),
+        ("http://h/x.zip?download=1", "http://h/x.zip?download=1"),
+        ("http://127.0.0.1:9000/a@b/x.zip", "http://127.0.0.1:9000/a@b/x.zip"),
+    ],
+)
+def test_secrets_of_uris_are_not_shown(uri, shown):
+    assert redact_uri(uri) == shown
+    assert redact(f"{uri} cannot be read (url='{uri}')") == f"{shown} cannot be read (url='{shown}')"
+
+
+def test_a_query_with_spaces_is_not_shown_but_the_file_in_the_archive_is():
+    assert redact("http://h/x.zip?***/cat.1.jpg") == "http://h/x.zip?***/cat.1.jpg"
+    assert redact_uri('http://h/x.zip?name="x y.zip"&sig=SECRET') == "http://h/x.zip?***"

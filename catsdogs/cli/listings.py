@@ -11,7 +11,7 @@ from typing import Any
 
 import catsdogs
 
-from ..errors import redact
+from ..errors import redact_uri
 from ..paths import is_uri
 from .console import Line, block, command, plural, program, unreadable_lines, wrapped, wrote
 from .summaries import correction_texts, duplicates_texts, image_lines, int8_similarity_line, metrics_lines, score_lines
@@ -113,7 +113,7 @@ def scan_lines(scan: catsdogs.Scan, data: str, artifacts: Path, options: dict[st
     if "test" in scan.images or not problem:
         given = [argument for name, value in options.items() if value for argument in (name, value)]
         arguments = shlex.join(
-            ["extract" if problem else "run", redact(data) if is_uri(data) else str(Path(data)), *given]
+            ["extract" if problem else "run", redact_uri(data) if is_uri(data) else str(Path(data)), *given]
         )
         yield "next", command(arguments, artifacts)
 

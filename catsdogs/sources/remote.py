@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import unquote
 
-from ..errors import CatsDogsError, redact
+from ..errors import CatsDogsError, redact_uri
 from .files import RangeFile, StoredFile, check_size
 from .names import is_archive, is_image
 
@@ -118,7 +118,7 @@ def find_remote(uri: str) -> StoredFile | None:
     name = path.partition("?")[0].rpartition("/")[2]
     if not name or not (is_archive(name) or is_image(name) or _is_web(path)):
         return None
-    return _RemoteFile((unquote(name) if _is_web(path) else name,), redact(uri), filesystem, path, None)
+    return _RemoteFile((unquote(name) if _is_web(path) else name,), redact_uri(uri), filesystem, path, None)
 
 
 def list_remote(uri: str) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
@@ -130,7 +130,7 @@ def list_remote(uri: str) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
         There is nothing, or it cannot be listed.
     """
     filesystem, root = _open_filesystem(uri)
-    shown = redact(uri).rstrip("/")
+    shown = redact_uri(uri).rstrip("/")
     try:
         found = _list_files(filesystem, root, shown)
     except OSError as error:
@@ -202,11 +202,14 @@ def _open_filesystem(uri: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         known = protocol in (*_WEB, "s3", "s3a")
         raise CatsDogsError(
-            f"{redact(uri)} cannot be read: {error}",
+            f"{redact_uri(uri)} cannot be read: {error}",
             "pip install 'catsdogs[remote]'" if known else "Install the package of fsspec for it, or give a path",
         ) from None
     except Exception as error:  # noqa: BLE001 - some filesystems connect here, and each raises its own
-        raise _failed(redact(uri), error) from None
+        raise _failed(redact_uri(uri), error) from None
+    if protocol in ("s3", "s3a") and ":" in path.partition("/")[0] and not path.startswith("arn:"):
+        hint = "Give credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in a profile, not in the URI"
+        raise CatsDogsError(f"{redact_uri(uri)} has a colon in the name of its bucket", hint)
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1  # requests are repeated here
     return filesystem, path

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CatsDogsError, redact
+from ..errors import CatsDogsError, redact_uri
 from ..paths import is_uri, user_path
 from .classes import Classes, label_hint
 from .files import ImageFile, image_file, read_error
@@ -73,8 +73,8 @@ class Source:
     def __init__(
         self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
     ) -> None:
-        self.place = redact(str(path)) if is_uri(path) else str(user_path(path).resolve())
-        self._given = redact(str(path))
+        self.place = redact_uri(str(path)) if is_uri(path) else str(user_path(path).resolve())
+        self._given = redact_uri(str(path))
         with ExitStack() as open_zips:
             files = list(_walk(path, open_zips, classes or default_classes))
             paths = [file.parts for file in files]

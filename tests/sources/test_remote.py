@@ -289,6 +289,7 @@ def test_a_server_without_ranges_is_refused_and_not_read_as_a_whole(web, photogr
         ("s3://nobody/photographs", "s3://nobody/photographs cannot be read: there is no such file"),
         ("s3://pets/none.zip", "s3://pets/none.zip cannot be read: there is no such file"),
         ("s3://pets/photographs/test/1.jpg", "s3://pets/photographs/test/1.jpg is a single image"),
+        ("s3://AKIA:pass/word@pets/x", "s3://***@pets/x has a colon in the name of its bucket. Give credentials as"),
         ("file:///tmp", "file:///tmp is a local file or folder"),
         ("nothing://here", "nothing://here cannot be read: Protocol not known: nothing"),
         (f"http://me:{SECRET}@127.0.0.1:1/x.zip", "http://***@127.0.0.1:1/x.zip cannot be read (Cannot connect"),
