@@ -4,10 +4,13 @@ Plain actors rather than Ray Data: a worker keeps its backbone and its decoding 
 writes its rows itself; only ranges and what `RangeResult` holds pass through Ray.
 """
 
+import faulthandler
 import logging
 import os
 import secrets
+import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -93,7 +96,9 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
     if address == LOCAL:
         options = {"include_dashboard": False, "num_cpus": cpu_count(), "object_store_memory": _OBJECT_STORE_BYTES}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        if "ray" not in sys.modules:  # later, the mode would be another one in its processes than in this one
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if os.environ.get("RAY_AUTH_MODE", "token") == "token":  # the default of a local Ray
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
@@ -103,7 +108,8 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
             host, _, port = address.removeprefix("ray://").rpartition(":")
             if host and port.isdigit():  # Ray itself waits for minutes
                 socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
+            with _own_handlers():
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError) as error:
             message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0]})"
             raise CatsDogsError(message, "Check --ray, RAY_AUTH_MODE and RAY_AUTH_TOKEN") from error
@@ -114,6 +120,19 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
         pool.close()
         if not connected:
             ray.shutdown()
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Restore the handler of SIGTERM, and that of faults, which Ray replaces by its own."""
+    terminated, faults = signal.getsignal(signal.SIGTERM), faulthandler.is_enabled()
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is not terminated:
+            signal.signal(signal.SIGTERM, terminated)
+        if not faults:
+            faulthandler.disable()
 
 
 class RangePool:
@@ -212,7 +231,10 @@ class RangePool:
         pending = {worker.pending: worker for worker in self._workers.values() if worker.pending is not None}
         if not pending:
             raise CatsDogsError(f"no worker of Ray is alive: {self._lost.rstrip('.')}", _REPORT)
-        answered, _ = self._ray.wait(list(pending), timeout=_SCAN_SECONDS)
+        try:
+            answered, _ = self._ray.wait(list(pending), timeout=_SCAN_SECONDS)
+        except SystemError as error:  # so Ray reports what a handler of a signal raises, but not KeyboardInterrupt
+            raise error.__cause__ or error from None
         if answered or any(worker.host for worker in self._workers.values()):
             self._alive = time.monotonic()
         elif time.monotonic() - self._alive > START_SECONDS:

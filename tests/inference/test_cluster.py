@@ -155,6 +155,30 @@ FAULTS = {
 
 @with_ray
 @pytest.mark.slow
+def test_sigterm_ends_the_program_as_without_ray(data, tiny_backbone, tmp_path):
+    slow = LOGGED + "import time\n"
+    slow += "support.backbone.NumpyBackbone.features = lambda *given: (note('started', 1), time.sleep(60))"
+    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, code=slow) as run:
+        while run.poll() is None and not noted(tmp_path, "started"):
+            time.sleep(0.01)
+        run.send_signal(signal.SIGTERM)
+        code, _, err = finish(run)
+    assert (code, err) == (-signal.SIGTERM, "")
+
+
+@with_ray
+@pytest.mark.slow
+def test_a_process_may_have_imported_ray_before(data, tiny_backbone, tmp_path):
+    """Ray reads some variables when it is imported; without them it would also write a token into the home folder."""
+    driver, home = "import ray", tmp_path / "home"
+    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, "--json", driver=driver, HOME=str(home)) as run:
+        code, out, err = finish(run)
+    assert (code, err, json.loads(out)["computed"]) == (0, "", IMAGES - 2)
+    assert not home.exists()
+
+
+@with_ray
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "driver", "message"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_of_the_workers_is_one_line_and_no_hang(code, driver, message, data, tiny_backbone, tmp_path):
     options = ("--workers", 2)
