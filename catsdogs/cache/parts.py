@@ -155,7 +155,7 @@ def read_parts(caches: Sequence[Path]) -> Parts:
     tables: dict[Path, PartTable] = {}
     for cache in caches:
         if not (found := find_parts(cache)):
-            hint = "Give the folders that catsdogs extract DATA --part K/N --artifacts FOLDER has finished"
+            hint = "Give first the folder to write, then those that catsdogs extract DATA --part K/N --artifacts made"
             raise CatsDogsError(f"there is no finished part in {cache.parent}", hint)
         for path in found:
             hint = "Copy this file again, or run catsdogs extract with this --part again: it computes only missing rows"
@@ -208,7 +208,7 @@ def _combine(tables: dict[Path, PartTable]) -> Parts:
         parts = (Part(number, first.part.of) for number in range(1, first.part.of + 1))
         missing = [str(part) for part in parts if any(rows[position] is None for position in part.positions(total))]
         more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
-        hint = "Give the folders of all parts; for each that is not computed, run catsdogs extract DATA --part K/N"
+        hint = "Give first the folder to write, then those of all parts; catsdogs extract DATA --part K/N computes one"
         message = f"the parts lack {total - len(found):,} of the {total:,} images: {', '.join(missing[:5])}{more}"
         raise CatsDogsError(message, hint)
     return Parts(

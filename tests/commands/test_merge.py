@@ -146,7 +146,7 @@ def damage(path, position=-1):
 REFUSED = {
     "missing": (
         lambda part, *_: shutil.rmtree(part),
-        r"the parts lack 13 of the 40 images: 2/3\. Give the folders of all",
+        r"the parts lack 13 of the 40 images: 2/3\. Give first the folder to write, then those of all",
     ),
     "empty": (
         lambda part, *_: [path.unlink() for path in part.glob("features/part*")],
