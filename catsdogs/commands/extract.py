@@ -171,7 +171,8 @@ def extract(
     range_of = parse_part(part) if part else Part(1, 1)
     if (part and ray) or (workers is not None and (not ray or workers < 1)):
         raise OptionError(
-            "part, ray and workers do not fit", "Give --part K/N, or --ray ADDRESS with 1 or more --workers"
+            "part and ray exclude each other, and workers needs ray",
+            "Give --part K/N, or --ray ADDRESS with --workers N of at least 1",
         )
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest

@@ -111,7 +111,7 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
             with _own_handlers():
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError) as error:
-            message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0]})"
+            message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0].rstrip('.')})"
             raise CatsDogsError(message, "Check --ray, RAY_AUTH_MODE and RAY_AUTH_TOKEN") from error
     pool = RangePool(ray, job, per_machine)
     try:
