@@ -85,7 +85,7 @@ class _RemoteFile(StoredFile):
         if size is None or not has_ranges:
             raise CatsDogsError(
                 f"{self.display_path} cannot be read in parts: its server does not support range requests",
-                "Download it, and give its path",
+                "End the URI of a folder in /; download a file, and give its path",
             )
         return cast(BinaryIO, RangeFile(self.read_range, size, is_remote=True))
 
