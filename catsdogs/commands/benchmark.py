@@ -29,7 +29,7 @@ from ..result import Result
 from ..sources import ImageFile, Source
 from ..sources.remote import READERS
 from .extract import Extraction, extract
-from .plan import Plan, make_plan
+from .plan import MAX_IMAGES, Plan, make_plan
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def benchmark(
     """
     if images < 1:
         raise OptionError(f"the number of images is {images}", "Give --images a number of at least 1")
-    if plan is not None and plan < 1:
-        raise OptionError(f"the number of images is {plan}", "Give --plan a number of at least 1")
+    if plan is not None and not 1 <= plan <= MAX_IMAGES:
+        raise OptionError(f"the number of images is {plan}", f"Give --plan a number from 1 to {MAX_IMAGES}")
     resolved = choose_weights(weights, Artifacts(artifacts).source)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(decoding_threads()) as threads:
         folder = Path(scratch, "images")

@@ -15,6 +15,9 @@ from ..result import Result
 
 WORKERS = (1, 10, 100, 1000)
 
+MAX_IMAGES = 10**12
+"""More take longer than a `timedelta` can hold."""
+
 MAX_REQUESTS = 5_500
 """Requests per second for objects with one prefix that S3 serves at least (Amazon S3 User Guide, "Best practices design
 patterns: optimizing Amazon S3 performance")."""

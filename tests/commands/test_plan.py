@@ -1,5 +1,7 @@
 """What `bench --plan` projects from measured rates."""
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
@@ -52,5 +54,10 @@ def test_bench_plans_with_the_rates_that_it_measures(tmp_path, draw, encode, wri
     lines = [text for _, text in benchmark_lines(done)]
     assert any(line.startswith("1,000,000 images with numpy in float32") for line in lines)
     assert catsdogs.benchmark(data, weights=str(tiny_backbone), images=60).plan is None
-    with pytest.raises(CatsDogsError, match="the number of images is 0"):
-        catsdogs.benchmark(data, plan=0)
+    for number in (0, 10**12 + 1):
+        with pytest.raises(CatsDogsError, match=f"the number of images is {number}. Give --plan a number from 1 to"):
+            catsdogs.benchmark(data, plan=number)
+
+
+def test_the_most_images_that_may_be_planned_have_a_time():
+    assert timedelta(seconds=projected(plan.MAX_IMAGES, computing=0.1, worker=0.1)[0].seconds).days > 10**8
