@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,6 @@ from ..backbone import Backbone, Int8Similarity, Weights, choose_weights
 from ..cache import (
     CacheWriter,
     DamagedError,
-    KnownRows,
     Manifest,
     Part,
     PartTable,
@@ -27,8 +26,10 @@ from ..cache import (
     parse_part,
     write_part,
 )
+from ..cache.parts import Wanted
 from ..errors import CatsDogsError, OptionError
-from ..inference.batches import ComputedRows, compute_rows
+from ..images.views import View
+from ..inference.batches import compute_rows
 from ..inference.cluster import RangePool, start_workers
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.prefetching import load_images
@@ -41,6 +42,7 @@ from ..progress import Progress, tell
 from ..result import Result
 from ..sources import ImageFile, Scan, Source
 from ..sources.classes import Classes, parse_classes
+from ..sources.source import Split
 from ..storage import record, record_timing
 from .scan import list_images, warn_of_training_problem
 
@@ -168,12 +170,12 @@ def extract(
         next run; the cache does not change until all features are computed.
     """
     start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
-    range_of = parse_part(part) if part else Part(1, 1)
     if (part and ray) or (workers is not None and (not ray or workers < 1)):
         raise OptionError(
             "part and ray exclude each other, and workers needs ray",
             "Give --part K/N, or --ray ADDRESS with --workers N of at least 1",
         )
+    range_of = parse_part(part) if part else Part(1, 1)
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         if part and manifest:
@@ -189,21 +191,19 @@ def extract(
             provenance = plan.provenance or (pool.provenance() if pool else provenance_of(chosen, backbone()))
             splits = source.part(range_of.positions(len(source.files)))
             files = [file for images in splits.values() for file in images.files]
-            wanted = {split: (images.ids, images.labels) for split, images in splits.items()}
+            wanted = _listed(splits)
             views = tuple(view.name for view in plan.views)
             network = plan.network if plan.provenance or pool else backbone().network
             with CacheWriter(
                 opened.features, provenance, views, wanted, prune=prune, classes=source.classes, network=network
             ) as writer:
                 writer.check_losses(lambda: _digest_all(files, timer))
-                known = writer.known()
                 if manifest is None:  # so that a run that continues this one uses the same weights
                     record(opened.source, weights=chosen.spec)
                 if pool:
                     stored = pool.compute(writer, len(files), progress=progress)
                 else:
-                    with compute_rows(files, plan.views, backbone, known=known, timer=timer) as rows:
-                        stored = _store(rows, writer, known, files, backbone, timer, progress, fail_fast=fail_fast)
+                    stored = _compute(files, plan.views, backbone, writer, timer, progress, fail_fast=fail_fast)
                 digests, unread, added = stored
                 if provenance.network and not writer.int8_similarity:
                     writer.int8_similarity = backbone().int8_similarity
@@ -211,8 +211,8 @@ def extract(
                 with timer.time("write"):
                     if part:
                         reasons, unreadable = writer.list_unreadable(digests, unread)
-                        manifest = Manifest(provenance, views, {}, source.classes, writer.int8_similarity)
-                        write_part(opened.features, _part_table(range_of, manifest, source, chosen, digests, reasons))
+                        made = Manifest(provenance, views, {}, source.classes, writer.int8_similarity)
+                        write_part(opened.features, _part_table(range_of, made, source, chosen, digests, reasons))
                     else:
                         unreadable = writer.assemble(digests, unread)
         opened.cache.reload()
@@ -265,11 +265,10 @@ def _start_workers(
     if plan.needs_images and plan.network is None:
         message = "the workers of Ray cannot quantize a network, each on its own"
         raise CatsDogsError(message, "Run catsdogs extract with some of the images and --precision int8 first")
-    listed = {split: (images.ids, images.labels) for split, images in source.splits.items()}
     job = RangeJob(
         data=data if isinstance(data, str) and is_uri(data) else source.place,
         classes=source.classes,
-        listing=listing_digest(listed, source.classes),
+        listing=listing_digest(_listed(source.splits), source.classes),
         plan=replace(plan, folder=plan.folder.resolve()),
         holder=holder(artifacts.root, FEATURES),
         fail_fast=fail_fast,
@@ -310,32 +309,36 @@ def _digest_all(files: Sequence[ImageFile], timer: StageTimer) -> NDArray[np.uin
     return digests
 
 
-def _store(
-    computed: Iterable[ComputedRows],
-    writer: CacheWriter,
-    known: KnownRows,
+def _compute(
     files: Sequence[ImageFile],
+    views: Sequence[View],
     backbone: Callable[[], Backbone],
+    writer: CacheWriter,
     timer: StageTimer,
     progress: Progress | None,
     *,
     fail_fast: bool,
 ) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
-    """Add the missing rows; return all digests, why files are unreadable, and when each row was added."""
-    digests, done = np.zeros((len(files), 16), np.uint8), 0
+    """Compute and add the missing rows; return all digests, why files are unreadable, and when each row was added."""
+    digests, done, known = np.zeros((len(files), 16), np.uint8), 0, writer.known()
     unreadable: dict[int, str] = {}
     moments: list[float] = []
-    for rows in computed:
-        digests[rows.records["position"]] = rows.records["digest"]
-        writer.flush_if_due()
-        with timer.time("write"):
-            unreadable |= store_rows(rows, writer.add_rows, known, files, fail_fast=fail_fast)
-        if rows.features:
-            writer.int8_similarity = backbone().int8_similarity
-            moments += [time.perf_counter()] * len(rows.records)
-        done += len(rows.records)
-        tell(progress, "computing features", done, len(files))
+    with compute_rows(files, views, backbone, known=known, timer=timer) as computed:
+        for rows in computed:
+            digests[rows.records["position"]] = rows.records["digest"]
+            writer.flush_if_due()
+            with timer.time("write"):
+                unreadable |= store_rows(rows, writer.add_rows, known, files, fail_fast=fail_fast)
+            if rows.features:
+                writer.int8_similarity = backbone().int8_similarity
+                moments += [time.perf_counter()] * len(rows.records)
+            done += len(rows.records)
+            tell(progress, "computing features", done, len(files))
     return digests, unreadable, moments
+
+
+def _listed(splits: Mapping[str, Split]) -> Wanted:
+    return {split: (images.ids, images.labels) for split, images in splits.items()}
 
 
 def _part_table(
@@ -346,9 +349,7 @@ def _part_table(
         part=part,
         manifest=manifest,
         images={split: len(images.ids) for split, images in splits.items()},
-        listing=listing_digest(
-            {split: (images.ids, images.labels) for split, images in splits.items()}, source.classes
-        ),
+        listing=listing_digest(_listed(splits), source.classes),
         source=source.place,
         weights=weights.spec,
         ids=tuple(name for images in own for name in images.ids),
