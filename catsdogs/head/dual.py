@@ -145,20 +145,23 @@ def _newton_step(
 
     The inner product of two vectors u and v is ``u @ image(v)``, the penalty's own: in it the penalty's Hessian is a
     multiple of the identity. The intercept counts as the coefficient of one more row, which is scaled like the penalty.
+
+    A constant added to all coefficients changes nothing, as the rows have mean zero. So none is: with rounding errors it
+    would grow, without limit if the penalty is weak.
     """
     scale = inverse_c / np.maximum(spread.sum(axis=1, keepdims=True), np.finfo(spread.dtype).tiny ** 0.5)
 
     def image(vector: Matrix) -> Matrix:
         return np.hstack([product(vector[:, :-1]), scale * vector[:, -1:]])
 
-    gradient = np.hstack([excess + inverse_c * coefficients[:, :-1], excess.sum(axis=1, keepdims=True)])
+    gradient = _with_intercept(excess, inverse_c * coefficients[:, :-1])
     direction = residual = -gradient
     along = image(residual)
     squared = first = _inner(residual, along)
     step, change = np.zeros_like(residual), np.zeros_like(residual)
     for _ in range(_MAX_PRODUCTS):
         of_losses = spread * (along[:, :-1] + along[:, -1:])
-        curved = np.hstack([of_losses + inverse_c * direction[:, :-1], of_losses.sum(axis=1, keepdims=True)])
+        curved = _with_intercept(of_losses, inverse_c * direction[:, :-1])
         length = ratio(squared, _inner(along, curved))
         step, change, residual = step + length * direction, change + length * along, residual - length * curved
         of_residual = image(residual)
@@ -169,6 +172,12 @@ def _newton_step(
         direction, along = residual + turn * direction, of_residual + turn * along
     step[:, -1:] *= scale
     return step, change[:, :-1] + change[:, -1:], -_inner(gradient, change)[:, 0]
+
+
+def _with_intercept(of_losses: Matrix, of_penalty: Matrix) -> Matrix:
+    """Return the sum of two derivatives by the coefficients, with mean zero, and beside it that by the intercept."""
+    total = of_losses + of_penalty
+    return np.hstack([total - total.mean(axis=1, keepdims=True), of_losses.sum(axis=1, keepdims=True)])
 
 
 def _inner(one: Matrix, other: Matrix) -> Matrix:

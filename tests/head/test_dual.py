@@ -41,6 +41,24 @@ def test_the_optimum_is_that_of_newton_cholesky(rows, problem, c):
         assert np.allclose(centred @ (centred.T @ found.coefficients[:-1]) + found.coefficients[-1], found.logits)
 
 
+def test_with_a_weak_penalty_rounding_errors_do_not_grow(monkeypatch):
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(155, 40))
+    kernel = np.exp(-((rows[:, np.newaxis] - rows) ** 2).sum(axis=2) / 80) + 1e-4 * np.eye(155)
+    labels, folds = (generator.random(155) > 0.5).astype(np.int8), np.arange(155)[:, np.newaxis] % 5 != np.arange(5)
+    problem, constants = DualProblem(centred_gram(kernel), labels, folds), []
+    newton_step = dual._newton_step
+
+    def watched(product, excess, spread, coefficients, inverse_c):
+        constants.append(abs(coefficients[:, :-1].mean(axis=1)) / abs(coefficients[:, :-1]).max(axis=1).clip(1e-9))
+        return newton_step(product, excess, spread, coefficients, inverse_c)
+
+    monkeypatch.setattr(dual, "_newton_step", watched)
+    found = minimise_dual(problem, 1e7, minimise_dual(problem, 10, tolerance=1e-2), tolerance=1e-12)
+    assert np.max(constants) < 1e-6
+    assert ((found.logits > 0) == labels[:, np.newaxis])[folds].all()
+
+
 def test_the_start_changes_the_time_only(problem):
     start = minimise_dual(problem, 10, tolerance=1e-2)
     cold, warm = (minimise_dual(problem, 1, given, tolerance=1e-9) for given in (None, start))
