@@ -21,6 +21,7 @@ from ..cache import (
     Manifest,
     Part,
     PartTable,
+    find_parts,
     listing_digest,
     load_duplicates,
     parse_part,
@@ -215,6 +216,8 @@ def extract(
                         write_part(opened.features, _part_table(range_of, made, source, chosen, digests, reasons))
                     else:
                         unreadable = writer.assemble(digests, unread)
+                        for path in find_parts(opened.features):  # its rows are in the cache now
+                            path.unlink()
         opened.cache.reload()
         used = backbone() if added and not pool else None
         parallel = used.batch_size * used.streams if used else pool.ahead if pool else 0

@@ -146,8 +146,8 @@ def _newton_step(
     The inner product of two vectors u and v is ``u @ image(v)``, the penalty's own: in it the penalty's Hessian is a
     multiple of the identity. The intercept counts as the coefficient of one more row, which is scaled like the penalty.
 
-    A constant added to all coefficients changes nothing, as the rows have mean zero. So none is: with rounding errors it
-    would grow, without limit if the penalty is weak.
+    A constant added to all coefficients changes nothing, as the rows have mean zero. So none is: with rounding errors
+    it would grow, without limit if the penalty is weak.
     """
     scale = inverse_c / np.maximum(spread.sum(axis=1, keepdims=True), np.finfo(spread.dtype).tiny ** 0.5)
 

@@ -282,3 +282,8 @@ def test_the_commands_say_what_was_merged(data, tiny_backbone, whole, tmp_path):
     assert "parts       2; 0 images in more than one" in done.stdout
     assert f"next        catsdogs train --artifacts {tmp_path / 'merged'}" in done.stdout
     assert tree(tmp_path / "merged") == whole
+
+
+def test_all_images_may_be_extracted_into_the_folder_of_a_part(parts, whole, compute):
+    assert 0 < compute(parts[0]).computed < 38
+    assert tree(parts[0]) == whole
