@@ -92,6 +92,8 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
     if find_spec("ray") is None:
         raise CatsDogsError("Ray is not installed", "Install it: pip install 'catsdogs[ray]'")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or Ray prints that workers died
+    # Or Ray, if it finds that `uv run` started the program, copies the current folder, with all images in it.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     options: dict[str, Any] = {}
     if address == LOCAL:
         options = {"include_dashboard": False, "num_cpus": cpu_count(), "object_store_memory": _OBJECT_STORE_BYTES}
