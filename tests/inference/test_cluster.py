@@ -170,7 +170,8 @@ def test_sigterm_ends_the_program_as_without_ray(data, tiny_backbone, tmp_path):
 @pytest.mark.slow
 def test_a_process_may_have_imported_ray_before(data, tiny_backbone, tmp_path):
     """Ray reads some variables when it is imported; without them it would also write a token into the home folder."""
-    driver, home = "import ray", tmp_path / "home"
+    # Under `uv run`, an imported Ray would start workers by uv, which has its cache in the home folder.
+    driver, home = "import os; os.environ['RAY_ENABLE_UV_RUN_RUNTIME_ENV'] = '0'; import ray", tmp_path / "home"
     with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, "--json", driver=driver, HOME=str(home)) as run:
         code, out, err = finish(run)
     assert (code, err, json.loads(out)["computed"]) == (0, "", IMAGES - 2)
