@@ -246,6 +246,8 @@ class CacheWriter:
         others = shards.find_shards(self._folder / "shards") if self._prune else []
         used += [path for path in others if path.parent != self._shards.folder]
         shards.remove_shards(used, self._shards.folder)
+        for table in shards.find_parts(self._folder):  # the rows of such a part are in the cache now
+            table.unlink(missing_ok=True)
         return {split: assembly.rows.unreadable for split, assembly in assemblies.items()}
 
     def list_unreadable(

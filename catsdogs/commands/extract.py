@@ -21,13 +21,11 @@ from ..cache import (
     Manifest,
     Part,
     PartTable,
-    find_parts,
     listing_digest,
     load_duplicates,
     parse_part,
     write_part,
 )
-from ..cache.parts import Wanted
 from ..errors import CatsDogsError, OptionError
 from ..images.views import View
 from ..inference.batches import compute_rows
@@ -43,7 +41,7 @@ from ..progress import Progress, tell
 from ..result import Result
 from ..sources import ImageFile, Scan, Source
 from ..sources.classes import Classes, parse_classes
-from ..sources.source import Split
+from ..sources.source import Split, ids_and_labels
 from ..storage import record, record_timing
 from .scan import list_images, warn_of_training_problem
 
@@ -192,7 +190,7 @@ def extract(
             provenance = plan.provenance or (pool.provenance() if pool else provenance_of(chosen, backbone()))
             splits = source.part(range_of.positions(len(source.files)))
             files = [file for images in splits.values() for file in images.files]
-            wanted = _listed(splits)
+            wanted = ids_and_labels(splits)
             views = tuple(view.name for view in plan.views)
             network = plan.network if plan.provenance or pool else backbone().network
             with CacheWriter(
@@ -213,11 +211,10 @@ def extract(
                     if part:
                         reasons, unreadable = writer.list_unreadable(digests, unread)
                         made = Manifest(provenance, views, {}, source.classes, writer.int8_similarity)
-                        write_part(opened.features, _part_table(range_of, made, source, chosen, digests, reasons))
+                        table = _part_table(range_of, splits, made, source, chosen, digests, reasons)
+                        write_part(opened.features, table)
                     else:
                         unreadable = writer.assemble(digests, unread)
-                        for path in find_parts(opened.features):  # its rows are in the cache now
-                            path.unlink()
         opened.cache.reload()
         used = backbone() if added and not pool else None
         parallel = used.batch_size * used.streams if used else pool.ahead if pool else 0
@@ -271,7 +268,7 @@ def _start_workers(
     job = RangeJob(
         data=data if isinstance(data, str) and is_uri(data) else source.place,
         classes=source.classes,
-        listing=listing_digest(_listed(source.splits), source.classes),
+        listing=listing_digest(ids_and_labels(source.splits), source.classes),
         plan=replace(plan, folder=plan.folder.resolve()),
         holder=holder(artifacts.root, FEATURES),
         fail_fast=fail_fast,
@@ -340,23 +337,25 @@ def _compute(
     return digests, unreadable, moments
 
 
-def _listed(splits: Mapping[str, Split]) -> Wanted:
-    return {split: (images.ids, images.labels) for split, images in splits.items()}
-
-
 def _part_table(
-    part: Part, manifest: Manifest, source: Source, weights: Weights, digests: NDArray[np.uint8], reasons: Sequence[str]
+    part: Part,
+    own: Mapping[str, Split],
+    manifest: Manifest,
+    source: Source,
+    weights: Weights,
+    digests: NDArray[np.uint8],
+    reasons: Sequence[str],
 ) -> PartTable:
-    splits, own = source.splits, source.part(part.positions(len(source.files))).values()
+    """Return the table of a part whose images are `own`."""
     return PartTable(
         part=part,
         manifest=manifest,
-        images={split: len(images.ids) for split, images in splits.items()},
-        listing=listing_digest(_listed(splits), source.classes),
+        images={split: len(images.ids) for split, images in source.splits.items()},
+        listing=listing_digest(ids_and_labels(source.splits), source.classes),
         source=source.place,
         weights=weights.spec,
-        ids=tuple(name for images in own for name in images.ids),
-        labels=tuple(label for images in own for label in images.labels.tolist()),
+        ids=tuple(name for images in own.values() for name in images.ids),
+        labels=tuple(label for images in own.values() for label in images.labels.tolist()),
         digests=tuple(digest.tobytes().hex() for digest in digests),
         reasons=tuple(reasons),
     )

@@ -20,6 +20,7 @@ from ..images.views import sizes_of
 from ..locks import FEATURES, holder
 from ..sources import Source
 from ..sources.classes import Classes
+from ..sources.source import ids_and_labels
 from .batches import ComputedRows, compute_rows
 from .loading import sample_images
 from .plan import Plan, provenance_of
@@ -134,8 +135,7 @@ class RangeWorker:
         if holder(plan.folder.parent, FEATURES) != job.holder:
             hint = "Give --artifacts DIR with the absolute path of a folder that all machines share"
             raise CatsDogsError(f"{plan.folder.parent} is another folder there", hint)
-        splits = {split: (images.ids, images.labels) for split, images in self._source.splits.items()}
-        if listing_digest(splits, self._source.classes) != job.listing:
+        if listing_digest(ids_and_labels(self._source.splits), self._source.classes) != job.listing:
             hint = "Give a folder of images that all machines share"
             raise CatsDogsError(f"{job.data} has other images there", hint)
         sizes, backbone = sizes_of(plan.views), self._backbone

@@ -2,7 +2,7 @@
 
 import itertools
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,11 @@ class Split:
     ids: tuple[str, ...]
     labels: NDArray[np.int8]
     files: tuple[ImageFile, ...]
+
+
+def ids_and_labels(splits: Mapping[str, Split]) -> dict[str, tuple[tuple[str, ...], NDArray[np.int8]]]:
+    """Return what the cache stores of the images of each split beside their rows."""
+    return {split: (images.ids, images.labels) for split, images in splits.items()}
 
 
 class Source:
