@@ -5,7 +5,7 @@ from .manifest import UNKNOWN, Manifest, Provenance, describe, pixel_differences
 from .parts import Part, Parts, PartTable, listing_digest, parse_part, read_parts, write_part
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import KnownRows, digest
-from .shards import ShardWriter, canonical_reason, find_parts, read_provenances, waiting_note
+from .shards import ShardWriter, find_parts, no_features, read_provenances, waiting_note
 from .writing import CacheWriter
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Parts",
     "Provenance",
     "ShardWriter",
-    "canonical_reason",
     "describe",
     "digest",
     "features_folder",
@@ -33,6 +32,7 @@ __all__ = [
     "listing_digest",
     "load_duplicates",
     "load_features",
+    "no_features",
     "parse_part",
     "pixel_differences",
     "read_duplicates",

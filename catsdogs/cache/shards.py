@@ -9,7 +9,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import Int8Similarity, Quantized
+from ..backbone import N_FEATURES, Int8Similarity, Quantized
 from ..errors import CatsDogsError
 from ..images.facts import FACTS, FACTS_COLUMN
 from ..storage import list_files, make_folder, to_cell, write_atomic, write_if_changed
@@ -54,6 +54,11 @@ def canonical_reason(reason: str) -> str:
     return to_cell(reason).encode()[:MAX_REASON].decode(errors="ignore")
 
 
+def no_features(views: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+    """Return what is stored as the features of an image that cannot be decoded: a row of NaN for each view."""
+    return dict.fromkeys(views, np.full((1, N_FEATURES), np.nan, np.float32))
+
+
 class ShardWriter:
     """Collects rows and writes them to shards.
 
@@ -85,8 +90,10 @@ class ShardWriter:
     ) -> None:
         """Add rows of n images; they wait in memory until `flush`, which `due` asks for.
 
-        Missing facts have a checksum of zero, which makes them invalid.
+        Missing facts have a checksum of zero, which makes them invalid. An image with a `reason` why it cannot be
+        decoded has the features that `no_features` returns.
         """
+        reason = canonical_reason(reason)
         records = np.zeros(len(digests), _dtype(tuple(features)))
         records["digest"], records["reason"] = digests, reason.encode()
         columns: dict[str, tuple[Any, NDArray[Any]]] = {view: (slice(None), rows) for view, rows in features.items()}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import N_FEATURES, Int8Similarity, Quantized
+from ..backbone import Int8Similarity, Quantized
 from ..errors import CatsDogsError
 from ..images.facts import FACTS, FACTS_COLUMN
 from ..sources.classes import CLASSES, Classes
@@ -173,11 +173,10 @@ class CacheWriter:
         reason : str, optional
             Why the image cannot be decoded; it then has no features.
         """
-        if reason is not None:
-            features = dict.fromkeys(self._views, np.full(N_FEATURES, np.nan, np.float32))
-        columns = {view: row[np.newaxis] for view, row in features.items()}
+        rows = {view: row[np.newaxis] for view, row in features.items()}
+        columns = rows if reason is None else shards.no_features(self._views)
         measured = None if facts is None else np.array([facts], FACTS)
-        self.add_rows(digest[np.newaxis], columns, measured, shards.canonical_reason(reason or ""))
+        self.add_rows(digest[np.newaxis], columns, measured, reason or "")
 
     def add_rows(
         self,
@@ -195,7 +194,7 @@ class CacheWriter:
         facts : ndarray of shape (n,), FACTS, optional
             NaN where an image was not measured.
         reason : str
-            As it is stored, the same for all.
+            As for `add`, the same for all; empty if they have features.
         """
         self._shards.add(digests, features, facts, reason)
         self.flush_if_due()

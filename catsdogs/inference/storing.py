@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..backbone import N_FEATURES
-from ..cache import KnownRows, canonical_reason
+from ..cache import KnownRows, no_features
 from ..errors import CatsDogsError
 from ..sources import ImageFile
 from .batches import ComputedRows
@@ -50,8 +49,7 @@ def store_rows(
             hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
             raise CatsDogsError(f"{files[position].display_path} is unreadable: {why}", hint)
         if reason is not None and digest.any():
-            nan = dict.fromkeys(known.columns[:-1], np.full((1, N_FEATURES), np.nan, np.float32))
-            add(digest[np.newaxis], nan, None, canonical_reason(reason))
+            add(digest[np.newaxis], no_features(known.columns[:-1]), None, reason)
         elif reason is not None:
             unreadable[position] = reason
     for of_view in rows.features.values():
