@@ -23,11 +23,10 @@ from ..errors import CatsDogsError, OptionError
 from ..images.decoding import UnreadableImageError, decode
 from ..images.views import DEFAULT_VIEW
 from ..inference.plan import ComputeOptions
-from ..inference.prefetching import decoding_threads
+from ..inference.prefetching import decoding_threads, reading_threads
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources import ImageFile, Source
-from ..sources.remote import READERS
 from .extract import Extraction, extract
 from .plan import MAX_IMAGES, Plan, make_plan
 
@@ -198,7 +197,7 @@ def _copy_sample(source: Source, folder: Path, images: int) -> tuple[list[Path],
     """
     places = np.unique(np.linspace(0, len(source.files) - 1, images).astype(int)).tolist()
     files = [source.files[place] for place in places]
-    with ThreadPoolExecutor(READERS if files[0].is_remote else decoding_threads()) as threads:
+    with ThreadPoolExecutor(reading_threads(files)[0]) as threads:
         contents, reading = _measure(threads, _read_file, files)
     folder.mkdir()
     paths: list[Path] = []

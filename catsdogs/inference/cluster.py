@@ -278,9 +278,8 @@ class RangePool:
 
     def _give(self, unfinished: int) -> None:
         """Give ranges to workers that have answered, so that none waits, and at the end all finish at the same time."""
-        ready = [worker for worker in self._workers.values() if worker.prepared]
-        for worker in [worker for worker in ready if worker.prepared and worker.pending is None]:
-            ahead = worker.prepared.ahead if worker.prepared else 0
+        ready = [(worker, worker.prepared.ahead) for worker in self._workers.values() if worker.prepared]
+        for worker, ahead in ((worker, ahead) for worker, ahead in ready if worker.pending is None):
             size = min(max(_MIN_RANGE, ahead // 2), _MAX_RANGE)
             wanted = min(ahead + 3 * size, max(_MIN_RANGE, unfinished // len(ready)))
             ranges: list[range] = []

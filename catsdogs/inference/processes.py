@@ -179,9 +179,11 @@ def start_processes(files: Sequence[ImageFile], loader: ChunkLoader) -> Decoding
     They are where a GPU computes, as all cores decode for it: with four cores or more, and where each process may take
     the memory that the largest image needs. Others than files of the file system and of zips are read in this process.
     """
+    if PROCESSES is None and len(files) < MIN_FILES:  # before the system is asked, as for one image
+        return None
     views, free = tuple(loader.views), available_memory()
     processes = min(cpu_count(), free // 2 // MEMORY_BUDGET) if PROCESSES is None else PROCESSES
-    if PROCESSES is None and (len(files) < MIN_FILES or processes < MIN_PROCESSES or not may_have_gpu()):
+    if PROCESSES is None and (processes < MIN_PROCESSES or not may_have_gpu()):
         return None
     python = not getattr(sys, "frozen", False) and Path(sys.executable or "").name.startswith("python")
     if not (processes and views and python and sys.platform == "linux"):

@@ -110,6 +110,11 @@ def archives_to_read(paths: Iterable[Sequence[str]], folders: Set[tuple[str, ...
     return {path for path in found if tuple(part.lower() for part in (*path[:-1], stem_of(path[-1]))) not in folders}
 
 
+def folders_with_parents(folders: Iterable[Sequence[str]]) -> set[tuple[str, ...]]:
+    """Return the paths of folders, and of all folders that they are in, in lower case."""
+    return {tuple(part.lower() for part in path[:depth]) for path in folders for depth in range(1, len(path) + 1)}
+
+
 def composed(name: str) -> str:
     """Return a name in Unicode's composed form (NFC): macOS stores decomposed ones, other systems what was typed."""
     return normalize("NFC", name)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from ..errors import CatsDogsError, redact_uri
 from .files import RangeFile, StoredFile, check_size
-from .names import is_archive, is_image
+from .names import folders_with_parents, is_archive, is_image
 
 READERS = 32
 """Files that are read at the same time, as each takes the time of a round trip or more."""
@@ -144,10 +144,7 @@ def list_remote(uri: str) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
             files.append(_RemoteFile(parts, f"{shown}/{'/'.join(parts)}", filesystem, name, facts.get("size")))
     if not files:
         raise CatsDogsError(f"{shown} does not exist, or is empty", "Give the URI of a folder or an archive of images")
-    folders = {
-        tuple(part.lower() for part in file.parts[:depth]) for file in files for depth in range(1, len(file.parts))
-    }
-    return files, folders
+    return files, folders_with_parents({file.parts[:-1] for file in files})
 
 
 def _is_web(path: str) -> bool:
