@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -53,13 +54,13 @@ _Place = tuple[str, int]
 
 @dataclass(eq=False)
 class _Worker:
-    """A worker as the driver sees it; `pending` is the call that it has not answered yet."""
+    """A worker as the driver sees it; `pending` is what it has not answered yet."""
 
     place: _Place
     options: dict[str, Any]
     of: int
     actor: Any = None
-    pending: Any = None
+    pending: Future[Any] | None = None
     host: str = ""
     prepared: PreparedWorker | None = None
     news: list[Any] = field(default_factory=list)
@@ -233,10 +234,7 @@ class RangePool:
         pending = {worker.pending: worker for worker in self._workers.values() if worker.pending is not None}
         if not pending:
             raise CatsDogsError(f"no worker of Ray is alive: {self._lost.rstrip('.')}", _REPORT)
-        try:
-            answered, _ = self._ray.wait(list(pending), timeout=_SCAN_SECONDS)
-        except SystemError as error:  # so Ray reports what a handler of a signal raises, but not KeyboardInterrupt
-            raise error.__cause__ or error from None
+        answered, _ = wait(pending, _SCAN_SECONDS, FIRST_COMPLETED)  # `ray.wait` may lose what signal handlers raise
         if answered or any(worker.host for worker in self._workers.values()):
             self._alive = time.monotonic()
         elif time.monotonic() - self._alive > START_SECONDS:
@@ -244,7 +242,7 @@ class RangePool:
             raise CatsDogsError(message, "Check with ray status whether the cluster has free CPUs")
         finished: list[RangeResult] = []
         for call in answered:
-            finished += self._receive(pending[call])
+            finished += self._receive(pending[call], call)
         return finished
 
     def _scan(self) -> None:
@@ -270,7 +268,7 @@ class RangePool:
         placed = NodeAffinitySchedulingStrategy(node, soft=False)
         actor_class = self._ray.remote(RangeWorker).options(scheduling_strategy=placed, **worker.options)
         worker.actor = actor_class.remote(job, (number, worker.of))
-        worker.host, worker.prepared, worker.pending = "", None, worker.actor.host.remote()
+        worker.host, worker.prepared, worker.pending = "", None, worker.actor.host.remote().future()
 
     def _end(self, worker: _Worker) -> None:
         with suppress(Exception):  # it has ended already, in one of many ways
@@ -290,16 +288,16 @@ class RangePool:
                 if rest := positions[size:]:
                     self._todo.appendleft(rest)
             if worker.ranges:
-                worker.pending = worker.actor.exchange.remote(ranges, *worker.news)
+                worker.pending = worker.actor.exchange.remote(ranges, *worker.news).future()
                 worker.news = []
 
-    def _receive(self, worker: _Worker) -> list[RangeResult]:
+    def _receive(self, worker: _Worker, call: Future[Any]) -> list[RangeResult]:
         """Return the ranges that a worker has finished; start it again if it has ended."""
         from ray.exceptions import RayError, RayTaskError
 
-        call, worker.pending = worker.pending, None
+        worker.pending = None
         try:
-            answer = self._ray.get(call)
+            answer = call.result()
         except RayTaskError as error:
             self._raise_if_general(worker, error.cause)
             self._replace(worker, f"{type(error.cause).__name__}: {error.cause}")
@@ -307,7 +305,7 @@ class RangePool:
             self._replace(worker, str(error).splitlines()[0])
         else:
             if isinstance(answer, str):
-                worker.host, worker.pending = answer, worker.actor.prepare.remote()
+                worker.host, worker.pending = answer, worker.actor.prepare.remote().future()
             elif isinstance(answer, PreparedWorker):
                 self._check(answer, worker.host)
                 worker.prepared = answer
