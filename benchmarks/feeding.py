@@ -1,34 +1,41 @@
-"""Time how fast decoded images reach an engine, without a GPU.
+"""Time how fast decoded images reach an engine, without a GPU, in less than five minutes.
 
-    python benchmarks/feeding.py [--images 8192] [--side 32] [--rounds 3] [--workers 2]
+    python benchmarks/feeding.py [--images 8192] [--side 32] [--rounds 5] [--minutes 4.5] [--workers 2]
 
-Draws JPEG files, and hands them to two engines, by threads and by processes alternately: one returns zeros at once, and
-one sleeps as long as an H200 computes. `hand over` loads and computes only, `to shards` writes the rows, too, and
-`extract` is the whole command, without the search for near-duplicates. Prints images per second; the share of the time
-in which the device has nothing to compute, from the first batch to the last; the processor time of this process for an
-image; and for comparison what as many processes decode that do nothing else.
+Draws JPEG files, and hands them to two engines, by threads and by processes in turn: one returns zeros at once, and one
+sleeps as long as an H200 computes. `hand over` loads and computes only, `to shards` writes the rows, too. In `decode`,
+processes decode the same chunks and hand over nothing. Prints medians: images per second, starting processes included;
+the share of the time in which the device has nothing to compute, from the first batch to the last; and the processor
+time an image of this process, of what in it may hold Python's lock (all but hashing and writing files), and of the
+processes. The last lines divide rates within each round.
 """
 
 import argparse
+import hashlib
 import io
 import os
+import pickle
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
 
-import catsdogs
-from catsdogs.backbone import Weights
-from catsdogs.cache import KnownRows, Provenance, ShardWriter
+from catsdogs import storage
+from catsdogs.cache import KnownRows, Provenance, ShardWriter, rows, shards
 from catsdogs.images.views import View
-from catsdogs.inference import plan, processes
+from catsdogs.inference import processes
 from catsdogs.inference.batches import compute_rows
 from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import ImageFile, Source
@@ -38,35 +45,35 @@ BATCH, BATCH_SECONDS = 128, 0.0047
 """Images in a batch, and the time in which an H200 computes it by JAX in bfloat16 (docs/project/benchmarks.md)."""
 
 DECODE = """
-import sys
-from catsdogs.images.decoding import decode_with_facts
-from catsdogs.cache import digest
-for path in sys.stdin.read().split():
-    with open(path, "rb") as file:
-        data = file.read()
-    digest(data), decode_with_facts(data, [224])
+import pickle, sys
+import numpy as np
+from catsdogs.images.views import View
+from catsdogs.inference.loading import ChunkLoader
+known, chunks = pickle.load(sys.stdin.buffer)
+loader, pixels = ChunkLoader([View()], known), {View(): np.zeros((128, 224, 224, 3), np.uint8)}
+for first, files in chunks:
+    loader.load(files, first, pixels)
 """
+
+KNOWN = KnownRows(("224", "facts"), {}, {})
+"""What is known with an empty cache."""
 
 
 class Device:
     """A backbone that returns zeros, after the time that a device takes, one batch at a time."""
 
-    engine, device, precision, network = "instant", "gpu", "float32", None
-    streams, batch_size, batch_reduced = 2, BATCH, False
-    versions: dict[str, str] = {}  # noqa: RUF012
-    sha256, int8_similarity = "0" * 64, None
-    seconds = 0.0
+    streams, batch_size = 2, BATCH
 
-    def __init__(self, weights: Weights | None = None, *arguments: object, **options: object) -> None:
-        self.fingerprint = weights.fingerprint() if weights else ""
-        self._lock, self.busy, self.first, self.last = threading.Lock(), 0.0, 0.0, 0.0
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._lock = seconds, threading.Lock()
+        self.busy, self.first, self.last = 0.0, 0.0, 0.0
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return float32[n, 2048] of zeros."""
         with self._lock:
             start = time.perf_counter()
-            if self.seconds:
-                time.sleep(self.seconds * len(pixels) / BATCH)
+            if self._seconds:
+                time.sleep(self._seconds * len(pixels) / BATCH)
             self.first, self.last = self.first or start, time.perf_counter()
             self.busy += self.last - start
         return np.zeros((len(pixels), 2048), np.float32)
@@ -74,67 +81,74 @@ class Device:
     @property
     def waited(self) -> float:
         """Share of the time between the first batch and the last in which nothing was computed."""
-        return 1 - self.busy / (self.last - self.first)
+        return 1 - self.busy / ((self.last - self.first) or np.nan)
 
 
-def hand_over(folder: Path, device: Device) -> tuple[int, float, float]:
-    """Load all images and give them to the device; return their number, the time and this process's processor time."""
-    with Source(folder) as source:
-        start, processor, count = time.perf_counter(), time.process_time(), 0
-        backbone: Any = device
-        with compute_rows(source.files, [View()], lambda: backbone, timer=StageTimer()) as computed:
-            for rows in computed:
-                count += len(rows.records)
-        return count, time.perf_counter() - start, time.process_time() - processor
+class Unlocked:
+    """Sums the processor time of calls that release Python's lock."""
+
+    seconds = 0.0
+
+    @classmethod
+    def call(cls, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call a function, and add its processor time."""
+        start = time.thread_time()
+        try:
+            return function(*arguments, **options)
+        finally:
+            cls.seconds += time.thread_time() - start
 
 
-def to_shards(folder: Path, device: Device) -> tuple[int, float, float]:
-    """Load and compute all images, and write their rows to shards; return as `hand_over`."""
+class Blake2b:
+    """As hashlib's, which releases the lock while it hashes 2,048 bytes or more."""
+
+    def __init__(self, data: bytes = b"", state: Any = None, **options: int) -> None:
+        self._state = state or hashlib.blake2b(**options)
+        self.digest, self.hexdigest = self._state.digest, self._state.hexdigest
+        self.update(data)
+
+    def update(self, data: bytes) -> None:
+        """Hash more bytes."""
+        Unlocked.call(self._state.update, data) if len(data) >= 2048 else self._state.update(data)
+
+    def copy(self) -> "Blake2b":
+        """Return a copy."""
+        return Blake2b(state=self._state.copy())
+
+
+def hand_over(files: list[ImageFile], device: Device) -> None:
+    """Load all images and give them to the device."""
+    backbone: Any = device
+    with compute_rows(files, [View()], lambda: backbone, known=KNOWN, timer=StageTimer()) as computed:
+        for _ in computed:
+            pass
+
+
+def to_shards(files: list[ImageFile], device: Device) -> None:
+    """Load and compute all images, and write their rows to shards."""
     provenance = Provenance("none", "0" * 64, "none", pixels="none", precision="float32", engine="none")
-    with Source(folder) as source, tempfile.TemporaryDirectory() as cache:
-        writer, known = ShardWriter(Path(cache), provenance), KnownRows(("224", "facts"), {}, {})
-        start, processor, count = time.perf_counter(), time.process_time(), 0
-        backbone: Any = device
-        with compute_rows(source.files, [View()], lambda: backbone, known=known, timer=StageTimer()) as computed:
-            for rows in computed:
-                features = {view.name: of_view for view, of_view in rows.features.items()}
-                writer.add(rows.records["digest"], features, rows.records["facts"])
+    backbone: Any = device
+    with tempfile.TemporaryDirectory() as cache:
+        writer = ShardWriter(Path(cache), provenance)
+        with compute_rows(files, [View()], lambda: backbone, known=KNOWN, timer=StageTimer()) as computed:
+            for batch in computed:
+                features = {view.name: of_view for view, of_view in batch.features.items()}
+                writer.add(batch.records["digest"], features, batch.records["facts"])
                 if writer.due:
                     writer.flush()
-                count += len(rows.records)
         writer.flush()
-        return count, time.perf_counter() - start, time.process_time() - processor
 
 
-def extract(folder: Path, device: Device) -> tuple[int, float, float]:
-    """Extract into an empty cache; return as `hand_over`."""
-    plan.Backbone = lambda weights, *arguments, **options: _named(device, weights)  # type: ignore[assignment, misc]
-    with tempfile.TemporaryDirectory() as artifacts:
-        start, processor = time.perf_counter(), time.process_time()
-        done = catsdogs.extract(folder, artifacts=artifacts, weights="random", near_duplicates=False)
-        return done.computed, time.perf_counter() - start, time.process_time() - processor
-
-
-def _named(device: Device, weights: Weights) -> Device:
-    device.fingerprint = weights.fingerprint()
-    return device
-
-
-def decode_only(files: list[ImageFile], workers: int) -> float:
-    """Return how many images a second as many processes read, digest, decode and measure."""
-    names = [file.display_path for file in files]
-    running = [
-        subprocess.Popen([sys.executable, "-c", DECODE], stdin=subprocess.PIPE, text=True) for _ in range(workers)
-    ]
-    time.sleep(2)  # they are imported
-    start = time.perf_counter()
+def decode(files: list[ImageFile], device: Device) -> None:
+    """Read, digest, decode and measure all images in processes, which do nothing else."""
+    chunks, workers = [(first, files[first : first + 128]) for first in range(0, len(files), 128)], processes.PROCESSES
+    running = [subprocess.Popen([sys.executable, "-c", DECODE], stdin=subprocess.PIPE) for _ in range(workers or 0)]
     for number, process in enumerate(running):
         assert process.stdin
-        process.stdin.write("\n".join(names[number::workers]))
+        pickle.dump((KNOWN, chunks[number::workers]), process.stdin)
         process.stdin.close()
     for process in running:
         process.wait()
-    return len(names) / (time.perf_counter() - start)
 
 
 def draw(folder: Path, count: int, side: int) -> None:
@@ -148,39 +162,77 @@ def draw(folder: Path, count: int, side: int) -> None:
         (folder / "test" / f"{number}.jpg").write_bytes(content.getvalue())
 
 
+def measure(step: Callable[[list[ImageFile], Device], None], files: list[ImageFile], device: Device) -> list[float]:
+    """Return images/s; how long the device waits in %; and of an image, ms of processor time in three parts."""
+    Unlocked.seconds, before = 0.0, os.times()
+    step(files, device)
+    spent = [1000 * (after - first) / len(files) for first, after in zip(before, os.times(), strict=True)]
+    ours, theirs = spent[0] + spent[1], spent[2] + spent[3]
+    return [1000 / spent[4], 100 * device.waited, ours, ours - 1000 * Unlocked.seconds / len(files), theirs]
+
+
+STEPS = [("processes", "only decode", decode, 0.0)] + [
+    (way, *step)
+    for step in (
+        ("hand over", hand_over, 0.0),
+        ("to shards", to_shards, 0.0),
+        ("to shards, like an H200", to_shards, BATCH_SECONDS),
+    )
+    for way in ("threads", "processes")
+]
+
+
+def show(found: Mapping[tuple[str, str], list[list[float]]]) -> None:
+    """Print the medians of all rounds, and ratios."""
+    print(f"{'':<36}{'images/s':>9}{'device waits':>14}{'ms: program':>13}{'with lock':>11}{'processes':>11}")
+    for (what, way), measured in found.items():
+        rate, waited, ours, locked, theirs = map(statistics.median, zip(*measured, strict=True))
+        print(f"{what:<25}{way:<11}{rate:9,.0f}{waited:12.0f} %{ours:13.3f}{locked:11.3f}{theirs:11.3f}")
+    rates = {key: np.array(measured)[:, 0] for key, measured in found.items()}
+    for key, other in (
+        (("hand over", "processes"), ("hand over", "threads")),
+        (("hand over", "processes"), ("only decode", "processes")),
+        (("to shards", "processes"), ("only decode", "processes")),
+    ):
+        ratios = rates[key] / rates[other]
+        spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"{' by '.join(key)} / {' by '.join(other)}: {spread}")
+
+
 def main() -> None:
-    """Time both ways alternately, and print a table of medians."""
+    """Time all steps in turn, and print a table of medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=8192)
     parser.add_argument("--side", type=int, default=32, help="width and height of the files in pixels")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=4.5, help="no round starts that might take longer")
     parser.add_argument("--workers", type=int, default=cpu_count(), help="number of processes")
     given = parser.parse_args()
-    found: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
-    decoded = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        draw(folder, given.images, given.side)
-        with Source(folder) as source:
-            files = source.files
+    found = defaultdict[tuple[str, str], list[list[float]]](list)
+    start, longest, hashes = time.monotonic(), 0.0, SimpleNamespace(**vars(hashlib) | {"blake2b": Blake2b})
+    write_file = partial(Unlocked.call, storage.write_file)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        mock.patch.object(rows, "hashlib", hashes),
+        mock.patch.object(shards, "hashlib", hashes),
+        mock.patch.object(storage, "write_file", write_file),
+    ):
+        draw(Path(name), given.images, given.side)
+        with Source(name) as source:
+            files = list(source.files)
         for _ in range(given.rounds):
-            decoded.append(decode_only(files, given.workers))
-            for seconds in (0.0, BATCH_SECONDS):
-                for what in (hand_over, to_shards, extract):
-                    for way, workers in (("threads", 0), ("processes", given.workers)):
-                        processes.PROCESSES = workers
-                        device = Device()
-                        device.seconds = seconds
-                        count, wall, processor = what(folder, device)
-                        engine = "like an H200" if seconds else "at once"
-                        row = (count / wall, 100 * device.waited, 1000 * processor / count)
-                        found.setdefault((engine, what.__name__.replace("_", " "), way), []).append(row)
-    print(f"{os.cpu_count()} cores, {given.images:,} images of {given.side} pixels, medians of {given.rounds} runs")
-    print(f"{given.workers} processes that only decode: {statistics.median(decoded):,.0f} images/s")
-    print(f"{'engine':<14}{'step':<12}{'way':<12}{'images/s':>9}{'device waits':>14}{'ms of this process':>20}")
-    for (engine, what, way), rows in found.items():
-        rate, waited, processor = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{engine:<14}{what:<12}{way:<12}{rate:9,.0f}{waited:12.0f} %{processor:20.3f}")
+            begun = time.monotonic()
+            if begun - start + longest > 60 * given.minutes:
+                break
+            for way, what, step, seconds in STEPS:
+                processes.PROCESSES = given.workers if way == "processes" else 0
+                found[what, way].append(measure(step, files, Device(seconds)))
+            longest = max(longest, time.monotonic() - begun)
+    print(
+        f"{cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {given.images:,} images of {given.side} pixels,", end=" "
+    )
+    print(f"{given.workers} processes, medians of {len(found['hand over', 'threads'])} rounds")
+    show(found)
 
 
 if __name__ == "__main__":
