@@ -20,7 +20,7 @@ from ..errors import CatsDogsError, OptionError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.corrections import measure_corrections, read_uncorrected_logits, read_verdicts
 from ..head.designs import are_few
-from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order, nearest_elsewhere
+from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order, nearly_same_elsewhere
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
 from ..head.paths import RegularisationPath
@@ -37,9 +37,8 @@ from ..storage import read_table, record_timing, to_csv, to_json
 _SUSPECT = ("id", "label", "probability")
 """The columns of suspects.csv, from those of predictions.csv."""
 
-_NEAR, _MANY, _FEWEST = 0.3, 0.25, 100
-"""Images that are nearer than this to one of another group are nearly the same; so many of them are too many; of fewer
-images it cannot be told."""
+_MANY = 0.25
+"""Fraction of images that are nearly the same as images in other folds, above which scores are too good."""
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ def train(
             train_mask=trained_on,
         )
         if duplicates.near:
-            _warn_of_few_pictures(training_set, groups, features.provenance.weights_name)
+            _warn_of_few_pictures(training_set, groups)
         held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
         found = head.cross_validate(training_set, progress=progress)
         tell(progress, "fitting the head", 0, 0)
@@ -298,14 +297,12 @@ def _require_different_images(groups: NDArray[np.void], labels: NDArray[np.int8]
             )
 
 
-def _warn_of_few_pictures(training_set: TrainingSet, groups: NDArray[np.void], weights_name: str) -> None:
+def _warn_of_few_pictures(training_set: TrainingSet, groups: NDArray[np.void]) -> None:
     """Warn if most images are copies, or if many are nearly the same as images that no pair connects to them."""
     n, different = len(groups), len(np.unique(groups))
     if 2 * different < n:
         _log.warning("the %s training images show only %s different pictures, in several versions each", n, different)
-    if weights_name.startswith("random") or n < _FEWEST:
-        return
-    near = np.mean(nearest_elsewhere(training_set.features[:, :N_FEATURES], groups, training_set.order) < _NEAR)
+    near = nearly_same_elsewhere(training_set.features[:, :N_FEATURES], groups, training_set.order)
     if near > _MANY:
         _log.warning(
             "%.0f %% of the training images are nearly the same as images in other folds, as frames of a film are: "

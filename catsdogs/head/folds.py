@@ -8,16 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache import group_keys
+from ..cache.groups import connected_groups, group_keys
 
 FOLDS = 5
 
 SEED = 0
 """Seed of the folds and of the random order of the images in `train`."""
 
+_SAMPLE, _FEWEST = 512, 100
+"""Number of images that are compared with each other, and the minimum number."""
 
-_SAMPLE = 512
-"""Number of images that are compared with each other."""
+_NEAR, _STEP = 0.3, 0.5
+"""Distance of images that are nearly the same, and of connected images, as fractions of a large distance."""
+
+_CONNECTED = 0.75
+"""Maximum fraction of connected images, if the features tell images apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +106,13 @@ def count_groups(keys: NDArray[np.void], labels: NDArray[np.int8]) -> tuple[int,
     return len(first), len(second)
 
 
-def nearest_elsewhere(
-    features: NDArray[np.float32], keys: NDArray[np.void], order: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """Return how near images of a sample are to the nearest image of another group, as a fraction of a large distance.
+def nearly_same_elsewhere(features: NDArray[np.float32], keys: NDArray[np.void], order: NDArray[np.intp]) -> float:
+    """Return the fraction of a sample that is nearly the same as an image of another group, as frames of a film are.
 
-    The large distance is the 90th percentile of all distances in the sample. For different photographs and a trained
-    network the fraction is 0.4 or more, and 0.1 to 0.3 for frames of the same film. Features of random weights, which
-    are nearly one-dimensional, have small ones.
+    Such images are nearer than 0.3 of a large distance: the 90th percentile of all distances. Features that tell few
+    images apart, such as those of random weights, vary in few dimensions, where all images have such neighbours. But
+    then there are images between any two, and nearly all are connected by steps of at most half of the large distance.
+    Films are not.
 
     Parameters
     ----------
@@ -120,17 +124,22 @@ def nearest_elsewhere(
 
     Returns
     -------
-    fractions : ndarray of shape (sample,), float64
-        At most 1; 1 for an image without an image of another group.
+    fraction : float
+        0 if nearly all images are connected, and for fewer than 100 images, where it cannot be told.
     """
     rows = order[:_SAMPLE]
+    if len(rows) < _FEWEST:
+        return 0
     sample = features[rows].astype(np.float64)
     sample -= sample.mean(axis=0)
     squares = np.einsum("ij,ij->i", sample, sample)
     distances = np.sqrt(np.maximum(0, squares[:, np.newaxis] + squares - 2 * sample @ sample.T))
-    far = np.quantile(distances, 0.9)
-    distances[keys[rows, np.newaxis] == keys[rows]] = far
-    return np.asarray(np.minimum(distances.min(axis=1), far) / max(far, np.finfo(float).tiny))
+    distances /= max(np.quantile(distances, 0.9), np.finfo(float).tiny)
+    connected = connected_groups(len(rows), *np.nonzero(distances < _STEP))
+    if np.bincount(connected).max() > _CONNECTED * len(rows):
+        return 0
+    elsewhere = keys[rows, np.newaxis] != keys[rows]
+    return float(np.mean(np.any((distances < _NEAR) & elsewhere, axis=1)))
 
 
 def _shuffled_groups(

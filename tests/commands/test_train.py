@@ -223,18 +223,20 @@ def test_one_picture_many_times_is_refused_before_anything_is_fitted(tmp_path, n
 
 
 @pytest.mark.parametrize(
-    ("pictures", "noise", "near_duplicates", "warning"),
+    ("pictures", "dimensions", "noise", "near_duplicates", "warning"),
     [
-        (60, 0.02, True, None),
-        (10, 0.02, True, "the 120 training images show only 10 different pictures, in several versions each"),
-        (10, 0.02, False, None),
-        (2, 0.2, True, "100 % of the training images are nearly the same as images in other folds"),
+        (60, 2048, 0.02, True, None),
+        (10, 2048, 0.02, True, "the 120 training images show only 10 different pictures, in several versions each"),
+        (10, 2048, 0.02, False, None),
+        (2, 2048, 0.2, True, "100 % of the training images are nearly the same as images in other folds"),
+        (120, 3, 0, True, None),
     ],
-    ids=["two of each", "twelve of each", "not looked for", "two films with a still camera"],
+    ids=["two of each", "twelve of each", "not looked for", "two films with a still camera", "a poor network"],
 )
-def test_too_few_pictures_are_one_line(tmp_path, caplog, pictures, noise, near_duplicates, warning):
+def test_too_few_pictures_are_one_line(tmp_path, caplog, pictures, dimensions, noise, near_duplicates, warning):
     random = np.random.default_rng(0)
-    features = np.repeat(random.gamma(0.5, size=(pictures, 2048)), 120 // pictures, axis=0)
+    features = np.repeat(random.gamma(0.5, size=(pictures, dimensions)), 120 // pictures, axis=0)
+    features = np.tile(features, 2048 // dimensions + 1)[:, :2048]
     features = (features * random.normal(1, noise, features.shape)).astype(np.float32)
     labels = np.repeat([0, 1], 60)
     import_features([str(n) for n in range(120)], labels, views={"224": features}, artifacts=tmp_path)
