@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from .cache import Cache, Manifest, features_folder, find_parts, waiting_note
+from .cache import Cache, features_folder
 from .errors import CatsDogsError
 from .locks import FEATURES, write_lock
 from .paths import user_path
@@ -97,22 +97,6 @@ class Artifacts:
         needed = FEATURES in locks or artifacts.features.exists()
         with write_lock(artifacts.root, *locks) if needed else nullcontext():
             yield artifacts
-
-    def manifest(self) -> Manifest:
-        """Return the manifest of the cache.
-
-        Raises
-        ------
-        CatsDogsError
-            There is no cache, or it is damaged.
-        """
-        if manifest := self.cache.manifest:
-            return manifest
-        if parts := find_parts(self.cache.folder):
-            message = f"{self.root} has no cache, but only {', '.join(path.stem.replace('-', ' ') for path in parts)}"
-            raise CatsDogsError(message, "Run catsdogs merge ARTIFACTS FROM... with the folders of all parts")
-        message = f"there are no artifacts in {self.root}{waiting_note(self.cache.folder)}"
-        raise CatsDogsError(message, "Run catsdogs run DATA, or catsdogs demo")
 
 
 ArtifactsFolder = str | Path | Artifacts

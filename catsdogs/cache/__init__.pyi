@@ -5,7 +5,7 @@ from .manifest import UNKNOWN, Manifest, Provenance, describe, pixel_differences
 from .parts import Part, Parts, PartTable, listing_digest, parse_part, read_parts, write_part
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import KnownRows, digest
-from .shards import ShardWriter, find_parts, no_features, read_provenances, waiting_note
+from .shards import ShardWriter, find_parts, no_features, read_provenances
 from .writing import CacheWriter
 
 __all__ = [
@@ -39,6 +39,5 @@ __all__ = [
     "read_network",
     "read_parts",
     "read_provenances",
-    "waiting_note",
     "write_part",
 ]

@@ -84,6 +84,23 @@ class Cache:
         """The cache's manifest, or None if there is no cache."""
         return manifests.read(self.folder)
 
+    def require_manifest(self) -> Manifest:
+        """Return the manifest.
+
+        Raises
+        ------
+        CatsDogsError
+            There is no cache, perhaps only parts of one or rows in shards; or it is damaged.
+        """
+        if self.manifest:
+            return self.manifest
+        root = self.folder.parent
+        if parts := shards.find_parts(self.folder):
+            message = f"{root} has no cache, but only {', '.join(path.stem.replace('-', ' ') for path in parts)}"
+            raise CatsDogsError(message, "Run catsdogs merge ARTIFACTS FROM... with the folders of all parts")
+        message = f"there are no features in {root}{shards.waiting_note(self.folder)}"
+        raise CatsDogsError(message, "Run catsdogs run DATA, catsdogs extract DATA, or catsdogs demo")
+
     @property
     def shard_rows(self) -> int:
         """Number of rows in shards, from a run that has not finished or was interrupted."""
@@ -122,7 +139,7 @@ class Cache:
         attempt = 0
         while split not in self._loaded:
             try:
-                self._loaded[split] = _load(self.folder, self.manifest, split)
+                self._loaded[split] = _load(self.folder, self.require_manifest(), split)
             except DamagedError:
                 # Not damaged if another process has replaced the cache since the manifest was read, or restored it too.
                 before, self.manifest = self.manifest, manifests.read(self.folder)
@@ -170,8 +187,8 @@ class DamagedError(CatsDogsError):
     """Files of the cache do not match its manifest or their checksums."""
 
 
-def _load(folder: Path, manifest: Manifest | None, split: str) -> Features:
-    if manifest is None or split not in manifest.splits:
+def _load(folder: Path, manifest: Manifest, split: str) -> Features:
+    if split not in manifest.splits:
         message = f"there are no {split} features in {folder}{shards.waiting_note(folder)}"
         which = "labelled images" if split == "train" else "unlabelled images, such as in a folder test/"
         raise CatsDogsError(message, f"Run catsdogs extract DATA first, where DATA has {which}")

@@ -146,7 +146,7 @@ class _TrainingImages:
 
 
 def _list_training_images(artifacts: Artifacts) -> _TrainingImages:
-    manifest = artifacts.manifest()
+    manifest = artifacts.cache.require_manifest()
     listed = artifacts.cache.list("train") if "train" in manifest.splits else artifacts.cache.load("train")
     known = listed.digests.any(axis=1)
     return _TrainingImages(

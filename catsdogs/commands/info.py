@@ -105,7 +105,7 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         There are no artifacts, or they are damaged.
     """
     opened = Artifacts(artifacts)
-    manifest = opened.manifest()
+    manifest = opened.cache.require_manifest()
     there = opened.head_metadata.exists()
     trained, stale = check_head(opened) if there else (None, None)
     made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}

@@ -147,7 +147,7 @@ def similar(
     if count < 1:
         raise OptionError(f"the count is {count}", "Give a whole number from 1 on")
     opened = Artifacts(artifacts)
-    manifest = opened.manifest()
+    manifest = opened.cache.require_manifest()
     splits = {split: opened.cache.load(split) for split in opened.cache.digests()}
     if train := splits.get("train"):
         corrected = read_verdicts(opened).apply(train.digests, train.labels, manifest.classes)
@@ -184,7 +184,7 @@ def _query(
     if cached := images.by_digest(seen):
         return _cached(image, images, cached), None
     backbone = load_cache_backbone(artifacts, weights, progress=progress)
-    views = parse_views(artifacts.manifest().views[:1])
+    views = parse_views(artifacts.cache.require_manifest().views[:1])
     _, reasons, features = compute_all([file], views, backbone, "computing features", progress=progress)
     if reasons:
         raise _unreadable(image, reasons[0])

@@ -69,7 +69,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
 
     manifest: Manifest | None = check(lambda: opened.cache.manifest)
     if manifest is None and not problems:
-        raise CatsDogsError(f"there are no features in {opened.root}", "Run catsdogs extract DATA first")
+        opened.cache.require_manifest()
     for split in manifest.splits if manifest else ():
         if features := check(opened.cache.load, split):
             images[split] = len(features.ids)

@@ -75,6 +75,7 @@ def load(artifacts: Artifacts) -> Head:
     """
     path = artifacts.head_metadata
     if (metadata := read_sealed(path, HeadMetadata, FORMAT, TRAIN_HINT)) is None:
+        artifacts.cache.require_manifest()  # without features, its error says how to get them
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
     content = read_or_none(artifacts.head) or b""
     if _sha256(content) != metadata.files.get(artifacts.head.name):

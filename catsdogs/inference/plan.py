@@ -198,7 +198,7 @@ def load_cache_backbone(
         The images of the cache were resized by other rules; or, at the first call, the weights are not those of the
         cache.
     """
-    chosen, manifest = choose_weights(weights, artifacts.source), artifacts.manifest()
+    chosen, manifest = choose_weights(weights, artifacts.source), artifacts.cache.require_manifest()
     made = manifest.provenance
     if made.pixels == UNKNOWN:
         message = f"the features in {artifacts.features} were imported, so those of other images cannot be computed"

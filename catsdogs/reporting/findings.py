@@ -108,7 +108,7 @@ def gather(artifacts: Artifacts) -> Findings:
     CatsDogsError
         The features or the head are missing, the head is stale, or a file is damaged.
     """
-    manifest, trained = artifacts.manifest(), head.load(artifacts)
+    manifest, trained = artifacts.cache.require_manifest(), head.load(artifacts)
     loaded = {split: artifacts.cache.load(split) for split in artifacts.cache.digests()}
     if stale := head_staleness(artifacts, trained):
         raise CatsDogsError(stale, head.TRAIN_HINT)

@@ -139,7 +139,7 @@ def test_a_manifest_of_format_1_is_refused_for_its_format(cache):
 def test_without_a_manifest_nothing_is_read_and_nothing_computed_again(tmp_path, views):
     fill(tmp_path, views=views)
     (tmp_path / "features" / "manifest.json").unlink()
-    with pytest.raises(CatsDogsError, match=r"there are no train features in .*catsdogs extract"):
+    with pytest.raises(CatsDogsError, match=r"there are no features in .*catsdogs extract"):
         load_features(tmp_path)
     # What is unreadable is tried again: nothing vouches for the reasons.
     assert all(image.startswith(b"!") for image in fill(tmp_path, views=views))

@@ -155,7 +155,7 @@ def test_a_head_of_other_classes_takes_its_own(artifacts, draw_class, tmp_path, 
 
 
 def test_heads_that_are_missing_or_of_imported_features_are_refused(testing, tmp_path):
-    with pytest.raises(CatsDogsError, match="there is no head"):
+    with pytest.raises(CatsDogsError, match="there are no features"):
         catsdogs.evaluate(testing, artifacts=tmp_path)
     features = np.random.default_rng(0).normal(size=(20, 2048)).astype(np.float32)
     catsdogs.import_features(

@@ -273,7 +273,7 @@ def test_of_16_bits_it_says_the_difference_to_what_predict_says(artifacts):
     [
         ("savedmodel", {}, "'savedmodel' is not an export format. Give keras or onnx"),
         ("keras", {"out": "network.h5"}, r"network.h5 does not end with .keras. Give --out FILE.keras"),
-        ("keras", {"artifacts": "nothing"}, "there is no head in nothing. Run catsdogs train first"),
+        ("keras", {"artifacts": "nothing"}, "there are no features in nothing. Run catsdogs run DATA"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_one_line(form, options, message, imported, tmp_path, monkeypatch):

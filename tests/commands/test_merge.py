@@ -249,10 +249,24 @@ def test_an_image_that_one_machine_could_not_read_is_taken_from_the_other(parts,
     assert tree(tmp_path / "merged") == whole
 
 
-def test_other_commands_say_that_a_part_is_no_cache(parts, compute, whole, data, tmp_path):
-    done = command("info", "--artifacts", parts[2])
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("info", "verify", "train", "submit", "report", "review", "export keras", "similar cat.1", "predict cat.jpg"),
+        *("evaluate DATA", "correct --undo cat.1"),
+    ],
+)
+def test_other_commands_say_that_a_part_is_no_cache(call, computed, data):
+    arguments = (str(data) if argument == "DATA" else argument for argument in call.split())
+    done = command(*arguments, "--artifacts", computed / "3")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "has no cache, but only part 3 of 3. Run catsdogs merge ARTIFACTS FROM..." in done.stderr
+    assert done.stderr == (
+        f"error: {computed / '3'} has no cache, but only part 3 of 3. "
+        "Run catsdogs merge ARTIFACTS FROM... with the folders of all parts.\n"
+    )
+
+
+def test_a_part_and_a_cache_need_folders_of_their_own(parts, compute, whole, data, tmp_path):
     with pytest.raises(CatsDogsError, match="is the folder of a part"):
         catsdogs.merge(parts[0], parts)
     compute(tmp_path / "cached", data / "train")

@@ -104,6 +104,7 @@ def test_a_head_of_other_features_is_refused_and_the_old_submission_stays(made, 
 
 
 def test_without_a_head_or_test_features_the_command_that_makes_them_is_named(made, tmp_path):
+    import_features(["1", "2"], [0, 1], views={"224": np.ones((2, 2048), np.float32)}, artifacts=tmp_path)
     with pytest.raises(CatsDogsError, match="Run catsdogs train first"):
         catsdogs.submit(tmp_path)
     for name in ("head.npz", "head.json"):
