@@ -126,7 +126,8 @@ def training_lines(done: catsdogs.Training, artifacts: Path) -> Iterator[Line]:
     yield "suspects", suspects if done.suspects else "none"
     yield "", f"trained in {done.seconds:.1f} s"
     yield from wrote(paths.metrics, paths.predictions, paths.suspects)
-    yield from block("next", (command(name, artifacts) for name in ("submit", "report", "predict IMAGE...")))
+    submit = ["submit"] if paths.cache.labelled("test") is False else []
+    yield from block("next", (command(name, artifacts) for name in (*submit, "report", "predict IMAGE...")))
 
 
 def correction_lines(done: catsdogs.Correction, artifacts: Path) -> Iterator[Line]:

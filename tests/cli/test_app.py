@@ -185,6 +185,18 @@ def test_files_zips_and_a_pipe_become_sorted_csv_with_the_unreadable_last(artifa
     assert float(by_image["-"]) == pytest.approx(float(by_image[str(data / "train/cat.1.jpg")]), abs=1e-6)
 
 
+def test_train_names_submit_as_next_step_only_if_there_are_images_to_submit(features, tmp_path):
+    from catsdogs.cli.summaries import training_lines
+
+    done = catsdogs.Training(catsdogs.info(features).metrics, 0, 1.0)
+    train = catsdogs.load_features(features)
+    import_features(train.ids, train.labels, views={"224": train.features}, artifacts=tmp_path)
+    for folder, commands in ((features, ["submit", "report", "predict"]), (tmp_path, ["report", "predict"])):
+        texts = [text for _, text in training_lines(done, folder)]
+        assert [text.split()[1] for text in texts[-len(commands) :]] == commands
+        assert sum(text.startswith("catsdogs ") for text in texts) == len(commands)
+
+
 def test_info_as_json_is_what_the_library_returns(features):
     done = command("info", "--artifacts", features, "--json")
     assert json.loads(done.stdout) == catsdogs.info(features).to_dict()
