@@ -100,8 +100,8 @@ def extract(
 ) -> Output:
     """Compute the features of all images that are not cached yet."""
     if dry_run:
-        found = catsdogs.scan(data, artifacts=artifacts, classes=classes)
-        given = {"--classes": classes, "--weights": weights}
+        found = catsdogs.scan(data, artifacts=artifacts, classes=classes, part=part)
+        given = {"--classes": classes, "--weights": weights, "--part": part}
         return Output(found.to_dict, listings.scan_lines(found, data, artifacts, given), is_summary=False)
     with lock_if(wait, artifacts, progress):
         done = catsdogs.extract(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, repeat
 from pathlib import Path
 from shlex import quote
@@ -54,6 +54,11 @@ def command(name: str, artifacts: Path) -> str:
 def plural(count: int, what: str) -> str:
     """Return a count and a noun in singular or plural."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def by_split(counts: Mapping[str, int]) -> str:
+    """Return the number of each split, such as "28 train, 12 test"."""
+    return ", ".join(f"{count:,} {split}" for split, count in counts.items()) or "none"
 
 
 def block(name: str, texts: Iterable[str]) -> Iterator[Line]:

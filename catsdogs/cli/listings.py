@@ -13,7 +13,7 @@ import catsdogs
 
 from ..errors import redact_uri
 from ..paths import is_uri
-from .console import Line, block, command, plural, program, unreadable_lines, wrapped, wrote
+from .console import Line, block, by_split, command, plural, program, unreadable_lines, wrapped, wrote
 from .summaries import correction_texts, duplicates_texts, image_lines, int8_similarity_line, metrics_lines, score_lines
 
 
@@ -108,14 +108,15 @@ def scan_lines(scan: catsdogs.Scan, data: str, artifacts: Path, options: dict[st
     yield from wrapped(block("read as", scan.rules))
     yield "skipped", plural(sum(of.files for of in scan.skipped), "file")
     yield from wrapped(block("", (f"{of.files:,} {of.reason}, such as {of.example}" for of in scan.skipped)))
+    if scan.part is not None:
+        yield "part", f"{options['--part']}: {plural(sum(scan.part.values()), 'image')} ({by_split(scan.part)})"
     problem = scan.training_problem
     yield from wrapped([("training", f"not possible: {problem}" if problem else "possible by the number of images")])
     if "test" in scan.images or not problem:
         given = [argument for name, value in options.items() if value for argument in (name, value)]
-        arguments = shlex.join(
-            ["extract" if problem else "run", redact_uri(data) if is_uri(data) else str(Path(data)), *given]
-        )
-        yield "next", command(arguments, artifacts)
+        name = "extract" if problem or scan.part is not None else "run"
+        arguments = [name, redact_uri(data) if is_uri(data) else str(Path(data)), *given]
+        yield "next", command(shlex.join(arguments), artifacts)
 
 
 def evaluation_lines(done: catsdogs.Evaluation) -> Iterator[Line]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import catsdogs
 
-from .console import Line, block, command, plural, program, unreadable_lines, wrapped, wrote
+from .console import Line, block, by_split, command, plural, program, unreadable_lines, wrapped, wrote
 
 if TYPE_CHECKING:
     from ..artifacts import Artifacts
@@ -78,8 +78,7 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
 def image_lines(done: catsdogs.Extraction | catsdogs.Merge, artifacts: Path) -> Iterator[Line]:
     """Count the images by split, and name the first unreadable ones."""
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
-    total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
-    yield "images", f"{total:,} ({splits}), {len(unreadable):,} unreadable"
+    yield "images", f"{sum(done.images.values()):,} ({by_split(done.images)}), {len(unreadable):,} unreadable"
     yield from unreadable_lines(unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
 
 
@@ -262,8 +261,8 @@ def export_lines(done: catsdogs.Export) -> Iterator[Line]:
 
 def preparation_lines(done: catsdogs.Preparation) -> Iterator[Line]:
     """Summarise prepared images, which images are missing, and name the next command."""
-    total, splits = sum(done.images.values()), ", ".join(f"{count:,} {split}" for split, count in done.images.items())
-    yield "images", f"{total:,} of 224x224 pixels ({splits}), split with seed {done.seed}"
+    total = sum(done.images.values())
+    yield "images", f"{total:,} of 224x224 pixels ({by_split(done.images)}), split with seed {done.seed}"
     if done.written:
         yield "", f"{done.written:,} written in {done.seconds:.1f} s, {done.written / done.seconds:.0f} images/s"
     else:

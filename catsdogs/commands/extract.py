@@ -23,7 +23,6 @@ from ..cache import (
     PartTable,
     listing_digest,
     load_duplicates,
-    parse_part,
     write_part,
 )
 from ..errors import CatsDogsError, OptionError
@@ -43,7 +42,7 @@ from ..sources import ImageFile, Scan, Source
 from ..sources.classes import Classes, parse_classes
 from ..sources.source import Split, ids_and_labels
 from ..storage import record, record_timing
-from .scan import list_images, warn_of_training_problem
+from .scan import choose_part, list_images, warn_of_training_problem
 
 _log = logging.getLogger(__name__)
 
@@ -174,12 +173,9 @@ def extract(
             "part and ray exclude each other, and workers needs ray",
             "Give --part K/N, or --ray ADDRESS with --workers N of at least 1",
         )
-    range_of = parse_part(part) if part else Part(1, 1)
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
-        if part and manifest:
-            hint = "Give each part another --artifacts DIR, or extract without --part"
-            raise CatsDogsError(f"{opened.root} has a cache already, and a part needs a folder without", hint)
+        range_of = choose_part(part, opened)
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
         with (
             nullcontext() if ray else _start_loading(plan, data, progress) as loading,

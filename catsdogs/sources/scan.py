@@ -51,6 +51,8 @@ class Scan(Result):
         By reason, the most frequent first.
     training_problem : str or None
         Why a head cannot be trained on these images; None if there are enough of both classes.
+    part : dict of str to int, or None
+        Number of images by split of the part that was asked for; None if there was none.
     """
 
     classes: Classes
@@ -59,6 +61,7 @@ class Scan(Result):
     rules: tuple[str, ...]
     skipped: tuple[SkippedFiles, ...]
     training_problem: str | None
+    part: dict[str, int] | None = None
 
 
 def summarise(

@@ -131,7 +131,8 @@ def refuse_manifest(root):
             assert len(str(refused.value).splitlines()) == 1
         path.unlink()
     with pytest.raises(
-        CatsDogsError, match=r"no features in .* yet; 3 computed rows are in shards. Run catsdogs run DATA, catsdogs extract"
+        CatsDogsError,
+        match=r"no features in .* yet; 3 computed rows are in shards. Run catsdogs run DATA, catsdogs extract",
     ):
         load_features(root)
 

@@ -111,7 +111,8 @@ def test_the_digest_of_features_does_not_depend_on_the_facts(tmp_path, cache):
 def test_rows_in_shards_are_not_features_yet(tmp_path):
     fill(tmp_path, stop=3)
     with pytest.raises(
-        CatsDogsError, match=r"no features in .* yet; 3 computed rows are in shards\. Run catsdogs run DATA, catsdogs extract"
+        CatsDogsError,
+        match=r"no features in .* yet; 3 computed rows are in shards\. Run catsdogs run DATA, catsdogs extract",
     ):
         load_features(tmp_path)
 

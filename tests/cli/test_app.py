@@ -207,7 +207,10 @@ def test_info_as_json_is_what_the_library_returns(features):
     [
         (["run", "nowhere"], "error: nowhere does not exist. Give the path of a folder or a zip of images.\n"),
         *(
-            ([*name.split(), "--artifacts", "EMPTY"], "Run catsdogs run DATA, catsdogs extract DATA, or catsdogs demo.\n")
+            (
+                [*name.split(), "--artifacts", "EMPTY"],
+                "Run catsdogs run DATA, catsdogs extract DATA, or catsdogs demo.\n",
+            )
             for name in ("train", "submit", "report", "info", "verify", "predict cat.jpg")
         ),
         (["extract", "EMPTY", "--weights", "none.h5"], "FILE.weights.h5 or FILE.keras.\n"),

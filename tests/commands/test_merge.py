@@ -274,6 +274,20 @@ def test_a_part_and_a_cache_need_folders_of_their_own(parts, compute, whole, dat
         compute(tmp_path / "cached", part="1/2")
 
 
+def test_a_dry_run_of_a_part_tells_what_it_would_compute(data, compute, tmp_path):
+    arguments = ("extract", data, "--part", "3/4", "--artifacts", tmp_path / "part")
+    said = command(*arguments, "--dry-run").stdout
+    assert "part        3/4: 10 images (8 train, 2 test)\n" in said
+    assert f"next        catsdogs extract {data} --part 3/4 --artifacts {tmp_path / 'part'}\n" in said
+    assert json.loads(command(*arguments, "--dry-run", "--json").stdout)["part"] == {"train": 8, "test": 2}
+    assert not (tmp_path / "part").exists()
+    assert compute(tmp_path / "part", part="3/4").images == {"train": 8, "test": 2}
+    compute(tmp_path / "cached", data / "test")
+    done = command(*arguments[:-1], tmp_path / "cached", "--dry-run")
+    assert (done.returncode, done.stderr.count("has a cache already")) == (1, 1)
+    assert "is not a part" in command("extract", data, "--part", "5/4", "--dry-run").stderr
+
+
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "1/", "a/b", "-1/3", "1/3/5", "\u0661/3"])
 def test_what_is_no_part_is_refused(part, data, tmp_path):
     with pytest.raises(OptionError, match=r"is not a part\. Give K/N"):
