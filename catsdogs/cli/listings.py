@@ -132,26 +132,21 @@ def evaluation_lines(done: catsdogs.Evaluation) -> Iterator[Line]:
 
 def benchmark_lines(done: catsdogs.Benchmark) -> Iterator[Line]:
     """Show images per second as a table, and for which fraction of the time each stage was idle."""
-    yield "images", f"{done.images:,}, weights {done.weights}, {done.cores} cores, {done.processor}"
+    images = f"{done.images:,}, weights {done.weights}, {done.cores} cores, {done.processor}"
+    yield from wrapped([("images", images)])
     yield "stages", f"read {done.read:,.0f}/s, decode {done.decode:,.0f}/s, write {done.write:,.0f}/s"
-    yield (
-        "recipe",
-        f"{done.recipe:,.1f}/s with plain Keras" if done.recipe else "plain Keras cannot run here",
-    )
-    yield "", f"{'engine':<12}{'precision':<10}{'compute/s':>10}{'end to end/s':>13}{'x recipe':>9}  idle"
+    yield "recipe", f"{done.recipe:,.1f}/s with plain Keras" if done.recipe else "plain Keras cannot run here"
+    yield "", f"{'images/s':>37}{'x':>9}{'idle':>13}"
+    yield "", f"{'engine':<11}{'precision':<9}{'compute':>8}{'end to end':>11}{'recipe':>7} decode compute write"
     for rates in done.engines:
         end, times = rates.end_to_end, rates.end_to_end and done.recipe and rates.end_to_end / done.recipe
-        idle = ", ".join(f"{stage} {fraction:.0%}" for stage, fraction in rates.waited.items())
-        columns = f"{rates.compute:>10.1f}{_or_dash(end, 13)}{_or_dash(times, 9)}"
-        yield "", f"{rates.engine:<12}{rates.precision:<10}{columns}  {idle}"
+        numbers = f"{rates.compute:>8,.1f}{f'{end:,.1f}' if end else '-':>11}{f'{times:.2f}' if times else '-':>7}"
+        idle = "".join(f"{rates.waited[stage]:>{len(stage) + 1}.0%}" for stage in rates.waited)
+        yield "", f"{rates.engine:<11}{rates.precision:<9}{numbers}{idle}"
     if plan := done.plan:
         yield "plan", f"{plan.images:,} images with {plan.engine} in {plan.precision}"
         yield "", f"{plan.read_bytes / 1e9:,.1f} GB to read, {plan.stored_bytes / 1e9:,.1f} GB of features"
-        yield "", f"{'workers':>7}{'images/s':>12}{'time':>18}  most of it"
+        yield "", f"{'workers':>7}{'images/s':>12}{'time':>28}  most of it"
         for of in plan.projections:
             took = timedelta(seconds=round(of.seconds))
-            yield "", f"{of.workers:>7,}{of.rate:>12,.1f}{took!s:>18}  {of.limit}"
-
-
-def _or_dash(value: float | None, width: int) -> str:
-    return f"{value:>{width}.2f}" if value else f"{'-':>{width}}"
+            yield "", f"{of.workers:>7,}{of.rate:>12,.1f}{took!s:>28}  {of.limit}"

@@ -6,9 +6,12 @@ from importlib.util import find_spec
 import pytest
 
 import catsdogs
-from catsdogs import CatsDogsError
+from catsdogs import Benchmark, CatsDogsError
 from catsdogs.backbone.hardware import cpu_supports
+from catsdogs.cli.console import show
 from catsdogs.cli.listings import benchmark_lines
+from catsdogs.commands.benchmark import Rates
+from catsdogs.commands.plan import Plan, Projection
 
 
 @pytest.fixture
@@ -33,6 +36,26 @@ def test_each_engine_is_measured_in_every_precision_that_is_native_to_it(photogr
     assert asdict(done)["engines"][0]["engine"] == "tensorflow"
     said = [text for _, text in benchmark_lines(done)]
     assert sum("openvino" in line and "waited" not in line for line in said) == len(wanted) - len(precisions)
+
+
+def test_the_tables_have_80_columns_whatever_is_measured(capsys):
+    waited = {"decode": 1.0, "compute": 0.0, "write": 0.97}
+    rates = [
+        Rates("tensorflow", "bfloat16", "cpu", 99999.9, 99999.9, waited),
+        Rates("jax", "int8", "cpu", 9.0, None, {}),
+    ]
+    projections = [Projection(1000, 999_999.9, 0.1, "computing"), Projection(1, 0.1, 1e13, "computing")]
+    planned = Plan(10**12, "tensorflow", "bfloat16", 1e18, 1e16, projections)
+    processor = "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz, the second of its kind"
+    show(benchmark_lines(Benchmark(300, "imagenet", processor, 256, 1e6, 1e6, 1e6, 123.0, rates, planned)))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert max(map(len, lines)) <= 80
+    table = lines[next(at for at, line in enumerate(lines) if "engine" in line) :][:3]
+    assert [line.split() for line in table] == [
+        ["engine", "precision", "compute", "end", "to", "end", "recipe", "decode", "compute", "write"],
+        ["tensorflow", "bfloat16", "99,999.9", "99,999.9", "813.01", "100%", "0%", "97%"],
+        ["jax", "int8", "9.0", "-", "-"],
+    ]
 
 
 @pytest.mark.parametrize(("images", "message"), [(0, "the number of images is 0"), (1, "no image in .* is readable")])
