@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 from typer.core import MarkupMode, TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from ..errors import printable
 from .console import Line, show
@@ -95,7 +96,11 @@ class Command(_Help, TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102 - overrides Click's method
         if any(arg == "" or (arg.startswith("--") and arg.endswith("=")) for arg in args):
             raise typer.BadParameter("An argument is empty, as an unset variable of a shell is.", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:  # errors of the options' syntax do not name the command
+            error.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
 
 class Group(_Help, TyperGroup):

@@ -195,7 +195,7 @@ def _copy_sample(source: Source, folder: Path, images: int) -> tuple[list[Path],
 
     Return the paths of the copies, and how many images per second were read from the source.
     """
-    places = np.unique(np.linspace(0, len(source.files) - 1, images).astype(int)).tolist()
+    places = np.unique(np.linspace(0, len(source.files) - 1, min(images, len(source.files))).astype(int)).tolist()
     files = [source.files[place] for place in places]
     with ThreadPoolExecutor(reading_threads(files)[0]) as threads:
         contents, reading = _measure(threads, _read_file, files)

@@ -168,11 +168,11 @@ def extract(
         next run; the cache does not change until all features are computed.
     """
     start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
-    if (part and ray) or (workers is not None and (not ray or workers < 1)):
-        raise OptionError(
-            "part and ray exclude each other, and workers needs ray",
-            "Give --part K/N, or --ray ADDRESS with --workers N of at least 1",
-        )
+    if part and ray:
+        raise OptionError("part and ray exclude each other", "Give --part K/N or --ray ADDRESS")
+    if workers is not None and (not ray or workers < 1):
+        found = f"the number of workers is {workers}" if ray else "the number of workers is given without ray"
+        raise OptionError(found, "Give --ray ADDRESS, and --workers N of at least 1")
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         range_of = choose_part(part, opened)

@@ -33,7 +33,7 @@ def parse_classes(given: str | Sequence[str]) -> Classes:
         case (str(first), str(second)) if all(map(_is_name, names)) and class_key(first) != class_key(second):
             return first, second
     raise OptionError(
-        f"{', '.join(map(str, names)) or 'nothing'} cannot be the classes",
+        f"{','.join(map(str, names))!a} cannot be the classes",
         "Give two different names, such as ants,bees; cat and cats count as the same name",
     )
 

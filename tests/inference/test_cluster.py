@@ -209,8 +209,15 @@ def test_an_address_without_a_cluster_is_one_line(address, data, tiny_backbone, 
 
 
 def test_options_that_do_not_fit_are_refused(data, tmp_path):
-    for options in ({"ray": "local", "part": "1/2"}, {"workers": 2}, {"ray": "local", "workers": 0}):
-        with pytest.raises(OptionError, match="part and ray exclude each other, and workers needs ray"):
+    for options, message in (
+        ({"ray": "local", "part": "1/2"}, "part and ray exclude each other. Give --part K/N or --ray ADDRESS"),
+        ({"workers": 2}, "the number of workers is given without ray"),
+        (
+            {"ray": "local", "workers": 0},
+            "the number of workers is 0. Give --ray ADDRESS, and --workers N of at least 1",
+        ),
+    ):
+        with pytest.raises(OptionError, match=message):
             catsdogs.extract(data, artifacts=tmp_path / "artifacts", **options)
     assert not (tmp_path / "artifacts").exists()
 
