@@ -111,11 +111,14 @@ class KnownRows:
         The columns that must still be computed for an image, by its digest. An image without rows has no entry.
     reasons : dict of bytes to str
         Why images are unreadable, by digest.
+    share_copies : bool
+        Whether identical files share a row, which is computed for the first of them.
     """
 
     columns: tuple[str, ...]
     missing: dict[bytes, tuple[str, ...]]
     reasons: dict[bytes, str]
+    share_copies: bool = True
 
 
 def read_split(

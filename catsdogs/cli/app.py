@@ -93,6 +93,7 @@ def extract(
     part: options.PartOption = None,
     ray: options.Ray = None,
     workers: options.Workers = None,
+    parquet: options.Parquet = None,
     dry_run: options.DryRun = False,
     wait: options.Wait = False,
     *,
@@ -116,6 +117,7 @@ def extract(
             part=part,
             ray=ray,
             workers=workers,
+            parquet=parquet,
             progress=progress,
         )
     return Output(done.to_dict, summaries.extraction_lines(done, artifacts))

@@ -43,6 +43,7 @@ DryRun = Annotated[bool, Option("--dry-run", help="Only show how DATA would be r
 PartOption = Annotated[str | None, Option("--part", metavar="K/N", help="Compute one of N parts, for merge.")]
 Ray = Annotated[str | None, Option(metavar="ADDR", help="local, or the address of a Ray cluster.")]
 Workers = Annotated[int | None, Option(metavar="N", help="Workers of Ray on each machine.")]
+Parquet = Annotated[str | None, Option(metavar="URI", help="Write Parquet here, and no cache.")]
 PartFolders = Annotated[list[Path], Argument(metavar="FROM", help="Results folders of all parts.")]
 MergedFolder = Annotated[Path, Argument(metavar="ARTIFACTS", help="Results folder to write.")]
 Wait = Annotated[bool, Option("--wait", help="Wait for another run to finish.")]

@@ -46,6 +46,9 @@ def run_lines(done: catsdogs.Run, artifacts: Path) -> Iterator[Line]:
 def extraction_lines(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Line]:
     """Summarise an extraction, and name the next command."""
     yield from extraction_facts(done, artifacts)
+    if done.parquet:
+        yield "wrote", done.parquet
+        return
     yield from wrote(_paths(artifacts).features)
     if done.part:
         yield "part", done.part
@@ -71,7 +74,7 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
     if done.backbone.startswith("random"):
         yield "", "random weights are not trained: for testing and timing only,"
         yield "", "accuracy will be low on photographs"
-    if not done.part:
+    if not done.part and not done.parquet:
         yield from block("duplicates", duplicates_texts(done.duplicates))
 
 
@@ -79,7 +82,9 @@ def image_lines(done: catsdogs.Extraction | catsdogs.Merge, artifacts: Path) -> 
     """Count the images by split, and name the first unreadable ones."""
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     yield "images", f"{sum(done.images.values()):,} ({by_split(done.images)}), {len(unreadable):,} unreadable"
-    yield from unreadable_lines(unreadable, f"in {_paths(artifacts).features}/*/unreadable.csv")
+    parquet = isinstance(done, catsdogs.Extraction) and done.parquet
+    where = f"in the column reason of {parquet}" if parquet else f"in {_paths(artifacts).features}/*/unreadable.csv"
+    yield from unreadable_lines(unreadable, where)
 
 
 def source_lines(scan: catsdogs.Scan) -> Iterator[Line]:

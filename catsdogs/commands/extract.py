@@ -25,13 +25,15 @@ from ..cache import (
     load_duplicates,
     write_part,
 )
-from ..errors import CatsDogsError, OptionError
+from ..cache.parquet import require_pyarrow
+from ..errors import CatsDogsError, OptionError, redact_uri
 from ..images.views import View
+from ..inference.at_rest import ParquetWorker, compute_to_parquet
 from ..inference.batches import compute_rows
 from ..inference.cluster import RangePool, start_workers
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.prefetching import load_images
-from ..inference.ranges import RangeJob
+from ..inference.ranges import RangeJob, RangeWorker
 from ..inference.storing import store_rows
 from ..inference.timing import StageTimer
 from ..locks import FEATURES, holder
@@ -83,6 +85,8 @@ class Extraction(Result):
         Similarity of int8 features to float32 features on a sample; None in other precisions.
     part : str
         The part that was computed, such as "3/8"; empty if all images were.
+    parquet : str
+        Where the features are in files of Parquet, without secrets; empty if they are in the cache.
     """
 
     images: dict[str, int]
@@ -101,6 +105,7 @@ class Extraction(Result):
     stages: dict[str, float] = field(default_factory=dict)
     int8_similarity: Int8Similarity | None = None
     part: str = ""
+    parquet: str = ""
 
 
 def extract(
@@ -116,6 +121,7 @@ def extract(
     part: str | None = None,
     ray: str | None = None,
     workers: int | None = None,
+    parquet: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the features of every image that is not cached yet.
@@ -153,6 +159,9 @@ def extract(
         folders of the images and of the artifacts.
     workers : int, optional
         With `ray`, the number of workers on each machine; by default one for each GPU, or one.
+    parquet : str or Path, optional
+        A folder, or its URI, to which the features are written as files of Parquet instead of the cache.
+        Files that are there are not computed again.
     progress : callable, optional
         Called with the step, how much of it is done, and its total.
 
@@ -173,15 +182,26 @@ def extract(
     if workers is not None and (not ray or workers < 1):
         found = f"the number of workers is {workers}" if ray else "the number of workers is given without ray"
         raise OptionError(found, "Give --ray ADDRESS, and --workers N of at least 1")
+    if parquet is not None:
+        if part or prune:
+            raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
+        require_pyarrow()
+        parquet = str(parquet if is_uri(parquet) else user_path(parquet).resolve())
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         range_of = choose_part(part, opened)
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
         with (
-            nullcontext() if ray else _start_loading(plan, data, progress) as loading,
+            nullcontext() if ray or parquet else _start_loading(plan, data, progress) as loading,
             _open(data, names, opened) as source,
-            _start_workers(ray, workers, data, plan, source, opened, fail_fast=fail_fast) as pool,
+            _start_workers(
+                ray,
+                workers,
+                job := _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast) if ray or parquet else None,
+            ) as pool,
         ):
+            if job and job.parquet:
+                return _extract_to_parquet(job, source, pool, opened, start, progress)
             backbone = cache(loading.result if loading else partial(plan.load, source.files, progress=progress))
             provenance = plan.provenance or (pool.provenance() if pool else provenance_of(chosen, backbone()))
             splits = source.part(range_of.positions(len(source.files)))
@@ -196,7 +216,7 @@ def extract(
                 if manifest is None:  # so that a run that continues this one uses the same weights
                     record(opened.source, weights=chosen.spec)
                 if pool:
-                    stored = pool.compute(writer, len(files), progress=progress)
+                    stored = pool.compute(writer, [range(len(files))], progress=progress)
                 else:
                     stored = _compute(files, plan.views, backbone, writer, timer, progress, fail_fast=fail_fast)
                 digests, unread, added = stored
@@ -246,30 +266,73 @@ def _open(data: str | Path | Source, classes: Classes | None, artifacts: Artifac
     return source
 
 
-def _start_workers(
-    address: str | None,
-    workers: int | None,
+def _make_job(
     data: str | Path | Source,
     plan: Plan,
     source: Source,
     artifacts: Artifacts,
+    parquet: str | None,
     *,
     fail_fast: bool,
-) -> AbstractContextManager[RangePool | None]:
-    if address is None:
-        return nullcontext()
-    if plan.needs_images and plan.network is None:
+) -> RangeJob:
+    if plan.needs_images and (parquet or plan.network is None):
         message = "the workers of Ray cannot quantize a network, each on its own"
-        raise CatsDogsError(message, "Run catsdogs extract with some of the images and --precision int8 first")
-    job = RangeJob(
+        hint = "Run catsdogs extract with some of the images and --precision int8 first"
+        if parquet:
+            message, hint = (
+                "files of Parquet do not hold a quantized network",
+                "Give another --precision, or no --parquet",
+            )
+        raise CatsDogsError(message, hint)
+    return RangeJob(
         data=data if isinstance(data, str) and is_uri(data) else source.place,
         classes=source.classes,
         listing=listing_digest(ids_and_labels(source.splits), source.classes),
         plan=replace(plan, folder=plan.folder.resolve()),
         holder=holder(artifacts.root, FEATURES),
         fail_fast=fail_fast,
+        parquet=parquet or "",
     )
-    return start_workers(address, job, per_machine=workers)
+
+
+def _start_workers(
+    address: str | None, workers: int | None, job: RangeJob | None
+) -> AbstractContextManager[RangePool | None]:
+    if not address or not job:
+        return nullcontext()
+    return start_workers(address, job, per_machine=workers, kind=ParquetWorker if job.parquet else RangeWorker)
+
+
+def _extract_to_parquet(
+    job: RangeJob,
+    source: Source,
+    pool: RangePool | None,
+    artifacts: Artifacts,
+    start: float,
+    progress: Progress | None,
+) -> Extraction:
+    """Have the missing files of Parquet written; the cache does not change."""
+    record(artifacts.source, **dict.fromkeys(source.splits, source.place), weights=job.plan.weights.spec)
+    manifest, computed, unreadable = compute_to_parquet(job, source, pool, progress=progress)
+    provenance = manifest.provenance
+    done = Extraction(
+        images={split: len(images.ids) for split, images in source.splits.items()},
+        unreadable=unreadable,
+        computed=computed,
+        skipped=source.skipped,
+        scan=source.scan,
+        duplicates={},
+        classes=source.classes,
+        backbone=provenance.weights_name,
+        engine=provenance.engine,
+        precision=provenance.precision,
+        batch_reduced=False,
+        seconds=time.perf_counter() - start,
+        rate=None,
+        parquet=redact_uri(job.parquet),
+    )
+    _log.info("%d images computed in %.1f s", done.computed, done.seconds)
+    return done
 
 
 @contextmanager

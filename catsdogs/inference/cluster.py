@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..backbone.precisions import TOLERANCES
 from ..cache import CacheWriter, Provenance, describe, pixel_differences
+from ..cache.parquet import RangeFiles
 from ..errors import CatsDogsError
 from ..images import identity
 from ..progress import Progress, tell
@@ -74,7 +75,9 @@ class _Worker:
 
 
 @contextmanager
-def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None) -> Iterator["RangePool"]:
+def start_workers(
+    address: str, job: RangeJob, *, per_machine: int | None = None, kind: type[RangeWorker] = RangeWorker
+) -> Iterator["RangePool"]:
     """Connect to Ray, and start workers.
 
     Parameters
@@ -84,6 +87,8 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
     job : RangeJob
     per_machine : int, optional
         Workers on each machine; by default one for each GPU, or one.
+    kind : type
+        The class of the workers.
 
     Raises
     ------
@@ -116,7 +121,7 @@ def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None
         except (OSError, RuntimeError, ValueError) as error:
             message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0].rstrip('.')})"
             raise CatsDogsError(message, "Check --ray, RAY_AUTH_MODE and RAY_AUTH_TOKEN") from error
-    pool = RangePool(ray, job, per_machine)
+    pool = RangePool(ray, job, per_machine, kind)
     try:
         yield pool
     finally:
@@ -146,12 +151,12 @@ class RangePool:
     ray : module
         Connected to a cluster.
     job : RangeJob
-    per_machine : int or None
+    per_machine, kind
         As for `start_workers`.
     """
 
-    def __init__(self, ray: Any, job: RangeJob, per_machine: int | None) -> None:
-        self._ray, self._job, self._per_machine = ray, job, per_machine
+    def __init__(self, ray: Any, job: RangeJob, per_machine: int | None, kind: type[RangeWorker]) -> None:
+        self._ray, self._job, self._per_machine, self._kind = ray, job, per_machine, kind
         self._workers: dict[_Place, _Worker] = {}
         self._abandoned: set[_Place] = set()
         self._reference: tuple[str, Provenance] | None = None
@@ -175,16 +180,16 @@ class RangePool:
         return self._reference[1]
 
     def compute(
-        self, writer: CacheWriter, images: int, *, progress: Progress | None = None
+        self, writer: CacheWriter | None, ranges: Sequence[range], *, progress: Progress | None = None
     ) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
-        """Have all images computed that have no rows yet.
+        """Have images computed that have no rows yet.
 
         Parameters
         ----------
-        writer : CacheWriter
-            The open cache, into whose folder the workers write shards.
-        images : int
-            Number of images of the job.
+        writer : CacheWriter or None
+            The open cache, into whose folder the workers write shards; None if they write files of Parquet.
+        ranges : sequence of range
+            The positions of the images; of Parquet, those of each file.
         progress : callable, optional
 
         Returns
@@ -202,11 +207,12 @@ class RangePool:
             A worker has other pixels, another provenance or other features than the first, has an error that others
             would have too, or none is alive.
         """
-        self._writer, self._todo = writer, deque([range(images)])
-        self._known = [self._ray.put(writer.known())]
+        images, stop = sum(map(len, ranges)), max((positions.stop for positions in ranges), default=0)
+        self._writer, self._todo = writer, deque(ranges)
+        self._known = [self._ray.put(writer.known())] if writer else []
         for worker in self._workers.values():
             worker.news = [*self._known]
-        digests, unreadable, moments, done = np.zeros((images, 16), np.uint8), dict[int, str](), list[float](), 0
+        digests, unreadable, moments, done = np.zeros((stop, 16), np.uint8), dict[int, str](), list[float](), 0
         while done < images:
             self._give(images - done)
             for result in self._wait():
@@ -266,7 +272,7 @@ class RangePool:
             made = self._reference[1]  # no other machine may choose another engine
             job = replace(job, plan=replace(job.plan, engine=made.engine, precision=made.precision))
         placed = NodeAffinitySchedulingStrategy(node, soft=False)
-        actor_class = self._ray.remote(RangeWorker).options(scheduling_strategy=placed, **worker.options)
+        actor_class = self._ray.remote(self._kind).options(scheduling_strategy=placed, **worker.options)
         worker.actor = actor_class.remote(job, (number, worker.of))
         worker.host, worker.prepared, worker.pending = "", None, worker.actor.host.remote().future()
 
@@ -283,9 +289,10 @@ class RangePool:
             ranges: list[range] = []
             while self._todo and worker.images < wanted:
                 positions = self._todo.popleft()
-                ranges.append(positions[:size])
-                worker.ranges.append(positions[:size])
-                if rest := positions[size:]:
+                taken = positions if self._job.parquet else positions[:size]
+                ranges.append(taken)
+                worker.ranges.append(taken)
+                if rest := positions[len(taken) :]:
                     self._todo.appendleft(rest)
             if worker.ranges:
                 worker.pending = worker.actor.exchange.remote(ranges, *worker.news).future()
@@ -300,9 +307,9 @@ class RangePool:
             answer = call.result()
         except RayTaskError as error:
             self._raise_if_general(worker, error.cause)
-            self._replace(worker, f"{type(error.cause).__name__}: {error.cause}")
+            return self._replace(worker, f"{type(error.cause).__name__}: {error.cause}")
         except RayError as error:
-            self._replace(worker, str(error).splitlines()[0])
+            return self._replace(worker, str(error).splitlines()[0])
         else:
             if isinstance(answer, str):
                 worker.host, worker.pending = answer, worker.actor.prepare.remote().future()
@@ -325,11 +332,16 @@ class RangePool:
             message = f"{error.filename} cannot be written ({error.strerror}, {host})"
             raise CatsDogsError(message, "Check the disk; finished work is kept") from error
 
-    def _replace(self, worker: _Worker, reason: str) -> None:
-        """Start a worker again, and have its unfinished ranges given again, with what it has written of them."""
+    def _replace(self, worker: _Worker, reason: str) -> list[RangeResult]:
+        """Start a worker again, and have its unfinished ranges given again, with what it has written of them.
+
+        Return the ranges that it finished before it ended: of shards none, of Parquet those whose files are there.
+        """
         _log.info("the worker on %s ended: %s", worker.host or worker.place[0], reason)
         self._end(worker)
-        self._todo.extendleft(reversed(worker.ranges))
+        there = RangeFiles(self._job.parquet).find()[0] if self._job.parquet and worker.ranges else {}
+        finished = [RangeResult(at, np.zeros((len(at), 16), np.uint8)) for at in worker.ranges if at in there]
+        self._todo.extendleft(positions for positions in reversed(worker.ranges) if positions not in there)
         worker.ranges, worker.prepared, worker.failures = [], None, worker.failures + 1
         self._lost = reason
         if self._writer:
@@ -342,6 +354,7 @@ class RangePool:
             del self._workers[worker.place]
         else:
             self._start(worker)
+        return finished
 
     def _check(self, prepared: PreparedWorker, host: str) -> None:
         """Raise an error if a worker does not compute what the first does."""

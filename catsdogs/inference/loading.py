@@ -162,7 +162,8 @@ def load_image(
         if known is not None and seen is not None:
             key = identity.tobytes()
             # `setdefault` is atomic: another thread may read an identical file.
-            missing = () if seen.setdefault(key, position) != position else known.missing.get(key, known.columns)
+            copied = known.share_copies and seen.setdefault(key, position) != position
+            missing = () if copied else known.missing.get(key, known.columns)
         if not missing:
             return LoadedImage(identity)
         views, facts = [view for view in views if view.name in missing], None

@@ -208,7 +208,7 @@ def load_images(
         (start_processes(files, loader) if ranges is None else None)
         or _Threads(files, [range(len(files))] if ranges is None else ranges, loader),
         views,
-        None if known is None else loader.seen,
+        loader.seen if known and known.share_copies else None,
     )
     try:
         yield ahead

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +18,7 @@ from ..errors import CatsDogsError
 from ..images.facts import FACTS_COLUMN
 from ..images.views import sizes_of
 from ..locks import FEATURES, holder
-from ..sources import Source
+from ..sources import ImageFile, Source
 from ..sources.classes import Classes
 from ..sources.source import ids_and_labels
 from .batches import ComputedRows, compute_rows
@@ -49,6 +49,8 @@ class RangeJob:
         Which process holds the lock of the folder, as `locks.holder` returns it.
     fail_fast : bool
         Whether to stop at the first unreadable image.
+    parquet : str
+        Path or URI of the folder for files of Parquet; empty if rows are written to shards.
     """
 
     data: str
@@ -57,6 +59,7 @@ class RangeJob:
     plan: Plan
     holder: str
     fail_fast: bool
+    parquet: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +114,8 @@ class RangeWorker:
     def __init__(self, job: RangeJob, cores: tuple[int, int]) -> None:
         self._job, self._cores = job, cores
         self._given, self._done = SimpleQueue[range](), SimpleQueue[RangeResult | BaseException]()
-        views = tuple(view.name for view in job.plan.views)
-        self._known = KnownRows((*views, FACTS_COLUMN), {}, {})
+        self._views = tuple(view.name for view in job.plan.views)
+        self._known = KnownRows((*self._views, FACTS_COLUMN), {}, {}, share_copies=not job.parquet)
         self._open: dict[int, RangeResult] = {}
         self._thread: Thread | None = None
 
@@ -135,14 +138,14 @@ class RangeWorker:
         if holder(plan.folder.parent, FEATURES) != job.holder:
             hint = "Give --artifacts DIR with the absolute path of a folder that all machines share"
             raise CatsDogsError(f"{plan.folder.parent} is another folder there", hint)
-        if listing_digest(ids_and_labels(self._source.splits), self._source.classes) != job.listing:
+        if listing_digest(ids_and_labels(self.source.splits), self.source.classes) != job.listing:
             hint = "Give a folder of images that all machines share"
             raise CatsDogsError(f"{job.data} has other images there", hint)
         sizes, backbone = sizes_of(plan.views), self._backbone
-        probes = sample_images(self._source.files[:_PROBE_FILES], sizes, count=_PROBES)
-        _, chunks = reading_threads(self._source.files)
+        probes = sample_images(self._files[:_PROBE_FILES], sizes, count=_PROBES)
+        _, chunks = reading_threads(self._files)
         return PreparedWorker(
-            provenance=provenance_of(plan.weights, backbone),
+            provenance=self.provenance,
             probes={size: backbone.features(pixels) for size, pixels in probes.items()},
             ahead=CHUNK_SIZE * chunks + (backbone.streams + 2) * backbone.batch_size,
         )
@@ -175,45 +178,67 @@ class RangeWorker:
         return [result for result in finished if isinstance(result, RangeResult)]
 
     @cached_property
-    def _source(self) -> Source:
+    def source(self) -> Source:
+        """The images, listed when they are first needed."""
         return Source(self._job.data, classes=self._job.classes)
 
     @cached_property
+    def _files(self) -> list[ImageFile]:
+        return self.source.files
+
+    @cached_property
     def _backbone(self) -> Backbone:
-        return self._job.plan.load(self._source.files)
+        return self._job.plan.load(self._files)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """How it computes; loads the backbone."""
+        return provenance_of(self._job.plan.weights, self._backbone)
 
     @cached_property
     def _writer(self) -> ShardWriter:
-        provenance = provenance_of(self._job.plan.weights, self._backbone)
-        return ShardWriter(self._job.plan.folder, provenance, self._backbone.network)
+        return ShardWriter(self._job.plan.folder, self.provenance, self._backbone.network)
+
+    def compute(self, ranges: Iterable[range]) -> Iterator[RangeResult]:
+        """Compute ranges in this thread, each drawn when it is time to decode it; yield each that is finished.
+
+        Raises
+        ------
+        CatsDogsError, OSError
+            As for `exchange`.
+        """
+        views, given = self._job.plan.views, map(self._opened, ranges)
+        with compute_rows(
+            self._files, views, lambda: self._backbone, known=self._known, ranges=given, timer=StageTimer()
+        ) as rows:
+            for batch in rows:
+                yield from self._store(batch)
 
     def _compute_all(self) -> None:
         """Compute streams of ranges until there is an error; a stream ends where no range is waiting."""
-        files, plan, timer = self._source.files, self._job.plan, StageTimer()
         try:
             while True:
-                ranges = self._ranges(self._given.get())
-                with compute_rows(
-                    files, plan.views, lambda: self._backbone, known=self._known, ranges=ranges, timer=timer
-                ) as rows:
-                    for batch in rows:
-                        self._store(batch)
+                for result in self.compute(self._waiting(self._given.get())):
+                    self._done.put(result)
         except BaseException as error:  # noqa: BLE001 - the thread that waits for results raises it
             self._done.put(error)
 
-    def _ranges(self, first: range) -> Iterator[range]:
+    def _waiting(self, first: range) -> Iterator[range]:
         positions = first
         with suppress(Empty):
             while True:
-                result = RangeResult(positions, np.zeros((len(positions), 16), np.uint8), left=len(positions))
-                self._open.update(dict.fromkeys(positions, result))
                 yield positions
                 positions = self._given.get_nowait()
 
-    def _store(self, rows: ComputedRows) -> None:
-        """Add rows to a shard; report their ranges once all rows of a range are in shards."""
-        files, positions = self._source.files, rows.records["position"].tolist()
-        unreadable = store_rows(rows, self._writer.add, self._known, files, fail_fast=self._job.fail_fast)
+    def _opened(self, positions: range) -> range:
+        result = RangeResult(positions, np.zeros((len(positions), 16), np.uint8), left=len(positions))
+        self._open.update(dict.fromkeys(positions, result))
+        return positions
+
+    def _store(self, rows: ComputedRows) -> list[RangeResult]:
+        """Add rows to a shard; return their ranges once all rows of a range are in shards."""
+        positions = rows.records["position"].tolist()
+        unreadable = store_rows(rows, self._writer.add, self._known, self._files, fail_fast=self._job.fail_fast)
         finished = []
         for position, digest in zip(positions, rows.records["digest"], strict=True):
             result = self._open.pop(position)
@@ -229,5 +254,4 @@ class RangeWorker:
                 finished.append(result)
         if finished or self._writer.due:
             self._writer.flush()
-        for result in finished:
-            self._done.put(result)
+        return finished

@@ -170,7 +170,10 @@ class RangeFile(io.RawIOBase):
         finally:
             self._prefetched.pop(start, None)  # another thread may have read, and left, the same range
 
-    def seekable(self) -> bool:  # noqa: D102 - as in the base class, as are the next two
+    def readable(self) -> bool:  # noqa: D102 - as in the base class, as are the next three
+        return True
+
+    def seekable(self) -> bool:  # noqa: D102
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102

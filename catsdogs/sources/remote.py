@@ -1,10 +1,11 @@
-"""List and read the files at a URI through fsspec: object storage, web servers, and whatever it has a package for."""
+"""List, read and write the files at a URI through fsspec: object storage, web servers, or what it has a package for."""
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import unquote
 
@@ -31,6 +32,9 @@ _DENIED = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403", Non
 
 _FINAL = ("NoCredentialsError", "ParamValidationError", "InvalidURL")
 """Errors of botocore and aiohttp that another attempt does not mend."""
+
+_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "oci", "oss", "r2", "hf"}
+"""Protocols of object storage: an object is there as a whole once it is put, so it needs no temporary name."""
 
 _Content = TypeVar("_Content")
 
@@ -121,19 +125,21 @@ def find_remote(uri: str) -> StoredFile | None:
     return _RemoteFile((unquote(name) if _is_web(path) else name,), redact_uri(uri), filesystem, path, None)
 
 
-def list_remote(uri: str) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
+def list_remote(uri: str, *, missing_ok: bool = False) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
     """Return the files below a URI, and the paths of their folders in lower case; no file is looked at by itself.
 
     Raises
     ------
     CatsDogsError
-        There is nothing, or it cannot be listed.
+        There is nothing and not `missing_ok`, or it cannot be listed.
     """
     filesystem, root = _open_filesystem(uri)
     shown = redact_uri(uri).rstrip("/")
     try:
         found = _list_files(filesystem, root, shown)
     except OSError as error:
+        if missing_ok and isinstance(error, FileNotFoundError):
+            return [], set()
         raise _unusable(shown, error) from None
     files: list[StoredFile] = []
     for facts in found:
@@ -142,9 +148,50 @@ def list_remote(uri: str) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
         if below and not name.endswith("/"):  # S3's console makes an empty object for a folder
             parts = tuple((unquote(below) if _is_web(root) else below).split("/"))
             files.append(_RemoteFile(parts, f"{shown}/{'/'.join(parts)}", filesystem, name, facts.get("size")))
-    if not files:
+    if not files and not missing_ok:
         raise CatsDogsError(f"{shown} does not exist, or is empty", "Give the URI of a folder or an archive of images")
     return files, folders_with_parents({file.parts[:-1] for file in files})
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """A folder in which files are written.
+
+    Parameters
+    ----------
+    uri : str
+    """
+
+    uri: str = field(repr=False)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file: it is there as a whole, or not at all.
+
+        Raises
+        ------
+        CatsDogsError
+            It cannot be written.
+        """
+        shown = f"{redact_uri(self.uri).rstrip('/')}/{name}"
+        try:
+            _request(partial(self._put, name, content), shown, "written")
+        except OSError as error:
+            raise _unusable(shown, error, "written") from None
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str]:
+        return _open_filesystem(self.uri)
+
+    def _put(self, name: str, content: bytes) -> None:
+        filesystem, root = self._opened
+        protocols = filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)
+        is_store, path = bool(_STORES & {*protocols}), f"{root.rstrip('/')}/{name}"
+        temporary = path if is_store else f"{root.rstrip('/')}/.{uuid.uuid4().hex}.new"
+        if not is_store:
+            filesystem.makedirs(root, exist_ok=True)
+        filesystem.pipe_file(temporary, content)
+        if not is_store:
+            filesystem.mv(temporary, path)
 
 
 def _is_web(path: str) -> bool:
@@ -228,7 +275,7 @@ def _options(protocol: str) -> dict[str, dict[str, Any]]:
     return {name: of | conf.get(protocol, {}).get(name, {}) for name, of in options.items()}
 
 
-def _request(send: Callable[[], _Content], display_path: str) -> _Content:
+def _request(send: Callable[[], _Content], display_path: str, action: str = "read") -> _Content:
     """Return what `send` does, which is called again after errors that may pass.
 
     Raises
@@ -246,7 +293,7 @@ def _request(send: Callable[[], _Content], display_path: str) -> _Content:
             if denied := _denied(error):
                 raise denied from None
             if pause is None or _is_final(error):
-                raise _failed(display_path, error) from None
+                raise _failed(display_path, error, action) from None
         time.sleep(pause * random.uniform(1, 2))  # noqa: S311 - no secret
     raise AssertionError
 
@@ -281,15 +328,15 @@ def _is_final(error: BaseException) -> bool:
     return type(error).__name__ in _FINAL or (300 <= status < 500 and status not in (408, 425, 429))
 
 
-def _failed(display_path: str, error: BaseException) -> CatsDogsError:
+def _failed(display_path: str, error: BaseException, action: str = "read") -> CatsDogsError:
     text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
     return CatsDogsError(
-        f"{display_path} cannot be read ({text})",
+        f"{display_path} cannot be {action} ({text})",
         "Check the connection and the credentials, and rerun: finished work is kept",
     )
 
 
-def _unusable(display_path: str, error: OSError) -> CatsDogsError:
+def _unusable(display_path: str, error: OSError, action: str = "read") -> CatsDogsError:
     return CatsDogsError(
-        f"{display_path} cannot be read: {error.strerror or error}", "Check the URI and the credentials"
+        f"{display_path} cannot be {action}: {error.strerror or error}", "Check the URI and the credentials"
     )

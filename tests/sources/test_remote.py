@@ -215,6 +215,38 @@ def test_features_of_images_in_s3_are_those_of_local_ones(
     assert catsdogs.report(tmp_path / "remote").missing == 0
 
 
+@pytest.mark.parametrize("fault", [None, "500", "reset"])
+def test_features_in_parquet_are_put_once_into_s3(s3, fault, impatient, tmp_path, tiny_backbone):
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    options = {"artifacts": tmp_path / "a", "weights": str(tiny_backbone)}
+    catsdogs.extract("s3://pets/photographs", **options, parquet=tmp_path / "rows")
+    (local,) = (tmp_path / "rows").iterdir()
+    s3.reset()
+    s3.fault = lambda path, number: fault if number == 1 and path.endswith(".parquet") else None
+    uri = f"s3://pets/rows-{fault}"
+    assert catsdogs.extract("s3://pets/photographs", **options, parquet=uri).computed == 30
+    puts = [path for method, path, _ in s3.requests if method == "PUT"]
+    assert {*puts} == {f"/pets/rows-{fault}/{local.name}"}
+    assert len(puts) == 1 if fault is None else len(puts) > 1
+    (stored,) = remote.list_remote(uri)[0]
+    assert stored.read() == local.read_bytes()
+    assert catsdogs.extract("s3://pets/photographs", **options, parquet=uri).computed == 0
+
+
+def test_features_that_object_storage_does_not_take_end_the_run_in_one_line(s3, impatient, tmp_path, tiny_backbone):
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    options = {"artifacts": tmp_path / "a", "weights": str(tiny_backbone)}
+    extract = lambda bucket: catsdogs.extract("s3://pets/photographs", **options, parquet=f"s3://{bucket}/rows")  # noqa: E731
+    assert "cannot be written: there is no such file" in error_of(lambda: extract("nobody"))
+    s3.fault = lambda path, number: "503" if path.endswith(".parquet") else None
+    assert " cannot be written (" in error_of(lambda: extract("pets"))
+    body = "<Error><Code>AccessDenied</Code></Error>"
+    s3.fault = lambda path, number: Response(body, 403) if path.endswith(".parquet") else None
+    assert "cannot be written: access is denied" in error_of(lambda: extract("pets"))
+    s3.fault = None
+    assert extract("pets").computed == 30
+
+
 def test_many_images_are_read_at_the_same_time(s3):
     s3.delay = 0.05
     with Source("s3://pets/photographs") as source, load_images(source.files, (), timer=StageTimer()) as images:

@@ -1,0 +1,310 @@
+"""Keep rows in files of Parquet, for more images than one array should hold and for other programs.
+
+A file has the rows of a range of the images, in their order. Its name says which range of how many, and has a key of
+what the rows are: a listing of the names shows what is there, and the same range is always the same file.
+"""
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbone import N_FEATURES
+from ..errors import CatsDogsError, redact_uri
+from ..images.facts import FACTS
+from ..paths import is_uri, user_path
+from ..sources import image_file
+from ..sources.files import StoredFile
+from ..sources.remote import RemoteFolder, list_remote
+from ..storage import convert, list_files, to_sealed_json, unseal, write_atomic
+from .manifest import FORMAT, Manifest, describe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NAME = re.compile(r"(\d{10})-(\d{10})-of-(\d{10})\.([0-9a-f]{16})\.parquet")
+
+_METADATA = b"catsdogs"
+"""The key of the provenance in the metadata of a file's schema."""
+
+_MIN_ROWS, _MAX_ROWS, _FILES = 64, 2048, 1024
+"""Rows in a file at least and at most (16 MB a view), and the number of files in between."""
+
+_REPAIR = "Remove this file, and run catsdogs extract with the same --parquet again: it computes only what is missing"
+
+
+def require_pyarrow() -> None:
+    """Raise an error if pyarrow is missing.
+
+    Raises
+    ------
+    CatsDogsError
+    """
+    if find_spec("pyarrow") is None:
+        raise CatsDogsError("pyarrow is not installed", "Install it: pip install 'catsdogs[parquet]'")
+
+
+def file_ranges(images: int) -> list[range]:
+    """Return the positions of the rows of each file, given the number of all images."""
+    rows = min(max(_MIN_ROWS, images // _FILES), _MAX_ROWS)
+    return [range(first, min(first + rows, images)) for first in range(0, images, rows)]
+
+
+def file_key(*what: object) -> str:
+    """Return the key of rows for the names of their files, from all that they depend on."""
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RangeFiles:
+    """The files of Parquet in a folder.
+
+    Parameters
+    ----------
+    place : str
+        A path, or a URI for fsspec.
+    """
+
+    place: str = field(repr=False)
+
+    @property
+    def display_path(self) -> str:
+        """The place without secrets."""
+        return redact_uri(self.place)
+
+    def find(self, key: str = "") -> tuple[dict[range, StoredFile], str, int]:
+        """List the files; return them by range, their key, and the number of images, of which some may be missing.
+
+        Raises
+        ------
+        CatsDogsError
+            A file has another name, or another key than `key` or the others.
+        """
+        files = dict[range, StoredFile]()
+        keys = {key} - {""}
+        total = 0
+        for file in sorted(self._list(), key=lambda file: file.parts):
+            name = _NAME.fullmatch("/".join(file.parts))
+            if not name or len(keys := keys | {name[4]}) > 1:
+                message = f"{file.display_path} has rows of other images, another provenance or another program"
+                raise CatsDogsError(message, "Give a folder that has only the rows of one set of images, or a new one")
+            files[range(int(name[1]), int(name[2]))] = file
+            total = int(name[3])
+        return files, "".join(keys), total
+
+    def write(self, positions: range, images: int, key: str, table: "pa.Table") -> None:
+        """Write the rows at these positions: the file is there as a whole, or not at all.
+
+        Raises
+        ------
+        CatsDogsError
+            It cannot be written.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        name = f"{positions.start:010}-{positions.stop:010}-of-{images:010}.{key}.parquet"
+        views = [f"{column}.list.element" for column in table.column_names if column.startswith("features_")]
+        content = pa.BufferOutputStream()
+        # Without dictionaries but for the few splits, and with the bytes of floats apart, it is smaller and faster.
+        options = {"use_dictionary": ["split"], "use_byte_stream_split": views, "write_page_checksum": True}
+        pq.write_table(table, content, compression="zstd", **options)
+        if self._remote:
+            self._remote.write(name, content.getvalue().to_pybytes())
+            return
+        path = user_path(self.place) / name
+        try:
+            write_atomic(path, content.getvalue().to_pybytes(), temporary_name=f".{uuid.uuid4().hex}.new")
+        except OSError as error:
+            hint = "Check the disk; finished work is kept"
+            raise CatsDogsError(f"{path} cannot be written ({error.strerror})", hint) from error
+
+    @cached_property
+    def _remote(self) -> RemoteFolder | None:
+        return RemoteFolder(self.place) if is_uri(self.place) else None
+
+    def _list(self) -> Iterable[StoredFile]:
+        if self._remote:
+            files: Iterable[StoredFile] = list_remote(self.place, missing_ok=True)[0]
+        else:
+            folder = user_path(self.place)
+            files = [image_file(path, path.relative_to(folder).parts) for path in list_files(folder)]
+        return (file for file in files if file.parts[-1].endswith(".parquet"))
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """The rows of a file of features.
+
+    Parameters
+    ----------
+    splits, ids : sequence of str, length n
+    labels : ndarray of shape (n,), int8
+        -1 means unknown.
+    digests : ndarray of shape (n, 16), uint8
+    facts : ndarray of shape (n,), FACTS
+    reasons : list of str, length n
+        Why an image is unreadable, or "".
+    features : dict of str to ndarray of shape (n, 2048), float32
+        By view; NaN where an image is unreadable.
+    """
+
+    splits: Sequence[str]
+    ids: Sequence[str]
+    labels: NDArray[np.int8]
+    digests: NDArray[np.uint8]
+    facts: NDArray[Any]
+    reasons: list[str]
+    features: dict[str, NDArray[np.float32]]
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """Which images could be read, of shape (n,), bool."""
+        return np.array([not reason for reason in self.reasons], bool)
+
+    def to_arrow(self, manifest: Manifest) -> "pa.Table":
+        """Return a table of pyarrow, with null for what is not known."""
+        import pyarrow as pa
+
+        unreadable = pa.array(~self.readable)
+        columns: list[Any] = [
+            self.splits,
+            self.ids,
+            pa.array(self.labels, mask=self.labels < 0),
+            [digest.tobytes().hex() if digest.any() else None for digest in self.digests],
+            [reason or None for reason in self.reasons],
+            *(pa.array(self.facts[name], mask=np.isnan(self.facts[name])) for name in FACTS.names or ()),
+        ]
+        for view in manifest.views:
+            values = pa.array(self.features[view].reshape(-1))
+            columns.append(pa.FixedSizeListArray.from_arrays(values, N_FEATURES, mask=unreadable))
+        return pa.table(columns, schema=_schema(manifest.views, to_sealed_json({"format": FORMAT, **asdict(manifest)})))
+
+
+def _schema(views: Sequence[str], metadata: bytes | None = None) -> "pa.Schema":
+    import pyarrow as pa
+
+    text = pa.string()
+    columns = {"split": text, "id": text, "label": pa.int8(), "digest": text, "reason": text}
+    columns |= dict.fromkeys(FACTS.names or (), pa.float64())
+    columns |= {f"features_{view}": pa.list_(pa.float32(), N_FEATURES) for view in views}
+    return pa.schema(columns, metadata and {_METADATA: metadata})
+
+
+class FeatureFiles:
+    """The features of all images, in files of Parquet.
+
+    Parameters
+    ----------
+    place : str or Path
+        Folder or URI that `extract` wrote with its option `parquet`.
+
+    Attributes
+    ----------
+    ranges : list of range
+        The positions of the rows of each file.
+    key : str
+    images : int
+    manifest : Manifest
+        Provenance, views and classes.
+
+    Raises
+    ------
+    CatsDogsError
+        There are none, some are missing, or have another provenance than the others.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        require_pyarrow()
+        self.folder = RangeFiles(str(place))
+        self._files, self.key, self.images = self.folder.find()
+        self.ranges = sorted(self._files, key=lambda positions: positions.start)
+        missing = self.images - sum(map(len, self.ranges))
+        if not self.images or missing:
+            what = f"lacks the rows of {missing:,} of {self.images:,} images" if self.images else "has no features"
+            hint = "Run catsdogs extract DATA with this --parquet: it computes only what is missing"
+            raise CatsDogsError(f"{self.folder.display_path} {what}", hint)
+        with self._files[self.ranges[0]].open() as opened:
+            self.manifest = self._parse(opened, self.ranges[0])[1]
+
+    def tables(self, *, features: bool = True) -> Iterator[FeatureTable]:
+        """Read one file after another, the views only with `features`; a file at a time is in memory.
+
+        Raises
+        ------
+        CatsDogsError
+            A file cannot be read, is damaged, or has another provenance or other columns.
+        """
+        return (self.read(positions, features=features) for positions in self.ranges)
+
+    def read(self, positions: range, *, features: bool = True) -> FeatureTable:
+        """Read one file, as for `tables`."""
+        with self._files[positions].open() as opened:
+            return self._read(opened, positions, features=features)
+
+    def _read(self, opened: BinaryIO, positions: range, *, features: bool) -> FeatureTable:
+        file, made = self._parse(opened, positions)
+        path, ours = self._files[positions].display_path, self.manifest
+        if (made.provenance.key, made.views, made.classes) != (ours.provenance.key, ours.views, ours.classes):
+            by = f"{describe(made.provenance, made.views, ours.provenance)}, the first file by "
+            message = f"{path} has rows computed by {by}{describe(ours.provenance, ours.views, made.provenance)}"
+            raise CatsDogsError(message, _REPAIR)
+        names = _schema(made.views if features else ()).names
+        try:
+            read = file.read(columns=names)
+        except (OSError, ValueError) as error:  # those of pyarrow are such
+            raise _damaged(path, error) from error
+        columns = {name: read[name].combine_chunks() for name in names}
+        if read.num_rows != len(positions):
+            raise _damaged(path, f"it has {read.num_rows:,} rows")
+        facts, labels = np.empty(len(positions), FACTS), columns["label"].fill_null(-1)
+        for name in FACTS.names or ():
+            facts[name] = columns[name].to_numpy(zero_copy_only=False)
+        digests = "".join(digest or 32 * "0" for digest in columns["digest"].to_pylist())
+        return FeatureTable(
+            splits=columns["split"].to_pylist(),
+            ids=columns["id"].to_pylist(),
+            labels=labels.to_numpy(),
+            digests=np.frombuffer(bytes.fromhex(digests), np.uint8).reshape(-1, 16),
+            facts=facts,
+            reasons=[reason or "" for reason in columns["reason"].to_pylist()],
+            features={view: _rows(columns[f"features_{view}"]) for view in (made.views if features else ())},
+        )
+
+    def _parse(self, opened: BinaryIO, positions: range) -> tuple[Any, Manifest]:
+        """Return an open file as one of Parquet, and its manifest."""
+        import pyarrow.parquet as pq
+
+        stored = self._files[positions]
+        try:
+            file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
+            content = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+        except (OSError, ValueError) as error:
+            raise _damaged(stored.display_path, error) from error
+        if content.pop("format", None) != FORMAT or not unseal({"format": FORMAT, **content}):
+            raise _damaged(stored.display_path, "it has no provenance")
+        content.pop("sha256")
+        manifest = convert(Path(stored.display_path), content, Manifest, _REPAIR)
+        if not file.schema_arrow.equals(_schema(manifest.views)):
+            raise _damaged(stored.display_path, "it has other columns")
+        return file, manifest
+
+
+def _rows(lists: Any) -> NDArray[np.float32]:
+    """Return lists as rows, of shape (n, 2048), float32, and NaN for null."""
+    rows = np.full((len(lists), N_FEATURES), np.nan, np.float32)
+    rows[lists.is_valid().to_numpy(zero_copy_only=False)] = lists.flatten().to_numpy().reshape(-1, N_FEATURES)
+    return rows
+
+
+def _damaged(path: str, why: object) -> CatsDogsError:
+    return CatsDogsError(f"{path} is damaged: {str(why).splitlines()[0]}", _REPAIR)

@@ -1,0 +1,131 @@
+"""Compute the images by ranges, and write each range to a file of Parquet instead of shards."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbone import N_FEATURES
+from ..cache import Manifest
+from ..cache.parquet import FeatureFiles, FeatureTable, RangeFiles, file_key, file_ranges
+from ..cache.shards import canonical_reason
+from ..errors import CatsDogsError
+from ..images.facts import FACTS
+from ..progress import Progress, tell
+from ..sources import Source
+from .batches import ComputedRows
+from .cluster import RangePool
+from .ranges import RangeJob, RangeResult, RangeWorker
+from .storing import store_rows
+
+
+def compute_to_parquet(
+    job: RangeJob, source: Source, pool: RangePool | None, *, progress: Progress | None = None
+) -> tuple[Manifest, int, dict[str, dict[str, str]]]:
+    """Compute the ranges of which there is no file yet, by workers of Ray or in this process.
+
+    Parameters
+    ----------
+    job : RangeJob
+    source : Source
+        Its images.
+    pool : RangePool or None
+        The workers.
+    progress : callable, optional
+
+    Returns
+    -------
+    manifest : Manifest
+    computed : int
+        Number of images whose features were computed.
+    unreadable : dict of str to dict
+        Why images are unreadable, by split and id, of all files.
+
+    Raises
+    ------
+    CatsDogsError
+        As for `RangePool.compute` and `RangeFiles`, or workers have no access to the folder.
+    """
+    worker, folder, images = ParquetWorker(job, (0, 1)), RangeFiles(job.parquet), len(source.files)
+    worker.source = source
+    provenance = job.plan.provenance or (pool.provenance() if pool else worker.provenance)
+    manifest = Manifest(provenance, tuple(view.name for view in job.plan.views), {}, source.classes)
+    key = _key(job, manifest, images)
+    there, *_ = folder.find(key)
+    missing = [positions for positions in file_ranges(images) if positions not in there]
+    if pool and missing:
+        pool.compute(None, missing, progress=progress)
+    elif missing:
+        done, total = 0, sum(map(len, missing))
+        for result in worker.compute(missing):
+            tell(progress, "computing features", done := done + len(result.positions), total)
+    if lost := {*missing} - folder.find(key)[0].keys():
+        message = f"{len(lost):,} files are not in {folder.display_path}, but where workers have another such folder"
+        raise CatsDogsError(message, "Give --parquet a folder that all machines share, or a URI")
+    files, computed = FeatureFiles(job.parquet), sum(map(len, missing))
+    unreadable: dict[str, dict[str, str]] = {split: {} for split in source.splits}
+    for positions, table in zip(files.ranges, files.tables(features=False), strict=True):
+        computed -= 0 if positions in there else int((~table.readable).sum())
+        for row in np.flatnonzero(~table.readable).tolist():
+            unreadable[table.splits[row]][table.ids[row]] = table.reasons[row]
+    return manifest, computed, unreadable
+
+
+def _key(job: RangeJob, manifest: Manifest, images: int) -> str:
+    """Return the key of the files: of the provenance, all images, and how they are divided among files."""
+    return file_key(manifest.provenance.key, manifest.views, job.listing, len(file_ranges(images)))
+
+
+class ParquetWorker(RangeWorker):
+    """As a `RangeWorker`, but each range becomes a file of Parquet, with a row for each image, copies too."""
+
+    def __init__(self, job: RangeJob, cores: tuple[int, int]) -> None:
+        super().__init__(job, cores)
+        self._folder, self._tables = RangeFiles(job.parquet), dict[range, FeatureTable]()
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """How it computes, and the views and classes; loads the backbone."""
+        return Manifest(self.provenance, self._views, {}, self._job.classes)
+
+    def _store(self, rows: ComputedRows) -> list[RangeResult]:
+        """Keep rows until their range is complete, then write it; return the ranges that are written."""
+        images, finished = len(self._files), []
+        store_rows(rows, _drop, self._known, self._files, fail_fast=self._job.fail_fast)
+        for row, record in enumerate(rows.records):
+            position = int(record["position"])
+            result = self._open.pop(position)
+            if result.positions not in self._tables:
+                self._tables[result.positions] = self._empty_table(result.positions)
+            table, at = self._tables[result.positions], position - result.positions.start
+            table.digests[at], table.facts[at], table.reasons[at] = (
+                record["digest"],
+                record["facts"],
+                canonical_reason(rows.reasons.get(position, "")),
+            )
+            for view, of_view in rows.features.items():
+                table.features[view.name][at] = of_view[row]
+            result.left -= 1
+            if not result.left:
+                del self._tables[result.positions]
+                key = _key(self._job, self.manifest, images)
+                self._folder.write(result.positions, images, key, table.to_arrow(self.manifest))
+                finished.append(result)
+        return finished
+
+    def _empty_table(self, positions: range) -> FeatureTable:
+        splits, n = self.source.part(positions), len(positions)
+        return FeatureTable(
+            splits=[name for name, split in splits.items() for _ in split.ids],
+            ids=[image for split in splits.values() for image in split.ids],
+            labels=np.concatenate([split.labels for split in splits.values()]),
+            digests=np.zeros((n, 16), np.uint8),
+            facts=np.full(n, np.nan, FACTS),
+            reasons=[""] * n,
+            features={view: np.full((n, N_FEATURES), np.nan, np.float32) for view in self._views},
+        )
+
+
+def _drop(digests: NDArray[np.uint8], *of_rows: Any) -> None:
+    """Store nothing: `store_rows` is needed for what it refuses."""

@@ -1,0 +1,224 @@
+"""Features in files of Parquet: what `extract --parquet` writes, restarts, faults, and other programs that read it."""
+
+import json
+from importlib.util import find_spec
+from unittest import mock
+
+import numpy as np
+import pytest
+from support.cluster import extract_on_ray, noted
+
+import catsdogs
+from catsdogs import CatsDogsError, OptionError
+
+pytest.importorskip("pyarrow", reason="needs the extra parquet")
+
+from catsdogs.cache import parquet
+from catsdogs.cache.parquet import FeatureFiles, file_ranges
+
+IMAGES = 260
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, draw, encode, write_folder):
+    """Of the images, one is no image, one a copy of another; ten are of the test split, without labels."""
+    files = {f"train/{('cat', 'dog')[n % 2]}.{n}.png": encode(draw(n, (64, 48))) for n in range(IMAGES - 10)}
+    files |= {"train/dog.7.png": b"this is no image", "train/cat.100.png": files["train/cat.4.png"]}
+    files |= {f"test/{n}.png": encode(draw(1000 + n, (64, 48))) for n in range(10)}
+    return write_folder(tmp_path_factory.mktemp("data"), files)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data, tiny_backbone):
+    """The folder that this process writes, and the result."""
+    folder = tmp_path_factory.mktemp("whole")
+    options = {"artifacts": folder / "a", "weights": str(tiny_backbone), "parquet": folder / "rows"}
+    return folder / "rows", catsdogs.extract(data, **options)
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def error_of(call):
+    with pytest.raises(CatsDogsError) as caught:
+        call()
+    assert str(caught.value).count("\n") == 0
+    return str(caught.value)
+
+
+def test_the_rows_are_those_of_the_cache_with_copies_and_reasons(whole, data, tiny_backbone, tmp_path):
+    folder, done = whole
+    assert (done.computed, done.images) == (IMAGES - 1, {"train": IMAGES - 10, "test": 10})
+    assert done.unreadable["train"].keys() == {"dog.7"}
+    catsdogs.extract(data, artifacts=tmp_path, weights=str(tiny_backbone), near_duplicates=False)
+    files = FeatureFiles(folder)
+    assert files.ranges == file_ranges(IMAGES)
+    tables = [*files.tables()]
+    splits = [split for table in tables for split in table.splits]
+    for name in ("train", "test"):
+        cached, rows = catsdogs.load_features(tmp_path, split=name), np.array(splits) == name
+        for column in ("ids", "labels", "digests", "facts"):
+            found = np.concatenate([getattr(table, column) for table in tables])[rows]
+            assert found.tobytes() == np.asarray(getattr(cached, column)).astype(found.dtype).tobytes(), column
+        features = np.concatenate([table.features["224"] for table in tables])[rows]
+        assert np.array_equal(features, cached.features, equal_nan=True)
+        reasons = np.concatenate([table.reasons for table in tables])[rows]
+        assert {image: why for image, why in zip(cached.ids, reasons, strict=True) if why} == cached.unreadable
+    assert files.manifest.provenance == cached.provenance
+
+
+def test_a_run_that_fails_goes_on_and_computes_no_row_again(whole, data, tiny_backbone, tmp_path):
+    options = {"artifacts": tmp_path / "a", "weights": str(tiny_backbone), "parquet": tmp_path / "rows"}
+    write, times = parquet.write_atomic, []
+
+    def fail_at_the_third(path, content, **given):
+        times.append(path)
+        if len(times) == 3:
+            (path.parent / given["temporary_name"]).write_bytes(content[:100])
+            raise OSError(28, "No space left on device")
+        write(path, content, **given)
+
+    with mock.patch.object(parquet, "write_atomic", fail_at_the_third):
+        assert "cannot be written (No space left on device)" in error_of(lambda: catsdogs.extract(data, **options))
+    assert "lacks the rows of 132 of 260 images" in error_of(lambda: FeatureFiles(tmp_path / "rows"))
+    assert catsdogs.extract(data, **options).computed == IMAGES - 128 - 1
+    assert catsdogs.extract(data, **options).computed == 0
+    assert {name: of for name, of in files_of(tmp_path / "rows").items() if not name.startswith(".")} == files_of(
+        whole[0]
+    )
+
+
+def test_other_images_and_another_provenance_are_refused(whole, data, tiny_backbone, tmp_path, write_folder):
+    before, options = files_of(whole[0]), {"artifacts": tmp_path / "a", "parquet": whole[0]}
+    other = tmp_path / "other.keras"
+    other.write_bytes(tiny_backbone.read_bytes()[:-1] + b"7")
+    for given, weights in ((data, other), (data / "train", tiny_backbone)):
+        message = error_of(
+            lambda given=given, weights=weights: catsdogs.extract(given, weights=str(weights), **options)
+        )
+        assert "has rows of other images, another provenance or another program. Give a folder" in message
+    assert files_of(whole[0]) == before
+
+
+@pytest.mark.parametrize("options", [{"part": "1/2"}, {"prune": True}])
+def test_options_that_do_not_fit_are_refused(options, data, tmp_path):
+    with pytest.raises(OptionError, match="parquet excludes part and prune"):
+        catsdogs.extract(data, artifacts=tmp_path / "a", parquet=tmp_path / "rows", **options)
+    assert not (tmp_path / "rows").exists()
+
+
+def spoil(folder, kind):
+    """Do something to the second file of a copy of some rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = sorted(folder.iterdir())[1]
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif kind == "flipped":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif kind == "missing":
+        path.unlink()
+    elif kind == "foreign":
+        pq.write_table(pa.table({"x": [1]}), folder / "x.parquet")
+    elif kind == "renamed":
+        pq.write_table(pa.table({"x": [1]}), path)
+    elif kind == "a column less":
+        pq.write_table(pq.read_table(path).drop_columns("label"), path)
+    elif kind == "a row less":
+        pq.write_table(pq.read_table(path).slice(1), path)
+    else:
+        for path in folder.iterdir():
+            path.unlink()
+
+
+SPOILT = {
+    "truncated": "is damaged: ",
+    "flipped": "is damaged: ",
+    "missing": "lacks the rows of 64 of 260 images. Run catsdogs extract DATA with this --parquet",
+    "foreign": "x.parquet has rows of other images, another provenance or another program",
+    "renamed": "is damaged: it has no provenance. Remove this file, and run catsdogs extract",
+    "a column less": "is damaged: it has other columns",
+    "a row less": "is damaged: it has 63 rows",
+    "empty": "has no features. Run catsdogs extract DATA with this --parquet",
+}
+
+
+@pytest.mark.parametrize(("kind", "finding"), SPOILT.items(), ids=SPOILT)
+def test_a_folder_that_is_spoilt_is_one_line(kind, finding, whole, tmp_path, write_folder):
+    folder = write_folder(tmp_path, files_of(whole[0]))
+    spoil(folder, kind)
+    assert finding in error_of(lambda: [*FeatureFiles(folder).tables()])
+
+
+def test_polars_reads_the_rows_without_us(whole):
+    polars = pytest.importorskip("polars", reason="not a dependency; install it to see whether it reads the rows")
+    frame = polars.read_parquet(whole[0] / "*.parquet")
+    assert frame.schema["features_224"] == polars.Array(polars.Float32, 2048)
+    assert frame.filter(polars.col("reason").is_not_null())["id"].to_list() == ["dog.7"]
+    expected = np.concatenate([table.features["224"] for table in FeatureFiles(whole[0]).tables()])
+    found = frame["features_224"].to_list()
+    assert np.array_equal(
+        np.array([row for row in found if row], np.float32), expected[[row is not None for row in found]]
+    )
+
+
+def test_duckdb_reads_the_rows_without_us(whole):
+    duckdb = pytest.importorskip("duckdb", reason="not a dependency; install it to see whether it reads the rows")
+    query = "SELECT split, label, count(*), count(features_224), sum(features_224[1]) FROM '{}/*.parquet' GROUP BY ALL"
+    found = {tuple(row[:4]) for row in duckdb.sql(query.format(whole[0])).fetchall()}
+    assert found == {("train", 0, 125, 125), ("train", 1, 125, 124), ("test", None, 10, 10)}
+
+
+def test_a_folder_without_object_storage_gets_whole_files_by_renaming(whole, data, tiny_backbone, tmp_path):
+    import fsspec
+
+    uri, memory = "memory://catsdogs/rows", fsspec.filesystem("memory")
+    catsdogs.extract(data, artifacts=tmp_path, weights=str(tiny_backbone), parquet=uri)
+    found = {path.rpartition("/")[2]: memory.cat_file(path) for path in memory.ls("/catsdogs/rows", detail=False)}
+    assert found == files_of(whole[0])
+    assert catsdogs.extract(data, artifacts=tmp_path, weights=str(tiny_backbone), parquet=uri).computed == 0
+
+
+LOGGED = """
+import signal
+from pathlib import Path
+from catsdogs.cache import parquet
+log, write, plan = Path(os.environ["WORKER_LOG"]), parquet.write_atomic, [*map(int, os.environ["KILLS"].split())]
+def note(name):
+    with (log / name).open("a") as file:
+        file.write("1\\n")
+def step():
+    note("steps")
+    if len((log / "steps").read_text().split()) in plan:
+        note("kills")
+        os.kill(os.getpid(), signal.SIGKILL)
+def write_and_die(path, content, **options):
+    step()
+    write(path, content, **options)
+    note(path.name)
+    step()
+parquet.write_atomic = write_and_die
+"""
+"""Kills the worker before or after some of its writes, and notes each file that it has written."""
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "kills"), [(1, ""), (1, "1 2 5 8"), (2, "1 4 6 7")])
+def test_workers_of_ray_that_are_killed_write_each_file_once(workers, kills, whole, data, tiny_backbone, tmp_path):
+    options = ("--workers", workers, "--json", "--parquet", tmp_path / "rows")
+    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, *options, code=LOGGED, KILLS=kills) as run:
+        out, err = run.communicate(timeout=300)
+    assert (run.returncode, err) == (0, "")
+    assert len(noted(tmp_path, "kills")) == len(kills.split())
+    assert files_of(tmp_path / "rows") == files_of(whole[0])
+    assert [noted(tmp_path, name) for name in files_of(whole[0])] == [[1]] * len(file_ranges(IMAGES))
+    done = json.loads(out)
+    assert (done["computed"], done["unreadable"]["train"].keys()) == (IMAGES - 1, {"dog.7"})
+    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, *options, code=LOGGED, KILLS="") as run:
+        out, err = run.communicate(timeout=300)
+    assert (run.returncode, err, json.loads(out)["computed"]) == (0, "", 0)
