@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from ..errors import CatsDogsError
 from .files import raise_if_system_error
+from .names import is_archive
 
 _HEADER = b"PK\3\4"
 """The first bytes of each member of a zip, and so of a zip that is not empty (APPNOTE.TXT, 4.3.7)."""
@@ -110,6 +111,8 @@ def open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
         finding, hint = f"is not a zip ({error})", "Download it again, or give a folder of images"
         if _PART.fullmatch(PurePosixPath(display_path).suffix):
             finding, hint = "is one part of a split zip", _JOIN
+        elif not truncated and not is_archive(display_path):
+            finding, hint = "is not a zip or a tar", "Give a folder, a zip or a tar of images"
         elif truncated:
             finding = "is truncated or damaged: there is no valid central directory at its end"
             hint = "Download it again"

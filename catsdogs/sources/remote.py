@@ -27,6 +27,9 @@ _MAX_DEPTH = 64
 
 _WEB = ("http", "https")
 
+_HOSTED = (*_WEB, "s3", "s3a", "gs", "gcs", "ftp", "sftp")
+"""Kinds of URIs that are of nothing without a server or a bucket."""
+
 _DENIED = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403", None)
 """S3's codes of an object that may not be read; others of status 403 are about the credentials, and so all objects."""
 
@@ -135,6 +138,9 @@ def list_remote(uri: str, *, missing_ok: bool = False) -> tuple[list[StoredFile]
     """
     filesystem, root = _open_filesystem(uri)
     shown = redact_uri(uri).rstrip("/")
+    if _is_web(root) and "?" in root:  # fsspec appends the names of files to the query
+        message = f"{shown} is a folder with a query, and the URIs of its images are not known"
+        raise CatsDogsError(message, "Give the URI of a zip or a tar, or of a folder without a query")
     try:
         found = _list_files(filesystem, root, shown)
     except OSError as error:
@@ -234,11 +240,15 @@ def _list_files(filesystem: Any, root: str, shown: str) -> Iterable[dict[str, An
 def _open_filesystem(uri: str) -> tuple[Any, str]:
     """Return the filesystem of a URI, and the path in it."""
     from fsspec.core import url_to_fs
-    from fsspec.utils import get_protocol
 
-    protocol = get_protocol(uri)
+    scheme, _, rest = uri.partition("://")
+    protocol = scheme.lower()  # RFC 3986, 3.1
+    uri = f"{protocol}://{rest}"
     if protocol in ("file", "local"):
         raise CatsDogsError(f"{uri} is a local file or folder", "Give its path")
+    if protocol in _HOSTED and rest.strip()[:1] in "/?#":
+        hint = "Give the whole URI, such as s3://bucket/photographs or https://host/pets.zip"
+        raise CatsDogsError(f"{redact_uri(uri)} names no server or bucket", hint)
     try:
         # A new one each time, as credentials and listings change.
         options = {"skip_instance_cache": True, "use_listings_cache": False} | _options(protocol)

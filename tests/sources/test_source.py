@@ -156,6 +156,7 @@ def test_reading_leaves_nothing_behind(tmp_path, kaggle_zip, monkeypatch):
     [
         ("x.zip", b"only text", "x.zip is not a zip"),
         ("x.zip", b"", "x.zip is not a zip"),
+        ("x.csv", b"id,label", "x.csv is not a zip or a tar. Give a folder, a zip or a tar of images"),
         (
             "x.tar.gz",
             b"\x1f\x8b",
