@@ -80,7 +80,7 @@ class Extraction(Result):
     rate : float or None
         Images per second, from the first stored batches to the last; None if there were too few batches.
     stages : dict of str to float
-        Seconds of reading, decoding, computing and writing, summed over threads.
+        Seconds of reading, decoding, computing and writing, summed over threads; empty with Ray.
     int8_similarity : Int8Similarity or None
         Similarity of int8 features to float32 features on a sample; None in other precisions.
     part : str
@@ -248,7 +248,7 @@ def extract(
             batch_reduced=used is not None and used.batch_reduced,
             seconds=time.perf_counter() - start,
             rate=_rate(added, parallel) if added else None,
-            stages=timer.seconds,
+            stages={} if pool else timer.seconds,
             int8_similarity=writer.int8_similarity,
             part=part or "",
         )

@@ -108,15 +108,16 @@ def start_workers(
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ.get("RAY_AUTH_MODE", "token") == "token":  # the default of a local Ray
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    import ray
-
-    connected = ray.is_initialized()
+    with _own_settings():
+        import ray
+    connected, logger = ray.is_initialized(), logging.getLogger("ray")
+    level = logger.level
     if not connected:
         try:
             host, _, port = address.removeprefix("ray://").rpartition(":")
             if host and port.isdigit():  # Ray itself waits for minutes
                 socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-            with _own_handlers():
+            with _own_settings():
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError) as error:
             message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0].rstrip('.')})"
@@ -128,15 +129,20 @@ def start_workers(
         pool.close()
         if not connected:
             ray.shutdown()
+            logger.setLevel(level)
 
 
 @contextmanager
-def _own_handlers() -> Iterator[None]:
-    """Restore the handler of SIGTERM, and that of faults, which Ray replaces by its own."""
+def _own_settings() -> Iterator[None]:
+    """Restore the handlers of SIGTERM, faults and exceptions, and the debugger, which Ray replaces by its own."""
     terminated, faults = signal.getsignal(signal.SIGTERM), faulthandler.is_enabled()
+    hook, has_debugger = sys.excepthook, "PYTHONBREAKPOINT" in os.environ
     try:
         yield
     finally:
+        sys.excepthook = hook
+        if not has_debugger:
+            os.environ.pop("PYTHONBREAKPOINT", None)
         if signal.getsignal(signal.SIGTERM) is not terminated:
             signal.signal(signal.SIGTERM, terminated)
         if not faults:

@@ -1,6 +1,7 @@
 """Workers of a local Ray; each test starts one, which takes some seconds."""
 
 import json
+import logging
 import re
 import shutil
 import signal
@@ -44,6 +45,17 @@ def whole(tmp_path_factory, data, tiny_backbone):
     return tree(folder)
 
 
+SETTINGS = """
+import atexit, json, logging, os, signal, sys
+def note():
+    found = sys.excepthook.__module__, signal.getsignal(signal.SIGTERM).__module__, logging.getLogger("ray").level
+    with open(os.path.join(os.environ["WORKER_LOG"], "settings"), "w") as file:
+        json.dump([*found, os.environ.get("PYTHONBREAKPOINT")], file)
+atexit.register(note)
+"""
+"""Notes what Ray has left of the process's settings, at its end; its logger has the level of its import."""
+
+
 def finish(run):
     out, err = run.communicate(timeout=300)
     return run.returncode, out, err
@@ -54,12 +66,15 @@ def finish(run):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_of_ray_make_the_bytes_of_one_machine(workers, data, whole, tiny_backbone, tmp_path):
     options = ("--workers", workers, "--json")
-    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, *options, code=LOGGED) as run:
+    given = {"code": LOGGED, "driver": SETTINGS}
+    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, *options, **given) as run:
         code, out, err = finish(run)
     assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "settings").read_text()) == ["typer.main", "catsdogs.cli.program", logging.INFO, None]
     done = json.loads(out)
     assert (done["computed"], done["images"]) == (IMAGES - 2, {"train": IMAGES})
     assert done["unreadable"]["train"].keys() == {"dog.7"}
+    assert done["stages"] == catsdogs.info(tmp_path / "a").timings["extract"]["stages"] == {}
     assert tree(tmp_path / "a") == whole
     assert sum(noted(tmp_path, "rows")) in range(IMAGES - 1, IMAGES + workers)  # each worker may compute a copy
     assert not (tmp_path / "a/features/shards").exists()
