@@ -30,9 +30,10 @@ from ..reporting.thumbnails import (
     ThumbnailSize,
     create_thumbnails,
     digests_by_key,
+    load_thumbnail,
 )
 from ..result import Result
-from ..sources import image_file, unreadable_reason
+from ..sources import ImageFile, image_file, unreadable_reason
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json, write_atomic
 
@@ -96,6 +97,12 @@ class _Images:
         """Return split and row of the image with these bytes, or None."""
         return self._first((split, (images.digests == seen).all(axis=1)) for split, images in self.splits.items())
 
+    def shown(self, found: tuple[str, int]) -> GalleryImage:
+        """Return the image of a split and a row as a page shows it."""
+        split, row = found
+        images = self.splits[split]
+        return GalleryImage((split, str(images.ids[row])), int(images.labels[row]), None)
+
     @staticmethod
     def _first(matches: Iterable[tuple[str, NDArray[np.bool_]]]) -> tuple[str, int] | None:
         return next(((split, int(found.argmax())) for split, found in matches if found.any()), None)
@@ -127,7 +134,7 @@ def similar(
     count : int
         Number of images.
     html : str or Path, optional
-        Write a self-contained HTML page with the images to this file.
+        Write a self-contained HTML page with the given image and those that are found to this file.
     previews : int
         If at most this many images are found, each has a preview.
     progress : callable, optional
@@ -157,10 +164,14 @@ def similar(
     found = sorted(_nearest(images, query, own, count), key=lambda near: -near.similarity)[:count]
     if html is None and len(found) > previews:
         return found
-    wanted = {near.key: ThumbnailSize(SIDE, MAX_BYTES) for near in found}
+    given = images.shown(own) if own else GalleryImage(("", str(image)), -1, None)
+    size = ThumbnailSize(SIDE, MAX_BYTES)
+    wanted = dict.fromkeys([near.key for near in found] + [given.key] * bool(own and html), size)
     thumbnails = create_thumbnails(images, wanted, progress=progress)
     if html is not None:
-        write_atomic(user_path(html), _page(str(image), found, thumbnails, manifest.classes))
+        if not own:
+            thumbnails.by_key[given.key] = load_thumbnail(_file(given.id), None, size)
+        write_atomic(user_path(html), _page(given, found, thumbnails, manifest.classes))
     return [
         replace(near, preview=shown.pixels()) if (shown := thumbnails.by_key[near.key]).uri else near for near in found
     ]
@@ -170,13 +181,12 @@ def _query(
     image: str, images: _Images, artifacts: Artifacts, weights: str | Path | None, progress: Progress | None
 ) -> tuple[NDArray[np.float32], tuple[str, int] | None]:
     """Return the features of the given image, of shape (1, 2048), and split and row if it is given by its id."""
-    path = user_path(image)
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises if the name is too long
+    if not os.path.isfile(user_path(image)):  # noqa: PTH113 - Path.is_file raises if the name is too long
         if (own := images.by_id(image)) is None:
             message = f"there is neither a file {image} nor a cached image with this id"
             raise CatsDogsError(message, "Give the path of an image, or an id as in features/train/ids.npy")
         return _cached(image, images, own), own
-    file = image_file(path, (path.name,))
+    file = _file(image)
     try:
         seen = digest(file.read())
     except OSError as error:
@@ -189,6 +199,11 @@ def _query(
     if reasons:
         raise _unreadable(image, reasons[0])
     return features, None
+
+
+def _file(image: str) -> ImageFile:
+    path = user_path(image)
+    return image_file(path, (path.name,))
 
 
 def _cached(image: str, images: _Images, found: tuple[str, int]) -> NDArray[np.float32]:
@@ -213,7 +228,7 @@ def _nearest(
             yield SimilarImage(str(of_split.ids[at]), split, names[of_split.labels[at]], min(similarity, 1.0))
 
 
-def _page(given: str, found: list[SimilarImage], thumbnails: Thumbnails, classes: Classes) -> bytes:
+def _page(given: GalleryImage, found: list[SimilarImage], thumbnails: Thumbnails, classes: Classes) -> bytes:
     images = [
         GalleryImage(
             near.key, classes.index(near.label) if near.label else -1, None, f"similarity {near.similarity:.3f}"

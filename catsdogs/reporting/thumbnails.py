@@ -129,7 +129,7 @@ def create_thumbnails(
         files = dict(_find(originals, {split for split, _ in wanted}, sources, problems))
         absent = Thumbnail(reason="the file is missing" if originals.source else "its location is unknown")
         futures = {
-            key: pool.submit(_load, files[key], originals.digests[key], size)
+            key: pool.submit(load_thumbnail, files[key], originals.digests[key], size)
             for key, size in wanted.items()
             if key in files
         }
@@ -155,11 +155,12 @@ def _find(
                 yield from (((split, name), file) for name, file in zip(images.ids, images.files, strict=True))
 
 
-def _load(file: ImageFile, expected: bytes, size: ThumbnailSize) -> Thumbnail:
+def load_thumbnail(file: ImageFile, expected: bytes | None, size: ThumbnailSize) -> Thumbnail:
+    """Return the thumbnail of a file, or the reason why there is none; its digest must be the expected one, if any."""
     try:
         with reserve_memory(file.size()) as reserved:
             data = file.read()
-            if digest(data).tobytes() != expected:
+            if expected is not None and digest(data).tobytes() != expected:
                 return Thumbnail(reason="the file has changed since feature extraction")
             pixels = decode_thumbnail(data, size.side, reserved=reserved)
     except UnreadableImageError as error:

@@ -116,11 +116,28 @@ def test_the_command_prints_lines_and_json_and_writes_a_page(artifacts, tmp_path
         assert line == f"{near.label or 'no label':<12}{near.similarity:.4f}  {name}"
     printed = command("similar", "dog.3", "--count", 8, "--artifacts", artifacts, "--json").stdout
     assert json.loads(printed) == [near.to_dict() for near in found]
-    shown = Page(page.read_bytes())
-    assert [image["alt"].split(",")[0].split()[-1] for image in shown.all("img") if "alt" in image] == [
-        near.id for near in found
-    ]
-    assert {image["src"][:10] for image in shown.all("img")} == {"data:image"}
+    assert shown_on(page) == ["Training image dog.3, labelled dog", *map(alternative, found)]
+
+
+def alternative(image):
+    split = {"train": "Training", "test": "Test"}[image.split]
+    return f"{split} image {image.id}" + (f", labelled {image.label}" if image.label else "")
+
+
+def shown_on(page):
+    """Return what the images of a page are said to be; all are embedded."""
+    images = Page(page.read_bytes()).all("img")
+    assert {image["src"][:10] for image in images} == {"data:image"}
+    return [" ".join(image["alt"].split()).replace(" ,", ",") for image in images]
+
+
+def test_the_page_shows_a_given_file_that_is_not_cached(artifacts, tmp_path, encode, draw):
+    new, page = tmp_path / "<b>new.png", tmp_path / "similar.html"
+    new.write_bytes(encode(draw(5002, (90, 60))))
+    found = catsdogs.similar(new, artifacts=artifacts, count=3, html=page)
+    assert shown_on(page) == [f"Image {new}", *map(alternative, found)]
+    first, *_ = Page(page.read_bytes()).all("img")
+    assert (first["width"], first["height"]) == ("90", "60")
 
 
 def test_previews_are_the_images_themselves(made, artifacts):
