@@ -1,6 +1,8 @@
 """Are the pages complete: every link, artifact, public name, variable and command?"""
 
+import inspect
 import re
+from typing import get_args, get_type_hints
 
 import pytest
 from support.program import ROOT
@@ -44,9 +46,20 @@ def test_every_artifact_of_a_run_is_described(tmp_path, tiny_backbone, draw, wri
     assert [path.name for path in files if f"{path.name}`" not in described] == []
 
 
-def test_the_api_page_has_every_public_name():
+def test_the_api_page_has_every_public_name_and_every_class_of_a_result():
+    public = {getattr(catsdogs, name) for name in catsdogs.__all__}
+    parts = set().union(*(classes_in(get_type_hints(of)["return"]) for of in public if inspect.isfunction(of)))
+    names = [*catsdogs.__all__, *(f"{of.__module__}.{of.__name__}" for of in parts - public)]
     page = (ROOT / "docs/reference/api.md").read_text()
-    assert sorted(re.findall(r"^\.\. auto\w+:: (\w+)", page, re.MULTILINE)) == sorted(catsdogs.__all__)
+    assert sorted(re.findall(r"^\.\. auto\w+:: ([\w.]+)", page, re.MULTILINE)) == sorted(names)
+
+
+def classes_in(hint):
+    """Return the classes of the package in a type, and in the types of their attributes."""
+    found = set().union(*map(classes_in, get_args(hint)))
+    if inspect.isclass(hint) and hint.__module__.startswith("catsdogs."):
+        found |= {hint}.union(*map(classes_in, get_type_hints(hint).values()))
+    return found
 
 
 def test_each_row_of_the_page_of_reports_has_a_test_that_is_there():
