@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 class Backbone:
     """A frozen network that is loaded, and was checked against Keras when it was built.
 
-    A network of OpenVINO is kept in the user's cache, and then loaded without Keras and without its weights.
+    A network of OpenVINO or JAX is kept in the user's cache, and then loaded without Keras and its weights.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ class Backbone:
         try:
             for size in self._sizes:
                 self._compile(size, self._default_batch(size), contents[str(size)])
-        except (KeyError, RuntimeError, CatsDogsError) as error:
+        except (KeyError, OSError, RuntimeError, ValueError, CatsDogsError) as error:
             _log.info("the network is built again: the one that was kept cannot be loaded (%s)", error)
             model_cache.remove(key)
             self.sha256, self.precision = "", first

@@ -1,4 +1,4 @@
-"""Import Keras, OpenVINO and NNCF when they are first needed.
+"""Import Keras, JAX, OpenVINO and NNCF when they are first needed.
 
 All settings that affect the whole process are in this module; docs/reference/environment.md lists them.
 """
@@ -107,6 +107,16 @@ def openvino() -> Any:
     with without_telemetry():
         import openvino
     return openvino
+
+
+@cache
+def jax() -> Any:
+    """Import JAX."""
+    _used_by.append(os.getpid())
+    import jax
+    import jax.export
+
+    return jax
 
 
 @cache
