@@ -14,8 +14,10 @@ from .commands.report import Report, report
 from .commands.review import Review, review
 from .commands.run import Run, run
 from .commands.scan import scan
+from .commands.score import Scoring, score
 from .commands.similar import SimilarImage, similar
 from .commands.submit import Submission, submit
+from .commands.subset import Subset, subset
 from .commands.train import Training, train
 from .commands.verify import Verification, verify
 from .errors import CatsDogsError, OptionError
@@ -47,8 +49,10 @@ __all__ = [
     "Review",
     "Run",
     "Scan",
+    "Scoring",
     "SimilarImage",
     "Submission",
+    "Subset",
     "Training",
     "TrainingMetrics",
     "Verification",
@@ -70,8 +74,10 @@ __all__ = [
     "review",
     "run",
     "scan",
+    "score",
     "similar",
     "submit",
+    "subset",
     "train",
     "verify",
 ]

@@ -140,6 +140,32 @@ def merge(
     return Output(done.to_dict, listings.merge_lines(done, artifacts))
 
 
+@_command("subset rows/ --images 25000")
+def subset(
+    rows: options.Rows,
+    images: options.SubsetSize = 25_000,
+    seed: options.SubsetSeed = 0,
+    artifacts: options.Artifacts = ARTIFACTS,
+    prune: options.Prune = False,
+    wait: options.Wait = False,
+    *,
+    progress: Progress,
+) -> Output:
+    """Make a cache of a sample of the features in Parquet."""
+    with lock_if(wait, artifacts, progress):
+        done = catsdogs.subset(rows, images=images, seed=seed, artifacts=artifacts, prune=prune, progress=progress)
+    return Output(done.to_dict, summaries.subset_lines(done, artifacts))
+
+
+@_command("score rows/ scores/")
+def score(
+    rows: options.Rows, out: options.ScoresFolder, artifacts: options.Artifacts = ARTIFACTS, *, progress: Progress
+) -> Output:
+    """Score all features in Parquet with the head."""
+    done = catsdogs.score(rows, out, artifacts=artifacts, progress=progress)
+    return Output(done.to_dict, summaries.scoring_lines(done))
+
+
 @_command("train --learning-curve")
 def train(
     artifacts: options.Artifacts = ARTIFACTS,

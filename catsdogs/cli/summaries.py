@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ def extraction_lines(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
     yield from extraction_facts(done, artifacts)
     if done.parquet:
         yield "wrote", done.parquet
+        yield "next", command(shlex.join(["subset", done.parquet]), artifacts)
         return
     yield from wrote(_paths(artifacts).features)
     if done.part:
@@ -76,6 +78,20 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
         yield "", "accuracy will be low on photographs"
     if not done.part and not done.parquet:
         yield from block("duplicates", duplicates_texts(done.duplicates))
+
+
+def subset_lines(done: catsdogs.Subset, artifacts: Path) -> Iterator[Line]:
+    """Summarise a sample, and name the next command."""
+    counts = ", ".join(f"{count:,} of {done.available[name]:,} {name}" for name, count in done.images.items())
+    yield "images", f"{counts}, computed with {done.backbone}"
+    yield from wrote(_paths(artifacts).features)
+    yield "next", command("train", artifacts)
+
+
+def scoring_lines(done: catsdogs.Scoring) -> Iterator[Line]:
+    """Summarise the scores."""
+    yield "images", f"{done.images:,}, of which {done.scored:,} scored now"
+    yield "wrote", f"{done.out}, the probabilities of {done.classes[1]}"
 
 
 def image_lines(done: catsdogs.Extraction | catsdogs.Merge, artifacts: Path) -> Iterator[Line]:

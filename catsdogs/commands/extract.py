@@ -160,8 +160,8 @@ def extract(
     workers : int, optional
         With `ray`, the number of workers on each machine; by default one for each GPU, or one.
     parquet : str or Path, optional
-        A folder, or its URI, to which the features are written as files of Parquet instead of the cache.
-        Files that are there are not computed again.
+        A folder, or its URI, to which the features are written as files of Parquet instead of the cache, for
+        `subset`, `score` and other programs. Files that are there are not computed again.
     progress : callable, optional
         Called with the step, how much of it is done, and its total.
 

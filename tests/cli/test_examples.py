@@ -4,6 +4,7 @@ import json
 import logging
 import shlex
 import shutil
+from importlib.util import find_spec
 
 import pytest
 from support.pictures import write_kaggle_zip
@@ -17,7 +18,12 @@ COMMANDS = get_command(app).commands
 
 SLOW = ("bench", "demo", "export")
 
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in COMMANDS]
+PARQUET = ("score", "subset")
+
+MARKS = dict.fromkeys(SLOW, pytest.mark.slow)
+MARKS |= dict.fromkeys(PARQUET, pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs the extra parquet"))
+
+NAMES = [pytest.param(name, marks=MARKS.get(name, ())) for name in COMMANDS]
 
 RESULTS = ("predict", "similar", "evaluate", "info", "bench")
 """Commands whose text is their result, and not a summary of what they did."""
@@ -40,6 +46,8 @@ def prepare_folder(folder, weights, draw, encode, zipped):
     catsdogs.run(data, artifacts=folder / "artifacts", weights=str(weights))
     for number in (1, 2):
         catsdogs.extract(data, artifacts=folder / f"parts/{number}", weights=str(weights), part=f"{number}/2")
+    if find_spec("pyarrow"):
+        catsdogs.extract(data, artifacts=folder / "artifacts", weights=str(weights), parquet=folder / "rows")
     (folder / "verdicts.csv").write_text("id,label\ncat.1,dog\ndog.1,keep\n")
     return folder
 

@@ -1,0 +1,73 @@
+"""The probabilities of features in Parquet, in Parquet."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.program import command
+
+import catsdogs
+from catsdogs import CatsDogsError, head
+from catsdogs.artifacts import Artifacts
+
+pytest.importorskip("pyarrow", reason="needs the extra parquet")
+
+import pyarrow.parquet as pq
+from support.at_rest import PROVENANCE, write_rows
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Rows, and artifacts with a head of a sample of them."""
+    folder = tmp_path_factory.mktemp("at_rest")
+    write_rows(folder / "rows")
+    catsdogs.subset(folder / "rows", images=300, artifacts=folder / "a")
+    catsdogs.train(folder / "a")
+    return folder / "rows", folder / "a"
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_all_rows_are_scored_as_the_head_scores_a_cache_of_them(trained, tmp_path):
+    rows, artifacts = trained
+    done = catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts)
+    assert (done.images, done.scored, done.classes) == (600, 600, ("cat", "dog"))
+    found = pq.read_table(tmp_path / "scores")
+    assert found.column_names == ["split", "id", "probability"]
+    assert found["id"].to_pylist() == [f"image.{position}" for position in range(600)]
+    assert [at for at, value in enumerate(found["probability"].to_pylist()) if value is None] == [7]
+    catsdogs.subset(rows, images=600, artifacts=tmp_path / "all")
+    cached = catsdogs.load_features(tmp_path / "all")
+    expected = head.load(Artifacts(artifacts)).classifier.probabilities(cached.features)
+    scores = dict(zip(found["id"].to_pylist(), found["probability"].to_pylist(), strict=True))
+    assert np.allclose([scores[name] for name in cached.ids], expected, atol=1e-6)
+
+
+def test_scores_that_are_there_are_not_computed_again(trained, tmp_path):
+    rows, artifacts = trained
+    out = tmp_path / "scores"
+    catsdogs.score(rows, out, artifacts=artifacts)
+    before = files_of(out)
+    for path in sorted(out.iterdir())[2:4]:
+        path.unlink()
+    done = command("score", rows, out, "--artifacts", artifacts)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "600, of which 128 scored now" in done.stdout
+    assert files_of(out) == before
+
+
+def test_another_head_and_rows_of_another_backbone_are_refused(trained, tmp_path):
+    rows, artifacts = trained
+    catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts)
+    catsdogs.subset(rows, images=200, artifacts=tmp_path / "b")
+    catsdogs.train(tmp_path / "b")
+    with pytest.raises(CatsDogsError, match="has rows of other images, another provenance or another program"):
+        catsdogs.score(rows, tmp_path / "scores", artifacts=tmp_path / "b")
+    with pytest.raises(CatsDogsError, match="has rows of other images, another provenance or another program"):
+        catsdogs.score(rows, rows, artifacts=artifacts)
+    other = write_rows(tmp_path / "other", images=20, provenance=replace(PROVENANCE, sha256="1" * 64))
+    with pytest.raises(CatsDogsError, match=r"differ in the backbone\. Train on a sample of these rows"):
+        catsdogs.score(other, tmp_path / "new", artifacts=artifacts)
+    assert not (tmp_path / "new").exists()
