@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -18,18 +18,20 @@ from ..backbone import Backbone, Int8Similarity, Weights, choose_weights
 from ..cache import (
     CacheWriter,
     DamagedError,
+    KnownRows,
     Manifest,
     Part,
     PartTable,
     listing_digest,
     load_duplicates,
+    read_provenances,
     write_part,
 )
 from ..cache.parquet import require_pyarrow
 from ..errors import CatsDogsError, OptionError, redact_uri
-from ..images.views import View
+from ..images.facts import FACTS_COLUMN
 from ..inference.at_rest import ParquetWorker, compute_to_parquet
-from ..inference.batches import compute_rows
+from ..inference.batches import ComputedRows, compute_rows
 from ..inference.cluster import RangePool, start_workers
 from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
 from ..inference.prefetching import load_images
@@ -199,15 +201,20 @@ def extract(
                 workers,
                 job := _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast) if ray or parquet else None,
             ) as pool,
+            ExitStack() as reading,
         ):
             if job and job.parquet:
                 return _extract_to_parquet(job, source, pool, opened, start, progress)
             backbone = cache(loading.result if loading else partial(plan.load, source.files, progress=progress))
-            provenance = plan.provenance or (pool.provenance() if pool else provenance_of(chosen, backbone()))
             splits = source.part(range_of.positions(len(source.files)))
             files = [file for images in splits.values() for file in images.files]
             wanted = ids_and_labels(splits)
             views = tuple(view.name for view in plan.views)
+            rows_of = partial(compute_rows, files, plan.views, backbone, timer=timer)
+            if ahead := loading and manifest is None and not read_provenances(opened.features):
+                # No row can be known, so images are decoded while the backbone loads.
+                computed = reading.enter_context(rows_of(known=KnownRows((*views, FACTS_COLUMN), {}, {})))
+            provenance = plan.provenance or (pool.provenance() if pool else provenance_of(chosen, backbone()))
             network = plan.network if plan.provenance or pool else backbone().network
             with CacheWriter(
                 opened.features, provenance, views, wanted, prune=prune, classes=source.classes, network=network
@@ -218,7 +225,10 @@ def extract(
                 if pool:
                     stored = pool.compute(writer, [range(len(files))], progress=progress)
                 else:
-                    stored = _compute(files, plan.views, backbone, writer, timer, progress, fail_fast=fail_fast)
+                    with reading:  # its threads end before the cache is assembled
+                        if not ahead:
+                            computed = reading.enter_context(rows_of(known=writer.known()))
+                        stored = _store(computed, files, backbone, writer, timer, progress, fail_fast=fail_fast)
                 digests, unread, added = stored
                 if provenance.network and not writer.int8_similarity:
                     writer.int8_similarity = backbone().int8_similarity
@@ -368,9 +378,9 @@ def _digest_all(files: Sequence[ImageFile], timer: StageTimer) -> NDArray[np.uin
     return digests
 
 
-def _compute(
+def _store(
+    computed: Iterator[ComputedRows],
     files: Sequence[ImageFile],
-    views: Sequence[View],
     backbone: Callable[[], Backbone],
     writer: CacheWriter,
     timer: StageTimer,
@@ -378,21 +388,20 @@ def _compute(
     *,
     fail_fast: bool,
 ) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
-    """Compute and add the missing rows; return all digests, why files are unreadable, and when each row was added."""
+    """Add computed rows; return all digests, why files are unreadable, and when each row was added."""
     digests, done, known = np.zeros((len(files), 16), np.uint8), 0, writer.known()
     unreadable: dict[int, str] = {}
     moments: list[float] = []
-    with compute_rows(files, views, backbone, known=known, timer=timer) as computed:
-        for rows in computed:
-            digests[rows.records["position"]] = rows.records["digest"]
-            writer.flush_if_due()
-            with timer.time("write"):
-                unreadable |= store_rows(rows, writer.add_rows, known, files, fail_fast=fail_fast)
-            if rows.features:
-                writer.int8_similarity = backbone().int8_similarity
-                moments += [time.perf_counter()] * len(rows.records)
-            done += len(rows.records)
-            tell(progress, "computing features", done, len(files))
+    for rows in computed:
+        digests[rows.records["position"]] = rows.records["digest"]
+        writer.flush_if_due()
+        with timer.time("write"):
+            unreadable |= store_rows(rows, writer.add_rows, known, files, fail_fast=fail_fast)
+        if rows.features:
+            writer.int8_similarity = backbone().int8_similarity
+            moments += [time.perf_counter()] * len(rows.records)
+        done += len(rows.records)
+        tell(progress, "computing features", done, len(files))
     return digests, unreadable, moments
 
 

@@ -18,7 +18,7 @@ import catsdogs
 from catsdogs import CatsDogsError, ComputeOptions
 from catsdogs.backbone import gpu
 from catsdogs.images.views import View
-from catsdogs.inference import prefetching, processes
+from catsdogs.inference import plan, prefetching, processes
 from catsdogs.inference.loading import ChunkLoader
 from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import Source, image_file, image_from_stream
@@ -270,6 +270,25 @@ def test_processes_are_chosen_where_they_can_help(tmp_path, images, write_folder
             assert not choose()
     monkeypatch.setattr(sys, "executable", "/usr/bin/an-application")
     assert not choose()
+
+
+def test_images_of_a_new_cache_are_decoded_while_the_backbone_loads(
+    tmp_path, images, write_folder, tiny_backbone, monkeypatch
+):
+    data, received, decoded = write_folder(tmp_path / "data", images), processes.DecodingProcesses._loaded, []
+
+    class Slow(NumpyBackbone):
+        def __init__(self, *arguments, **options):
+            expect(lambda: sum(decoded) == len(images))
+            super().__init__(*arguments, **options)
+
+    def counting(self, slot, answer):
+        decoded.append(len(answer[0]))
+        return received(self, slot, answer)
+
+    monkeypatch.setattr(processes.DecodingProcesses, "_loaded", counting)
+    monkeypatch.setattr(plan, "Backbone", Slow)
+    assert catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone)).computed == 52
 
 
 def test_images_are_decoded_ahead_while_nobody_takes_them(tmp_path, images, write_folder):
