@@ -53,6 +53,8 @@ class CacheWriter:
     ----------
     int8_similarity : Int8Similarity or None
         Similarity of the quantized network's features to those in float32, if known.
+    images : int
+        Number of images in `wanted`.
     differing : int
         Number of rows that were stored more than once with different values, within the tolerance of the precision;
         set by `assemble`.
@@ -81,7 +83,7 @@ class CacheWriter:
         self._before = manifests.roll_forward(folder)
         self._classes = classes or (self._before.classes if self._before else CLASSES)
         self._kept: dict[str, SplitEntry] = {}
-        self.differing = 0
+        self.images, self.differing = sum(len(ids) for ids, _ in wanted.values()), 0
         self.int8_similarity: Int8Similarity | None = None
         if self._before:
             self._keep_compatible(self._before)
@@ -99,6 +101,11 @@ class CacheWriter:
 
     def __exit__(self, *raised: object) -> None:
         self._flush()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the added rows, without splits."""
+        return Manifest(self._provenance, self._views, {}, self._classes, self.int8_similarity)
 
     def known(self) -> KnownRows:
         """Return which rows existed when the cache was opened."""
@@ -293,13 +300,7 @@ class CacheWriter:
 
     def _commit(self, assemblies: Mapping[str, SplitAssembly]) -> None:
         entries = self._kept | {split: assembly.entry() for split, assembly in assemblies.items()}
-        manifest = Manifest(
-            provenance=self._provenance,
-            views=self._views,
-            splits={split: entries[split] for split in SPLITS if split in entries},
-            classes=self._classes,
-            int8_similarity=self.int8_similarity,
-        )
+        manifest = replace(self.manifest, splits={split: entries[split] for split in SPLITS if split in entries})
         try:
             renames = tuple(chain(*(new.write(self._stored.get(split)) for split, new in assemblies.items())))
         except BaseException:
@@ -361,7 +362,7 @@ class CacheWriter:
 
     def _check_disk_space(self) -> None:
         disk = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
-        stored, wanted = self._stored, sum(len(ids) for ids, _ in self._wanted.values())
+        stored, wanted = self._stored, self.images
         listed = {split: rows.ids for split, rows in stored.items()}
         same = all(np.array_equal(listed.get(split, ()), ids) for split, (ids, _) in self._wanted.items())
         tables = [stored[split] for split in stored.keys() & self._wanted] + self._index.tables[len(stored) :]

@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -18,7 +18,6 @@ from ..backbone import Backbone, Int8Similarity, Weights, choose_weights
 from ..cache import (
     CacheWriter,
     DamagedError,
-    KnownRows,
     Manifest,
     Part,
     PartTable,
@@ -29,20 +28,17 @@ from ..cache import (
 )
 from ..cache.parquet import require_pyarrow
 from ..errors import CatsDogsError, OptionError, redact_uri
-from ..images.facts import FACTS_COLUMN
 from ..inference.at_rest import ParquetWorker, compute_to_parquet
-from ..inference.batches import ComputedRows, compute_rows
 from ..inference.cluster import RangePool, start_workers
-from ..inference.plan import ComputeOptions, Plan, provenance_of, resolve
-from ..inference.prefetching import load_images
+from ..inference.machine import ThisMachine
+from ..inference.plan import ComputeOptions, Plan, resolve
 from ..inference.ranges import RangeJob, RangeWorker
-from ..inference.storing import store_rows
 from ..inference.timing import StageTimer
 from ..locks import FEATURES, holder
 from ..paths import is_uri, user_path
 from ..progress import Progress, tell
 from ..result import Result
-from ..sources import ImageFile, Scan, Source
+from ..sources import Scan, Source
 from ..sources.classes import Classes, parse_classes
 from ..sources.source import Split, ids_and_labels
 from ..storage import record, record_timing
@@ -179,16 +175,7 @@ def extract(
         next run; the cache does not change until all features are computed.
     """
     start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
-    if part and ray:
-        raise OptionError("part and ray exclude each other", "Give --part K/N or --ray ADDRESS")
-    if workers is not None and (not ray or workers < 1):
-        found = f"the number of workers is {workers}" if ray else "the number of workers is given without ray"
-        raise OptionError(found, "Give --ray ADDRESS, and --workers N of at least 1")
-    if parquet is not None:
-        if part or prune:
-            raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
-        require_pyarrow()
-        parquet = str(parquet if is_uri(parquet) else user_path(parquet).resolve())
+    _check_options(part, ray, workers, parquet, prune=prune)
     with Artifacts.open(artifacts, FEATURES) as opened:
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         range_of = choose_part(part, opened)
@@ -196,58 +183,50 @@ def extract(
         with (
             nullcontext() if ray or parquet else _start_loading(plan, data, progress) as loading,
             _open(data, names, opened) as source,
-            _start_workers(
-                ray,
-                workers,
-                job := _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast) if ray or parquet else None,
-            ) as pool,
-            ExitStack() as reading,
+            ExitStack() as stack,
         ):
-            if job and job.parquet:
+            job, pool = None, None
+            if ray or parquet:
+                job = _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast)
+            if ray and job:
+                kind = ParquetWorker if parquet else RangeWorker
+                pool = stack.enter_context(start_workers(ray, job, per_machine=workers, kind=kind))
+            if job and parquet:
                 return _extract_to_parquet(job, source, pool, opened, start, progress)
-            backbone = cache(loading.result if loading else partial(plan.load, source.files, progress=progress))
             splits = source.part(range_of.positions(len(source.files)))
             files = [file for images in splits.values() for file in images.files]
-            wanted = ids_and_labels(splits)
-            views = tuple(view.name for view in plan.views)
-            rows_of = partial(compute_rows, files, plan.views, backbone, timer=timer)
-            if ahead := loading and manifest is None and not read_provenances(opened.features):
-                # No row can be known, so images are decoded while the backbone loads.
-                computed = reading.enter_context(rows_of(known=KnownRows((*views, FACTS_COLUMN), {}, {})))
-            provenance = plan.provenance or (pool.provenance() if pool else provenance_of(chosen, backbone()))
-            network = plan.network if plan.provenance or pool else backbone().network
+            load = loading.result if loading else partial(plan.load, source.files, progress=progress)
+            machine = stack.enter_context(ThisMachine(plan, files, load, timer=timer, fail_fast=fail_fast))
+            if loading and manifest is None and not read_provenances(opened.features):
+                machine.start()  # no row can be known
+            computing = pool or machine
             with CacheWriter(
-                opened.features, provenance, views, wanted, prune=prune, classes=source.classes, network=network
+                opened.features,
+                provenance := computing.provenance(),
+                tuple(view.name for view in plan.views),
+                ids_and_labels(splits),
+                prune=prune,
+                classes=source.classes,
+                network=computing.network(),
             ) as writer:
-                writer.check_losses(lambda: _digest_all(files, timer))
+                writer.check_losses(machine.digests)
                 if manifest is None:  # so that a run that continues this one uses the same weights
                     record(opened.source, weights=chosen.spec)
-                if pool:
-                    stored = pool.compute(writer, [range(len(files))], progress=progress)
-                else:
-                    with reading:  # its threads end before the cache is assembled
-                        if not ahead:
-                            computed = reading.enter_context(rows_of(known=writer.known()))
-                        stored = _store(computed, files, backbone, writer, timer, progress, fail_fast=fail_fast)
-                digests, unread, added = stored
-                if provenance.network and not writer.int8_similarity:
-                    writer.int8_similarity = backbone().int8_similarity
-                record(opened.source, **dict.fromkeys(wanted, source.place), weights=chosen.spec)
+                computed = computing.compute(writer, progress=progress)
+                record(opened.source, **dict.fromkeys(splits, source.place), weights=chosen.spec)
                 with timer.time("write"):
                     if part:
-                        reasons, unreadable = writer.list_unreadable(digests, unread)
-                        made = Manifest(provenance, views, {}, source.classes, writer.int8_similarity)
-                        table = _part_table(range_of, splits, made, source, chosen, digests, reasons)
+                        reasons, unreadable = writer.list_unreadable(computed.digests, computed.unreadable)
+                        made = writer.manifest
+                        table = _part_table(range_of, splits, made, source, chosen, computed.digests, reasons)
                         write_part(opened.features, table)
                     else:
-                        unreadable = writer.assemble(digests, unread)
+                        unreadable = writer.assemble(computed.digests, computed.unreadable)
         opened.cache.reload()
-        used = backbone() if added and not pool else None
-        parallel = used.batch_size * used.streams if used else pool.ahead if pool else 0
         done = Extraction(
-            images={split: len(ids) for split, (ids, _) in wanted.items()},
+            images={split: len(images.ids) for split, images in splits.items()},
             unreadable=unreadable,
-            computed=len(added),
+            computed=len(computed.moments),
             skipped=source.skipped,
             scan=source.scan,
             duplicates={} if part else find_duplicates(opened, near=near_duplicates, progress=progress),
@@ -255,17 +234,31 @@ def extract(
             backbone=provenance.weights_name,
             engine=provenance.engine,
             precision=provenance.precision,
-            batch_reduced=used is not None and used.batch_reduced,
+            batch_reduced=computed.batch_reduced,
             seconds=time.perf_counter() - start,
-            rate=_rate(added, parallel) if added else None,
-            stages={} if pool else timer.seconds,
+            rate=computed.rate,
+            stages={} if ray else timer.seconds,
             int8_similarity=writer.int8_similarity,
             part=part or "",
         )
-        if added:
-            record_timing(opened.timings, "extract", **_timing(done), device=used.device if used else f"Ray at {ray}")
+        if done.computed:
+            record_timing(opened.timings, "extract", **_timing(done), device=computed.device)
     _log.info("%d images computed in %.1f s; %d differing copies", done.computed, done.seconds, writer.differing)
     return done
+
+
+def _check_options(
+    part: str | None, ray: str | None, workers: int | None, parquet: str | Path | None, *, prune: bool
+) -> None:
+    if part and ray:
+        raise OptionError("part and ray exclude each other", "Give --part K/N or --ray ADDRESS")
+    if workers is not None and (not ray or workers < 1):
+        found = f"the number of workers is {workers}" if ray else "the number of workers is given without ray"
+        raise OptionError(found, "Give --ray ADDRESS, and --workers N of at least 1")
+    if parquet is not None and (part or prune):
+        raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
+    if parquet is not None:
+        require_pyarrow()
 
 
 def _open(data: str | Path | Source, classes: Classes | None, artifacts: Artifacts) -> AbstractContextManager[Source]:
@@ -281,7 +274,7 @@ def _make_job(
     plan: Plan,
     source: Source,
     artifacts: Artifacts,
-    parquet: str | None,
+    parquet: str | Path | None,
     *,
     fail_fast: bool,
 ) -> RangeJob:
@@ -301,16 +294,8 @@ def _make_job(
         plan=replace(plan, folder=plan.folder.resolve()),
         holder=holder(artifacts.root, FEATURES),
         fail_fast=fail_fast,
-        parquet=parquet or "",
+        parquet="" if parquet is None else str(parquet if is_uri(parquet) else user_path(parquet).resolve()),
     )
-
-
-def _start_workers(
-    address: str | None, workers: int | None, job: RangeJob | None
-) -> AbstractContextManager[RangePool | None]:
-    if not address or not job:
-        return nullcontext()
-    return start_workers(address, job, per_machine=workers, kind=ParquetWorker if job.parquet else RangeWorker)
 
 
 def _extract_to_parquet(
@@ -369,42 +354,6 @@ def _start_loading(
             leaving.set()
 
 
-def _digest_all(files: Sequence[ImageFile], timer: StageTimer) -> NDArray[np.uint8]:
-    """Read all files, and return the digests of their bytes, of shape (n, 16), uint8."""
-    digests = np.zeros((len(files), 16), np.uint8)
-    with load_images(files, (), timer=timer) as images:
-        for loaded in images:
-            digests[loaded.records["position"]] = loaded.records["digest"]
-    return digests
-
-
-def _store(
-    computed: Iterator[ComputedRows],
-    files: Sequence[ImageFile],
-    backbone: Callable[[], Backbone],
-    writer: CacheWriter,
-    timer: StageTimer,
-    progress: Progress | None,
-    *,
-    fail_fast: bool,
-) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
-    """Add computed rows; return all digests, why files are unreadable, and when each row was added."""
-    digests, done, known = np.zeros((len(files), 16), np.uint8), 0, writer.known()
-    unreadable: dict[int, str] = {}
-    moments: list[float] = []
-    for rows in computed:
-        digests[rows.records["position"]] = rows.records["digest"]
-        writer.flush_if_due()
-        with timer.time("write"):
-            unreadable |= store_rows(rows, writer.add_rows, known, files, fail_fast=fail_fast)
-        if rows.features:
-            writer.int8_similarity = backbone().int8_similarity
-            moments += [time.perf_counter()] * len(rows.records)
-        done += len(rows.records)
-        tell(progress, "computing features", done, len(files))
-    return digests, unreadable, moments
-
-
 def _part_table(
     part: Part,
     own: Mapping[str, Split],
@@ -437,12 +386,6 @@ def find_duplicates(artifacts: Artifacts, *, near: bool, progress: Progress | No
         # The damage is in the split that this run does not write. The run that repairs it searches for duplicates.
         _log.info("duplicates were not searched for: %s", error)
         return {}
-
-
-def _rate(stored: list[float], parallel: int) -> float | None:
-    """Return images per second after the first `parallel` images, the batches of all streams; None if few follow."""
-    later = len(stored) - parallel
-    return round(later / (stored[-1] - stored[parallel - 1]), 1) if later >= parallel else None
 
 
 def _timing(done: Extraction) -> dict[str, object]:

@@ -55,7 +55,7 @@ def compute_to_parquet(
     there, *_ = folder.find(key)
     missing = [positions for positions in file_ranges(images) if positions not in there]
     if pool and missing:
-        pool.compute(None, missing, progress=progress)
+        pool.compute(None, ranges=missing, progress=progress)
     elif missing:
         done, total = 0, sum(map(len, missing))
         for result in worker.compute(missing):

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbone import Quantized
 from ..backbone.precisions import TOLERANCES
 from ..cache import CacheWriter, Provenance, describe, pixel_differences
 from ..cache.parquet import RangeFiles
@@ -30,6 +31,7 @@ from ..errors import CatsDogsError
 from ..images import identity
 from ..progress import Progress, tell
 from ..threads import cpu_count
+from .machine import ComputedImages
 from .ranges import PreparedWorker, RangeJob, RangeResult, RangeWorker
 
 LOCAL = "local"
@@ -122,7 +124,7 @@ def start_workers(
         except (OSError, RuntimeError, ValueError) as error:
             message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0].rstrip('.')})"
             raise CatsDogsError(message, "Check --ray, RAY_AUTH_MODE and RAY_AUTH_TOKEN") from error
-    pool = RangePool(ray, job, per_machine, kind)
+    pool = RangePool(ray, address, job, per_machine, kind)
     try:
         yield pool
     finally:
@@ -156,13 +158,15 @@ class RangePool:
     ----------
     ray : module
         Connected to a cluster.
+    address : str
     job : RangeJob
     per_machine, kind
         As for `start_workers`.
     """
 
-    def __init__(self, ray: Any, job: RangeJob, per_machine: int | None, kind: type[RangeWorker]) -> None:
-        self._ray, self._job, self._per_machine, self._kind = ray, job, per_machine, kind
+    def __init__(self, ray: Any, address: str, job: RangeJob, per_machine: int | None, kind: type[RangeWorker]) -> None:
+        self._ray, self._address, self._job = ray, address, job
+        self._per_machine, self._kind = per_machine, kind
         self._workers: dict[_Place, _Worker] = {}
         self._abandoned: set[_Place] = set()
         self._reference: tuple[str, Provenance] | None = None
@@ -185,9 +189,13 @@ class RangePool:
             self._wait()
         return self._reference[1]
 
+    def network(self) -> Quantized | None:
+        """Return the quantized network of the cache, if images are computed by one."""
+        return self._job.plan.network
+
     def compute(
-        self, writer: CacheWriter | None, ranges: Sequence[range], *, progress: Progress | None = None
-    ) -> tuple[NDArray[np.uint8], dict[int, str], list[float]]:
+        self, writer: CacheWriter | None, *, ranges: Sequence[range] = (), progress: Progress | None = None
+    ) -> ComputedImages:
         """Have images computed that have no rows yet.
 
         Parameters
@@ -195,17 +203,8 @@ class RangePool:
         writer : CacheWriter or None
             The open cache, into whose folder the workers write shards; None if they write files of Parquet.
         ranges : sequence of range
-            The positions of the images; of Parquet, those of each file.
+            The positions of the images in each file of Parquet; otherwise all images of the cache are computed.
         progress : callable, optional
-
-        Returns
-        -------
-        digests : ndarray of shape (n, 16), uint8
-            Zeros if a file could not be read.
-        unreadable : dict of int to str
-            Why files could not be read, by position.
-        moments : list of float
-            When the result of each computed image came.
 
         Raises
         ------
@@ -213,6 +212,8 @@ class RangePool:
             A worker has other pixels, another provenance or other features than the first, has an error that others
             would have too, or none is alive.
         """
+        if writer:
+            ranges = [range(writer.images)]
         images, stop = sum(map(len, ranges)), max((positions.stop for positions in ranges), default=0)
         self._writer, self._todo = writer, deque(ranges)
         self._known = [self._ray.put(writer.known())] if writer else []
@@ -227,12 +228,8 @@ class RangePool:
                 moments += [time.perf_counter()] * result.computed
                 done += len(result.positions)
                 tell(progress, "computing features", done, images)
-        return digests, unreadable, moments
-
-    @property
-    def ahead(self) -> int:
-        """Number of images that all workers decode and compute at a time."""
-        return sum(worker.prepared.ahead for worker in self._workers.values() if worker.prepared)
+        ahead = sum(worker.prepared.ahead for worker in self._workers.values() if worker.prepared)
+        return ComputedImages(digests, unreadable, moments, ahead, f"Ray at {self._address}")
 
     def close(self) -> None:
         """End all workers."""
