@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .groups import connected_groups
-from .ratio_test import Points, RatioTest, Rows
+from .ratio_test import FILM_DISTANCE, Points, RatioTest, Rows
 
 COMPONENTS = 128
 """Maximum number of principal components in which images are compared."""
@@ -75,6 +75,30 @@ def fit_components(features: Matrix, rows: Rows) -> tuple[Project, RatioTest] | 
     different = _different(sample, different, COMPONENTS)
     project = _project_to(different, COMPONENTS)
     return project, RatioTest.fit(len(rows), project(different))
+
+
+def fit_unscaled(features: Matrix, rows: Rows) -> tuple[Project, RatioTest]:
+    """Compute the principal components of a sample of films, and choose the test that compares images in them.
+
+    The principal components of few films, if scaled, are mostly the differences within the films. So they are not
+    scaled, and the usual distance is nearly 1, whatever the nearest images show.
+
+    Returns
+    -------
+    project : callable
+        The similarity of its points is the cosine without what is outside of the components.
+    test : RatioTest
+        Images are near-duplicates below a fixed distance.
+    """
+    sample = features[rows[:_SAMPLE]].astype(np.float64)
+    mean, axes = sample.mean(axis=0), _principal(sample, COMPONENTS)[0]
+
+    def project(features: NDArray[np.floating]) -> Points:
+        centred = features - mean
+        norms = np.linalg.norm(centred, axis=1, keepdims=True)
+        return np.asarray(centred @ axes / np.where(norms > 0, norms, 1), np.float32)
+
+    return project, RatioTest(1, FILM_DISTANCE, ratio=0)
 
 
 def _principal(sample: NDArray[np.float64], components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -29,7 +29,7 @@ from .rows import Rows
 ARRAY, METADATA = "duplicates.npy", "duplicates.json"
 """The two files in the cache's folder."""
 
-_METHOD = 4
+_METHOD = 5
 """Version of the method. Increase it if a change makes the program find other pairs: stored pairs are then stale."""
 
 

@@ -3,9 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_LARGEST = 5
-"""A chain of near-duplicates has at most n / 5 images: one of five folds."""
-
 _SMALL = 10
 """Groups of at most this many images keep all their pairs."""
 
@@ -64,8 +61,10 @@ def thin_out(n: int, pairs: Pairs, distances: NDArray[np.floating]) -> NDArray[n
     return kept
 
 
-def cut_chains(n: int, pairs: Pairs, distances: NDArray[np.floating], degrees: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which pairs remain if chains with more than a fifth of the images are cut.
+def cut_chains(
+    n: int, pairs: Pairs, distances: NDArray[np.floating], degrees: NDArray[np.int64], largest: int
+) -> NDArray[np.bool_]:
+    """Return which pairs remain if chains of more than `largest` images are cut.
 
     In a chain, such as the frames of a film, each image is near the next but not near most others. A group so large
     would leave too few for the other folds, so pairs are added in the order of their distances, and those that would
@@ -80,10 +79,13 @@ def cut_chains(n: int, pairs: Pairs, distances: NDArray[np.floating], degrees: N
     distances : ndarray of shape (pairs,)
     degrees : ndarray of shape (n,), int64
         Number of near-duplicates of each image.
+    largest : int
+        Groups of at most ten images are never cut.
     """
+    largest = max(_SMALL, largest)
     groups = connected_groups(n, *pairs.T)
     sizes = np.bincount(groups, minlength=n)
-    chain = (sizes > max(_SMALL, n // _LARGEST)) & (np.bincount(groups, degrees, minlength=n) < sizes * sizes / 2)
+    chain = (sizes > largest) & (np.bincount(groups, degrees, minlength=n) < sizes * sizes / 2)
     kept = ~chain[groups[pairs[:, 0]]]
     parent, size = list(range(n)), [1] * n
 
@@ -94,7 +96,7 @@ def cut_chains(n: int, pairs: Pairs, distances: NDArray[np.floating], degrees: N
 
     for number in np.flatnonzero(~kept)[np.argsort(distances[~kept], kind="stable")].tolist():
         first, second = (root(row) for row in pairs[number].tolist())
-        if size[first] + size[second] <= max(_SMALL, n // _LARGEST):
+        if size[first] + size[second] <= largest:
             parent[second] = first
             size[first] += size[second]
             kept[number] = True

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..progress import Progress, tell
 from ..threads import single_threaded_blas
-from .components import Matrix, fit_components
+from .components import Matrix, Project, fit_components, fit_unscaled
+from .films import MANY, SAMPLE, nearly_same_elsewhere
 from .groups import connected_groups, cut_chains, group_keys, thin_out
 from .ratio_test import Points, RatioTest, Rows
 
@@ -20,6 +21,10 @@ _CELLS, _PROBED = 2, 16
 
 _MIN_IMAGES = 3
 """Number of images that the test requires."""
+
+_FOLDS = 5
+"""A chain of near-duplicates has at most a fifth of the images, or a tenth if all of them are chains: a fifth of each
+class."""
 
 _BLOCK = 512
 """Number of images that a thread reduces, or assigns to cells, at a time."""
@@ -43,7 +48,8 @@ def find_pairs(
     distances between different images are similar. If an image has more copies, it is the 20th nearest image, or the
     40th, and so on. The test is repeated with the tenth nearest image outside of the group that it made: the images
     that are nearest to a frame of a film are its other frames. Chains of pairs are cut at their largest distances if
-    they have more than a fifth of the images.
+    they have more than a fifth of the images. A set that consists of films (`films.nearly_same_elsewhere`) is searched
+    again by `components.fit_unscaled`.
 
     The time to compare all images with each other is quadratic. So images that may have a near-duplicate are searched
     for within cells, as in an inverted file (Jegou, Douze and Schmid, Product quantization for nearest neighbor
@@ -96,10 +102,15 @@ def _near_pairs(
         if fitted is None:
             return no_pairs
         project, test = fitted
-        blocks = [images[block] for block in _blocks(n, _BLOCK)]
-        points = np.concatenate(threads.map("reducing features", n, lambda rows: project(features[rows]), blocks))
-        radius = _verify(points, _candidates(points, test, threads), test, threads)
-        pairs = _connect(points, radius, test, threads)
+        points, radius = _search(features, images, project, test, threads)
+        pairs, distances, degrees = _connect(points, radius, test, threads)
+        groups, largest = connected_groups(n, *pairs.T), n // _FOLDS
+        if nearly_same_elsewhere(features[images[:SAMPLE]], groups[:SAMPLE]) > MANY:
+            points, radius = _search(features, images, *fit_unscaled(features, images), threads)
+            pairs, distances, _ = _pairs_within(points, radius, threads)
+            # Only images that are much nearer are all copies of one picture.
+            degrees, largest = _pairs_within(points, radius * np.float32(0.25), threads)[2], largest // 2
+        pairs = pairs[cut_chains(n, pairs, distances, degrees, largest)]
     cosines = np.einsum("ij,ij->i", *points[pairs.T], dtype=np.float64)
     return np.sort(images[pairs], axis=1), np.minimum(np.round(cosines, 3), 0.999).astype(np.float32)
 
@@ -120,6 +131,16 @@ class _Threads:
 
 def _blocks(n: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
+
+
+def _search(
+    features: Matrix, images: Rows, project: Project, test: RatioTest, threads: _Threads
+) -> tuple[Points, NDArray[np.float32]]:
+    """Return the points of the images, and the maximum distance of a near-duplicate of each, 0 if it has none."""
+    blocks = [images[block] for block in _blocks(len(images), _BLOCK)]
+    reduced = threads.map("reducing features", len(images), lambda rows: project(features[rows]), blocks)
+    points = np.concatenate(reduced)
+    return points, _verify(points, _candidates(points, test, threads), test, threads)
 
 
 def _candidates(points: Points, test: RatioTest, threads: _Threads) -> Rows:
@@ -181,8 +202,12 @@ def _verify(points: Points, rows: Rows, test: RatioTest, threads: _Threads) -> N
     return radius
 
 
-def _connect(points: Points, radius: NDArray[np.float32], test: RatioTest, threads: _Threads) -> NDArray[np.int64]:
-    """Return the pairs that pass the test for both images, of shape (pairs, 2), so many that they are grouped.
+_Links = tuple[NDArray[np.int64], NDArray[np.floating], NDArray[np.int64]]
+"""Pairs of shape (pairs, 2), as many as group them, their distances, and the number of all pairs of each row."""
+
+
+def _connect(points: Points, radius: NDArray[np.float32], test: RatioTest, threads: _Threads) -> _Links:
+    """Return the pairs that pass the test for both images.
 
     The test is repeated with the nearest images outside of the group that it made.
     """
@@ -197,14 +222,11 @@ def _connect(points: Points, radius: NDArray[np.float32], test: RatioTest, threa
     radius[rows] = np.concatenate(
         [np.empty(0, np.float32), *threads.map("verifying duplicates", len(rows), compare, blocks)]
     )
-    pairs, distances, degrees = _pairs_within(points, radius, threads)
-    return np.asarray(pairs[cut_chains(n, pairs, distances, degrees)])
+    return _pairs_within(points, radius, threads)
 
 
-def _pairs_within(
-    points: Points, radius: NDArray[np.float32], threads: _Threads
-) -> tuple[NDArray[np.int64], NDArray[np.floating], NDArray[np.int64]]:
-    """Return pairs within the radius of both images, thinned out, their distances, and each row's number of them."""
+def _pairs_within(points: Points, radius: NDArray[np.float32], threads: _Threads) -> _Links:
+    """Return the pairs within the radius of both images."""
     n, rows = len(points), np.flatnonzero(radius)
     there = points[rows]
     degrees = np.zeros(n, np.int64)

@@ -15,12 +15,13 @@ from .. import head
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import N_FEATURES
 from ..cache import Features, group_images, group_keys, load_duplicates
+from ..cache.films import MANY, SAMPLE, nearly_same_elsewhere
 from ..choices import Study
 from ..errors import CatsDogsError, OptionError
 from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
 from ..head.corrections import measure_corrections, read_uncorrected_logits, read_verdicts
 from ..head.designs import are_few
-from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order, nearly_same_elsewhere
+from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
 from ..head.metrics import CLIP_2017, best_clip, log_loss, score, score_with_intervals
 from ..head.paths import RegularisationPath
@@ -36,9 +37,6 @@ from ..storage import read_table, record_timing, to_csv, to_json
 
 _SUSPECT = ("id", "label", "probability")
 """The columns of suspects.csv, from those of predictions.csv."""
-
-_MANY = 0.25
-"""Fraction of images that are nearly the same as images in other folds, above which scores are too good."""
 
 _log = logging.getLogger(__name__)
 
@@ -293,22 +291,24 @@ def _require_different_images(groups: NDArray[np.void], labels: NDArray[np.int8]
         if count < FOLDS:
             raise CatsDogsError(
                 f"too few different training images of the class {name}: {count}",
-                f"Give at least {FOLDS} of each class; identical images and near-duplicates count once, for one class",
+                f"Give at least {FOLDS} of each class; identical images and near-duplicates count once, for one class. "
+                "If they are not the same to you, train with --no-near-duplicates",
             )
 
 
 def _warn_of_few_pictures(training_set: TrainingSet, groups: NDArray[np.void]) -> None:
-    """Warn if most images are copies, or if many are nearly the same as images that no pair connects to them."""
+    """Warn if many images are nearly the same as images that no pair connects to them, or if most are copies."""
     n, different = len(groups), len(np.unique(groups))
-    if 2 * different < n:
-        _log.warning("the %s training images show only %s different pictures, in several versions each", n, different)
-    near = nearly_same_elsewhere(training_set.features[:, :N_FEATURES], groups, training_set.order)
-    if near > _MANY:
+    sample = training_set.order[:SAMPLE]
+    near = nearly_same_elsewhere(training_set.features[sample, :N_FEATURES], groups[sample])
+    if near > MANY:
         _log.warning(
             "%.0f %% of the training images are nearly the same as images in other folds, as frames of a film are: "
             "the scores are too good. Keep a few frames of each film",
             100 * near,
         )
+    elif 2 * different < n:
+        _log.warning("the %s training images show only %s different pictures, in several versions each", n, different)
 
 
 def _excluded(path: str | Path | None, ids: NDArray[np.str_]) -> NDArray[np.bool_]:

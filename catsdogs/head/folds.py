@@ -8,21 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.groups import connected_groups, group_keys
+from ..cache import group_keys
 
 FOLDS = 5
 
 SEED = 0
 """Seed of the folds and of the random order of the images in `train`."""
-
-_SAMPLE, _FEWEST = 512, 100
-"""Number of images that are compared with each other, and the minimum number."""
-
-_NEAR, _STEP = 0.3, 0.5
-"""Distance of images that are nearly the same, and of connected images, as fractions of a large distance."""
-
-_CONNECTED = 0.75
-"""Maximum fraction of connected images, if the features tell images apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,42 +95,6 @@ def count_groups(keys: NDArray[np.void], labels: NDArray[np.int8]) -> tuple[int,
     """Return how many groups of each class the folds are drawn from; with fewer than FOLDS, some fold has none."""
     first, second = _shuffled_groups(keys, labels, 0)[1]
     return len(first), len(second)
-
-
-def nearly_same_elsewhere(features: NDArray[np.float32], keys: NDArray[np.void], order: NDArray[np.intp]) -> float:
-    """Return the fraction of a sample that is nearly the same as an image of another group, as frames of a film are.
-
-    Such images are nearer than 0.3 of a large distance: the 90th percentile of all distances. Features that tell few
-    images apart, such as those of random weights, vary in few dimensions, where all images have such neighbours. But
-    then there are images between any two, and nearly all are connected by steps of at most half of the large distance.
-    Films are not.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n, width), float32
-    keys : ndarray of shape (n,)
-        As `group_keys` returns them.
-    order : ndarray of shape (n,), int
-        As `draw_order` returns it.
-
-    Returns
-    -------
-    fraction : float
-        0 if nearly all images are connected, and for fewer than 100 images, where it cannot be told.
-    """
-    rows = order[:_SAMPLE]
-    if len(rows) < _FEWEST:
-        return 0
-    sample = features[rows].astype(np.float64)
-    sample -= sample.mean(axis=0)
-    squares = np.einsum("ij,ij->i", sample, sample)
-    distances = np.sqrt(np.maximum(0, squares[:, np.newaxis] + squares - 2 * sample @ sample.T))
-    distances /= max(np.quantile(distances, 0.9), np.finfo(float).tiny)
-    connected = connected_groups(len(rows), *np.nonzero(distances < _STEP))
-    if np.bincount(connected).max() > _CONNECTED * len(rows):
-        return 0
-    elsewhere = keys[rows, np.newaxis] != keys[rows]
-    return float(np.mean(np.any((distances < _NEAR) & elsewhere, axis=1)))
 
 
 def _shuffled_groups(

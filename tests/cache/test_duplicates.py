@@ -125,6 +125,28 @@ def test_frames_that_move_by_steps_of_random_size_are_one_group_per_film():
     assert len(set(groups.tolist())) == 4 + 800
 
 
+@pytest.mark.parametrize(("films", "frames", "links"), [(2, 120, 0.9), (4, 120, 0.95), (12, 40, 1)])
+def test_films_are_groups_in_a_set_of_nothing_else(films, frames, links):
+    random = np.random.default_rng(films)
+    scenes = random.gamma(0.5, size=(films, 5, 1, N_FEATURES)) + 0.3 * random.gamma(0.5, size=(films, 1, 1, N_FEATURES))
+    at = np.linspace(0, 4, frames)[:, np.newaxis]
+    frame = sum(np.maximum(0, 1 - abs(at - place)) * scenes[:, place] for place in range(5))
+    features = (frame * random.normal(1, 0.1, frame.shape)).reshape(-1, N_FEATURES).astype(np.float32)
+    groups, film = groups_by(features), np.repeat(np.arange(films), frames)
+    same = groups[1:] == groups[:-1]
+    assert np.mean(same[film[1:] == film[:-1]]) >= links
+    assert not np.any(same[film[1:] != film[:-1]])
+    assert len(set(zip(groups.tolist(), film.tolist(), strict=True))) == len(set(groups.tolist()))
+    assert np.bincount(groups).max() <= len(groups) // 10
+
+
+@pytest.mark.parametrize("dimensions", [3, 8, 30])
+def test_images_that_features_hardly_tell_apart_are_no_films(dimensions):
+    random = np.random.default_rng(0)
+    features = random.standard_normal((300, dimensions)) @ random.standard_normal((dimensions, N_FEATURES))
+    assert len(set(groups_by(features.astype(np.float32)).tolist())) > 290
+
+
 def test_a_film_of_more_than_a_fifth_of_the_images_is_cut_into_long_pieces():
     groups = groups_by(film(150, 6))
     pieces = np.unique(groups[:150])

@@ -246,7 +246,7 @@ def test_too_few_pictures_are_one_line(tmp_path, caplog, pictures, dimensions, n
 
 
 def test_without_features_the_command_that_makes_them_is_named(tmp_path):
-    with pytest.raises(CatsDogsError, match="Run catsdogs extract DATA first"):
+    with pytest.raises(CatsDogsError, match=r"catsdogs extract DATA"):
         catsdogs.train(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from catsdogs.cache import group_keys
-from catsdogs.head.folds import FOLDS, draw_folds, draw_holdout, draw_order, nearly_same_elsewhere
+from catsdogs.head.folds import FOLDS, draw_folds, draw_holdout, draw_order
 
 
 @pytest.fixture
@@ -65,29 +65,3 @@ def test_another_seed_draws_other_folds(images):
     assert not np.array_equal(draw_folds(keys, labels, seed=1), draw_folds(keys, labels))
     assert not np.array_equal(draw_order(digests, seed=1), draw_order(digests))
     assert sorted(draw_order(digests)) == list(range(503))
-
-
-def nearly_same(features):
-    random = np.random.default_rng(0)
-    keys = group_keys(random.integers(0, 256, (len(features), 16), np.uint8))
-    return nearly_same_elsewhere(features.astype(np.float32), keys, random.permutation(len(features)))
-
-
-@pytest.mark.parametrize("films", [2, 4, 12])
-@pytest.mark.parametrize("photographs", [0, 100])
-def test_frames_of_films_with_a_moving_camera_are_nearly_the_same(films, photographs):
-    random = np.random.default_rng(films)
-    shown = random.gamma(0.5, size=(3, films, 1, 2048))
-    at = np.linspace(0, 2, 40)[:, np.newaxis]  # from one side of what is shown to the other
-    frames = sum(np.maximum(0, 1 - abs(at - place)) * shown[place] for place in range(3)) + shown.sum(axis=0)
-    features = np.concatenate([frames.reshape(-1, 2048), random.gamma(0.5, size=(photographs, 2048))])
-    expected = 40 * films / len(features) if len(features) >= 100 else 0  # of fewer images, it cannot be told
-    assert nearly_same(features) == pytest.approx(expected, abs=0.03)
-
-
-@pytest.mark.parametrize("n", [100, 512])
-@pytest.mark.parametrize("dimensions", [0, 1, 2, 3, 5, 7, 10, 2048])
-def test_features_that_tell_few_images_apart_are_not_mistaken_for_films(n, dimensions):
-    random = np.random.default_rng(dimensions)
-    features = random.standard_normal((n, dimensions)) @ random.standard_normal((dimensions, 2048))
-    assert nearly_same(features) < 0.25
