@@ -80,6 +80,12 @@ def with_ends(stripped: bytes) -> tuple[bytes, ...]:
     return tuple(start + filling + restart + filling + _EOI for filling in (b"\x55" * 64, b"\xaa" * 64))
 
 
+def extended(stripped: bytes) -> bytes:
+    """Return a JPEG with more data before its end marker: libjpeg ignores it, unless pixels are missing."""
+    end = stripped.find(_EOI, _end_of_header(stripped))
+    return stripped[:end] + bytes(range(255)) + _EOI
+
+
 def _has_all_coefficients(stripped: bytes) -> bool:
     """Whether the scans' headers name each coefficient of each component, to its last bit (ITU-T T.81, B.2.3)."""
     missing: set[tuple[int, int]] = set()

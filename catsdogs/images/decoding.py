@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .codecs import Image, ImageChops, ImageOps, TiffImagePlugin, find_format, open_image
 from .colors import to_rgb
-from .containers import MAX_SCANS, count_scans, describe, strip, with_ends
+from .containers import MAX_SCANS, count_scans, describe, extended, strip, with_ends
 from .facts import measure
 from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 
@@ -118,12 +118,25 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
                 )
             more = max(0, needed - reserved)
             # Both images are closed first: their memory must be free before another thread may take it.
-            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, *ends[1:]))) as upright:
+            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, *ends))) as upright:
                 yield upright
     except (UnreadableImageError, MemoryError):
         raise
     except Exception as error:  # on damaged or malicious bytes, Pillow's decoders raise nearly any exception
         raise UnreadableImageError(f"the file cannot be decoded: {describe(error, data, form)}") from error
+
+
+def _ends_flat(image: Image.Image) -> bool:
+    """Whether the last rows have one colour, as libjpeg makes them up if the end marker comes too early."""
+    return bool(image.crop((0, max(0, image.height - 2), *image.size)).getcolors(1)) and "progressive" not in image.info
+
+
+def _lacks_pixels(jpeg: bytes) -> bool:
+    """Whether more data before the end marker changes pixels; they are decoded at an eighth of their size."""
+    with open_image(jpeg, "JPEG") as image, open_image(extended(jpeg), "JPEG") as other:
+        for reduced in (image, other):
+            reduced.draft(reduced.mode, (1, 1))
+        return bool(ImageChops.difference(image, other).getbbox())
 
 
 def _to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
@@ -135,8 +148,8 @@ def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def _load_upright(image: Image.Image, *others: bytes) -> Image.Image:
-    """Load the pixels and apply the EXIF orientation, if the EXIF block can be read.
+def _load_upright(image: Image.Image, data: bytes, *others: bytes) -> Image.Image:
+    """Load the pixels of `data` and apply the EXIF orientation, if the EXIF block can be read.
 
     `others` are JPEGs that must have the same pixels.
     """
@@ -147,6 +160,8 @@ def _load_upright(image: Image.Image, *others: bytes) -> Image.Image:
         with open_image(other, "JPEG") as same:
             if ImageChops.difference(image, same).getbbox():
                 raise UnreadableImageError("the file cannot be decoded: image file is truncated")
+    if image.format == "JPEG" and not others and _ends_flat(image) and _lacks_pixels(data):
+        raise UnreadableImageError("the file cannot be decoded: image file is truncated")
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
         # Many programs leave the fourth byte zero; Chromium and Firefox, too, then ignore the alpha channel.
         image = image.convert("RGB")

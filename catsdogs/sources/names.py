@@ -23,7 +23,7 @@ _SPLIT = re.compile(
 """A split's name, after separators have become hyphens: an optional first word, the split, and what it is said to hold:
 images, a set, data, a size, a number. Digits are matched possessively, as the time would grow exponentially else."""
 
-_ENDING = re.compile(r"(?<=.)\.[a-z][a-z0-9]{0,9}$")
+_ENDING = re.compile(r"(?<=.)\.[a-z][a-z0-9]{0,9}~?$")
 """What counts as a file's ending where skipped files are counted; cat.1 has none."""
 
 # fmt: off

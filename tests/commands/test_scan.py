@@ -50,10 +50,10 @@ def test_folders_named_like_splits_are_no_classes(scan):
 def test_every_usual_ending_of_a_jpeg_is_read_and_others_are_named(scan):
     files = {name: of for suffix in (".jfif", ".jpe", ".mpo", ".pjpeg") for name, of in
              images("", ("cat", "dog"), 2, suffix).items()}  # fmt: skip
-    found = scan(files | images("", ("cat", "dog"), 9, ".heic"))
+    found = scan(files | images("", ("cat", "dog"), 9, ".heic") | images("", ["cat"], 2, ".JPG~"))
     assert found.images == {"train": {"cat": 8, "dog": 8}}
     assert "training images of the class cat in" in found.training_problem
-    assert ": 8; skipped: 18 named *.heic. Give at least 10 of each class." in found.training_problem
+    assert ": 8; skipped: 18 named *.heic, 2 named *.jpg~. Give at least 10 of each class." in found.training_problem
 
 
 def test_the_class_that_is_missing_is_named_before_any_image_is_computed(tmp_path, write_folder, tiny_backbone):

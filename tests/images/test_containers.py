@@ -144,6 +144,37 @@ def test_a_jpeg_without_end_is_read_only_where_all_pixels_are_there(photo, encod
         decode(jpeg[: len(jpeg) * 2 // 3])
 
 
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"optimize": True, "subsampling": 0}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_whose_end_marker_comes_too_early_is_unreadable(draw, encode, mode, options):
+    picture = draw(7, size=(320, 240)).convert(mode)
+    jpeg = encode(picture, "JPEG", quality=92, **options)
+    for share in (0.3, 0.6, 0.8):
+        data = jpeg[: int(len(jpeg) * share)].rstrip(b"\xff") + b"\xff\xd9"
+        with pytest.raises(UnreadableImageError, match="truncated"):
+            decode(data)
+    picture.paste(0, (0, 100, 320, 240))  # the lower part of one colour is no fault
+    np.testing.assert_array_equal(
+        decode(encode(picture, "JPEG", **options))[-1], decode(encode(picture, "PNG" if mode != "CMYK" else "TIFF"))[-1]
+    )
+
+
+def test_segments_before_the_exif_block_and_bytes_between_segments_change_nothing(photo, encode):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    jpeg = encode(photo, "JPEG", exif=exif.tobytes())
+    assert not np.array_equal(decode(jpeg), decode(encode(photo, "JPEG")))
+    for marker, content in ((0xE4, b"x" * 12), (0xEB, b"x" * 12), (0xEE, b"Adobe\0\x64\0\0\0\0\x01")):
+        np.testing.assert_array_equal(decode(SOI + segment(marker, content) + jpeg[2:]), decode(jpeg))
+    np.testing.assert_array_equal(decode(jpeg[:20] + b"\0\xe1\0\x08abcdef" + jpeg[20:]), decode(jpeg))
+
+
+def test_a_cmyk_jpeg_without_adobes_marker_is_no_negative(photo, encode):
+    jpeg = encode(photo.convert("CMYK"), "JPEG")
+    marker = jpeg.index(b"\xff\xee")
+    np.testing.assert_array_equal(decode(jpeg[:marker] + jpeg[marker + 16 :]), decode(jpeg))
+
+
 def test_a_thumbnail_that_has_an_end_is_not_the_end_of_the_picture(photo, encode):
     exif = b"Exif\0\0" + encode(photo.resize((16, 12)), "JPEG")
     jpeg = encode(photo, "JPEG", exif=exif)
