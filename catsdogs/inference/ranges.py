@@ -135,7 +135,7 @@ class RangeWorker:
             cores, (number, of) = sorted(os.sched_getaffinity(0)), self._cores
             os.sched_setaffinity(0, cores[number::of] or [cores[number % len(cores)]])
         plan, job = self._job.plan, self._job
-        if holder(plan.folder.parent, FEATURES) != job.holder:
+        if not job.parquet and holder(plan.folder.parent, FEATURES) != job.holder:
             hint = "Give --artifacts DIR with the absolute path of a folder that all machines share"
             raise CatsDogsError(f"{plan.folder.parent} is another folder there", hint)
         if listing_digest(ids_and_labels(self.source.splits), self.source.classes) != job.listing:

@@ -13,8 +13,14 @@ from catsdogs import CatsDogsError, OptionError
 
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
 
-from catsdogs.cache import parquet
-from catsdogs.cache.parquet import FeatureFiles, file_ranges
+from catsdogs.backbone import Weights
+from catsdogs.cache import listing_digest, parquet
+from catsdogs.cache.parquet import FeatureFiles, RangeFiles, file_ranges
+from catsdogs.inference.at_rest import ParquetWorker
+from catsdogs.inference.plan import ComputeOptions, resolve
+from catsdogs.inference.ranges import RangeJob
+from catsdogs.sources import Source
+from catsdogs.sources.source import ids_and_labels
 
 IMAGES = 260
 
@@ -181,6 +187,18 @@ def test_a_folder_without_object_storage_gets_whole_files_by_renaming(whole, dat
     found = {path.rpartition("/")[2]: memory.cat_file(path) for path in memory.ls("/catsdogs/rows", detail=False)}
     assert found == files_of(whole[0])
     assert catsdogs.extract(data, artifacts=tmp_path, weights=str(tiny_backbone), parquet=uri).computed == 0
+
+
+def test_a_machine_without_the_folder_of_the_artifacts_may_write_parquet(data, tiny_backbone, tmp_path):
+    plan = resolve(tmp_path / "elsewhere", None, weights=Weights(str(tiny_backbone)), compute=ComputeOptions())
+    with Source(data) as source:
+        listing = listing_digest(ids_and_labels(source.splits), source.classes)
+        job = RangeJob(str(data), source.classes, listing, plan, "a process elsewhere", False, str(tmp_path / "rows"))
+        worker = ParquetWorker(job, (0, 1))
+        assert worker.prepare().provenance.engine == "numpy"
+        (result,) = worker.exchange([range(64, 128)])
+    assert result.positions == range(64, 128)
+    assert [*RangeFiles(job.parquet).find()[0]] == [range(64, 128)]
 
 
 LOGGED = """
