@@ -2,14 +2,17 @@
 
 import io
 import json
+import re
 import sys
 import tarfile
 import traceback
 import zipfile
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.cluster import extract_on_ray
 from support.program import command
 from support.sources import contents
 
@@ -245,6 +248,43 @@ def test_features_that_object_storage_does_not_take_end_the_run_in_one_line(s3, 
     assert "cannot be written: access is denied" in error_of(lambda: extract("pets"))
     s3.fault = None
     assert extract("pets").computed == 30
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
+@pytest.mark.parametrize("rows", [None, "s3://pets/ray"])
+def test_object_storage_that_fails_under_workers_of_ray_is_retried_or_ends_in_one_line(
+    s3, rows, tiny_backbone, tmp_path
+):
+    if rows:
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    fast = "from catsdogs.sources import remote; remote._PAUSES = (0.01, 0.02, 0.04)"
+    options = ("--workers", 2, "--json", *(("--parquet", rows) if rows else ()))
+
+    def extract(folder, fault):
+        s3.reset()
+        s3.fault = fault
+        with extract_on_ray(
+            "s3://pets/photographs", folder, tiny_backbone, tmp_path, *options, code=fast, driver=fast
+        ) as run:
+            out, err = run.communicate(timeout=300)
+        return run.returncode, out, err
+
+    code, out, err = extract(tmp_path / "a", lambda path, number: "503" if path.endswith("cat/7.jpg") else None)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert re.match(
+        r"error: s3://pets/photographs/train/cat/7.jpg cannot be read \(.* \(on .*finished work is kept", err
+    )
+    names = ("7.jpg", ".parquet")
+    code, out, err = extract(
+        tmp_path / "a", lambda path, number: "500" if number == 1 and path.endswith(names) else None
+    )
+    assert (code, err) == (0, "")
+    done = json.loads(out)
+    assert done["unreadable"] == {"train": {}, "test": {}}
+    assert done["images"] == {"train": 24, "test": 6}
+    code, out, err = extract(tmp_path / "a", None)
+    assert (code, json.loads(out)["computed"]) == (0, 0)
 
 
 def test_many_images_are_read_at_the_same_time(s3):
