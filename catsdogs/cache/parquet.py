@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,16 +89,13 @@ class RangeFiles:
         CatsDogsError
             A file has another name, or another key than `key` or the others.
         """
-        files = dict[range, StoredFile]()
-        keys = {key} - {""}
-        total = 0
+        files, keys, total = dict[range, StoredFile](), {key} - {""}, 0
         for file in sorted(self._list(), key=lambda file: file.parts):
             name = _NAME.fullmatch("/".join(file.parts))
             if not name or len(keys := keys | {name[4]}) > 1:
                 message = f"{file.display_path} has rows of other images, another provenance or another program"
                 raise CatsDogsError(message, "Give a folder that has only the rows of one set of images, or a new one")
-            files[range(int(name[1]), int(name[2]))] = file
-            total = int(name[3])
+            files[range(int(name[1]), int(name[2]))], total = file, int(name[3])
         return files, "".join(keys), total
 
     def write(self, positions: range, images: int, key: str, table: "pa.Table") -> None:
@@ -147,23 +144,26 @@ class FeatureTable:
 
     Parameters
     ----------
+    manifest : Manifest
+        Provenance, views and classes.
     splits, ids : sequence of str, length n
     labels : ndarray of shape (n,), int8
         -1 means unknown.
     digests : ndarray of shape (n, 16), uint8
     facts : ndarray of shape (n,), FACTS
-    reasons : list of str, length n
+    reasons : sequence of str, length n
         Why an image is unreadable, or "".
     features : dict of str to ndarray of shape (n, 2048), float32
         By view; NaN where an image is unreadable.
     """
 
+    manifest: Manifest
     splits: Sequence[str]
     ids: Sequence[str]
     labels: NDArray[np.int8]
     digests: NDArray[np.uint8]
     facts: NDArray[Any]
-    reasons: list[str]
+    reasons: Sequence[str]
     features: dict[str, NDArray[np.float32]]
 
     @property
@@ -171,33 +171,30 @@ class FeatureTable:
         """Which images could be read, of shape (n,), bool."""
         return np.array([not reason for reason in self.reasons], bool)
 
-    def to_arrow(self, manifest: Manifest) -> "pa.Table":
+    def to_arrow(self) -> "pa.Table":
         """Return a table of pyarrow, with null for what is not known."""
         import pyarrow as pa
 
-        unreadable = pa.array(~self.readable)
-        columns: list[Any] = [
-            self.splits,
-            self.ids,
+        label, digests = (
             pa.array(self.labels, mask=self.labels < 0),
-            [digest.tobytes().hex() if digest.any() else None for digest in self.digests],
-            [reason or None for reason in self.reasons],
-            *(pa.array(self.facts[name], mask=np.isnan(self.facts[name])) for name in FACTS.names or ()),
-        ]
-        for view in manifest.views:
-            values = pa.array(self.features[view].reshape(-1))
+            [digest.tobytes().hex() for digest in self.digests],
+        )
+        columns = [self.splits, self.ids, label, digests, [reason or None for reason in self.reasons]]
+        columns += [pa.array(self.facts[name], from_pandas=True) for name in FACTS.names or ()]  # NaN becomes null
+        for view in self.manifest.views:
+            values, unreadable = pa.array(self.features[view].reshape(-1)), pa.array(~self.readable)
             columns.append(pa.FixedSizeListArray.from_arrays(values, N_FEATURES, mask=unreadable))
-        return pa.table(columns, schema=_schema(manifest.views, to_sealed_json({"format": FORMAT, **asdict(manifest)})))
+        metadata = to_sealed_json({"format": FORMAT, **asdict(self.manifest)})
+        return pa.table(columns, schema=_schema(self.manifest.views).with_metadata({_METADATA: metadata}))
 
 
-def _schema(views: Sequence[str], metadata: bytes | None = None) -> "pa.Schema":
+def _schema(views: Sequence[str]) -> "pa.Schema":
     import pyarrow as pa
 
     text = pa.string()
     columns = {"split": text, "id": text, "label": pa.int8(), "digest": text, "reason": text}
     columns |= dict.fromkeys(FACTS.names or (), pa.float64())
-    columns |= {f"features_{view}": pa.list_(pa.float32(), N_FEATURES) for view in views}
-    return pa.schema(columns, metadata and {_METADATA: metadata})
+    return pa.schema(columns | {f"features_{view}": pa.list_(pa.float32(), N_FEATURES) for view in views})
 
 
 class FeatureFiles:
@@ -220,7 +217,7 @@ class FeatureFiles:
     Raises
     ------
     CatsDogsError
-        There are none, some are missing, or have another provenance than the others.
+        There are none, or some are missing.
     """
 
     def __init__(self, place: str | Path) -> None:
@@ -233,78 +230,57 @@ class FeatureFiles:
             what = f"lacks the rows of {missing:,} of {self.images:,} images" if self.images else "has no features"
             hint = "Run catsdogs extract DATA with this --parquet: it computes only what is missing"
             raise CatsDogsError(f"{self.folder.display_path} {what}", hint)
-        with self._files[self.ranges[0]].open() as opened:
-            self.manifest = self._parse(opened, self.ranges[0])[1]
+        self.manifest = self.read(self.ranges[0], features=False).manifest
 
     def tables(self, *, features: bool = True) -> Iterator[FeatureTable]:
-        """Read one file after another, the views only with `features`; a file at a time is in memory.
+        """Read one file after another, as `read` does."""
+        return (self.read(positions, features=features) for positions in self.ranges)
+
+    def read(self, positions: range, *, features: bool = True) -> FeatureTable:
+        """Read one file; its features are left out without `features`.
 
         Raises
         ------
         CatsDogsError
-            A file cannot be read, is damaged, or has another provenance or other columns.
+            It cannot be read, is damaged, or has another provenance than the first file, or other columns.
         """
-        return (self.read(positions, features=features) for positions in self.ranges)
+        import pyarrow.parquet as pq
 
-    def read(self, positions: range, *, features: bool = True) -> FeatureTable:
-        """Read one file, as for `tables`."""
-        with self._files[positions].open() as opened:
-            return self._read(opened, positions, features=features)
-
-    def _read(self, opened: BinaryIO, positions: range, *, features: bool) -> FeatureTable:
-        file, made = self._parse(opened, positions)
-        path, ours = self._files[positions].display_path, self.manifest
+        path = self._files[positions].display_path
+        try:
+            with self._files[positions].open() as opened:
+                file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
+                content = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+                if not isinstance(content, dict) or content.get("format") != FORMAT or not unseal(content):
+                    raise ValueError("it has no provenance")
+                made = convert(Path(path), content, Manifest, _REPAIR)
+                if not file.schema_arrow.equals(_schema(made.views)) or file.metadata.num_rows != len(positions):
+                    raise ValueError("it has other columns or rows")
+                table = file.read(columns=_schema(made.views if features else ()).names).combine_chunks()
+        except (OSError, ValueError) as error:  # those of pyarrow are such
+            raise CatsDogsError(f"{path} is damaged: {str(error).splitlines()[0]}", _REPAIR) from error
+        ours = getattr(self, "manifest", made)
         if (made.provenance.key, made.views, made.classes) != (ours.provenance.key, ours.views, ours.classes):
             by = f"{describe(made.provenance, made.views, ours.provenance)}, the first file by "
             message = f"{path} has rows computed by {by}{describe(ours.provenance, ours.views, made.provenance)}"
             raise CatsDogsError(message, _REPAIR)
-        names = _schema(made.views if features else ()).names
-        try:
-            read = file.read(columns=names)
-        except (OSError, ValueError) as error:  # those of pyarrow are such
-            raise _damaged(path, error) from error
-        columns = {name: read[name].combine_chunks() for name in names}
-        if read.num_rows != len(positions):
-            raise _damaged(path, f"it has {read.num_rows:,} rows")
-        facts, labels = np.empty(len(positions), FACTS), columns["label"].fill_null(-1)
+        facts = np.empty(len(positions), FACTS)
         for name in FACTS.names or ():
-            facts[name] = columns[name].to_numpy(zero_copy_only=False)
-        digests = "".join(digest or 32 * "0" for digest in columns["digest"].to_pylist())
+            facts[name] = table[name]
         return FeatureTable(
-            splits=columns["split"].to_pylist(),
-            ids=columns["id"].to_pylist(),
-            labels=labels.to_numpy(),
-            digests=np.frombuffer(bytes.fromhex(digests), np.uint8).reshape(-1, 16),
+            made,
+            splits=table["split"].to_pylist(),
+            ids=table["id"].to_pylist(),
+            labels=np.asarray(table["label"].fill_null(-1)),
+            digests=np.frombuffer(bytes.fromhex("".join(table["digest"].to_pylist())), np.uint8).reshape(-1, 16),
             facts=facts,
-            reasons=[reason or "" for reason in columns["reason"].to_pylist()],
-            features={view: _rows(columns[f"features_{view}"]) for view in (made.views if features else ())},
+            reasons=[reason or "" for reason in table["reason"].to_pylist()],
+            features={view: _rows(table[f"features_{view}"]) for view in (made.views if features else ())},
         )
-
-    def _parse(self, opened: BinaryIO, positions: range) -> tuple[Any, Manifest]:
-        """Return an open file as one of Parquet, and its manifest."""
-        import pyarrow.parquet as pq
-
-        stored = self._files[positions]
-        try:
-            file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
-            content = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
-        except (OSError, ValueError) as error:
-            raise _damaged(stored.display_path, error) from error
-        if content.pop("format", None) != FORMAT or not unseal({"format": FORMAT, **content}):
-            raise _damaged(stored.display_path, "it has no provenance")
-        content.pop("sha256")
-        manifest = convert(Path(stored.display_path), content, Manifest, _REPAIR)
-        if not file.schema_arrow.equals(_schema(manifest.views)):
-            raise _damaged(stored.display_path, "it has other columns")
-        return file, manifest
 
 
 def _rows(lists: Any) -> NDArray[np.float32]:
     """Return lists as rows, of shape (n, 2048), float32, and NaN for null."""
     rows = np.full((len(lists), N_FEATURES), np.nan, np.float32)
-    rows[lists.is_valid().to_numpy(zero_copy_only=False)] = lists.flatten().to_numpy().reshape(-1, N_FEATURES)
+    rows[np.asarray(lists.is_valid())] = np.asarray(lists.combine_chunks().flatten()).reshape(-1, N_FEATURES)
     return rows
-
-
-def _damaged(path: str, why: object) -> CatsDogsError:
-    return CatsDogsError(f"{path} is damaged: {str(why).splitlines()[0]}", _REPAIR)

@@ -32,7 +32,7 @@ from ..inference.at_rest import ParquetWorker, compute_to_parquet
 from ..inference.cluster import RangePool, start_workers
 from ..inference.machine import ThisMachine
 from ..inference.plan import ComputeOptions, Plan, resolve
-from ..inference.ranges import RangeJob, RangeWorker
+from ..inference.ranges import RangeJob
 from ..inference.timing import StageTimer
 from ..locks import FEATURES, holder
 from ..paths import is_uri, user_path
@@ -189,8 +189,7 @@ def extract(
             if ray or parquet:
                 job = _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast)
             if ray and job:
-                kind = ParquetWorker if parquet else RangeWorker
-                pool = stack.enter_context(start_workers(ray, job, per_machine=workers, kind=kind))
+                pool = stack.enter_context(start_workers(ray, job, per_machine=workers))
             if job and parquet:
                 return _extract_to_parquet(job, source, pool, opened, start, progress)
             splits = source.part(range_of.positions(len(source.files)))
@@ -278,15 +277,11 @@ def _make_job(
     *,
     fail_fast: bool,
 ) -> RangeJob:
-    if plan.needs_images and (parquet or plan.network is None):
+    if plan.needs_images and parquet:
+        raise CatsDogsError("files of Parquet hold no quantized network", "Give another --precision, or no --parquet")
+    if plan.needs_images and plan.network is None:
         message = "the workers of Ray cannot quantize a network, each on its own"
-        hint = "Run catsdogs extract with some of the images and --precision int8 first"
-        if parquet:
-            message, hint = (
-                "files of Parquet do not hold a quantized network",
-                "Give another --precision, or no --parquet",
-            )
-        raise CatsDogsError(message, hint)
+        raise CatsDogsError(message, "Run catsdogs extract with some of the images and --precision int8 first")
     return RangeJob(
         data=data if isinstance(data, str) and is_uri(data) else source.place,
         classes=source.classes,
@@ -295,6 +290,7 @@ def _make_job(
         holder=holder(artifacts.root, FEATURES),
         fail_fast=fail_fast,
         parquet="" if parquet is None else str(parquet if is_uri(parquet) else user_path(parquet).resolve()),
+        kind=ParquetWorker if parquet else None,
     )
 
 
@@ -309,8 +305,7 @@ def _extract_to_parquet(
     """Have the missing files of Parquet written; the cache does not change."""
     record(artifacts.source, **dict.fromkeys(source.splits, source.place), weights=job.plan.weights.spec)
     manifest, computed, unreadable = compute_to_parquet(job, source, pool, progress=progress)
-    provenance = manifest.provenance
-    done = Extraction(
+    return Extraction(
         images={split: len(images.ids) for split, images in source.splits.items()},
         unreadable=unreadable,
         computed=computed,
@@ -318,16 +313,14 @@ def _extract_to_parquet(
         scan=source.scan,
         duplicates={},
         classes=source.classes,
-        backbone=provenance.weights_name,
-        engine=provenance.engine,
-        precision=provenance.precision,
+        backbone=manifest.provenance.weights_name,
+        engine=manifest.provenance.engine,
+        precision=manifest.provenance.precision,
         batch_reduced=False,
         seconds=time.perf_counter() - start,
         rate=None,
         parquet=redact_uri(job.parquet),
     )
-    _log.info("%d images computed in %.1f s", done.computed, done.seconds)
-    return done
 
 
 @contextmanager

@@ -1,17 +1,14 @@
 """Compute the images by ranges, and write each range to a file of Parquet instead of shards."""
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
 from ..cache import Manifest
 from ..cache.parquet import FeatureFiles, FeatureTable, RangeFiles, file_key, file_ranges
 from ..cache.shards import canonical_reason
 from ..errors import CatsDogsError
-from ..images.facts import FACTS
 from ..progress import Progress, tell
 from ..sources import Source
 from .batches import ComputedRows
@@ -82,50 +79,38 @@ class ParquetWorker(RangeWorker):
 
     def __init__(self, job: RangeJob, cores: tuple[int, int]) -> None:
         super().__init__(job, cores)
-        self._folder, self._tables = RangeFiles(job.parquet), dict[range, FeatureTable]()
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """How it computes, and the views and classes; loads the backbone."""
-        return Manifest(self.provenance, self._views, {}, self._job.classes)
+        self._folder, self._rows = RangeFiles(job.parquet), dict[int, tuple[Any, str, dict[str, Any]]]()
 
     def _store(self, rows: ComputedRows) -> list[RangeResult]:
         """Keep rows until their range is complete, then write it; return the ranges that are written."""
-        images, finished = len(self._files), []
-        store_rows(rows, _drop, self._known, self._files, fail_fast=self._job.fail_fast)
+        store_rows(rows, _refuse_only, self._known, self._files, fail_fast=self._job.fail_fast)
+        finished = []
         for row, record in enumerate(rows.records):
-            position = int(record["position"])
-            result = self._open.pop(position)
-            if result.positions not in self._tables:
-                self._tables[result.positions] = self._empty_table(result.positions)
-            table, at = self._tables[result.positions], position - result.positions.start
-            table.digests[at], table.facts[at], table.reasons[at] = (
-                record["digest"],
-                record["facts"],
-                canonical_reason(rows.reasons.get(position, "")),
-            )
-            for view, of_view in rows.features.items():
-                table.features[view.name][at] = of_view[row]
+            result = self._open.pop(position := int(record["position"]))
+            features = {view.name: of_view[row] for view, of_view in rows.features.items()}
+            self._rows[position] = record, canonical_reason(rows.reasons.get(position, "")), features
             result.left -= 1
             if not result.left:
-                del self._tables[result.positions]
-                key = _key(self._job, self.manifest, images)
-                self._folder.write(result.positions, images, key, table.to_arrow(self.manifest))
+                self._write(result.positions)
                 finished.append(result)
         return finished
 
-    def _empty_table(self, positions: range) -> FeatureTable:
-        splits, n = self.source.part(positions), len(positions)
-        return FeatureTable(
+    def _write(self, positions: range) -> None:
+        records, reasons, features = zip(*map(self._rows.pop, positions), strict=True)
+        splits, nothing = self.source.part(positions), np.full(N_FEATURES, np.nan, np.float32)
+        table = FeatureTable(
+            Manifest(self.provenance, self._views, {}, self._job.classes),
             splits=[name for name, split in splits.items() for _ in split.ids],
             ids=[image for split in splits.values() for image in split.ids],
             labels=np.concatenate([split.labels for split in splits.values()]),
-            digests=np.zeros((n, 16), np.uint8),
-            facts=np.full(n, np.nan, FACTS),
-            reasons=[""] * n,
-            features={view: np.full((n, N_FEATURES), np.nan, np.float32) for view in self._views},
+            digests=np.array(records)["digest"],
+            facts=np.array(records)["facts"],
+            reasons=reasons,
+            features={view: np.stack([of.get(view, nothing) for of in features]) for view in self._views},
         )
+        key = _key(self._job, table.manifest, len(self._files))
+        self._folder.write(positions, len(self._files), key, table.to_arrow())
 
 
-def _drop(digests: NDArray[np.uint8], *of_rows: Any) -> None:
-    """Store nothing: `store_rows` is needed for what it refuses."""
+def _refuse_only(*rows: Any) -> None:
+    """Store nothing: of `store_rows` only what it refuses is needed."""

@@ -77,9 +77,7 @@ class _Worker:
 
 
 @contextmanager
-def start_workers(
-    address: str, job: RangeJob, *, per_machine: int | None = None, kind: type[RangeWorker] = RangeWorker
-) -> Iterator["RangePool"]:
+def start_workers(address: str, job: RangeJob, *, per_machine: int | None = None) -> Iterator["RangePool"]:
     """Connect to Ray, and start workers.
 
     Parameters
@@ -89,8 +87,6 @@ def start_workers(
     job : RangeJob
     per_machine : int, optional
         Workers on each machine; by default one for each GPU, or one.
-    kind : type
-        The class of the workers.
 
     Raises
     ------
@@ -124,7 +120,7 @@ def start_workers(
         except (OSError, RuntimeError, ValueError) as error:
             message = f"there is no Ray cluster at {address} ({str(error).splitlines()[0].rstrip('.')})"
             raise CatsDogsError(message, "Check --ray, RAY_AUTH_MODE and RAY_AUTH_TOKEN") from error
-    pool = RangePool(ray, address, job, per_machine, kind)
+    pool = RangePool(ray, address, job, per_machine)
     try:
         yield pool
     finally:
@@ -160,13 +156,12 @@ class RangePool:
         Connected to a cluster.
     address : str
     job : RangeJob
-    per_machine, kind
+    per_machine : int or None
         As for `start_workers`.
     """
 
-    def __init__(self, ray: Any, address: str, job: RangeJob, per_machine: int | None, kind: type[RangeWorker]) -> None:
-        self._ray, self._address, self._job = ray, address, job
-        self._per_machine, self._kind = per_machine, kind
+    def __init__(self, ray: Any, address: str, job: RangeJob, per_machine: int | None) -> None:
+        self._ray, self._address, self._job, self._per_machine = ray, address, job, per_machine
         self._workers: dict[_Place, _Worker] = {}
         self._abandoned: set[_Place] = set()
         self._reference: tuple[str, Provenance] | None = None
@@ -275,7 +270,7 @@ class RangePool:
             made = self._reference[1]  # no other machine may choose another engine
             job = replace(job, plan=replace(job.plan, engine=made.engine, precision=made.precision))
         placed = NodeAffinitySchedulingStrategy(node, soft=False)
-        actor_class = self._ray.remote(self._kind).options(scheduling_strategy=placed, **worker.options)
+        actor_class = self._ray.remote(job.kind or RangeWorker).options(scheduling_strategy=placed, **worker.options)
         worker.actor = actor_class.remote(job, (number, worker.of))
         worker.host, worker.prepared, worker.pending = "", None, worker.actor.host.remote().future()
 

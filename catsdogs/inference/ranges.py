@@ -51,6 +51,8 @@ class RangeJob:
         Whether to stop at the first unreadable image.
     parquet : str
         Path or URI of the folder for files of Parquet; empty if rows are written to shards.
+    kind : type or None
+        The class of the workers, by default `RangeWorker`.
     """
 
     data: str
@@ -60,6 +62,7 @@ class RangeJob:
     holder: str
     fail_fast: bool
     parquet: str = ""
+    kind: "type[RangeWorker] | None" = None
 
 
 @dataclass(frozen=True, eq=False)

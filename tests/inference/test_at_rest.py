@@ -1,6 +1,8 @@
 """Features in files of Parquet: what `extract --parquet` writes, restarts, faults, and other programs that read it."""
 
 import json
+import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from unittest import mock
 
@@ -12,6 +14,8 @@ import catsdogs
 from catsdogs import CatsDogsError, OptionError
 
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
+
+from support.at_rest import PROVENANCE, write_rows
 
 from catsdogs.backbone import Weights
 from catsdogs.cache import listing_digest, parquet
@@ -134,6 +138,10 @@ def spoil(folder, kind):
         pq.write_table(pa.table({"x": [1]}), path)
     elif kind == "a column less":
         pq.write_table(pq.read_table(path).drop_columns("label"), path)
+    elif kind == "of another backbone":
+        write_rows(folder / "other", images=128, provenance=replace(PROVENANCE, sha256="1" * 64))
+        sorted((folder / "other").iterdir())[1].replace(path)
+        shutil.rmtree(folder / "other")
     elif kind == "a row less":
         pq.write_table(pq.read_table(path).slice(1), path)
     else:
@@ -147,8 +155,9 @@ SPOILT = {
     "missing": "lacks the rows of 64 of 260 images. Run catsdogs extract DATA with this --parquet",
     "foreign": "x.parquet has rows of other images, another provenance or another program",
     "renamed": "is damaged: it has no provenance. Remove this file, and run catsdogs extract",
-    "a column less": "is damaged: it has other columns",
-    "a row less": "is damaged: it has 63 rows",
+    "a column less": "is damaged: it has other columns or rows",
+    "of another backbone": "has rows computed by made up (11111111, float32, numpy, view 224, made up), the first",
+    "a row less": "is damaged: it has other columns or rows",
     "empty": "has no features. Run catsdogs extract DATA with this --parquet",
 }
 

@@ -10,7 +10,7 @@ from catsdogs.images.facts import FACTS
 PROVENANCE = Provenance("made up", "0" * 64, "made up", "made up", "float32", "numpy")
 
 
-def table_of(positions, train):
+def table_of(positions, train, provenance=PROVENANCE):
     """Every third training image is of the second class; 7 is unreadable, 8 unlabelled, 10 a copy of 9."""
     n, at = len(positions), np.array(positions)
     of = np.where(at == 10, 9, at)
@@ -22,6 +22,7 @@ def table_of(positions, train):
     reasons = ["no image" if position == 7 else "" for position in positions]
     features[at == 7] = np.nan
     return FeatureTable(
+        Manifest(provenance, ("224",), {}),
         splits=["train" if position < train else "test" for position in positions],
         ids=[f"image.{position}" for position in positions],
         labels=labels,
@@ -34,7 +35,6 @@ def table_of(positions, train):
 
 def write_rows(folder, images=600, train=500, provenance=PROVENANCE):
     """Write files of 64 rows, as `extract` would, and return the folder."""
-    manifest = Manifest(provenance, ("224",), {})
     for positions in file_ranges(images):
-        RangeFiles(str(folder)).write(positions, images, "0" * 16, table_of(positions, train).to_arrow(manifest))
+        RangeFiles(str(folder)).write(positions, images, "0" * 16, table_of(positions, train, provenance).to_arrow())
     return folder
