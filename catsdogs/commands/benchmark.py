@@ -135,23 +135,7 @@ def benchmark(
             is_remote = source.files[0].is_remote
         contents, reading = _measure(threads, _read, paths)
         pixels, decoding = _measure(threads, decode, contents)
-        rates: dict[tuple[str, str], Rates] = {}
-        runs: dict[tuple[str, str], Extraction] = {}
-        for engine, precision in _engines():
-            if (engine, precision) in rates:
-                continue  # measured before: the processor or the network does not support fewer bits
-            tell(progress, f"{engine} in {precision}", 0, 0)
-            made = Artifacts(Path(scratch, f"{engine}-{precision}"))
-            options = ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision)
-            try:
-                with Source(folder) as sample:
-                    done = extract(sample, artifacts=made.root, weights=resolved.spec, compute=options)
-            except CatsDogsError:
-                if precision != INT8:
-                    raise
-                continue  # with these weights, int8 is too far from float32
-            rates[engine, done.precision] = _rates(made, done, resolved, np.stack(pixels))
-            runs[engine, done.precision] = done
+        runs = list(_measure_engines(folder, resolved, np.stack(pixels), Path(scratch), progress))
         tell(progress, "plain Keras", 0, 0)
         measured = Benchmark(
             images=len(paths),
@@ -160,18 +144,18 @@ def benchmark(
             cores=os.cpu_count() or 1,
             read=round(len(paths) / reading, 1),
             decode=round(len(paths) / decoding, 1),
-            write=round(len(paths) / next(iter(runs.values())).stages["write"], 1),
+            write=round(len(paths) / runs[0][1].stages["write"], 1),
             recipe=keras_recipe(resolved, folder, DEFAULT_VIEW.size),
-            engines=list(rates.values()),
+            engines=[rates for rates, _ in runs],
         )
         if plan is None:
             return measured
         tell(progress, "merging", 0, 0)
-        best = max(rates, key=lambda key: rates[key].end_to_end or 0)
-        speed = {"reading": source_rate, "decoding": measured.decode, "computing": rates[best].compute}
-        speed["worker"] = rates[best].end_to_end or min(speed.values())
-        loading = max(0.0, runs[best].seconds - runs[best].computed / speed["worker"])
-        fastest = (rates[best].engine, rates[best].precision)
+        best, done = max(runs, key=lambda run: run[0].end_to_end or 0)
+        speed = {"reading": source_rate, "decoding": measured.decode, "computing": best.compute}
+        speed["worker"] = best.end_to_end or min(speed.values())
+        loading = max(0.0, done.seconds - done.computed / speed["worker"])
+        fastest = (best.engine, best.precision)
         file_bytes = sum(map(len, contents)) / len(contents)
         planned = make_plan(plan, fastest, speed, loading=loading, is_remote=is_remote, file_bytes=file_bytes)
         return replace(measured, plan=planned)
@@ -188,6 +172,28 @@ def _engines() -> Iterator[tuple[EngineChoice, PrecisionChoice]]:
         yield name, "float32"
         if name == "openvino" and find_spec("nncf"):
             yield name, "int8"
+
+
+def _measure_engines(
+    sample: Path, weights: Weights, pixels: NDArray[np.uint8], scratch: Path, progress: Progress | None
+) -> Iterator[tuple[Rates, Extraction]]:
+    """Extract the sample with each engine and precision; yield the rates and the extraction."""
+    seen = set[tuple[str, str]]()
+    for engine, precision in _engines():
+        if (engine, precision) in seen:
+            continue  # measured before: the processor or the network does not support fewer bits
+        tell(progress, f"{engine} in {precision}", 0, 0)
+        made = Artifacts(scratch / f"{engine}-{precision}")
+        options = ComputeOptions(views=[DEFAULT_VIEW.name], engine=engine, precision=precision)
+        try:
+            with Source(sample) as source:
+                done = extract(source, artifacts=made.root, weights=weights.spec, compute=options)
+        except CatsDogsError:
+            if precision != INT8:
+                raise
+            continue  # with these weights, int8 is too far from float32
+        seen.add((engine, done.precision))
+        yield _rates(made, done, weights, pixels), done
 
 
 def _copy_sample(source: Source, folder: Path, images: int) -> tuple[list[Path], float]:
