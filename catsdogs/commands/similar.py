@@ -172,6 +172,8 @@ def similar(
         if not own:
             thumbnails.by_key[given.key] = load_thumbnail(_file(given.id), None, size)
         write_atomic(user_path(html), _page(given, found, thumbnails, manifest.classes))
+    if len(found) > previews:
+        return found
     return [
         replace(near, preview=shown.pixels()) if (shown := thumbnails.by_key[near.key]).uri else near for near in found
     ]

@@ -135,6 +135,7 @@ def test_the_page_shows_a_given_file_that_is_not_cached(artifacts, tmp_path, enc
     new, page = tmp_path / "<b>new.png", tmp_path / "similar.html"
     new.write_bytes(encode(draw(5002, (90, 60))))
     found = catsdogs.similar(new, artifacts=artifacts, count=3, html=page)
+    assert [near.preview for near in found] == [None] * 3
     assert shown_on(page) == [f"Image {new}", *map(alternative, found)]
     first, *_ = Page(page.read_bytes()).all("img")
     assert (first["width"], first["height"]) == ("90", "60")
