@@ -115,16 +115,13 @@ class _StderrHandler(logging.Handler):
 
 
 @contextmanager
-def _log_to_stderr(wanted: bool) -> Iterator[None]:
-    """Write all records of the library's loggers to standard error; otherwise Python writes the warnings there."""
-    if not wanted:
-        yield
-        return
+def _log_to_stderr(verbose: bool) -> Iterator[None]:
+    """Write warnings of the library's loggers, or if `verbose` all records, to standard error."""
     logger, handler = logging.getLogger("catsdogs"), _StderrHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(logging.Formatter(f"{'%(levelname)s %(name)s' if verbose else 'warning'}: %(message)s"))
     level = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
+    logger.setLevel(logging.DEBUG if verbose else level)
     try:
         yield
     finally:

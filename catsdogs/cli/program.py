@@ -95,7 +95,7 @@ def main() -> None:
     except CatsDogsError as error:
         _fail(error)
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
         _fail(CatsDogsError(what, "Fix this and rerun the command"))
     except MemoryError:
         _fail(CatsDogsError("there is not enough memory", "Free some memory and rerun; finished work is kept"))

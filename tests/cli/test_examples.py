@@ -120,8 +120,8 @@ catsdogs.cli.main()
 @pytest.mark.parametrize(
     ("option", "logged"),
     [
-        ("-q", "warned\n"),
-        ("--json", "warned\n"),
+        ("-q", "warning: warned\n"),
+        ("--json", "warning: warned\n"),
         ("-v", "INFO catsdogs.some.module: logged\nWARNING catsdogs.some.module: warned\n"),
     ],
 )

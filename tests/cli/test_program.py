@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support.program import process
+from support.program import command, process
 
 PROGRAM = """
 import logging, os, subprocess, sys, warnings, catsdogs.cli
@@ -102,6 +102,23 @@ def test_a_file_that_ends_too_early_is_one_line(error):
     done = ended(f"raise {error}")
     said = "error: a file or a stream ends too early (no data left). Fix this and rerun.\n"
     assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_a_full_disk_without_a_file_s_name_is_one_line():
+    done = ended("raise OSError(28, 'No space left on device')")
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device. Fix this and rerun the command.\n")
+
+
+def test_a_warning_is_one_line_without_escape_codes(tmp_path, encode, draw, tiny_backbone):
+    (tmp_path / "\x1b[31mred").mkdir()
+    (tmp_path / "\x1b[31mred/1.png").write_bytes(encode(draw(1)))
+    arguments = ("extract", tmp_path / "\x1b[31mred", "--artifacts", tmp_path / "a", "--weights", tiny_backbone)
+    done = command(*arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert done.stderr.startswith("warning: no head can be trained on these images: there are no labelled")
+    assert "red. Put them into folders" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert "WARNING catsdogs.commands.scan: no head" in command(*arguments, "--verbose").stderr
 
 
 @pytest.mark.parametrize(
