@@ -55,9 +55,9 @@ def _fact_lines(info: catsdogs.Info) -> Iterator[Line]:
     features, head = info.features, info.head
     provenance = features.provenance
     for split, entry in features.splits.items():
-        yield split, f"{entry.images:,} images, {entry.unreadable:,} unreadable, view {', '.join(entry.views)}"
+        yield split, f"{plural(entry.images, 'image')}, {entry.unreadable:,} unreadable, view {', '.join(entry.views)}"
     if info.shards:
-        yield "shards", f"{info.shards:,} rows of an unfinished run"
+        yield "shards", f"{plural(info.shards, 'row')} of an unfinished run"
     yield "classes", " and ".join(features.classes)
     if info.duplicates:
         yield from block("duplicates", duplicates_texts(info.duplicates))
@@ -81,7 +81,8 @@ def _fact_lines(info: catsdogs.Info) -> Iterator[Line]:
 def _timing(step: str, facts: dict[str, Any]) -> Iterator[str]:
     """Return the duration of a step, and of each of its stages."""
     rate = f", {facts['rate']:g}/s" if facts.get("rate") else ""
-    yield f"{step}: {facts.get('images', 0):,} images in {facts.get('seconds', 0):.2f} s{rate} on {facts.get('host')}"
+    images, seconds = plural(facts.get("images", 0), "image"), facts.get("seconds", 0)
+    yield f"{step}: {images} in {seconds:.2f} s{rate} on {facts.get('host')}"
     if stages := facts.get("stages"):
         yield ("  " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items()) + " s, all threads")
 
@@ -101,7 +102,7 @@ def verification_lines(result: catsdogs.Verification) -> Iterator[Line]:
 def scan_lines(scan: catsdogs.Scan, data: str, artifacts: Path, options: dict[str, str | None]) -> Iterator[Line]:
     """Show what a folder or a zip holds, how it would be read, and whether a head could be trained on it."""
     for split, named in scan.images.items():
-        yield split, f"{sum(named.values()):,} images"
+        yield split, plural(sum(named.values()), "image")
         for name, count in named.items():
             yield "", f"{count:,} {name}: {', '.join(scan.examples[split][name])}{', ...' if count > 3 else ''}"
     yield "classes", " and ".join(scan.classes)
@@ -124,7 +125,7 @@ def evaluation_lines(done: catsdogs.Evaluation) -> Iterator[Line]:
     yield from score_lines("head", done.scores, f"{done.images:,} labelled images, {' and '.join(done.classes)}")
     if done.seen:
         yield "", f"{done.seen:,} of them were trained on: these scores are too optimistic"
-    yield "skipped", f"{done.unlabelled:,} images without a label, {plural(done.skipped, 'other file')}"
+    yield "skipped", f"{plural(done.unlabelled, 'image')} without a label, {plural(done.skipped, 'other file')}"
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, not scored:"
         yield from unreadable_lines(done.unreadable, "in the output of --json")
@@ -144,7 +145,7 @@ def benchmark_lines(done: catsdogs.Benchmark) -> Iterator[Line]:
         idle = "".join(f"{rates.waited[stage]:>{len(stage) + 1}.0%}" for stage in rates.waited)
         yield "", f"{rates.engine:<11}{rates.precision:<9}{numbers}{idle}"
     if plan := done.plan:
-        yield "plan", f"{plan.images:,} images with {plan.engine} in {plan.precision}"
+        yield "plan", f"{plural(plan.images, 'image')} with {plan.engine} in {plan.precision}"
         yield "", f"{plan.read_bytes / 1e9:,.1f} GB to read, {plan.stored_bytes / 1e9:,.1f} GB of features"
         yield "", f"{'workers':>7}{'images/s':>12}{'time':>28}  most of it"
         for of in plan.projections:

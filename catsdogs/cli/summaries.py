@@ -228,7 +228,7 @@ def submission_lines(done: catsdogs.Submission, artifacts: Path) -> Iterator[Lin
 
 def submission_facts(done: catsdogs.Submission, artifacts: Path) -> Iterator[Line]:
     """Summarise a submission."""
-    yield "submission", f"{done.images:,} rows, clipped to [{done.clip:g}, {1 - done.clip:g}]"
+    yield "submission", f"{plural(done.images, 'row')}, clipped to [{done.clip:g}, {1 - done.clip:g}]"
     yield "", f"each row is the probability of {done.classes[1]}, not {done.classes[0]}"
     if done.stale:
         yield "", f"the training features changed after the head was trained; run {command('train', artifacts)}"
@@ -292,7 +292,7 @@ def preparation_lines(done: catsdogs.Preparation) -> Iterator[Line]:
         yield "", f"{done.renumbered:,} with a new number, as theirs was missing or not unique:"
         yield "", f"see {done.folder / 'prepared.csv'}"
     yield "classes", " and ".join(done.classes)
-    yield "skipped", f"{done.unlabelled:,} images without a label, {plural(done.skipped, 'other file')}"
+    yield "skipped", f"{plural(done.unlabelled, 'image')} without a label, {plural(done.skipped, 'other file')}"
     if done.unreadable:
         yield "unreadable", f"{len(done.unreadable):,}, not written:"
         yield from unreadable_lines(done.unreadable, f"in {done.folder / 'prepared.csv'}")

@@ -69,7 +69,7 @@ def choose_unusual(features: Features, rows: NDArray[np.intp], count: int) -> di
         found[kind] = tuple(UnusualImage(int(rows[at]), text.format(**_by_name(facts[at]))) for at in first)
     far, distances = find_farthest(features.features[:, :N_FEATURES], rows, count)
     pairs = zip(far.tolist(), distances.tolist(), strict=True)
-    found[FARTHEST] = tuple(UnusualImage(row, f"mean distance {distance:.2f}") for row, distance in pairs)
+    found[FARTHEST] = tuple(UnusualImage(row, f"mean distance {distance:.2g}") for row, distance in pairs)
     return found
 
 

@@ -145,3 +145,8 @@ def test_a_scan_imports_no_tensorflow(tmp_path, write_folder):
     code = f"import sys, catsdogs; catsdogs.scan({str(data)!r}, artifacts='none'); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"tensorflow", "keras", "openvino", "sklearn", "scipy"} & set(loaded)
+
+
+def test_one_image_is_counted_in_the_singular(tmp_path, write_folder):
+    data = write_folder(tmp_path / "data", {"1.jpg": b"1"})
+    assert command("extract", data, "--dry-run").stdout.splitlines()[0] == "test        1 image"
