@@ -34,7 +34,7 @@ def prepare_folder(folder, weights, draw, encode, zipped):
     data = folder / "dogs-vs-cats-redux-kernels-edition.zip"
     write_kaggle_zip(data, draw, encode, zipped, train=40, test=4)
     (folder / "photographs").mkdir()
-    for number in range(8):
+    for number in range(10):
         for kind in ("cat", "dog"):
             place = folder / "cats-dogs-testing" / kind
             place.mkdir(parents=True, exist_ok=True)
