@@ -109,7 +109,9 @@ def train(
     with Artifacts.open(artifacts, RESULTS) as opened:
         features = opened.cache.load()
         rows = features.readable & (features.labels >= 0)
-        require_enough_images(features.labels[rows], "readable training images", features.classes)
+        first = "".join(f", such as {name}: {reason}" for name, reason in list(features.unreadable.items())[:1])
+        hint = f"Give at least {MIN_IMAGES} of each class; {len(features.unreadable):,} are unreadable{first}"
+        require_enough_images(features.labels[rows], "readable training images", features.classes, hint=first and hint)
         ids, labels = features.ids[rows], features.labels[rows]
         duplicates = load_duplicates(opened.cache, near=near_duplicates, progress=progress)
         groups = group_keys(features.digests[rows], group_images(opened.cache, features, duplicates)[rows])

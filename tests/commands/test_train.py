@@ -208,6 +208,13 @@ def test_too_few_images_of_a_class_are_refused_and_nothing_is_written(tmp_path, 
     assert not (tmp_path / "head.json").exists()
 
 
+def test_if_too_few_are_readable_a_reason_is_named(tmp_path, write_folder, cache_of):
+    images = {f"{kind}/{n}.jpg": f"{kind}{n}".encode() for kind in ("cat", "dog") for n in range(12)}
+    cache_of(write_folder(tmp_path / "data", images), tmp_path / "artifacts")
+    with pytest.raises(CatsDogsError, match=r"class cat: 0\. .*; 24 are unreadable, such as cat\.0: not a JPEG"):
+        catsdogs.train(tmp_path / "artifacts")
+
+
 @pytest.mark.parametrize("noise", [0, 0.01])
 def test_one_picture_many_times_is_refused_before_anything_is_fitted(tmp_path, noise):
     random = np.random.default_rng(0)
