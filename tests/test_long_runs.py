@@ -108,7 +108,7 @@ def test_each_bad_image_is_computed_or_has_a_reason_and_none_is_changed(
     arguments = [plain, tmp_path / "data", "--artifacts", artifacts, "--weights", tiny_backbone]
     done = process(*arguments, program=("-c", PEAK))
     assert done.returncode == 0, done.stderr
-    assert all(line.startswith("no head can be trained on these images") for line in done.stderr.splitlines())
+    assert all(line.startswith("warning: no head can be trained on these images") for line in done.stderr.splitlines())
     bad = len([name for name, reason in expected.items() if reason is not None])
     assert f"{len(expected)} ({len(expected)} test), {bad} unreadable" in done.stdout
     found = load_features(artifacts, split="test")

@@ -246,7 +246,7 @@ def test_a_file_size_limit_is_one_line_and_without_it_the_run_continues(
     done = process(*arguments, program=("-c", code))
     assert done.returncode == 1
     warning, said = done.stderr.splitlines(keepends=True)  # there are three cats
-    assert warning.startswith("no head can be trained on these images")
+    assert warning.startswith("warning: no head can be trained on these images")
     assert said.startswith(f"error: {tmp_path / 'artifacts/features/shards'}")
     assert said.endswith(
         ".npy cannot be written (File too large). "

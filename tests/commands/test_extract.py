@@ -268,7 +268,9 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
     assert process.returncode == (130 if kind == signal.SIGINT else -kind)
     if kind == signal.SIGINT:
         warning, interrupted = said.splitlines()
-        assert warning.startswith("no head can be trained on these images: there are no labelled training images in")
+        assert warning.startswith(
+            "warning: no head can be trained on these images: there are no labelled training images in"
+        )
         assert interrupted == "interrupted: finished work is kept. Rerun the command to continue."
     again = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
     assert 0 <= again.computed < 300
