@@ -271,6 +271,8 @@ def _check_options(
         raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
     if parquet is not None:
         require_pyarrow()
+        if not is_uri(parquet):
+            user_path(parquet)  # refuses an empty one, as of an unset variable
 
 
 def _open(data: str | Path | Source, classes: Classes | None, artifacts: Artifacts) -> AbstractContextManager[Source]:

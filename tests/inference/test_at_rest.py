@@ -118,6 +118,12 @@ def test_options_that_do_not_fit_are_refused(options, data, tmp_path):
     assert not (tmp_path / "rows").exists()
 
 
+def test_an_empty_path_is_refused_and_no_cache_written_instead(data, tiny_backbone, tmp_path):
+    message = error_of(lambda: catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone), parquet=""))
+    assert message.startswith("'' cannot be a path")
+    assert not (tmp_path / "a").exists()
+
+
 def spoil(folder, kind):
     """Do something to the second file of a copy of some rows."""
     import pyarrow as pa
