@@ -33,7 +33,7 @@ from PIL import Image
 import catsdogs
 from catsdogs.backbone import Backbone
 from catsdogs.commands import extract
-from catsdogs.inference import cluster
+from catsdogs.inference import cluster, machine
 from catsdogs.inference.plan import Plan
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -127,7 +127,7 @@ def measure_ray(data: Path, count: int = 1) -> Measured:
 
 def measure_here(data: Path) -> Measured:
     """Extract in this process."""
-    measured, compute_rows = Measured(), extract.compute_rows
+    measured, compute_rows = Measured(), machine.compute_rows
 
     @contextmanager
     def timed(files: Any, views: Any, backbone: Any, **options: Any) -> Iterator[Any]:
@@ -137,12 +137,12 @@ def measure_here(data: Path) -> Measured:
             yield rows
         measured.wall, measured.processor = time.perf_counter() - start, time.process_time() - processor
 
-    extract.compute_rows = timed  # type: ignore[assignment]
+    machine.compute_rows = timed  # type: ignore[assignment]
     try:
         with tempfile.TemporaryDirectory() as folder:
             catsdogs.extract(data, artifacts=folder, weights="random", near_duplicates=False)
     finally:
-        extract.compute_rows = compute_rows
+        machine.compute_rows = compute_rows
     measured.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return measured
 
