@@ -11,7 +11,7 @@ checkout, is compared with the reference, and the other candidates with "package
 A file keeps each loss once it is known, so that a run that was stopped goes on where it was.
 
 The other candidates change one thing in the head; those of the intercept and of the folds' heads use its C for "rbf".
-With many images only the first ones are compared.
+With 2,048 images or more, only the transforms and the number of landmarks are compared.
 """
 
 import argparse
@@ -163,9 +163,13 @@ def candidates(draw: Draw) -> Iterator[tuple[str, Callable[[], Logits]]]:
     yield "package", draw.package
     if len(draw.views) > 1:
         yield "package, two views", lambda: draw.package(2)
-    if not designs.are_few(len(draw.train)):
-        return
     yield "rbf only", lambda: draw.selected("rbf")
+    if not designs.are_few(len(draw.train)):
+        for factor in (0.5, 2.0):
+            count = round(factor * designs.landmark_count(len(draw.train)))
+            yield f"rbf, {count:,} landmarks", lambda count=count: with_landmarks(draw, count)
+        yield "sqrt only", lambda: draw.selected("sqrt")
+        return
     yield "rbf, 448 landmarks", lambda: with_landmarks(draw, 448)
     yield "sqrt only", lambda: draw.selected("sqrt")
     yield "identity only", lambda: draw.selected("identity")
