@@ -34,8 +34,8 @@ _FRAMES = {
 }
 """Kinds of JPEG that libjpeg does not decode to 8 bits, by the marker of the frame (ITU-T T.81, table B.1)."""
 
-_NO_FRAMES = (0xC4, 0xC8, 0xCC)
-"""Markers of tables among those of frames."""
+_NO_FRAMES, _ARITHMETIC = (0xC4, 0xC8, 0xCC), 0xC9
+"""Markers of tables among those of frames, and the marker of a sequential frame in arithmetic coding."""
 
 _PROFILE = b"Raw profile type exif\0"
 """The keyword of the text in which ImageMagick stores EXIF blocks."""
@@ -81,9 +81,13 @@ def with_ends(stripped: bytes) -> tuple[bytes, ...]:
 
 
 def extended(stripped: bytes) -> bytes:
-    """Return a JPEG with more data before its end marker: libjpeg ignores it, unless pixels are missing."""
+    """Return a JPEG with more data before its end marker: libjpeg ignores it, unless pixels are missing.
+
+    Arithmetic coders leave out the zeros at the end (ITU-T T.81, D.1.8), so their data goes on with zeros.
+    """
     end = stripped.find(_EOI, _end_of_header(stripped))
-    return stripped[:end] + bytes(range(255)) + _EOI
+    arithmetic = any(marker == _ARITHMETIC for marker, _, _ in _segments(stripped))
+    return stripped[:end] + bytes(255 if arithmetic else range(255)) + _EOI
 
 
 def _has_all_coefficients(stripped: bytes) -> bool:
@@ -125,13 +129,13 @@ def _end_of_header(data: bytes) -> int:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of each segment before a JPEG's first scan; end at a damaged one."""
+    """Yield marker, start and end of each segment before a JPEG's first scan; end at a damaged one.
+
+    Padding, restarts and other bytes between segments are skipped, as libjpeg and Pillow skip them.
+    """
     start = 2
-    while start + 4 <= len(data) and data[start] == 0xFF:
-        marker = data[start + 1]
-        if marker == 0xFF:  # padding
-            start += 1
-            continue
+    while found := _MARKER.search(data, start):
+        start, marker = found.start(), data[found.end() - 1]
         length = int.from_bytes(data[start + 2 : start + 4])
         end = start + 2 + length
         if not marker >= 0xC0 or 0xD0 <= marker <= 0xDA or length < 2 or end > len(data):

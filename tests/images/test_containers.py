@@ -159,6 +159,29 @@ def test_a_jpeg_whose_end_marker_comes_too_early_is_unreadable(draw, encode, mod
     )
 
 
+def test_what_an_arithmetic_coder_leaves_out_at_the_end_is_not_missing():
+    """Of 258,048 equal pixels above which are 4,096 others, libjpeg's coder keeps nine bytes."""
+    frame = segment(0xC9, bytes.fromhex("08 0200 0200 01 011100")) + segment(0xCC, bytes.fromhex("0010 1005"))
+    scan = segment(0xDA, bytes.fromhex("01 0100 003f00")) + bytes.fromhex("d2cb29abc4fa55d2fc")
+    pixels = decode(SOI + segment(0xDB, b"\0" + b"\1" * 64) + frame + scan + b"\xff\xd9", 512)
+    assert (pixels[0] == 148).all()
+    assert (pixels[-1] == 57).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 5}])
+def test_bytes_between_segments_do_not_make_the_end_of_a_thumbnail_that_of_the_picture(draw, encode, options):
+    picture = draw(7, size=(320, 240))
+    picture.paste((255, 255, 255), (0, 100, 320, 240))
+    jpeg, thumbnail = encode(picture, "JPEG", **options), encode(picture.resize((32, 24)), "JPEG")
+    exif = segment(0xE1, ORIENTED.tobytes() + thumbnail)
+    expected = decode(encode(picture, "JPEG", exif=ORIENTED.tobytes(), **options))
+    for junk in (b"\0", b"\0\0abc", b"\xff\0\1", b"\xff\xd3", b"\xff\xff"):
+        np.testing.assert_array_equal(decode(jpeg[:20] + junk + exif + jpeg[20:]), expected)
+        np.testing.assert_array_equal(decode(jpeg[:20] + junk + exif + jpeg[20:-2]), expected)
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        decode(jpeg[:20] + b"\0" + exif + jpeg[20 : len(jpeg) // 2])
+
+
 def test_segments_before_the_exif_block_and_bytes_between_segments_change_nothing(photo, encode):
     exif = Image.Exif()
     exif[0x112] = 6
