@@ -23,7 +23,6 @@ from ..cache import (
     PartTable,
     listing_digest,
     load_duplicates,
-    read_provenances,
     write_part,
 )
 from ..cache.parquet import require_pyarrow
@@ -196,7 +195,7 @@ def extract(
             files = [file for images in splits.values() for file in images.files]
             load = loading.result if loading else partial(plan.load, source.files, progress=progress)
             machine = stack.enter_context(ThisMachine(plan, files, load, timer=timer, fail_fast=fail_fast))
-            if loading and manifest is None and not read_provenances(opened.features):
+            if loading and not opened.features.exists():
                 machine.start()  # no row can be known
             computing = pool or machine
             with CacheWriter(

@@ -72,6 +72,13 @@ def test_a_second_run_computes_nothing_and_changes_no_byte(folder, extract, tmp_
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
 
 
+def test_what_a_manifest_that_was_removed_named_is_not_computed_again(folder, extract, tmp_path):
+    """The hint of a damaged manifest is to remove it."""
+    assert extract(folder).computed == 12
+    (tmp_path / "artifacts/features/manifest.json").unlink()
+    assert extract(folder).computed == 0
+
+
 def test_ten_images_more_are_ten_computed_and_one_that_changed_is_one(folder, extract, draw, encode, tmp_path):
     extract(folder)
     for number in range(10):
