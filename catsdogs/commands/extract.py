@@ -317,7 +317,8 @@ def _extract_to_parquet(
     progress: Progress | None,
 ) -> Extraction:
     """Have the missing files of Parquet written; the cache does not change."""
-    record(artifacts.source, **dict.fromkeys(source.splits, source.place), weights=job.plan.weights.spec)
+    if artifacts.cache.manifest is None:  # otherwise these notes are of the images and the weights of the cache
+        record(artifacts.source, **dict.fromkeys(source.splits, source.place), weights=job.plan.weights.spec)
     manifest, computed, unreadable = compute_to_parquet(job, source, pool, progress=progress)
     return Extraction(
         images={split: len(images.ids) for split, images in source.splits.items()},

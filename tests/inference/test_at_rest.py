@@ -175,6 +175,20 @@ def test_a_folder_that_is_spoilt_is_one_line(kind, finding, whole, tmp_path, wri
     assert finding in error_of(lambda: [*FeatureFiles(folder).tables()])
 
 
+def test_the_notes_of_a_cache_are_not_those_of_rows_in_parquet(whole, data, tiny_backbone, tmp_path, write_folder):
+    """Else the cache would be continued, and its images shown, by the weights and the images of the rows."""
+    rows, _ = whole
+    assert json.loads((rows.parent / "a" / "source.json").read_text())["weights"] == str(tiny_backbone)
+    images = {path.relative_to(data).as_posix(): path.read_bytes() for path in sorted(data.rglob("cat.*"))[:12]}
+    images |= {path.relative_to(data).as_posix(): path.read_bytes() for path in sorted(data.rglob("dog.*"))[:12]}
+    other = tmp_path / "other.keras"
+    other.write_bytes(tiny_backbone.read_bytes()[:-1] + b"7")
+    catsdogs.extract(write_folder(tmp_path / "few", images), artifacts=tmp_path / "a", weights=str(other))
+    before = (tmp_path / "a" / "source.json").read_bytes()
+    catsdogs.extract(data, artifacts=tmp_path / "a", weights=str(tiny_backbone), parquet=rows)
+    assert (tmp_path / "a" / "source.json").read_bytes() == before
+
+
 def test_polars_reads_the_rows_without_us(whole):
     polars = pytest.importorskip("polars", reason="not a dependency; install it to see whether it reads the rows")
     frame = polars.read_parquet(whole[0] / "*.parquet")
