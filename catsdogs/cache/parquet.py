@@ -23,7 +23,7 @@ from ..errors import CatsDogsError, redact_uri
 from ..images.facts import FACTS
 from ..paths import is_uri, user_path
 from ..sources import image_file
-from ..sources.files import StoredFile
+from ..sources.files import StoredFile, raise_if_system_error
 from ..sources.remote import RemoteFolder, list_remote
 from ..storage import convert, list_files, to_sealed_json, unseal, write_atomic
 from .manifest import FORMAT, Manifest, describe
@@ -244,6 +244,7 @@ class FeatureFiles:
         CatsDogsError
             It cannot be read, is damaged, or has another provenance than the first file, or other columns.
         """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self._files[positions].display_path
@@ -256,8 +257,14 @@ class FeatureFiles:
                 made = convert(Path(path), content, Manifest, _REPAIR)
                 if not file.schema_arrow.equals(_schema(made.views)) or file.metadata.num_rows != len(positions):
                     raise ValueError("it has other columns or rows")
-                table = file.read(columns=_schema(made.views if features else ()).names).combine_chunks()
-        except (OSError, ValueError) as error:  # those of pyarrow are such
+                table = file.read(columns=_schema(made.views if features else ()).names)
+                table.validate()
+                if table.num_rows != len(positions):
+                    raise ValueError("it has other rows")
+        except MemoryError:  # that of pyarrow is an ArrowException too
+            raise
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise_if_system_error(error, path)
             raise CatsDogsError(f"{path} is damaged: {str(error).splitlines()[0]}", _REPAIR) from error
         ours = getattr(self, "manifest", made)
         if (made.provenance.key, made.views, made.classes) != (ours.provenance.key, ours.views, ours.classes):

@@ -1,5 +1,6 @@
 """Features in files of Parquet: what `extract --parquet` writes, restarts, faults, and other programs that read it."""
 
+import base64
 import json
 import shutil
 from dataclasses import replace
@@ -136,6 +137,13 @@ def spoil(folder, kind):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
+    elif kind == "of unknown integers":
+        content = path.read_bytes()
+        schema = pq.read_metadata(path).metadata[b"ARROW:schema"]
+        forged = base64.b64decode(schema).replace(b"\1\x08\0\0\0", b"\1\xc8\0\0\0")  # of the labels, 200 bits
+        path.write_bytes(content.replace(schema, base64.b64encode(forged)))
+    elif kind == "of 7 rows in a group":
+        path.write_bytes(path.read_bytes().replace(b"\x16\x80\1\x26\x08", b"\x16\x8e\0\x26\x08"))
     elif kind == "missing":
         path.unlink()
     elif kind == "foreign":
@@ -158,6 +166,8 @@ def spoil(folder, kind):
 SPOILT = {
     "truncated": "is damaged: ",
     "flipped": "is damaged: ",
+    "of unknown integers": "is damaged: Integers with more than 64 bits not implemented. Remove this file",
+    "of 7 rows in a group": "is damaged: it has other rows",
     "missing": "lacks the rows of 64 of 260 images. Run catsdogs extract DATA with this --parquet",
     "foreign": "x.parquet has rows of other images, another provenance or another program",
     "renamed": "is damaged: it has no provenance. Remove this file, and run catsdogs extract",
