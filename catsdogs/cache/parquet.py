@@ -82,7 +82,7 @@ class RangeFiles:
         return redact_uri(self.place)
 
     def find(self, key: str = "") -> tuple[dict[range, StoredFile], str, int]:
-        """List the files; return them by range, their key, and the number of images, of which some may be missing.
+        """List the files, none in subfolders; return them by range, their key, and the number of all images.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class RangeFiles:
         """
         files, keys, total = dict[range, StoredFile](), {key} - {""}, 0
         for file in sorted(self._list(), key=lambda file: file.parts):
-            name = _NAME.fullmatch("/".join(file.parts))
+            name = _NAME.fullmatch(file.parts[0])
             if not name or len(keys := keys | {name[4]}) > 1:
                 message = f"{file.display_path} has rows of other images, another provenance or another program"
                 raise CatsDogsError(message, "Give a folder that has only the rows of one set of images, or a new one")
@@ -135,7 +135,7 @@ class RangeFiles:
         else:
             folder = user_path(self.place)
             files = [image_file(path, path.relative_to(folder).parts) for path in list_files(folder)]
-        return (file for file in files if file.parts[-1].endswith(".parquet"))
+        return (file for file in files if len(file.parts) == 1 and file.parts[0].endswith(".parquet"))
 
 
 @dataclass(frozen=True, eq=False)

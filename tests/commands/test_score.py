@@ -1,5 +1,6 @@
 """The probabilities of features in Parquet, in Parquet."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +57,13 @@ def test_scores_that_are_there_are_not_computed_again(trained, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "600, of which 128 scored now" in done.stdout
     assert files_of(out) == before
+
+
+def test_scores_in_a_folder_of_the_rows_do_not_spoil_these(trained, tmp_path):
+    rows, artifacts = shutil.copytree(trained[0], tmp_path / "rows"), trained[1]
+    for scored in (600, 0):
+        assert catsdogs.score(rows, rows / "scores", artifacts=artifacts).scored == scored
+    assert sum(catsdogs.subset(rows, images=20, artifacts=tmp_path / "a").images.values()) == 20
 
 
 def test_another_head_and_rows_of_another_backbone_are_refused(trained, tmp_path):
