@@ -78,6 +78,8 @@ def subset(
     """
     if images < 1:
         raise OptionError(f"{images} images cannot be drawn", "Give --images a number of at least 1")
+    if seed < 0:
+        raise OptionError(f"the seed is {seed}", "Give a seed of at least 0")
     files = FeatureFiles(rows)
     chosen, available = _draw(files, images, seed, progress)
     positions, ids, labels, encoded = zip(*chosen, strict=True)

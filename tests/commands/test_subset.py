@@ -75,6 +75,8 @@ def test_another_sample_in_the_same_folder_needs_prune(rows, tmp_path):
 def test_what_cannot_be_drawn_is_one_line(rows, tmp_path):
     with pytest.raises(OptionError, match="0 images cannot be drawn"):
         catsdogs.subset(rows, images=0, artifacts=tmp_path / "a")
+    with pytest.raises(OptionError, match=r"the seed is -1\. Give a seed of at least 0"):
+        catsdogs.subset(rows, seed=-1, artifacts=tmp_path / "a")
     with pytest.raises(CatsDogsError, match="has no features"):
         catsdogs.subset(tmp_path / "nothing", artifacts=tmp_path / "a")
     unlabelled = write_rows(tmp_path / "unlabelled", images=20, train=0)
