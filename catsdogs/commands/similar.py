@@ -35,6 +35,7 @@ from ..reporting.thumbnails import (
 from ..result import Result
 from ..sources import ImageFile, image_file, unreadable_reason
 from ..sources.classes import Classes
+from ..sources.names import is_image
 from ..storage import NOTE_HINT, read_json, write_atomic
 
 COUNT = 10
@@ -153,6 +154,8 @@ def similar(
     """
     if count < 1:
         raise OptionError(f"the count is {count}", "Give a whole number from 1 on")
+    if html is not None and is_image(str(html)):
+        raise OptionError(f"{html} is named like an image, which the page would replace", "Give --html FILE.html")
     opened = Artifacts(artifacts)
     manifest = opened.cache.require_manifest()
     splits = {split: opened.cache.load(split) for split in opened.cache.digests()}

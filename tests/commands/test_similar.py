@@ -96,6 +96,11 @@ def test_what_cannot_be_compared_is_refused_in_one_line(made, artifacts, tmp_pat
     (tmp_path / "bad.png").write_bytes(b"no image either")
     with pytest.raises(CatsDogsError, match=r"bad\.png is unreadable: "):
         catsdogs.similar(tmp_path / "bad.png", artifacts=artifacts)
+    picture = made / "data/train/cat.0.png"
+    before = picture.read_bytes()
+    with pytest.raises(OptionError, match=r"is named like an image, which the page would replace\. Give --html FILE"):
+        catsdogs.similar(picture, artifacts=artifacts, html=picture)
+    assert picture.read_bytes() == before
     with pytest.raises(OptionError, match="the count is 0"):
         catsdogs.similar("cat.1", artifacts=artifacts, count=0)
     imported = cache_of(made / "data", tmp_path / "imported")
