@@ -23,9 +23,9 @@ from ..errors import CatsDogsError, redact_uri
 from ..images.facts import FACTS
 from ..paths import is_uri, user_path
 from ..sources import image_file
-from ..sources.files import StoredFile, raise_if_system_error
+from ..sources.files import StoredFile, raise_if_system_error, read_error
 from ..sources.remote import RemoteFolder, list_remote
-from ..storage import convert, list_files, to_sealed_json, unseal, write_atomic
+from ..storage import convert, to_sealed_json, unseal, write_atomic
 from .manifest import FORMAT, Manifest, describe
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class RangeFiles:
         Raises
         ------
         CatsDogsError
-            A file has another name, or another key than `key` or the others.
+            The folder cannot be listed, or a file has another name, or another key than `key` or the others.
         """
         files, keys, total = dict[range, StoredFile](), {key} - {""}, 0
         for file in sorted(self._list(), key=lambda file: file.parts):
@@ -134,7 +134,12 @@ class RangeFiles:
             files: Iterable[StoredFile] = list_remote(self.place, missing_ok=True)[0]
         else:
             folder = user_path(self.place)
-            files = [image_file(path, path.relative_to(folder).parts) for path in list_files(folder)]
+            try:
+                files = [image_file(path, (path.name,)) for path in folder.iterdir()]
+            except FileNotFoundError:
+                files = []
+            except OSError as error:
+                raise read_error(folder, error) from error
         return (file for file in files if len(file.parts) == 1 and file.parts[0].endswith(".parquet"))
 
 

@@ -66,6 +66,15 @@ def test_scores_in_a_folder_of_the_rows_do_not_spoil_these(trained, tmp_path):
     assert sum(catsdogs.subset(rows, images=20, artifacts=tmp_path / "a").images.values()) == 20
 
 
+def test_a_file_is_no_folder_of_rows_or_scores(trained, tmp_path):
+    rows, artifacts = trained
+    (tmp_path / "file").write_bytes(b"mine")
+    for given in ((tmp_path / "file", tmp_path / "scores"), (rows, tmp_path / "file"), (rows, tmp_path / "file/x")):
+        with pytest.raises(CatsDogsError, match=r"cannot be read \(Not a directory\)"):
+            catsdogs.score(*given, artifacts=artifacts)
+    assert files_of(tmp_path) == {"file": b"mine"}
+
+
 def test_another_head_and_rows_of_another_backbone_are_refused(trained, tmp_path):
     rows, artifacts = trained
     catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts)
