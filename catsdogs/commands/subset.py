@@ -15,6 +15,7 @@ from ..errors import CatsDogsError, OptionError
 from ..locks import FEATURES
 from ..progress import Progress, tell
 from ..result import Result
+from .extract import find_duplicates
 
 _Row = tuple[int, str, int, bytes]
 """Position, id, label and digest of an image."""
@@ -101,6 +102,7 @@ def subset(
                 tell(progress, "copying features", here.stop, len(ids))
             writer.assemble(digests)
         opened.cache.reload()
+        find_duplicates(opened, near=False, progress=progress)
     counts = np.bincount(labels, minlength=2).tolist()
     return Subset(
         dict(zip(made.classes, counts, strict=True)),

@@ -70,6 +70,7 @@ def test_another_sample_in_the_same_folder_needs_prune(rows, tmp_path):
         catsdogs.subset(rows, images=100, seed=1, artifacts=tmp_path)
     done = command("subset", rows, "--images", 100, "--seed", 1, "--artifacts", tmp_path, "--prune", "--json")
     assert json.loads(done.stdout)["images"] == {"cat": 66, "dog": 34}
+    assert catsdogs.verify(tmp_path).problems == ()
 
 
 def test_what_cannot_be_drawn_is_one_line(rows, tmp_path):
