@@ -41,7 +41,8 @@ def nearly_same_elsewhere(features: NDArray[np.float32], groups: NDArray[np.int6
     n = len(features)
     if n < _FEWEST:
         return 0
-    sample = features - features.mean(axis=0, dtype=np.float64)
+    sample = features / max(np.abs(features).max(), np.finfo(np.float32).tiny)  # so that no square overflows
+    sample -= sample.mean(axis=0)
     squares = np.einsum("ij,ij->i", sample, sample)
     distances = np.sqrt(np.maximum(0, squares[:, np.newaxis] + squares - 2 * sample @ sample.T))
     distances /= max(np.quantile(distances, 0.9), np.finfo(float).tiny)
