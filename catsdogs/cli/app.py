@@ -13,7 +13,6 @@ from catsdogs.choices import Study
 from catsdogs.cli import listings, options, summaries
 from catsdogs.cli.command import Command, Group, Output, with_shared_options
 from catsdogs.cli.options import ARTIFACTS
-from catsdogs.cli.progress import lock_if
 from catsdogs.errors import OptionError
 from catsdogs.progress import Progress
 
@@ -26,9 +25,10 @@ app = typer.Typer(
 )
 
 
-def _command(example: str, name: str | None = None) -> Callable[[Callable[..., Output]], None]:
+def _command(example: str, name: str | None = None, *, locks: str = "") -> Callable[[Callable[..., Output]], None]:
     def register(function: Callable[..., Output]) -> None:
-        app.command(name, cls=Command, epilog=f"Example: catsdogs {example}")(with_shared_options(function))
+        command = with_shared_options(function, locks)
+        app.command(name, cls=Command, epilog=f"Example: catsdogs {example}")(command)
 
     return register
 
@@ -44,7 +44,7 @@ def _program(context: typer.Context, version: options.Version = False) -> None:
         raise typer.Exit(2)
 
 
-@_command("run dogs-vs-cats-redux-kernels-edition.zip")
+@_command("run dogs-vs-cats-redux-kernels-edition.zip", locks="artifacts")
 def run(
     data: options.Data,
     artifacts: options.Artifacts = ARTIFACTS,
@@ -57,28 +57,26 @@ def run(
     prune: options.Prune = False,
     fail_fast: options.FailFast = False,
     no_near_duplicates: options.NoNearDuplicates = False,
-    wait: options.Wait = False,
     *,
     progress: Progress,
 ) -> Output:
     """Extract features, train the head and write the submission."""
-    with lock_if(wait, artifacts, progress):
-        done = catsdogs.run(
-            data,
-            artifacts=artifacts,
-            weights=weights,
-            compute=_compute(views, engine, precision),
-            classes=classes,
-            clip=clip,
-            prune=prune,
-            fail_fast=fail_fast,
-            near_duplicates=not no_near_duplicates,
-            progress=progress,
-        )
+    done = catsdogs.run(
+        data,
+        artifacts=artifacts,
+        weights=weights,
+        compute=_compute(views, engine, precision),
+        classes=classes,
+        clip=clip,
+        prune=prune,
+        fail_fast=fail_fast,
+        near_duplicates=not no_near_duplicates,
+        progress=progress,
+    )
     return Output(done.to_dict, summaries.run_lines(done, artifacts))
 
 
-@_command("extract photographs/ --views 224,224m --artifacts mine")
+@_command("extract photographs/ --views 224,224m --artifacts mine", locks="artifacts")
 def extract(
     data: options.Data,
     artifacts: options.Artifacts = ARTIFACTS,
@@ -95,7 +93,6 @@ def extract(
     workers: options.Workers = None,
     parquet: options.Parquet = None,
     dry_run: options.DryRun = False,
-    wait: options.Wait = False,
     *,
     progress: Progress,
 ) -> Output:
@@ -104,56 +101,50 @@ def extract(
         found = catsdogs.scan(data, artifacts=artifacts, classes=classes, part=part)
         given = {"--classes": classes, "--weights": weights, "--part": part}
         return Output(found.to_dict, listings.scan_lines(found, data, artifacts, given), is_summary=False)
-    with lock_if(wait, artifacts, progress):
-        done = catsdogs.extract(
-            data,
-            artifacts=artifacts,
-            weights=weights,
-            compute=_compute(views, engine, precision),
-            classes=classes,
-            prune=prune,
-            fail_fast=fail_fast,
-            near_duplicates=not no_near_duplicates,
-            part=part,
-            ray=ray,
-            workers=workers,
-            parquet=parquet,
-            progress=progress,
-        )
+    done = catsdogs.extract(
+        data,
+        artifacts=artifacts,
+        weights=weights,
+        compute=_compute(views, engine, precision),
+        classes=classes,
+        prune=prune,
+        fail_fast=fail_fast,
+        near_duplicates=not no_near_duplicates,
+        part=part,
+        ray=ray,
+        workers=workers,
+        parquet=parquet,
+        progress=progress,
+    )
     return Output(done.to_dict, summaries.extraction_lines(done, artifacts))
 
 
-@_command("merge artifacts parts/1 parts/2")
+@_command("merge artifacts parts/1 parts/2", locks="artifacts")
 def merge(
     artifacts: options.MergedFolder,
     folders: options.PartFolders,
     prune: options.Prune = False,
     no_near_duplicates: options.NoNearDuplicates = False,
-    wait: options.Wait = False,
     *,
     progress: Progress,
 ) -> Output:
     """Merge parts that extract computed into one cache."""
-    with lock_if(wait, artifacts, progress):
-        near = not no_near_duplicates
-        done = catsdogs.merge(artifacts, folders, prune=prune, near_duplicates=near, progress=progress)
+    done = catsdogs.merge(artifacts, folders, prune=prune, near_duplicates=not no_near_duplicates, progress=progress)
     return Output(done.to_dict, listings.merge_lines(done, artifacts))
 
 
-@_command("subset rows/ --images 25000")
+@_command("subset rows/ --images 25000", locks="artifacts")
 def subset(
     rows: options.Rows,
     images: options.SubsetSize = 25_000,
     seed: options.SubsetSeed = 0,
     artifacts: options.Artifacts = ARTIFACTS,
     prune: options.Prune = False,
-    wait: options.Wait = False,
     *,
     progress: Progress,
 ) -> Output:
     """Make a cache of a sample of the features in Parquet."""
-    with lock_if(wait, artifacts, progress):
-        done = catsdogs.subset(rows, images=images, seed=seed, artifacts=artifacts, prune=prune, progress=progress)
+    done = catsdogs.subset(rows, images=images, seed=seed, artifacts=artifacts, prune=prune, progress=progress)
     return Output(done.to_dict, summaries.subset_lines(done, artifacts))
 
 
@@ -166,7 +157,7 @@ def score(
     return Output(done.to_dict, summaries.scoring_lines(done))
 
 
-@_command("train --learning-curve")
+@_command("train --learning-curve", locks="artifacts")
 def train(
     artifacts: options.Artifacts = ARTIFACTS,
     exclude: options.Exclude = None,
@@ -174,71 +165,52 @@ def train(
     nested: options.Nested = False,
     learning_curve: options.LearningCurve = False,
     no_near_duplicates: options.NoNearDuplicates = False,
-    wait: options.Wait = False,
     *,
     progress: Progress,
 ) -> Output:
     """Train the head on the cached features and score it out of fold."""
     wanted: dict[Study, bool] = {"nested": nested, "learning_curve": learning_curve}
-    with lock_if(wait, artifacts, progress):
-        done = catsdogs.train(
-            artifacts,
-            exclude=exclude,
-            holdout=holdout,
-            studies=[name for name in wanted if wanted[name]],
-            near_duplicates=not no_near_duplicates,
-            progress=progress,
-        )
+    done = catsdogs.train(
+        artifacts,
+        exclude=exclude,
+        holdout=holdout,
+        studies=[name for name in wanted if wanted[name]],
+        near_duplicates=not no_near_duplicates,
+        progress=progress,
+    )
     return Output(done.to_dict, summaries.training_lines(done, artifacts))
 
 
-@_command("correct verdicts.csv")
-def correct(
-    verdicts: options.Verdicts,
-    undo: options.Undo = False,
-    artifacts: options.Artifacts = ARTIFACTS,
-    wait: options.Wait = False,
-    *,
-    progress: Progress,
-) -> Output:
+@_command("correct verdicts.csv", locks="artifacts")
+def correct(verdicts: options.Verdicts, undo: options.Undo = False, artifacts: options.Artifacts = ARTIFACTS) -> Output:
     """Correct the labels of training images, for the next training."""
     if not undo and len(verdicts) > 1:
         raise OptionError("there is more than one CSV file", "Give one file, or --undo and the ids of images")
-    with lock_if(wait, artifacts, progress):
-        if undo:
-            done = catsdogs.correct(undo=verdicts, artifacts=artifacts)
-        else:
-            done = catsdogs.correct(verdicts[0], artifacts=artifacts)
+    if undo:
+        done = catsdogs.correct(undo=verdicts, artifacts=artifacts)
+    else:
+        done = catsdogs.correct(verdicts[0], artifacts=artifacts)
     return Output(done.to_dict, summaries.correction_lines(done, artifacts))
 
 
-@_command("submit --clip 0.01")
-def submit(
-    artifacts: options.Artifacts = ARTIFACTS,
-    clip: options.Clip = None,
-    wait: options.Wait = False,
-    *,
-    progress: Progress,
-) -> Output:
+@_command("submit --clip 0.01", locks="artifacts")
+def submit(artifacts: options.Artifacts = ARTIFACTS, clip: options.Clip = None) -> Output:
     """Score the cached test features and write submission.csv."""
-    with lock_if(wait, artifacts, progress):
-        done = catsdogs.submit(artifacts, clip=clip)
+    done = catsdogs.submit(artifacts, clip=clip)
     return Output(done.to_dict, summaries.submission_lines(done, artifacts))
 
 
-@_command("report")
-def report(artifacts: options.Artifacts = ARTIFACTS, wait: options.Wait = False, *, progress: Progress) -> Output:
+@_command("report", locks="artifacts")
+def report(artifacts: options.Artifacts = ARTIFACTS, *, progress: Progress) -> Output:
     """Write report.html, with metrics, plots and the images to review."""
-    with lock_if(wait, artifacts, progress):
-        done = catsdogs.report(artifacts, progress=progress)
+    done = catsdogs.report(artifacts, progress=progress)
     return Output(done.to_dict, summaries.report_lines(done, artifacts))
 
 
-@_command("review")
-def review(artifacts: options.Artifacts = ARTIFACTS, wait: options.Wait = False, *, progress: Progress) -> Output:
+@_command("review", locks="artifacts")
+def review(artifacts: options.Artifacts = ARTIFACTS, *, progress: Progress) -> Output:
     """Write review.html, to judge the labels most worth a look."""
-    with lock_if(wait, artifacts, progress):
-        done = catsdogs.review(artifacts, progress=progress)
+    done = catsdogs.review(artifacts, progress=progress)
     return Output(lambda: [image.to_dict() for image in done.queue], summaries.review_lines(done, artifacts))
 
 
@@ -324,19 +296,17 @@ def evaluate(
     return Output(done.to_dict, listings.evaluation_lines(done), is_summary=False)
 
 
-@_command("export keras")
+@_command("export keras", locks="artifacts")
 def export(
     format: options.Format,
     out: options.ExportFile = None,
     artifacts: options.Artifacts = ARTIFACTS,
     weights: options.Weights = None,
-    wait: options.Wait = False,
     *,
     progress: Progress,
 ) -> Output:
     """Write backbone and head as one network for other programs."""
-    with lock_if(wait, artifacts, progress):
-        done = catsdogs.export(format, out=out, artifacts=artifacts, weights=weights, progress=progress)
+    done = catsdogs.export(format, out=out, artifacts=artifacts, weights=weights, progress=progress)
     return Output(done.to_dict, summaries.export_lines(done))
 
 
@@ -355,19 +325,17 @@ def verify(artifacts: options.Artifacts = ARTIFACTS) -> Output:
     return Output(found.to_dict, listings.verification_lines(found), is_summary=not failed, failed=failed)
 
 
-@_command("prepare photographs/ prepared/")
+@_command("prepare photographs/ prepared/", locks="out")
 def prepare(
     data: options.Data,
     out: options.PreparedFolder,
     seed: options.Seed = 0,
     classes: options.Classes = None,
-    wait: options.Wait = False,
     *,
     progress: Progress,
 ) -> Output:
     """Write the labelled images as PNGs, split into training and test."""
-    with lock_if(wait, out, progress):
-        done = catsdogs.prepare(data, out, seed=seed, classes=classes, progress=progress)
+    done = catsdogs.prepare(data, out, seed=seed, classes=classes, progress=progress)
     return Output(done.to_dict, summaries.preparation_lines(done))
 
 

@@ -6,7 +6,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -15,9 +15,11 @@ import typer
 from typer.core import MarkupMode, TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
+import catsdogs
+
 from ..errors import printable
 from .console import Line, show
-from .options import Json, Quiet, Verbose
+from .options import Json, Quiet, Verbose, Wait
 from .progress import progress_bar
 
 _MIN_COLUMNS = 60
@@ -48,17 +50,23 @@ class Output:
     failed: bool = False
 
 
-def with_shared_options(function: Callable[..., Output]) -> Callable[..., None]:
+def with_shared_options(function: Callable[..., Output], locks: str = "") -> Callable[..., None]:
     """Return a command that also accepts --json, --quiet and --verbose, and prints the output of `function`.
 
-    If `function` has parameters `progress` and `as_json`, they are given to it, and are no options of the command.
+    If `function` has parameters `progress` and `as_json`, they are given to it, and are no options of the command. If
+    `locks` is the name of one, such as "artifacts", the command accepts --wait, and then locks that folder first.
     """
     signature = inspect.signature(function)
 
     @wraps(function)
-    def command(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
-        shown = "progress" in signature.parameters and not quiet
-        with _log_to_stderr(verbose), progress_bar(shown) as progress:
+    def command(*, as_json: bool, quiet: bool, verbose: bool, wait: bool = False, **options: Any) -> None:
+        shown = not quiet and (wait or "progress" in signature.parameters)
+        wait = wait and not options.get("dry_run")  # which writes nothing
+        with (
+            _log_to_stderr(verbose),
+            progress_bar(shown) as progress,
+            catsdogs.lock(options[locks], progress=progress) if wait else nullcontext(),
+        ):
             given = {"progress": progress, "as_json": as_json}
             output = function(**options, **{name: given[name] for name in given if name in signature.parameters})
         if as_json:
@@ -70,7 +78,8 @@ def with_shared_options(function: Callable[..., Output]) -> Callable[..., None]:
 
     own = [parameter for name, parameter in signature.parameters.items() if name not in ("progress", "as_json")]
     kind = inspect.Parameter.KEYWORD_ONLY
-    shared = [inspect.Parameter(name, kind, default=False, annotation=option) for name, option in _SHARED.items()]
+    options = ({"wait": Wait} if locks else {}) | _SHARED
+    shared = [inspect.Parameter(name, kind, default=False, annotation=option) for name, option in options.items()]
     command.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
     return command
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-import catsdogs
 
 from ..progress import Progress
 
@@ -47,11 +44,6 @@ def progress_bar(shown: bool = True) -> Iterator[Progress]:
         yield update
     finally:
         bar.stop()
-
-
-def lock_if(wait: bool, artifacts: Path, progress: Progress) -> AbstractContextManager[None]:
-    """If `wait`, wait until no other process holds the lock of the artifacts, and take it."""
-    return catsdogs.lock(artifacts, progress=progress) if wait else nullcontext()
 
 
 def _status(task: Task) -> str:
