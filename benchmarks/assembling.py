@@ -50,7 +50,7 @@ def fill(root: Path, views: tuple[str, ...], rows: int, title: str) -> None:
             for image in digests:
                 if missing := [view for view in known.missing.get(image.tobytes(), known.columns) if view in views]:
                     random = np.random.default_rng(image)
-                    writer.add(image, {view: random.random(2048, np.float32) for view in missing})
+                    writer.add_rows(image[np.newaxis], {view: random.random((1, 2048), np.float32) for view in missing})
             timed.lap("generate, write")
             writer.assemble(digests)
             timed.lap("assemble")

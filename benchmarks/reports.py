@@ -49,7 +49,9 @@ def main() -> None:
             content = photograph.read_bytes() + f"\n{name}".encode()
             (data / f"{name}.jpg").write_bytes(content)
             digests.append(digest(content))
-            cache.add(digests[-1], {VIEW: np.asarray(views[VIEW][position], np.float32)})
+            cache.add_rows(
+                digests[-1][np.newaxis], {VIEW: np.asarray(views[VIEW][position : position + 1], np.float32)}
+            )
         cache.assemble(np.array(digests))
         record(artifacts.source, train=str(data.resolve()))
     catsdogs.train(artifacts.root)

@@ -169,6 +169,8 @@ def cache_of() -> Callable[..., Path]:
 
 
 def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Path:
+    from support.cache import add_row
+
     from catsdogs.artifacts import Artifacts
     from catsdogs.cache import CacheWriter, Provenance, digest
     from catsdogs.images.decoding import UnreadableImageError, decode_with_facts
@@ -203,8 +205,8 @@ def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Pa
                     try:
                         _, facts = decode_with_facts(content, ())
                     except UnreadableImageError as error:
-                        cache.add(seen, {}, reason=str(error))
+                        add_row(cache, seen, reason=str(error))
                     else:
-                        cache.add(seen, {"224": features.clip(0)}, facts)
+                        add_row(cache, seen, {"224": features.clip(0)}, facts)
             cache.assemble(np.array(digests))
     return artifacts

@@ -84,7 +84,7 @@ def import_features(
     ordered = {view: arrays[view] for view in natsorted(arrays)}
 
     def features_of(row: int) -> dict[str, NDArray[np.float32]]:
-        return {view: array[row].astype(np.float32) for view, array in ordered.items()}
+        return {view: array[row : row + 1].astype(np.float32) for view, array in ordered.items()}
 
     # The digests are of the features, because the images are not given; identical images still get equal digests.
     digests = np.array([digest(b"".join(view.tobytes() for view in features_of(row).values())) for row in order])
@@ -95,7 +95,7 @@ def import_features(
             missing = writer.known().missing
             for image, row in zip(digests, order, strict=True):
                 if missing.get(image.tobytes(), ordered):
-                    writer.add(image, features_of(row))
+                    writer.add_rows(image[np.newaxis], features_of(row))
             writer.assemble(digests)
         with suppress(DamagedError):  # the other split is damaged: the run that repairs it finds the duplicates
             load_duplicates(Cache(folder))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..backbone import Int8Similarity, Quantized
 from ..errors import CatsDogsError
-from ..images.facts import FACTS, FACTS_COLUMN
+from ..images.facts import FACTS_COLUMN
 from ..sources.classes import CLASSES, Classes
 from ..storage import write_if_changed
 from . import manifest as manifests
@@ -161,30 +161,6 @@ class CacheWriter:
                     lost.append(f"all {of_class.sum():,} {split} images of class {name}")
         return " and ".join(lost)
 
-    def add(
-        self,
-        digest: NDArray[np.uint8],
-        features: Mapping[str, NDArray[np.float32]],
-        facts: np.void | None = None,
-        reason: str | None = None,
-    ) -> None:
-        """Add the features of an image; they are in a shard within seconds, and in the cache after `assemble`.
-
-        Parameters
-        ----------
-        digest : ndarray of shape (16,), uint8
-            Digest of the image's bytes.
-        features : dict of str to ndarray of shape (2048,), float32
-            Finite features by view.
-        facts : record of FACTS, optional
-        reason : str, optional
-            Why the image cannot be decoded; it then has no features.
-        """
-        rows = {view: row[np.newaxis] for view, row in features.items()}
-        columns = rows if reason is None else shards.no_features(self._views)
-        measured = None if facts is None else np.array([facts], FACTS)
-        self.add_rows(digest[np.newaxis], columns, measured, reason or "")
-
     def add_rows(
         self,
         digests: NDArray[np.uint8],
@@ -192,16 +168,18 @@ class CacheWriter:
         facts: NDArray[Any] | None = None,
         reason: str = "",
     ) -> None:
-        """Add the features of n images at once.
+        """Add the features of n images; they are in a shard within seconds, and in the cache after `assemble`.
 
         Parameters
         ----------
         digests : ndarray of shape (n, 16), uint8
+            Digests of the images' bytes.
         features : dict of str to ndarray of shape (n, 2048), float32
+            Finite features by view, or what `no_features` returns.
         facts : ndarray of shape (n,), FACTS, optional
             NaN where an image was not measured.
         reason : str
-            As for `add`, the same for all; empty if they have features.
+            Why these images cannot be decoded; empty if they have features.
         """
         self._shards.add(digests, features, facts, reason)
         self.flush_if_due()

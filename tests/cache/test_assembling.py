@@ -14,6 +14,7 @@ from support.cache import (
     VIEWS,
     abandon,
     add,
+    add_row,
     assemble,
     facts_of,
     features_of,
@@ -86,7 +87,7 @@ def shards_elsewhere(root, images, features=features_of, **options):
     """Return shards of one row each that another machine has written."""
     with open_writer(root, images, **options) as writer, one_row_a_shard():
         for content in in_order(images):
-            writer.add(digest(content), dict(zip(VIEWS, features(content), strict=True)), facts_of(content))
+            add_row(writer, digest(content), dict(zip(VIEWS, features(content), strict=True)), facts_of(content))
     return shards_of(root)
 
 
@@ -139,7 +140,7 @@ def test_a_view_added_to_one_split_is_missing_from_the_other(tmp_path, whole):
 def test_an_image_readable_in_one_view_keeps_its_row_for_that_view(tmp_path):
     with open_writer(tmp_path) as writer:
         add(writer, b"a", ("224", "facts"))
-        writer.add(digest(b"a"), {}, reason="broken")
+        add_row(writer, digest(b"a"), reason="broken")
     identity = digest(b"a").tobytes()
     for views, reasons in ((("224",), {}), (VIEWS, {identity: "broken"})):
         known = open_writer(tmp_path, views=views).known()

@@ -19,6 +19,7 @@ from support.cache import (
     VIEWS,
     StopError,
     abandon,
+    add_row,
     fill,
     folder_in_memory,
     fresh,
@@ -42,8 +43,8 @@ def test_the_same_rows_give_the_stored_files_of_format_2(tmp_path):
     wanted = {"train": (golden.ids.tolist(), golden.labels)}
     with CacheWriter(tmp_path / "features", golden.provenance, golden.views, wanted) as writer:
         for row in (0, 2):
-            writer.add(golden.digests[row], {"224": golden.features[row]}, golden.facts[row])
-        writer.add(golden.digests[1], {}, reason="broken, and “odd”")
+            add_row(writer, golden.digests[row], {"224": golden.features[row]}, golden.facts[row])
+        add_row(writer, golden.digests[1], reason="broken, and “odd”")
         writer.assemble(golden.digests)
     assert tree(tmp_path) == tree(GOLDEN)
 

@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 from natsort import natsorted
 
-from catsdogs.cache import Cache, CacheWriter, Provenance, digest, shards
+from catsdogs.cache import Cache, CacheWriter, Provenance, digest, no_features, shards
 from catsdogs.images.facts import FACTS
 from catsdogs.locks import FEATURES, write_lock
 
@@ -67,13 +67,20 @@ def open_writer(root, images=IMAGES, *, labels=labels_of, provenance=PROVENANCE,
     return CacheWriter(root / "features", provenance, views, wanted, prune=prune)
 
 
+def add_row(writer, image, features=None, facts=None, *, reason=""):
+    """Add the row of one image by its digest; without features it is unreadable."""
+    rows = {view: row[np.newaxis] for view, row in ({} if features is None else features).items()}
+    columns = no_features(writer.manifest.views) if reason else rows
+    writer.add_rows(image[np.newaxis], columns, None if facts is None else np.array([facts], FACTS), reason)
+
+
 def add(writer, content, columns=(*VIEWS, "facts")):
     if content.startswith(b"!"):
-        writer.add(digest(content), {}, reason=content[1:].decode())
+        add_row(writer, digest(content), reason=content[1:].decode())
     else:
         views = tuple(column for column in columns if column != "facts")
         features = dict(zip(views, features_of(content, views), strict=True)) if views else {}
-        writer.add(digest(content), features, facts_of(content) if "facts" in columns else None)
+        add_row(writer, digest(content), features, facts_of(content) if "facts" in columns else None)
 
 
 def add_missing(writer, images=IMAGES, *, order=lambda contents: contents):
