@@ -25,8 +25,7 @@ from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
 from ..images import identity, png
 from ..images.decoding import SIZE
 from ..images.views import DEFAULT_VIEW
-from ..inference.loading import load_image
-from ..inference.timing import StageTimer
+from ..inference.loading import ChunkLoader
 from ..locks import RESULTS, write_lock
 from ..paths import is_uri, user_path
 from ..progress import Progress, tell
@@ -216,7 +215,7 @@ def _read_split(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find_digest(original: _Original) -> None:
-    loaded = load_image(original.file, [], StageTimer())
+    loaded = ChunkLoader([]).load_one(original.file)
     original.digest, original.reason = loaded.digest, loaded.reason or ""
 
 
@@ -225,7 +224,7 @@ def _write_png(folder: Path, original: _Original) -> None:
     path = folder / original.name
     if original.reason or png.is_valid(path, SIZE):
         return
-    loaded = load_image(original.file, [DEFAULT_VIEW], StageTimer())
+    loaded = ChunkLoader([DEFAULT_VIEW]).load_one(original.file)
     changed = loaded.digest.any() and (loaded.digest != original.digest).any()
     original.reason = "it changed while it was read" if changed else loaded.reason or ""
     if not original.reason:

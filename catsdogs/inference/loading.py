@@ -76,12 +76,12 @@ class LoadedImages:
 
 @dataclass(frozen=True, eq=False)
 class ChunkLoader:
-    """Loads chunks of files, in one or several threads.
+    """Loads files, in one or several threads.
 
     Parameters
     ----------
     views : sequence of View
-    known : KnownRows or None
+    known : KnownRows, optional
         Rows of the cache. Files whose bytes have all rows are not decoded, and identical files are decoded once.
     timer : StageTimer
         Records the time for reading and decoding.
@@ -94,7 +94,7 @@ class ChunkLoader:
     """
 
     views: Sequence[View]
-    known: KnownRows | None
+    known: KnownRows | None = None
     timer: StageTimer = field(default_factory=StageTimer)
     stopping: Event = field(default_factory=Event)
     seen: dict[bytes, int] = field(default_factory=dict)
@@ -114,15 +114,7 @@ class ChunkLoader:
         for row, file in enumerate(files):
             if self.stopping.is_set():
                 break
-            image = load_image(
-                file,
-                self.views,
-                self.timer,
-                position=first + row,
-                known=self.known,
-                seen=self.seen,
-                decoders=self.decoders,
-            )
+            image = self.load_one(file, first + row)
             records["digest"][row] = image.digest
             if image.reason is not None:
                 reasons[first + row] = image.reason
@@ -135,50 +127,39 @@ class ChunkLoader:
             used += bool(image.pixels)
         return LoadedImages(records, reasons, pixels)
 
+    def load_one(self, file: ImageFile, position: int = 0) -> LoadedImage:
+        """Read and digest a file, and decode it for its missing views.
 
-def load_image(
-    file: ImageFile,
-    views: Sequence[View],
-    timer: StageTimer,
-    *,
-    position: int = 0,
-    known: KnownRows | None = None,
-    seen: dict[bytes, int] | None = None,
-    decoders: AbstractContextManager[object] | None = None,
-) -> LoadedImage:
-    """Read and digest a file, and decode it for its missing views.
-
-    With `known`, `seen` has the position of the first file with each digest; later files with identical bytes are not
-    decoded. A large file is decoded outside `decoders`, in which others may wait for the memory that this one holds.
-    """
-    with reserve_memory(file.size()) as reserved:
-        try:
-            with timer.time("read"):
-                data = file.read()
-                identity = digest(data)
-        except OSError as error:
-            return LoadedImage(np.zeros(16, np.uint8), reason=unreadable_reason(error))
-        missing: Collection[str] = [view.name for view in views]
-        if known is not None and seen is not None:
-            key = identity.tobytes()
-            # `setdefault` is atomic: another thread may read an identical file.
-            copied = known.share_copies and seen.setdefault(key, position) != position
-            missing = () if copied else known.missing.get(key, known.columns)
-        if not missing:
-            return LoadedImage(identity)
-        views, facts = [view for view in views if view.name in missing], None
-        try:
-            with decoders if decoders and not reserved else nullcontext(), timer.time("decode"):
-                if FACTS_COLUMN in missing:
-                    resized, facts = decode_with_facts(data, sizes_of(views), reserved=reserved)
-                else:
-                    resized = decode_resized(data, sizes_of(views), reserved=reserved)
-        except UnreadableImageError as error:
-            return LoadedImage(identity, reason=str(error))
-        except MemoryError as error:
-            raise_if_system_error(error, file.display_path)
-            raise
-    return LoadedImage(identity, {view: view.of(resized) for view in views}, facts)
+        A large file is decoded outside `decoders`, in which others may wait for the memory that this one holds.
+        """
+        with reserve_memory(file.size()) as reserved:
+            try:
+                with self.timer.time("read"):
+                    data = file.read()
+                    identity = digest(data)
+            except OSError as error:
+                return LoadedImage(np.zeros(16, np.uint8), reason=unreadable_reason(error))
+            missing: Collection[str] = [view.name for view in self.views]
+            if known := self.known:
+                key = identity.tobytes()
+                # `setdefault` is atomic: another thread may read an identical file.
+                copied = known.share_copies and self.seen.setdefault(key, position) != position
+                missing = () if copied else known.missing.get(key, known.columns)
+            if not missing:
+                return LoadedImage(identity)
+            views, facts = [view for view in self.views if view.name in missing], None
+            try:
+                with self.decoders if self.decoders and not reserved else nullcontext(), self.timer.time("decode"):
+                    if FACTS_COLUMN in missing:
+                        resized, facts = decode_with_facts(data, sizes_of(views), reserved=reserved)
+                    else:
+                        resized = decode_resized(data, sizes_of(views), reserved=reserved)
+            except UnreadableImageError as error:
+                return LoadedImage(identity, reason=str(error))
+            except MemoryError as error:
+                raise_if_system_error(error, file.display_path)
+                raise
+        return LoadedImage(identity, {view: view.of(resized) for view in views}, facts)
 
 
 def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: int) -> dict[int, NDArray[np.uint8]]:
@@ -189,11 +170,11 @@ def sample_images(files: Sequence[ImageFile], sizes: Sequence[int], *, count: in
     images : dict of int to ndarray of shape (n, size, size, 3), uint8
         `count` images by size, or fewer if there are not as many.
     """
-    views = [View(size) for size in sizes]
+    loader = ChunkLoader([View(size) for size in sizes])
     drawn = np.random.default_rng(0).permutation(len(files)).tolist()
-    loaded = (load_image(files[position], views, StageTimer()) for position in drawn)
+    loaded = (loader.load_one(files[position]) for position in drawn)
     found = list(islice((image.pixels for image in loaded if image.pixels), count))
     return {
         view.size: np.array([pixels[view] for pixels in found], np.uint8).reshape(-1, view.size, view.size, 3)
-        for view in views
+        for view in loader.views
     }
