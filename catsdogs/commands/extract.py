@@ -64,7 +64,7 @@ class Extraction(Result):
         How the data was read.
     duplicates : dict of str to int
         Counts of pairs of identical and near-duplicate images, as in `cache.Duplicates.counts`; empty if they were not
-        searched, as the other split is damaged.
+        searched for: of a part, with Parquet, or if the other split is damaged.
     classes : pair of str
         Names of the labels 0 and 1.
     backbone : str
@@ -75,9 +75,9 @@ class Extraction(Result):
     seconds : float
         Wall time, including loading.
     rate : float or None
-        Images per second, from the first stored batches to the last; None if there were too few batches.
+        Images per second, from the first stored batches to the last; None with Parquet, or if there were too few.
     stages : dict of str to float
-        Seconds of reading, decoding, computing and writing, summed over threads; empty with Ray.
+        Seconds of reading, decoding, computing and writing, summed over threads; empty with Ray or Parquet.
     int8_similarity : Int8Similarity or None
         Similarity of int8 features to float32 features on a sample; None in other precisions.
     part : str
@@ -152,8 +152,8 @@ def extract(
         "3/8" computes the third of eight equal ranges of the images, and leaves its rows in shards for `merge`. Every
         part needs an artifacts folder without a cache.
     ray : str, optional
-        "local", or the address of a Ray cluster, whose machines then compute the features. They must share the
-        folders of the images and of the artifacts.
+        "local", or the address of a Ray cluster, whose machines then compute the features. They must share the folder
+        of the images, and that of the artifacts or with `parquet` that one.
     workers : int, optional
         With `ray`, the number of workers on each machine; by default one for each GPU, or one.
     parquet : str or Path, optional
