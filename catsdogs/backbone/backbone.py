@@ -105,8 +105,8 @@ class Backbone:
         if precision == AUTO and native != FLOAT32:
             kept.append(f"{FLOAT32} instead of {native}")
         if not any(self._load_kept(name) for name in kept):
-            differences = self._build(precision, progress)
-            self._keep(native if self.precision == native else kept[-1], differences)
+            self._build(precision, progress)
+            self._keep(native if self.precision == native else kept[-1])
         self.streams = self._compiled[sizes[0]][1].streams
         details = weights.name, self.engine, self.precision, self.device, self.sha256
         _log.info("loaded the backbone %s: engine %s, precision %s, device %s, SHA-256 %s", *details)
@@ -223,25 +223,25 @@ class Backbone:
             return False
         return True
 
-    def _keep(self, precision: str, differences: dict[str, float]) -> None:
+    def _keep(self, precision: str) -> None:
         if not self._engine_class.can_be_kept:
             return
-        facts = model_cache.Facts(backbone=self.sha256, precision=self.precision, differences=differences)
+        facts = model_cache.Facts(backbone=self.sha256, precision=self.precision)
         contents = {str(size): engine.to_bytes() for size, (_, engine) in self._compiled.items()}
         model_cache.write(self._cache_key(precision), facts, contents)
 
-    def _build(self, precision: str, progress: Progress | None) -> dict[str, float]:
-        """Build the network from its weights, and check it; return the differences from Keras by image size."""
+    def _build(self, precision: str, progress: Progress | None) -> None:
+        """Build the network from its weights, and check it."""
         self._build_model(progress)
         references = {size: self._reference_features(self._weights, size) for size in self._sizes}
         try:
-            return self._build_and_check(self._weights, references)
+            self._build_and_check(self._weights, references)
         except CatsDogsError:
             if precision != AUTO or self.precision == FLOAT32:
                 raise
             # This network overflows in 16 bits, or its features differ too much: compute it in float32.
             self.precision = FLOAT32
-            return self._build_and_check(self._weights, references)
+            self._build_and_check(self._weights, references)
 
     def _build_model(self, progress: Progress | None) -> None:
         model, sha256 = networks.build(self._weights, self._sizes[0], progress=progress)
@@ -256,9 +256,9 @@ class Backbone:
             raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Use other weights")
         return np.asarray(reference)
 
-    def _build_and_check(self, weights: Weights, references: dict[int, NDArray[np.float32]]) -> dict[str, float]:
-        """Build the engine for each image size, and check its features against Keras; return the differences."""
-        name, precision, differences = weights.name, self.precision, dict[str, float]()
+    def _build_and_check(self, weights: Weights, references: dict[int, NDArray[np.float32]]) -> None:
+        """Build the engine for each image size, and check its features against Keras."""
+        name, precision = weights.name, self.precision
         for size, reference in references.items():
             with _weights_named_in_errors(weights, size):
                 self._compile(size, self._default_batch(size))
@@ -273,8 +273,6 @@ class Backbone:
                     if precision != FLOAT32
                     else "Use another --engine, and please report this error",
                 )
-            differences[str(size)] = distance
-        return differences
 
 
 def probe_image(size: int) -> NDArray[np.uint8]:

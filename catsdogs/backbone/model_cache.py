@@ -22,7 +22,7 @@ from ..storage import list_files, read_sealed, sync_folder, to_json, to_sealed_j
 
 CACHE_VARIABLE = "CATSDOGS_CACHE"
 
-FORMAT = 1
+FORMAT = 2
 """Format of an entry. Increase it if the files change, or if the same weights give another network: a change of
 `folding`, `conversion`, or of how ResNet50 is built."""
 
@@ -47,13 +47,10 @@ class Facts:
         Identity of the weights.
     precision : str
         Precision that it computes in.
-    differences : dict of str to float
-        Relative difference of its features from those of plain Keras, by image size.
     """
 
     backbone: str
     precision: str
-    differences: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,7 +171,7 @@ def test_shapes_and_dtypes_are_those_that_numpy_finds_and_all_fits_80_columns(he
 def test_kept_networks_are_counted_and_the_command_that_removes_them_is_shown(here, empty_model_cache):
     assert catsdogs.info().model_cache == model_cache.ModelCache(empty_model_cache, 0, 0)
     assert "networks" not in dict(info_lines(catsdogs.info()))
-    facts = model_cache.Facts(backbone="ab", precision="float32", differences={})
+    facts = model_cache.Facts(backbone="ab", precision="float32")
     model_cache.write({"weights": "random:0"}, facts, {"224": bytes(2_500_000)})
     assert catsdogs.info().to_dict()["model_cache"]["entries"] == 1
     lines = [*info_lines(catsdogs.info())]
