@@ -180,11 +180,8 @@ class FeatureTable:
         """Return a table of pyarrow, with null for what is not known."""
         import pyarrow as pa
 
-        label, digests = (
-            pa.array(self.labels, mask=self.labels < 0),
-            [digest.tobytes().hex() for digest in self.digests],
-        )
-        columns = [self.splits, self.ids, label, digests, [reason or None for reason in self.reasons]]
+        digests, reasons = [digest.tobytes().hex() for digest in self.digests], [why or None for why in self.reasons]
+        columns = [self.splits, self.ids, pa.array(self.labels, mask=self.labels < 0), digests, reasons]
         columns += [pa.array(self.facts[name], from_pandas=True) for name in FACTS.names or ()]  # NaN becomes null
         for view in self.manifest.views:
             values, unreadable = pa.array(self.features[view].reshape(-1)), pa.array(~self.readable)

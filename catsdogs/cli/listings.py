@@ -92,9 +92,8 @@ def verification_lines(result: catsdogs.Verification) -> Iterator[Line]:
     for problem in result.problems:
         yield "problem", problem
     if not result.problems:
-        rows = ", ".join(f"{count:,} {split}" for split, count in result.images.items())
         others = [name for name, there in (("head", result.head), ("submission", result.submission)) if there]
-        yield "OK", f"{rows} images, every row matches its checksum"
+        yield "OK", f"{by_split(result.images)} images, every row matches its checksum"
         if others:
             yield "", f"{' and '.join(others)} unchanged, and made from these features"
 

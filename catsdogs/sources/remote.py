@@ -190,14 +190,14 @@ class RemoteFolder:
 
     def _put(self, name: str, content: bytes) -> None:
         filesystem, root = self._opened
-        protocols = filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)
-        is_store, path = bool(_STORES & {*protocols}), f"{root.rstrip('/')}/{name}"
-        temporary = path if is_store else f"{root.rstrip('/')}/.{uuid.uuid4().hex}.new"
-        if not is_store:
-            filesystem.makedirs(root, exist_ok=True)
+        protocol, path = filesystem.protocol, f"{root.rstrip('/')}/{name}"
+        if _STORES & {*([protocol] if isinstance(protocol, str) else protocol)}:
+            filesystem.pipe_file(path, content)
+            return
+        temporary = f"{root.rstrip('/')}/.{uuid.uuid4().hex}.new"
+        filesystem.makedirs(root, exist_ok=True)
         filesystem.pipe_file(temporary, content)
-        if not is_store:
-            filesystem.mv(temporary, path)
+        filesystem.mv(temporary, path)
 
 
 def _is_web(path: str) -> bool:
