@@ -33,14 +33,12 @@ def user_path(given: str | Path) -> Path:
         valid = False
     if not valid:
         shown = str(given) if isinstance(given, Path) else given
-        raise CatsDogsError(
-            f"{shown!a} cannot be a path", "Give a path without NUL characters and surrogates; . is the current folder"
-        )
+        hint = "Give a path without NUL characters and surrogates; . is the current folder"
+        raise CatsDogsError(f"{shown!a} cannot be a path", hint)
     first = path.parts[0] if path.parts else ""
     if _URI.match(str(given)) and not os.path.lexists(first):
-        raise CatsDogsError(
-            f"{given} is a URI", "Give a local path here; in Python, give the URI of images as a string, not as a Path"
-        )
+        hint = "Give a local path here; in Python, give the URI of images as a string, not as a Path"
+        raise CatsDogsError(f"{given} is a URI", hint)
     if not first.startswith("~"):
         return path
     if not str(given).startswith("~") or (first != "~" and os.path.lexists(first)):  # the former is "./~x"
@@ -48,7 +46,5 @@ def user_path(given: str | Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise CatsDogsError(
-            f"the home folder {first} in {given} is not known",
-            f"Give the full path, or ./{first} for a file or folder of that name",
-        ) from error
+        message = f"the home folder {first} in {given} is not known"
+        raise CatsDogsError(message, f"Give the full path, or ./{first} for a file or folder of that name") from error

@@ -180,10 +180,8 @@ class Backbone:
             if self._compiled[size][0] != batch:
                 return
             if batch == 1:
-                raise CatsDogsError(
-                    f"the {self.device} has too little memory for one image of {size} x {size} pixels",
-                    "Free memory on the device, or use another --engine",
-                ) from error
+                message = f"the {self.device} has too little memory for one image of {size} x {size} pixels"
+                raise CatsDogsError(message, "Free memory on the device, or use another --engine") from error
             if not self.batch_reduced:
                 _log.warning(
                     "out of memory on the %s with a batch of %d images: the batch size is reduced", self.device, batch
@@ -291,7 +289,5 @@ def _weights_named_in_errors(weights: Weights, size: int) -> Iterator[None]:
     except CatsDogsError:
         raise
     except Exception as error:
-        raise CatsDogsError(
-            f"{weights.name} fails on an image of {size} x {size} pixels: {summarize_error(error)}",
-            "Use weights that accept images of this size on this machine",
-        ) from error
+        message = f"{weights.name} fails on an image of {size} x {size} pixels: {summarize_error(error)}"
+        raise CatsDogsError(message, "Use weights that accept images of this size on this machine") from error

@@ -75,9 +75,8 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
     if choice not in (AUTO, *ENGINES):
         raise OptionError(f"there is no engine {choice}", f"Set --engine to one of {AUTO}, {', '.join(ENGINES)}")
     if precision not in (AUTO, *PRECISIONS):
-        raise OptionError(
-            f"there is no precision {precision}", f"Set --precision to one of {AUTO}, {', '.join(PRECISIONS)}"
-        )
+        hint = f"Set --precision to one of {AUTO}, {', '.join(PRECISIONS)}"
+        raise OptionError(f"there is no precision {precision}", hint)
     name = choice
     if precision == INT8:
         if choice not in (AUTO, "openvino"):
@@ -87,16 +86,12 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
         name = os.environ.get("KERAS_BACKEND") or next((name for name in _BACKENDS if find_spec(name)), _BACKENDS[0])
     backend = "tensorflow" if name == "openvino" else name
     if name not in ENGINES or find_spec(name) is None or find_spec(backend) is None:
-        raise CatsDogsError(
-            f"the engine {name} is not installed",
-            f"Run pip install {name}, or select another engine with --engine or KERAS_BACKEND",
-        )
+        message = f"the engine {name} is not installed"
+        raise CatsDogsError(message, f"Run pip install {name}, or select another engine with --engine or KERAS_BACKEND")
     configured = os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or backend
     if configured != backend:
-        raise CatsDogsError(
-            f"the engine {name} needs the {backend} backend of Keras, but KERAS_BACKEND is {configured}",
-            f"Set KERAS_BACKEND={backend} before Keras is imported",
-        )
+        message = f"the engine {name} needs the {backend} backend of Keras, but KERAS_BACKEND is {configured}"
+        raise CatsDogsError(message, f"Set KERAS_BACKEND={backend} before Keras is imported")
     engine = _engine_class(name)
     replaceable = choice == AUTO and name == "tensorflow" and find_spec("openvino")
     if replaceable and not (may_have_gpu() and engine.device() == "gpu"):

@@ -43,9 +43,8 @@ def load_weights_file(path: Path) -> Any:
             named.symlink_to(path.resolve())
             model.load_weights(named)
     except Exception as error:
-        raise CatsDogsError(
-            f"{path} does not hold weights of Keras' ResNet50: {summarize_error(error)}", _HINT
-        ) from error
+        message = f"{path} does not hold weights of Keras' ResNet50: {summarize_error(error)}"
+        raise CatsDogsError(message, _HINT) from error
     if classes is None:
         return model
     bare = build_resnet50()
@@ -88,10 +87,8 @@ def load_model_file(path: Path, size: int) -> tuple[Any, str]:
         raise
     except Exception as error:
         if "safe_mode" in str(error):
-            raise CatsDogsError(
-                f"{path} contains custom code, such as a Lambda layer, which is never run",
-                "Rebuild the model from Keras' own layers and save it again",
-            ) from error
+            message = f"{path} contains custom code, such as a Lambda layer, which is never run"
+            raise CatsDogsError(message, "Rebuild the model from Keras' own layers and save it again") from error
         raise CatsDogsError(f"{path} cannot be loaded as a Keras model: {summarize_error(error)}", _HINT) from error
     (output,) = model.outputs
     if len(output.shape) == 4:
@@ -106,10 +103,8 @@ def _check_declared_weights(path: Path, config: Any) -> None:
         model = keras().saving.deserialize_keras_object(config)
     declared = sum(math.prod(weight.shape) for weight in model.weights)
     if 4 * declared > _FREE_BYTES + _MAX_EXPANSION * path.stat().st_size:
-        raise CatsDogsError(
-            f"{path} declares {declared:,} weights, but has only {path.stat().st_size:,} bytes",
-            "Use a model from a source that you trust: a file of this size cannot hold these weights",
-        )
+        hint = "Use a model from a source that you trust: a file of this size cannot hold these weights"
+        raise CatsDogsError(f"{path} declares {declared:,} weights, but has only {path.stat().st_size:,} bytes", hint)
 
 
 def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: int) -> None:
@@ -119,10 +114,8 @@ def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: in
         raise CatsDogsError(f"{path} must take RGB images as floats, but takes {what}", _HINT)
     count, *sides, _ = inputs[0].shape
     if count is not None or not {*sides} <= {None, size}:
-        raise CatsDogsError(
-            f"{path} takes only inputs of shape {[*inputs[0].shape]}, not batches of {size} x {size} pixels",
-            "Rebuild the model with the input shape (None, None, 3) and save it again",
-        )
+        message = f"{path} takes only inputs of shape {[*inputs[0].shape]}, not batches of {size} x {size} pixels"
+        raise CatsDogsError(message, "Rebuild the model with the input shape (None, None, 3) and save it again")
     if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or shapes[0][-1] != N_FEATURES:
         raise CatsDogsError(
             f"{path} must have an output of {N_FEATURES} features, but has {' and '.join(map(str, shapes))}", _HINT

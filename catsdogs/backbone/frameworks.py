@@ -93,10 +93,8 @@ def _import_keras() -> tuple[Any, str]:
 
             torch.backends.cudnn.allow_tf32 = False
     except ImportError as error:
-        raise CatsDogsError(
-            f"Keras cannot be imported with its {backend} backend ({error})",
-            "Unset KERAS_BACKEND, or install catsdogs in a new virtual environment",
-        ) from error
+        message = f"Keras cannot be imported with its {backend} backend ({error})"
+        raise CatsDogsError(message, "Unset KERAS_BACKEND, or install catsdogs in a new virtual environment") from error
     return keras, backend
 
 

@@ -65,10 +65,8 @@ def fetch_imagenet(base_url: str = IMAGENET_URL, *, timeout: float = 20.0, progr
         pooch.get_logger().setLevel("WARNING")  # `progress` reports the download, not pooch's log
         pooch.retrieve(url, f"md5:{IMAGENET_MD5}", fname=path.name, path=path.parent, downloader=download)
     except (OSError, ValueError) as error:
-        raise CatsDogsError(
-            f"{finding}, and could not be downloaded from {url} ({_reason(error)})",
-            f"Put the file at {path}, or use --weights FILE; for testing and timing, use --weights random",
-        ) from error
+        hint = f"Put the file at {path}, or use --weights FILE; for testing and timing, use --weights random"
+        raise CatsDogsError(f"{finding}, and could not be downloaded from {url} ({_reason(error)})", hint) from error
     return path
 
 

@@ -46,10 +46,8 @@ def build(weights: Weights, size: int, *, progress: Progress | None = None) -> t
     for variable in model.weights:
         array = to_numpy(variable)
         if not np.isfinite(array).all():
-            raise CatsDogsError(
-                f"{weights.spec} contains weights that are NaN or infinite",
-                "Use other weights: the file is damaged, or its training diverged",
-            )
+            message = f"{weights.spec} contains weights that are NaN or infinite"
+            raise CatsDogsError(message, "Use other weights: the file is damaged, or its training diverged")
         identity.update(f"{array.dtype}{array.shape}".encode())
         identity.update(array.tobytes())
     return _in_float32(model), identity.hexdigest()

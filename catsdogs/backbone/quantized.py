@@ -66,10 +66,8 @@ def check_installed() -> None:
     """
     missing = [name for name in ("openvino", "nncf") if find_spec(name) is None]
     if missing:
-        raise CatsDogsError(
-            f"packages that --precision {INT8} needs are not installed: {', '.join(missing)}",
-            f"Install the extra {INT8}: pip install '.[{INT8}]' in a clone; or use another --precision",
-        )
+        hint = f"Install the extra {INT8}: pip install '.[{INT8}]' in a clone; or use another --precision"
+        raise CatsDogsError(f"packages that --precision {INT8} needs are not installed: {', '.join(missing)}", hint)
 
 
 def quantize(model: Any, images: NDArray[np.uint8]) -> Quantized:

@@ -66,9 +66,8 @@ class Weights:
             with Path(self.spec).open("rb") as file:
                 return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         except OSError as error:
-            raise CatsDogsError(
-                f"{self.spec} cannot be read ({error.strerror or error})", "Fix this, or use other --weights"
-            ) from error
+            message = f"{self.spec} cannot be read ({error.strerror or error})"
+            raise CatsDogsError(message, "Fix this, or use other --weights") from error
 
     def load(self, size: int, progress: Progress | None) -> tuple[Any, str]:
         """Return the Keras model for images of `size` x `size` pixels, and its normalised configuration.

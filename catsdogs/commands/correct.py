@@ -173,9 +173,8 @@ def _resolve(verdicts: str | Path | Mapping[str, str], images: _TrainingImages) 
         other = resolved.setdefault(digest, Verdict(id=name, digest=digest, label=chosen, was=was))
         if other.label != chosen:
             same = f"{name} twice" if other.id == name else f"{other.id} and {name}, which are identical,"
-            raise CatsDogsError(
-                f"{place} contradicts itself: it labels {same} both {other.label} and {chosen}", "Keep one of the lines"
-            )
+            message = f"{place} contradicts itself: it labels {same} both {other.label} and {chosen}"
+            raise CatsDogsError(message, "Keep one of the lines")
     return resolved
 
 
@@ -183,10 +182,8 @@ def _find_digest(row: Mapping[str, str], images: _TrainingImages, place: str) ->
     """Return the digest of the image that a row is about: that in the row, as the image may have been renamed."""
     digest, known = (row.get("digest") or "").lower(), images.digest_of.get(row["id"])
     if digest and digest not in images.id_of:
-        raise CatsDogsError(
-            f"{row['id']!a} in {place} has the digest {digest!a}, which no training image in {images.path} has",
-            "Give verdicts on these images, and not on those of another data set",
-        )
+        message = f"{row['id']!a} in {place} has the digest {digest!a}, which no training image in {images.path} has"
+        raise CatsDogsError(message, "Give verdicts on these images, and not on those of another data set")
     if not digest and known is None:
         raise CatsDogsError(f"{row['id']!a} in {place} is not the id of a readable training image", _HINT)
     return digest or str(known)

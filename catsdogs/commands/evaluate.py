@@ -99,10 +99,8 @@ def evaluate(
     unreadable = {files[position].display_path: reason for position, reason in reasons.items()}
     if not readable.any():
         path, reason = next(iter(unreadable.items()))
-        raise CatsDogsError(
-            f"none of the {len(files):,} labelled images in {data} is readable, such as {path}: {reason}",
-            "Give readable images",
-        )
+        message = f"none of the {len(files):,} labelled images in {data} is readable, such as {path}: {reason}"
+        raise CatsDogsError(message, "Give readable images")
     labels, logits = images.labels[readable], trained.classifier.logits(features[readable])
     return Evaluation(
         scores=score_with_intervals(labels, logits),

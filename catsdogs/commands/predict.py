@@ -135,9 +135,8 @@ class Predictor:
         """Predict the class of each image, as the function `predict` does."""
         self._opened()
         if os.getpid() != self._process:
-            raise CatsDogsError(
-                "the predictor belongs to the process that forked this one", "Create one in each process"
-            )
+            message = "the predictor belongs to the process that forked this one"
+            raise CatsDogsError(message, "Create one in each process")
         metadata, views = self._head.metadata, parse_views(self._head.metadata.views)
         with ExitStack() as open_zips:
             files, unopened = list[ImageFile](), list[Prediction]()
@@ -236,9 +235,8 @@ def _one_image(source: Any) -> ImageFile:
         except MemoryError:
             raise
         except Exception as error:  # on what an image may hold or lack, Pillow raises nearly any exception
-            raise CatsDogsError(
-                f"a Pillow image of the mode {source.mode} cannot be read: {error}", _ACCEPTED
-            ) from error
+            message = f"a Pillow image of the mode {source.mode} cannot be read: {error}"
+            raise CatsDogsError(message, _ACCEPTED) from error
         file.seek(0)
         return image_from_stream(file, "-")
     if not hasattr(source, "read"):

@@ -189,10 +189,8 @@ def _check_outside(folder: Path, data: Path) -> None:
         raise CatsDogsError(f"{folder} is not a folder", "Give a folder for the images")
     out, originals = Path(os.path.realpath(folder)), Path(os.path.realpath(data))
     if out.is_relative_to(originals):
-        raise CatsDogsError(
-            f"{folder} is inside {data}, and the next run would read its images as originals",
-            "Give a folder elsewhere",
-        )
+        message = f"{folder} is inside {data}, and the next run would read its images as originals"
+        raise CatsDogsError(message, "Give a folder elsewhere")
     if originals.is_dir() and originals.is_relative_to(out):
         raise CatsDogsError(f"{folder} contains {data}, and both would be mixed", "Give a folder elsewhere")
 
@@ -204,10 +202,8 @@ def _read_split(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         raise CatsDogsError(f"{folder} has images of a split, but no {SPLIT_FILE}", "Give another OUT")
     other = next((name for name, value in wanted.items() if kept and kept.get(name) != value), None)
     if other == "seed":
-        raise CatsDogsError(
-            f"{folder} has a split with seed {kept.get('seed')}",
-            f"Give another OUT for seed {wanted['seed']}, or --seed {kept.get('seed')} to continue this split",
-        )
+        hint = f"Give another OUT for seed {wanted['seed']}, or --seed {kept.get('seed')} to continue this split"
+        raise CatsDogsError(f"{folder} has a split with seed {kept.get('seed')}", hint)
     if other:
         what = "other images or classes" if other in ("classes", "data") else "another version of catsdogs or of Pillow"
         raise CatsDogsError(f"{folder} has a split made with {what}", "Give another OUT, or delete that folder")

@@ -85,10 +85,8 @@ def submit(artifacts: ArtifactsFolder = "artifacts", *, clip: float | None = Non
         hint = "Run catsdogs train, which uses the cached features"
         head.check_compatible(trained, features.provenance, features.views, hint)
         if opened.cache.labelled("test"):
-            raise CatsDogsError(
-                "the test images are labelled, and a submission is for unlabelled ones",
-                "Run catsdogs train, which scores them",
-            )
+            message = "the test images are labelled, and a submission is for unlabelled ones"
+            raise CatsDogsError(message, "Run catsdogs train, which scores them")
         used = trained.metadata.clip if clip is None else clip
         probabilities = np.where(
             features.readable, trained.classifier.probabilities(features.features), trained.metadata.positive_share

@@ -282,9 +282,8 @@ def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes,
     """
     for label, name in enumerate(classes):
         if (count := int(np.sum(labels == label))) < MIN_IMAGES:
-            raise CatsDogsError(
-                f"{what} of the class {name}: {count}", hint or f"Give at least {MIN_IMAGES} of each class"
-            )
+            message = f"{what} of the class {name}: {count}"
+            raise CatsDogsError(message, hint or f"Give at least {MIN_IMAGES} of each class")
 
 
 def _require_different_images(groups: NDArray[np.void], labels: NDArray[np.int8], classes: Classes) -> None:

@@ -70,9 +70,8 @@ def load_int8(
     # The first images of the sample are for calibration, the last for comparison. If there are few, these overlap.
     images = sample_images(files, sizes, count=CALIBRATION_IMAGES + COMPARISON_IMAGES)
     if not len(images[sizes[0]]):
-        raise CatsDogsError(
-            f"none of the images is readable, but {INT8} needs some for calibration", "Use readable images"
-        )
+        message = f"none of the images is readable, but {INT8} needs some for calibration"
+        raise CatsDogsError(message, "Use readable images")
     expected = {size: exact.features(pixels[-COMPARISON_IMAGES:]) for size, pixels in images.items()}
     network = network or quantize(exact.model, images[sizes[0]][:CALIBRATION_IMAGES])
     del exact  # free memory before the next backbone is loaded

@@ -100,10 +100,8 @@ class Plan:
         if self.weights.fingerprint() != self.fingerprint:
             raise CatsDogsError(f"{self.weights.name} changed while it was loaded", "Run the same command again")
         if self.provenance and loaded.sha256 != self.provenance.sha256:
-            raise CatsDogsError(
-                f"{self.weights.name} is no longer the network that computed the features in {self.folder}",
-                "Use --artifacts DIR to create another cache",
-            )
+            message = f"{self.weights.name} is no longer the network that computed the features in {self.folder}"
+            raise CatsDogsError(message, "Use --artifacts DIR to create another cache")
         return loaded
 
 
@@ -224,9 +222,8 @@ def _compare_pixels(pixels: str, subject: str) -> None:
     made, of_here = pixel_differences(pixels, here), pixel_differences(here, pixels)
     finding = f"{subject} images {made}, but here images are {of_here}"
     if identity.resizing_rules(pixels) != identity.resizing_rules(here):
-        raise CatsDogsError(
-            finding, "Run catsdogs run DATA --prune to compute and train again, or install the previous versions"
-        )
+        hint = "Run catsdogs run DATA --prune to compute and train again, or install the previous versions"
+        raise CatsDogsError(finding, hint)
     if made != of_here:
         _log.warning("%s: codecs differ, so results may differ slightly", finding)
 

@@ -32,10 +32,8 @@ def parse_classes(given: str | Sequence[str]) -> Classes:
     match names:
         case (str(first), str(second)) if all(map(_is_name, names)) and class_key(first) != class_key(second):
             return first, second
-    raise OptionError(
-        f"{','.join(map(str, names))!a} cannot be the classes",
-        "Give two different names, such as ants,bees; cat and cats count as the same name",
-    )
+    message = f"{','.join(map(str, names))!a} cannot be the classes"
+    raise OptionError(message, "Give two different names, such as ants,bees; cat and cats count as the same name")
 
 
 def choose_classes(found: Sequence[str], display_path: str, *, default_classes: Classes | None = None) -> Classes:

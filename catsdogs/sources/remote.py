@@ -90,10 +90,8 @@ class _RemoteFile(StoredFile):
         except OSError as error:
             raise _unusable(self.display_path, error) from None
         if size is None or not has_ranges:
-            raise CatsDogsError(
-                f"{self.display_path} cannot be read in parts: its server does not support range requests",
-                "End the URI of a folder in /; download a file, and give its path",
-            )
+            message = f"{self.display_path} cannot be read in parts: its server does not support range requests"
+            raise CatsDogsError(message, "End the URI of a folder in /; download a file, and give its path")
         return cast(BinaryIO, RangeFile(self.read_range, size, is_remote=True))
 
     def _has_ranges(self, size: int | None) -> bool:

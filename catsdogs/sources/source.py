@@ -162,7 +162,6 @@ def _walk(given: str | Path, open_archives: ExitStack, classes: Classes | None) 
     if file is None:
         return walk_folder(place, open_archives, classes=classes)
     if is_image(file.parts[-1]):
-        raise CatsDogsError(
-            f"{file.display_path} is a single image", "Give a folder or a zip; for single images run catsdogs predict"
-        )
+        message = f"{file.display_path} is a single image"
+        raise CatsDogsError(message, "Give a folder or a zip; for single images run catsdogs predict")
     return walk_archive(file, open_archives, classes=classes)

@@ -116,9 +116,8 @@ def walk_zip(
     folders = folders_with_parents({path if is_folder else path[:-1] for _, path, is_folder in listed})
     images = [member for member, path in files if not is_skipped(path)]
     if images and (method := unsupported_method(images[0])) and all(map(unsupported_method, images)):
-        raise CatsDogsError(
-            f"{display_path} is compressed with {method}, which is not supported", "Unpack it, and give the folder"
-        )
+        message = f"{display_path} is compressed with {method}, which is not supported"
+        raise CatsDogsError(message, "Unpack it, and give the folder")
     zips = archives_to_read((path for _, path in files), folders) if depth == 0 else set()
     for member, path in files:
         member_path, within = "/".join((display_path, *path)), (*parts, *path)
@@ -132,10 +131,8 @@ def walk_zip(
 def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
     """Return a zip's member as a seekable file: in place if it was stored, in a temporary file if compressed."""
     if method := unsupported_method(member):
-        raise CatsDogsError(
-            f"{member.filename} within the zip is compressed with {method}, which is not supported",
-            "Unpack the zip, and give the folder",
-        )
+        message = f"{member.filename} within the zip is compressed with {method}, which is not supported"
+        raise CatsDogsError(message, "Unpack the zip, and give the folder")
     if member.file_size > max(MAX_BYTES, _MAX_EXPANSION * member.compress_size):
         raise CatsDogsError(
             f"{member.filename} within the zip has {member.compress_size:,} bytes that unpack to {member.file_size:,}",
@@ -164,9 +161,8 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
                 f"{member.filename} cannot be unpacked into {tempfile.gettempdir()} ({error.strerror})",
                 f"Set TMPDIR to a folder on a disk with {member.file_size:,} bytes free",
             ) from error
-        raise CatsDogsError(
-            f"{member.filename} within the zip is damaged or encrypted ({error})", "Download the zip again"
-        ) from error
+        hint = "Download the zip again"
+        raise CatsDogsError(f"{member.filename} within the zip is damaged or encrypted ({error})", hint) from error
 
 
 def _read_section(read_range: Callable[[int, int], bytes], offset: int, start: int, stop: int) -> bytes:
