@@ -28,7 +28,7 @@ from ..progress import Progress, tell
 from ..result import Result
 from ..sources import ImageFile, Source
 from .extract import Extraction, extract
-from .plan import MAX_IMAGES, Plan, make_plan
+from .plan import MAX_IMAGES, Plan, measure_merging, project
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ def benchmark(
         speed = {"reading": source_rate, "decoding": measured.decode, "computing": best.compute}
         speed["worker"] = best.end_to_end or min(speed.values())
         loading = max(0.0, done.seconds - done.computed / speed["worker"])
-        fastest = (best.engine, best.precision)
-        file_bytes = sum(map(len, contents)) / len(contents)
-        planned = make_plan(plan, fastest, speed, loading=loading, is_remote=is_remote, file_bytes=file_bytes)
-        return replace(measured, plan=planned)
+        speed["merging"], row_bytes = measure_merging()
+        projections = project(plan, speed, loading=loading, is_remote=is_remote)
+        sizes = plan * sum(map(len, contents)) / len(contents), plan * row_bytes
+        return replace(measured, plan=Plan(plan, best.engine, best.precision, *sizes, projections))
 
 
 def _engines() -> Iterator[tuple[EngineChoice, PrecisionChoice]]:

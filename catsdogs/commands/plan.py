@@ -70,32 +70,6 @@ class Plan(Result):
     projections: list[Projection]
 
 
-def make_plan(
-    images: int,
-    engine: tuple[str, str],
-    rates: Mapping[str, float],
-    *,
-    loading: float,
-    is_remote: bool,
-    file_bytes: float,
-) -> Plan:
-    """Return the plan for a number of images; this measures how fast rows are merged.
-
-    Parameters
-    ----------
-    images : int
-    engine : pair of str
-        Its name, and the precision.
-    rates, loading, is_remote
-        As for `project`, but without "merging".
-    file_bytes : float
-        Of an image file, on average.
-    """
-    merging, row_bytes = _measure_merging()
-    projections = project(images, {**rates, "merging": merging}, loading=loading, is_remote=is_remote)
-    return Plan(images, *engine, images * file_bytes, images * row_bytes, projections)
-
-
 def project(images: int, rates: Mapping[str, float], *, loading: float, is_remote: bool) -> list[Projection]:
     """Return the projected runs of `WORKERS`; docs/explanation/scaling.md has the model and what it assumes.
 
@@ -122,7 +96,7 @@ def project(images: int, rates: Mapping[str, float], *, loading: float, is_remot
     return projections
 
 
-def _measure_merging() -> tuple[float, float]:
+def measure_merging() -> tuple[float, float]:
     """Return how many rows per second are written to shards and merged into a cache, and the bytes of a row there."""
     random, views = np.random.default_rng(0), (DEFAULT_VIEW.name,)
     digests = random.integers(0, 256, (_MERGED, 16), np.uint8)
