@@ -184,11 +184,8 @@ def extract(
             _open(data, names, opened) as source,
             ExitStack() as stack,
         ):
-            job, pool = None, None
-            if ray or parquet:
-                job = _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast)
-            if ray and job:
-                pool = stack.enter_context(start_workers(ray, job, per_machine=workers))
+            job = _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast) if ray or parquet else None
+            pool = stack.enter_context(start_workers(ray, job, per_machine=workers)) if ray and job else None
             if job and parquet:
                 return _extract_to_parquet(job, source, pool, opened, start, progress)
             splits = source.part(range_of.positions(len(source.files)))
