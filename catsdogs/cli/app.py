@@ -186,10 +186,8 @@ def correct(verdicts: options.Verdicts, undo: options.Undo = False, artifacts: o
     """Correct the labels of training images, for the next training."""
     if not undo and len(verdicts) > 1:
         raise OptionError("there is more than one CSV file", "Give one file, or --undo and the ids of images")
-    if undo:
-        done = catsdogs.correct(undo=verdicts, artifacts=artifacts)
-    else:
-        done = catsdogs.correct(verdicts[0], artifacts=artifacts)
+    given, undone = (None, verdicts) if undo else (verdicts[0], ())
+    done = catsdogs.correct(given, undo=undone, artifacts=artifacts)
     return Output(done.to_dict, summaries.correction_lines(done, artifacts))
 
 

@@ -16,7 +16,7 @@ from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..sources.classes import Classes
 from ..sources.names import class_key
-from ..storage import read_or_none, read_table, to_cell, to_csv, write_atomic
+from ..storage import read_table, to_cell, to_csv, write_if_changed
 from .files import damaged_files, load
 from .logits import log_losses
 from .metadata import HeadMetadata
@@ -188,8 +188,7 @@ def write_verdicts(artifacts: Artifacts, verdicts: Verdicts) -> None:
     natural = natsort_keygen()
     rows = sorted(verdicts.by_digest.values(), key=lambda verdict: (natural(verdict.id), verdict.digest))
     content = to_csv(_HEADER, ((verdict.id, verdict.digest, verdict.label, verdict.was) for verdict in rows))
-    if read_or_none(artifacts.corrections) != content:
-        write_atomic(artifacts.corrections, content)
+    write_if_changed(artifacts.corrections, content)
 
 
 def read_uncorrected_logits(artifacts: Artifacts, metadata: HeadMetadata) -> NDArray[np.float64] | None:
