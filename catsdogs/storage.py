@@ -119,14 +119,19 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def to_sealed_json(value: dict[str, Any]) -> bytes:
     """Return `value` as JSON with a last entry "sha256", which is the SHA-256 of the rest."""
-    return to_json(value | {"sha256": hashlib.sha256(to_json(value)).hexdigest()})
+    return to_json(value | {"sha256": sha256_of(to_json(value))})
 
 
 def unseal(value: dict[str, Any]) -> bool:
     """Remove the entry "sha256" that `to_sealed_json` added; return whether it was correct."""
-    return bool(value.pop("sha256", None) == hashlib.sha256(to_json(value)).hexdigest())
+    return bool(value.pop("sha256", None) == sha256_of(to_json(value)))
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

@@ -3,7 +3,6 @@
 Whatever is wrong with the folder or with an entry costs only time: the network is then built again.
 """
 
-import hashlib
 import logging
 import os
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from ..errors import CatsDogsError
 from ..paths import user_path
-from ..storage import list_files, read_sealed, sync_folder, to_json, to_sealed_json, write_file
+from ..storage import list_files, read_sealed, sha256_of, sync_folder, to_json, to_sealed_json, write_file
 
 CACHE_VARIABLE = "CATSDOGS_CACHE"
 
@@ -131,7 +130,7 @@ def read(key: Mapping[str, str]) -> tuple[Facts, dict[str, bytes]] | None:
         if found is None or found.key != key:
             raise CatsDogsError(f"{entry} is not a complete entry of this network", "Delete it")
         contents = {name: (entry / name).read_bytes() for name in found.files}
-        if any(_sha256(contents[name]) != digest for name, digest in found.files.items()):
+        if any(sha256_of(contents[name]) != digest for name, digest in found.files.items()):
             raise CatsDogsError(f"a file in {entry} does not match its SHA-256", "Delete it")
     except (OSError, CatsDogsError) as error:
         _log.info("the network is built again: %s", error)
@@ -166,7 +165,7 @@ def write(key: Mapping[str, str], facts: Facts, contents: Mapping[str, bytes]) -
         new.mkdir(mode=0o700)
         for file, content in contents.items():
             write_file(new / file, [content])
-        entry = asdict(facts) | {"key": key, "files": {file: _sha256(content) for file, content in contents.items()}}
+        entry = asdict(facts) | {"key": key, "files": {file: sha256_of(content) for file, content in contents.items()}}
         write_file(new / "entry.json", [to_sealed_json({"format": FORMAT} | entry)])
         sync_folder(new)
         new.replace(folder / name)
@@ -224,8 +223,4 @@ def _size(entry: Path) -> int:
 
 
 def _name(key: Mapping[str, str]) -> str:
-    return _sha256(to_json(dict(sorted(key.items()))))
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of(to_json(dict(sorted(key.items()))))

@@ -1,6 +1,5 @@
 """Collect the rows of a split's images, found by the images' digests, from arrays and shards."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ..backbone import N_FEATURES
 from ..backbone.precisions import TOLERANCES
 from ..errors import CatsDogsError
 from ..images.facts import FACTS, FACTS_COLUMN
-from ..storage import make_folder, read_or_none, sync_folder, write_file
+from ..storage import make_folder, read_or_none, sha256_of, sync_folder, write_file
 from . import npy
 from .manifest import Provenance, SplitEntry
 from .rows import FEATURE_ROW, NO_DIGEST, Rows, row_sums
@@ -144,7 +143,7 @@ class SplitAssembly:
             labelled=int(np.sum(self.rows.labels >= 0)),
             unreadable=len(self.rows.unreadable),
             views=self._index.views,
-            sha256={name: hashlib.sha256(content).hexdigest() for name, content in self._contents.items()},
+            sha256={name: sha256_of(content) for name, content in self._contents.items()},
         )
 
     def write(self, stored: Rows | None) -> list[str]:

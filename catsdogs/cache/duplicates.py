@@ -5,7 +5,6 @@ near-duplicates, the SHA-256 of `duplicates.npy`, and its own SHA-256. If one of
 for again.
 """
 
-import hashlib
 import io
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from ..backbone import N_FEATURES
 from ..errors import CatsDogsError
 from ..locks import FEATURES, LockedError, write_lock
 from ..progress import Progress
-from ..storage import read_json, to_sealed_json, unseal, write_atomic
+from ..storage import read_json, sha256_of, to_sealed_json, unseal, write_atomic
 from .components import Matrix
 from .groups import connected_groups
 from .neighbours import find_pairs
@@ -119,7 +118,7 @@ def read_duplicates(cache: Cache) -> Duplicates | None:
 
 
 def _metadata(content: bytes, near: bool, digests: dict[str, str]) -> dict[str, Any]:
-    return {"method": _METHOD, "near": near, "of": digests, ARRAY: hashlib.sha256(content).hexdigest()}
+    return {"method": _METHOD, "near": near, "of": digests, ARRAY: sha256_of(content)}
 
 
 def group_images(cache: Cache, features: Features, duplicates: Duplicates) -> NDArray[np.int64]:

@@ -1,6 +1,5 @@
 """Import features that were computed elsewhere."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from ..images.facts import FACTS_COLUMN
 from ..locks import FEATURES, write_lock
 from ..sources.classes import parse_classes
 from ..sources.ids import MAX_NAME
-from ..storage import to_cell
+from ..storage import sha256_of, to_cell
 from . import npy
 from .duplicates import load_duplicates
 from .manifest import IMPORTED, UNKNOWN, Provenance, require_split
@@ -76,7 +75,7 @@ def import_features(
     _require(named, f"{backbone!a} cannot be the name of a backbone", hint)
     order = index_natsorted(names, alg=ns.PRESORT)
     name = f"imported:{backbone}"
-    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    sha256 = sha256_of(name.encode())
     provenance = Provenance(backbone, sha256, name, pixels=UNKNOWN, precision="float32", engine=IMPORTED)
     wanted: dict[str, tuple[list[str], NDArray[np.int8]]] = {
         split: ([names[row] for row in order], checked_labels[order].astype(np.int8))

@@ -1,6 +1,5 @@
 """Read and write the cache's manifest: the provenance of the features, and the committed files."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -14,7 +13,7 @@ from ..choices import Split
 from ..errors import CatsDogsError, OptionError
 from ..images.facts import FACTS_COLUMN
 from ..sources.classes import CLASSES, Classes
-from ..storage import list_files, read_sealed, sync_folder, to_json, to_sealed_json, write_atomic
+from ..storage import list_files, read_sealed, sha256_of, sync_folder, to_json, to_sealed_json, write_atomic
 
 FORMAT = 2
 """Version of the cache's format. Increase it if older versions of the program would misread the cache."""
@@ -180,7 +179,7 @@ class Manifest:
         for split, entry in self.splits.items():
             if not self.missing_views(split):
                 sums = {name: sha256 for name, sha256 in entry.sha256.items() if name.partition(".")[0] != FACTS_COLUMN}
-                found[split] = hashlib.sha256(to_json([self.provenance.key, self.views, sums])).hexdigest()
+                found[split] = sha256_of(to_json([self.provenance.key, self.views, sums]))
         return found
 
 

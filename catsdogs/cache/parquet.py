@@ -4,7 +4,6 @@ A file has the rows of a range of the images, in their order. Its name says whic
 what the rows are: a listing of the names shows what is there, and the same range is always the same file.
 """
 
-import hashlib
 import json
 import re
 import uuid
@@ -25,7 +24,7 @@ from ..paths import is_uri, user_path
 from ..sources import image_file
 from ..sources.files import StoredFile, raise_if_system_error, read_error
 from ..sources.remote import RemoteFolder, list_remote
-from ..storage import convert, to_sealed_json, unseal, write_atomic
+from ..storage import convert, sha256_of, to_sealed_json, unseal, write_atomic
 from .manifest import FORMAT, Manifest, describe
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def file_ranges(images: int) -> list[range]:
 
 def file_key(*what: object) -> str:
     """Return the key of rows for the names of their files, from all that they depend on."""
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    return sha256_of(json.dumps(what).encode())[:16]
 
 
 @dataclass(frozen=True)

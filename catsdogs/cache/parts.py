@@ -3,7 +3,6 @@
 A part has the rows of a range of the images in shards, and a table of these images beside them.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError, OptionError
 from ..sources.classes import Classes
-from ..storage import make_folder, read_sealed, to_sealed_json, write_atomic
+from ..storage import make_folder, read_sealed, sha256_of, to_sealed_json, write_atomic
 from .manifest import FORMAT, Manifest, SplitName, describe
 from .rows import NO_DIGEST
 from .shards import find_parts, read_provenances
@@ -64,7 +63,7 @@ def parse_part(text: str) -> Part:
 def listing_digest(wanted: Wanted, classes: Classes) -> str:
     """Return the SHA-256 of the ids and labels of all images, and the classes: equal if machines list the same."""
     splits = [[split, list(ids), labels.tolist()] for split, (ids, labels) in wanted.items()]
-    return hashlib.sha256(json.dumps([classes, splits]).encode()).hexdigest()
+    return sha256_of(json.dumps([classes, splits]).encode())
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
 from ..images.facts import FACTS, FACTS_COLUMN
-from ..storage import read_or_none, to_csv
+from ..storage import read_or_none, sha256_of, to_csv
 from . import npy
 from .manifest import Provenance
 
@@ -159,7 +159,7 @@ def read_split(
     damaged = [f"{view}.npy" for view in views if not npy.is_intact(path_of(f"{view}.npy"), n, FEATURE_ROW)]
     # Each file is read once and then checked, also for the width of the ids: another process may replace it.
     content = {name: read_or_none(path_of(name)) or b"" for name in names}
-    damaged += [name for name in names if hashlib.sha256(content[name]).hexdigest() != sha256.get(name)]
+    damaged += [name for name in names if sha256_of(content[name]) != sha256.get(name)]
     width = (len(content["ids.npy"]) - npy.header_size(np.dtype("<U1"))) // max(1, 4 * n)
     kinds["ids"] = np.dtype(f"<U{min(max(1, width), 1 << 16)}")
     arrays = {name: npy.from_bytes(content[f"{name}.npy"], n, dtype) for name, dtype in kinds.items()}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..backbone import N_FEATURES, Int8Similarity, Quantized
 from ..errors import CatsDogsError
 from ..images.facts import FACTS, FACTS_COLUMN
-from ..storage import list_files, make_folder, to_cell, write_atomic, write_if_changed
+from ..storage import list_files, make_folder, sha256_of, to_cell, write_atomic, write_if_changed
 from . import manifest as manifests
 from . import npy
 from .manifest import Manifest, Provenance, network_content
@@ -46,7 +46,7 @@ _ABANDONED_SECONDS = 3600
 
 def shards_folder(cache: Path, provenance: Provenance) -> Path:
     """Return the folder for the shards of one provenance."""
-    return cache / "shards" / hashlib.sha256(json.dumps(provenance.key).encode()).hexdigest()[:16]
+    return cache / "shards" / sha256_of(json.dumps(provenance.key).encode())[:16]
 
 
 def canonical_reason(reason: str) -> str:

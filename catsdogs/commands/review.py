@@ -1,6 +1,5 @@
 """Write an HTML page on which the images most worth a look are judged, one at a time."""
 
-import hashlib
 import json
 import logging
 import time
@@ -21,7 +20,7 @@ from ..reporting.thumbnails import MAX_BYTES, Key, Thumbnails, ThumbnailSize, cr
 from ..reporting.unusual import describe_facts
 from ..result import Result
 from ..sources.classes import Classes
-from ..storage import record_timing, write_atomic
+from ..storage import record_timing, sha256_of, write_atomic
 
 _LARGE, _SMALL = 480, 112
 """Longer sides in pixels of an image that is judged, and of a neighbour."""
@@ -113,7 +112,7 @@ def _page(queue: Sequence[QueuedImage], features: Features, thumbnails: Thumbnai
     images = [_shown(image, features.classes, describe_facts(facts[image.id])) for image in queue]
     content = {"classes": [printable(name) for name in features.classes], "images": images, "pictures": pictures}
     named = [(image.id, image.digest, image.label) for image in queue]
-    key = hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+    key = sha256_of(json.dumps(named).encode())[:16]
     return render(
         "review",
         look="review",

@@ -1,6 +1,5 @@
 """Write a Kaggle submission from the head and the cached test features."""
 
-import hashlib
 import logging
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ..head.staleness import inputs_digest
 from ..locks import RESULTS
 from ..result import Result
 from ..sources.classes import Classes
-from ..storage import record_timing, to_csv, write_atomic
+from ..storage import record_timing, sha256_of, to_csv, write_atomic
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ def submit(artifacts: ArtifactsFolder = "artifacts", *, clip: float | None = Non
             opened.timings,
             "submit",
             images=len(features.ids),
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=sha256_of(content),
             clip=clip,
             inputs_digest=inputs_digest(trained, features.digest),
             seconds=round(time.perf_counter() - start, 3),

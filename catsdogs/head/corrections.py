@@ -4,7 +4,6 @@ A verdict belongs to the bytes of an image, like its features: it holds wherever
 of the folder is noted beside it, so that a later change in the folders can be seen.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ from ..artifacts import Artifacts
 from ..errors import CatsDogsError
 from ..sources.classes import Classes
 from ..sources.names import class_key
-from ..storage import read_table, to_cell, to_csv, write_if_changed
+from ..storage import read_table, sha256_of, to_cell, to_csv, write_if_changed
 from .files import damaged_files, load
 from .logits import log_losses
 from .metadata import HeadMetadata
@@ -110,7 +109,7 @@ class Verdicts:
     def sha256(self) -> str:
         """Identity of what is applied to the labels; empty if there are no verdicts."""
         applied = sorted((verdict.digest, verdict.label) for verdict in self.by_digest.values())
-        return hashlib.sha256(repr(applied).encode()).hexdigest() if applied else ""
+        return sha256_of(repr(applied).encode()) if applied else ""
 
     def apply(self, digests: NDArray[np.uint8], labels: NDArray[np.int8], classes: Classes) -> CorrectedLabels:
         """Apply the verdicts to the labels of images.

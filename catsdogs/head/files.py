@@ -1,6 +1,5 @@
 """Write a fitted head to the artifacts folder, and read and check it."""
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from ..backbone import N_FEATURES
 from ..cache import Provenance
 from ..errors import CatsDogsError
 from ..locks import RESULTS, require_unlocked
-from ..storage import read_json, read_or_none, read_sealed, to_sealed_json, write_atomic
+from ..storage import read_json, read_or_none, read_sealed, sha256_of, to_sealed_json, write_atomic
 from .designs import IDENTITY, RBF, SQRT, Classifier, Kernel
 from .metadata import FORMAT, HeadMetadata
 
@@ -61,7 +60,7 @@ def save(
     files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(extra_files or {})}
     for path, content in files.items():
         write_atomic(path, content)
-    sums = {path.name: _sha256(content) for path, content in files.items()}
+    sums = {path.name: sha256_of(content) for path, content in files.items()}
     write_atomic(artifacts.head_metadata, to_sealed_json(replace(metadata, files=sums).to_dict()))
 
 
@@ -78,7 +77,7 @@ def load(artifacts: Artifacts) -> Head:
         artifacts.cache.require_manifest()  # without features, its error says how to get them
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
     content = read_or_none(artifacts.head) or b""
-    if _sha256(content) != metadata.files.get(artifacts.head.name):
+    if sha256_of(content) != metadata.files.get(artifacts.head.name):
         require_unlocked(artifacts.root, RESULTS)
         if read_json(path, TRAIN_HINT).get("files") != metadata.files:
             return load(artifacts)  # another run has replaced the head since head.json was read
@@ -107,11 +106,7 @@ def damaged_files(artifacts: Artifacts, head: Head) -> list[str]:
     """Return the names of the files written with the head that are missing or have changed since."""
     # Only files in the artifacts folder are read, because head.json may be untrusted.
     there = {name: read_or_none(artifacts.root / Path(name).name) for name in head.metadata.files}
-    return [name for name, content in there.items() if _sha256(content or b"") != head.metadata.files[name]]
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return [name for name, content in there.items() if sha256_of(content or b"") != head.metadata.files[name]]
 
 
 def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], hint: str) -> None:

@@ -1,12 +1,11 @@
 """Find out whether the head and the submission are current, and if not, why they are stale."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from ..artifacts import Artifacts
 from ..errors import CatsDogsError
-from ..storage import read_timings
+from ..storage import read_timings, sha256_of
 from .corrections import read_verdicts
 from .files import Head, compare_features, damaged_files, load
 from .metadata import METHOD
@@ -71,7 +70,7 @@ def submission_staleness(artifacts: Artifacts, trained: Head | None) -> str | No
         return "there is none yet"
     try:
         noted = read_timings(artifacts.timings).get("submit", {})
-        unchanged = noted.get("sha256") == hashlib.sha256(artifacts.submission.read_bytes()).hexdigest()
+        unchanged = noted.get("sha256") == sha256_of(artifacts.submission.read_bytes())
     except (CatsDogsError, OSError):
         unchanged = False
     if not unchanged:

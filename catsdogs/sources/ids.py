@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from ..storage import to_cell
+from ..storage import sha256_of, to_cell
 from .files import ImageFile
 from .layout import Parts, Placed
 from .names import composed, split_of
@@ -162,7 +162,7 @@ def _shortened(id_: str) -> str:
     """Return an id that is not too long: its start, and a digest of it all."""
     if len(id_) <= MAX_NAME:
         return id_
-    digest = hashlib.sha256(id_.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    digest = sha256_of(id_.encode("utf-8", "surrogateescape"))[:12]
     return f"{id_[: MAX_NAME - 13]}~{digest}"
 
 

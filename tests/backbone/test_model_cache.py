@@ -15,7 +15,7 @@ from support.faults import failing_at
 
 from catsdogs.backbone import Backbone, choose_weights, model_cache, probe_image
 from catsdogs.errors import CatsDogsError
-from catsdogs.storage import unseal
+from catsdogs.storage import sha256_of, unseal
 
 FACTS = model_cache.Facts(backbone="ab" * 32, precision="float32")
 KEY, CONTENTS = {"weights": "sha256:00", "engine": "openvino 1"}, {"64": b"a network" * 100}
@@ -231,7 +231,7 @@ class TestBackbones:
         content = json.loads((entry / "entry.json").read_bytes())
         unseal(content)
         (entry / "96").write_bytes(b"of another version")
-        content["files"]["96"] = model_cache._sha256(b"of another version")
+        content["files"]["96"] = sha256_of(b"of another version")
         (entry / "entry.json").write_bytes(model_cache.to_sealed_json(content))
         with caplog.at_level(logging.INFO):
             again = Backbone(choose_weights(str(keras_backbone)), (64, 96), engine="openvino")
