@@ -64,8 +64,7 @@ def choose_engine(choice: str, precision: str = AUTO) -> type[Engine]:
 
     "auto" selects the backend that KERAS_BACKEND names, or else the first of TensorFlow, JAX and PyTorch that is
     installed. OpenVINO then replaces TensorFlow if it is installed and TensorFlow finds no GPU. TensorFlow is not
-    imported where there can be none. Only OpenVINO computes
-    in int8.
+    imported where there can be none. Only OpenVINO computes in int8.
 
     Raises
     ------
