@@ -72,7 +72,8 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
         if done.batch_reduced:
             yield "", "smaller batch size than usual: the device has too little memory"
     else:
-        yield "features", f"none computed: all were cached, computed with {done.backbone}"
+        there = "in files of Parquet" if done.parquet else "cached"
+        yield "features", f"none computed: all were {there}, computed with {done.backbone}"
     if done.backbone.startswith("random"):
         yield "", "random weights are not trained: for testing and timing only,"
         yield "", "accuracy will be low on photographs"

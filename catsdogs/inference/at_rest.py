@@ -58,7 +58,7 @@ def compute_to_parquet(
         for result in worker.compute(missing):
             tell(progress, "computing features", done := done + len(result.positions), total)
     if lost := {*missing} - folder.find(key)[0].keys():
-        message = f"{len(lost):,} files are not in {folder.display_path}, but where workers have another such folder"
+        message = f"{folder.display_path} lacks {len(lost):,} of the files that workers have written into theirs"
         raise CatsDogsError(message, "Give --parquet a folder that all machines share, or a URI")
     files, computed = FeatureFiles(job.parquet), sum(map(len, missing))
     unreadable: dict[str, dict[str, str]] = {split: {} for split in source.splits}

@@ -21,6 +21,7 @@ from support.at_rest import PROVENANCE, write_rows
 from catsdogs.backbone import Weights
 from catsdogs.cache import listing_digest, parquet
 from catsdogs.cache.parquet import FeatureFiles, RangeFiles, file_ranges
+from catsdogs.cli.summaries import extraction_lines
 from catsdogs.inference.at_rest import ParquetWorker
 from catsdogs.inference.plan import ComputeOptions, resolve
 from catsdogs.inference.ranges import RangeJob
@@ -94,7 +95,9 @@ def test_a_run_that_fails_goes_on_and_computes_no_row_again(whole, data, tiny_ba
         assert "cannot be written (No space left on device)" in error_of(lambda: catsdogs.extract(data, **options))
     assert "lacks the rows of 132 of 260 images" in error_of(lambda: FeatureFiles(tmp_path / "rows"))
     assert catsdogs.extract(data, **options).computed == IMAGES - 128 - 1
-    assert catsdogs.extract(data, **options).computed == 0
+    again = catsdogs.extract(data, **options)
+    assert again.computed == 0
+    assert any("all were in files of Parquet" in text for _, text in extraction_lines(again, tmp_path))
     assert {name: of for name, of in files_of(tmp_path / "rows").items() if not name.startswith(".")} == files_of(
         whole[0]
     )
