@@ -45,11 +45,11 @@ def nearly_same_elsewhere(features: NDArray[np.float32], groups: NDArray[np.int6
     sample -= sample.mean(axis=0)
     squares = np.einsum("ij,ij->i", sample, sample)
     distances = np.sqrt(np.maximum(0, squares[:, np.newaxis] + squares - 2 * sample @ sample.T))
-    distances /= max(np.quantile(distances, 0.9), np.finfo(float).tiny)
-    connected = connected_groups(n, *np.nonzero(distances < _STEP))
+    large = np.quantile(distances, 0.9)
+    connected = connected_groups(n, *np.nonzero(distances < _STEP * large))
     if np.bincount(connected).max() > _CONNECTED * n:
         return 0
-    same = connected_groups(n, *np.nonzero(distances < _NEAR))
+    same = connected_groups(n, *np.nonzero(distances < _NEAR * large))
     group = np.unique(groups, return_inverse=True)[1]
     groups_of_same = np.bincount(np.unique(np.stack([same, group]), axis=1)[0])
     return float(np.mean(groups_of_same[same] > 1))

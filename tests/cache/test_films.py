@@ -26,3 +26,12 @@ def test_features_that_tell_few_images_apart_are_not_mistaken_for_films(n, dimen
     random = np.random.default_rng(dimensions)
     features = random.standard_normal((n, dimensions)) @ random.standard_normal((dimensions, 2048))
     assert nearly_same(features) < MANY
+
+
+@pytest.mark.parametrize("others", [0, 1, 2, 4, 16])
+def test_images_that_are_nearly_all_equal_are_no_films_and_overflow_nothing(others):
+    """The 90th percentile of their distances may be 0: all of these are computed without rounding."""
+    features = np.zeros((128, 2048), np.float32)
+    features[:others] = 1
+    with np.errstate(all="raise"):
+        assert nearly_same(features) == 0
