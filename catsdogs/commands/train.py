@@ -304,8 +304,8 @@ def _warn_of_few_pictures(training_set: TrainingSet, groups: NDArray[np.void]) -
     near = nearly_same_elsewhere(training_set.features[sample, :N_FEATURES], groups[sample])
     if near > MANY:
         _log.warning(
-            "%.0f %% of the training images are nearly the same as images in other folds, as frames of a film are: "
-            "the scores are too good. Keep a few frames of each film",
+            "%.0f %% of the training images are nearly the same as images in other folds. If they are frames of films, "
+            "or the same things again, the scores are too good: keep a few of each",
             100 * near,
         )
     elif 2 * different < n:
