@@ -1,5 +1,4 @@
 import hashlib
-import time
 
 import numpy as np
 import PIL
@@ -62,10 +61,11 @@ def identity_anew():
     return identity.pixels.__wrapped__
 
 
-def test_the_samples_have_all_formats_and_are_small():
+def test_the_samples_have_all_formats_and_are_so_small_that_they_take_little_time():
     samples = read_samples()
     assert {codecs.find_format(data) for data in samples.values()} == set(FORMATS)
     assert sum(map(len, samples.values())) < 18_000
+    assert sum(decode_thumbnail(data, 96).size // 3 for data in samples.values()) < 14_000
 
 
 def test_the_samples_decode_to_known_pixels():
@@ -147,15 +147,6 @@ def test_another_order_of_resizing_means_other_rules_not_other_decoders(identity
 def test_another_filter_means_other_rules(identity_anew, monkeypatch, name):
     monkeypatch.setattr(identity, "resize", resized(ORDERS["width first"], name))
     assert identity.resizing_rules(identity_anew()).endswith("resized by another filter width first")
-
-
-def test_the_identity_takes_less_than_20_ms(identity_anew):
-    def seconds():
-        start = time.thread_time()
-        identity_anew()
-        return time.thread_time() - start
-
-    assert min(seconds() for _ in range(5)) < 0.020
 
 
 def test_the_versions_of_pillow_and_its_codecs_are_returned():
