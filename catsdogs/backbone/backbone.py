@@ -170,8 +170,9 @@ class Backbone:
         images = self._engine_class.batch_sizes[self.device] * SIZE**2 // size**2
         return 1 << max(0, images.bit_length() - 1)
 
-    def _compile(self, size: int, batch: int, kept: bytes | None = None) -> None:
-        engine = self._engine_class(kept or self.network or self.model, (batch, size, size, 3), self.precision)
+    def _compile(self, size: int, batch: int, kept: NDArray[np.uint8] | None = None) -> None:
+        network = self.network or self.model if kept is None else kept
+        engine = self._engine_class(network, (batch, size, size, 3), self.precision)
         self._compiled[size] = batch, engine  # one assignment: other threads read it without the lock
 
     def _halve_batch(self, size: int, batch: int, error: MemoryError) -> None:

@@ -40,8 +40,9 @@ class JaxEngine:
 
     Parameters
     ----------
-    model : keras.Model or bytes
-        What `to_bytes` returned, or a network that takes BGR with the channel means subtracted, and returns (n, 2048).
+    model : keras.Model or ndarray of uint8
+        The bytes that `to_bytes` returned; or a network that takes BGR with the channel means subtracted, and returns
+        (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str
@@ -56,8 +57,8 @@ class JaxEngine:
     batch_sizes = {"cpu": 32, "gpu": 128, "tpu": 128}  # noqa: RUF012
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        if isinstance(model, bytes):
-            with np.load(io.BytesIO(model), allow_pickle=False) as content:
+        if isinstance(model, np.ndarray):
+            with np.load(io.BytesIO(model.data), allow_pickle=False) as content:
                 self._kept = {name: content[name].tobytes() for name in content.files}
         else:
             self._kept = _trace(fold(model, precision), shape)
@@ -69,7 +70,7 @@ class JaxEngine:
         known, self._idle = set(self._kept), SimpleQueue[tuple[Any, Any]]()
         with _cache_of_programs(self._kept):
             compiled = [(_compile(network, device), jax().device_put(weights, device)) for device in _devices()]
-        if isinstance(model, bytes) and set(self._kept) > known:
+        if isinstance(model, np.ndarray) and set(self._kept) > known:
             raise RuntimeError("JAX did not find the compiled program")
         self.streams = _STREAMS * len(compiled)
         for pair in _STREAMS * compiled:

@@ -15,6 +15,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import CatsDogsError
 from ..paths import user_path
 from ..storage import list_files, read_sealed, sha256_of, sync_folder, to_json, to_sealed_json, write_file
@@ -116,10 +119,11 @@ def cache_path() -> Path:
     return path if path.is_absolute() else Path(os.devnull)
 
 
-def read(key: Mapping[str, str]) -> tuple[Facts, dict[str, bytes]] | None:
+def read(key: Mapping[str, str]) -> tuple[Facts, Mapping[str, NDArray[np.uint8]]] | None:
     """Return what is known about the network of this key and the content of its files, by image size.
 
-    A damaged entry is removed. None if there is no entry.
+    The files are mapped into memory, which saves a copy; what is written to the arrays stays in this process. A damaged
+    entry is removed. None if there is no entry.
     """
     folder = cache_path()
     entry = folder / _name(key)
@@ -129,10 +133,10 @@ def read(key: Mapping[str, str]) -> tuple[Facts, dict[str, bytes]] | None:
         found = read_sealed(entry / "entry.json", _Entry, FORMAT, "Delete it")
         if found is None or found.key != key:
             raise CatsDogsError(f"{entry} is not a complete entry of this network", "Delete it")
-        contents = {name: (entry / name).read_bytes() for name in found.files}
-        if any(sha256_of(contents[name]) != digest for name, digest in found.files.items()):
+        contents = {name: np.memmap(entry / name, np.uint8, mode="c") for name in found.files}
+        if any(sha256_of(contents[name].data) != digest for name, digest in found.files.items()):
             raise CatsDogsError(f"a file in {entry} does not match its SHA-256", "Delete it")
-    except (OSError, CatsDogsError) as error:
+    except (OSError, ValueError, CatsDogsError) as error:  # an empty file cannot be mapped
         _log.info("the network is built again: %s", error)
         remove(key)
         return None

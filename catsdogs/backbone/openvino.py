@@ -29,8 +29,9 @@ class OpenVINOEngine:
 
     Parameters
     ----------
-    model : keras.Model, Quantized or bytes
-        What `to_bytes` returned, or a network that takes BGR with the channel means subtracted, and returns (n, 2048).
+    model : keras.Model, Quantized or ndarray of uint8
+        The bytes that `to_bytes` returned; or a network that takes BGR with the channel means subtracted, and returns
+        (n, 2048).
     shape : tuple of int
         (batch, size, size, 3).
     precision : str
@@ -48,8 +49,10 @@ class OpenVINOEngine:
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
         core = openvino().Core()
         options = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
-        if isinstance(model, bytes):
-            self._compiled = core.import_model(model, "CPU", options)
+        if isinstance(model, np.ndarray):
+            self._kept = model  # the compiled network computes with this memory
+            kept = openvino().Tensor(model, shared_memory=True)
+            self._compiled = core.import_model(kept, "CPU", options)
         elif isinstance(model, Quantized):
             network = core.read_model(model.graph, model.weights)
             network.reshape(list(shape))
