@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import PIL
 
 __all__ = ["FORMATS", "Image", "ImageChops", "ImageCms", "ImageOps", "JpegImagePlugin", "TiffImagePlugin"]
-__all__ += ["find_format", "open_image"]
+__all__ += ["features", "find_format", "open_image"]
 
 _PACKAGE = "_catsdogs_pillow"
 
@@ -54,11 +54,11 @@ def _copy_of(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageChops, ImageCms, ImageOps, JpegImagePlugin, TiffImagePlugin
+    from PIL import Image, ImageChops, ImageCms, ImageOps, JpegImagePlugin, TiffImagePlugin, features
 else:
     _load_copy()
-    Image, ImageChops, ImageCms, ImageOps, JpegImagePlugin, TiffImagePlugin = map(
-        _copy_of, ("Image", "ImageChops", "ImageCms", "ImageOps", "JpegImagePlugin", "TiffImagePlugin")
+    Image, ImageChops, ImageCms, ImageOps, JpegImagePlugin, TiffImagePlugin, features = map(
+        _copy_of, ("Image", "ImageChops", "ImageCms", "ImageOps", "JpegImagePlugin", "TiffImagePlugin", "features")
     )
 
 # By default, Pillow's libtiff prints its errors and warnings to file descriptor 2.

@@ -7,9 +7,8 @@ from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import features
 
-from .codecs import Image
+from .codecs import Image, features
 from .decoding import UnreadableImageError, decode_thumbnail, resize
 
 _RULES = "RGB uint8, EXIF orientation, first frame, alpha over white, CMYK to sRGB, other profiles ignored"
