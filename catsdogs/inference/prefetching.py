@@ -111,7 +111,7 @@ class LoadedAhead:
         if len(rest := records[records["views"] == 0]):
             divided.append(LoadedImages(rest, loaded.reasons))
         codes = records["views"][with_pixels]
-        for code in np.unique(codes[codes > 0]).tolist():
+        for code in sorted({*codes[codes > 0].tolist()}):  # the import that np.unique needs takes 13 ms
             rows = np.flatnonzero(codes == code)
             pixels = {view: loaded.pixels[view] for bit, view in enumerate(self._views) if code & 1 << bit}
             whole = all(len(rows) == len(of_view) for of_view in pixels.values())
