@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
-from ..images.decoding import SIZE
+from ..images.views import SIZE
 from ..progress import Progress, tell
 from . import model_cache
 from . import network as networks

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from ..errors import CatsDogsError, OptionError, printable
 from ..exporting.layout_2017 import FORMAT, SHARE, TESTING, TRAINING, arrange
 from ..images import identity, png
-from ..images.decoding import SIZE
-from ..images.views import DEFAULT_VIEW
+from ..images.views import DEFAULT_VIEW, SIZE
 from ..inference.loading import ChunkLoader
 from ..locks import RESULTS, write_lock
 from ..paths import is_uri, user_path

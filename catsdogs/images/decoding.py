@@ -18,11 +18,9 @@ from .colors import to_rgb
 from .containers import MAX_SCANS, count_scans, describe, extended, strip, with_ends
 from .facts import measure
 from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
+from .views import SIZE
 
 _log = logging.getLogger(__name__)
-
-SIZE = 224
-"""Side of the squares that ResNet50 was trained on, in pixels."""
 
 
 class UnreadableImageError(Exception):

@@ -1,11 +1,13 @@
 """Measure an image: its size, brightness, contrast and sharpness."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .codecs import Image
+if TYPE_CHECKING:  # what reads facts must not wait for the decoders
+    from PIL import Image
 
 FACTS = np.dtype([(name, "<f8") for name in ("width", "height", "bytes", "brightness", "contrast", "sharpness")])
 """The measured properties of an image; NaN if a value is not known."""
@@ -21,7 +23,7 @@ _POWERS = np.vander(np.arange(256), 3, increasing=True)
 """Each level to the powers 0, 1 and 2."""
 
 
-def measure(image: Image.Image, size: int) -> np.void:
+def measure(image: "Image.Image", size: int) -> np.void:
     """Measure an image before it is resized, in integer arithmetic: the results are the same on every machine.
 
     Parameters

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError
-from .decoding import SIZE
+
+SIZE = 224
+"""Side of the squares that ResNet50 was trained on, in pixels."""
 
 SIZES = range(160, 513, 32)
 """Sides in pixels that the network can halve five times without a remainder."""

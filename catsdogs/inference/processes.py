@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from ..backbone.gpu import may_have_gpu
 from ..errors import CatsDogsError
-from ..images.decoding import SIZE
 from ..images.memory import MEMORY_BUDGET
-from ..images.views import View
+from ..images.views import SIZE, View
 from ..sources import ImageFile
 from ..threads import available_memory, cpu_count
 from .loading import ChunkLoader, LoadedImages

@@ -126,6 +126,10 @@ def test_what_needs_no_images_imports_neither_keras_nor_tensorflow(features):
     assert not loaded(*commands) & {"tensorflow", "keras", "h5py"}
 
 
+def test_training_imports_no_decoders(features):
+    assert not loaded(f"train --artifacts {features}") & {"PIL.Image", "_catsdogs_pillow"}
+
+
 def test_json_is_a_list_and_the_exit_code_tells_of_the_unreadable(artifacts, data):
     paths = [data / "train/cat.1.jpg", data / "test/2.jpg", data / "train/dog.2.jpg"]
     done = command("predict", *paths, "--artifacts", artifacts, "--json")

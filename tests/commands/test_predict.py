@@ -11,7 +11,18 @@ from support.program import ROOT
 
 import catsdogs
 
-SLOW = ("tensorflow", "keras", "scipy", "sklearn", "joblib", "matplotlib", "rich.table", "absl")
+SLOW = (
+    "tensorflow",
+    "keras",
+    "scipy",
+    "sklearn",
+    "joblib",
+    "matplotlib",
+    "rich.table",
+    "absl",
+    "PIL.Image",
+    "numpy.ma",
+)
 
 PROGRAM = f"""
 import sys
