@@ -2,14 +2,14 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import PurePosixPath
 
 from ..storage import sha256_of, to_cell
 from .files import ImageFile
-from .layout import Parts, Placed
+from .layout import Layout, Parts, Placed
 from .names import composed, split_of
 
 MAX_NAME = 255
@@ -17,38 +17,28 @@ MAX_NAME = 255
 
 
 @dataclass(frozen=True)
-class ImageEntry:
+class ImageEntry(Placed):
     """One image of a source.
 
     Parameters
     ----------
-    position : int
-        Position of its path in the given paths.
-    split : str
-        "train" or "test".
+    position, split, label, label_folder, name
+        As for `Placed`.
     id : str
-    label : int
-        A position in the classes, -1 unknown.
-    is_renamed : bool
-        Whether the id is more than the name, which is not unique.
     """
 
-    position: int
-    split: str
     id: str
-    label: int
-    is_renamed: bool
 
 
-def drop_copies(placed: Sequence[Placed], files: Sequence[ImageFile]) -> tuple[list[Placed], set[int]]:
-    """Return the images, of files with one name, split, label and content only one, and the positions of the others.
+def drop_copies(layout: Layout, files: Sequence[ImageFile]) -> Layout:
+    """Return the layout with only one of the images with the same name, split, label and content; the others skipped.
 
     Only files whose name, split, label and size are equal are read.
     """
     groups: dict[object, list[Placed]] = defaultdict(list)
-    for image in placed:
+    for image in layout.images:
         groups[image.split, image.label, image.name].append(image)
-    copies: set[int] = set()
+    copies: dict[int, str] = {}
     for group in groups.values():
         sizes: dict[int, list[int]] = defaultdict(list)
         for image in group if len(group) > 1 else ():
@@ -58,9 +48,10 @@ def drop_copies(placed: Sequence[Placed], files: Sequence[ImageFile]) -> tuple[l
             for position in sorted(positions, key=lambda p: (len(files[p].parts), files[p].parts)):
                 if len(positions) > 1 and (content := _digest(files[position])):
                     if content in seen:
-                        copies.add(position)
+                        copies[position] = "identical to another image of that name"
                     seen.add(content)
-    return [image for image in placed if image.position not in copies], copies
+    images = [image for image in layout.images if image.position not in copies]
+    return replace(layout, images=images, skipped=layout.skipped | copies)
 
 
 def assign_ids(placed: Sequence[Placed], paths: Sequence[Parts]) -> list[ImageEntry]:
@@ -76,10 +67,8 @@ def assign_ids(placed: Sequence[Placed], paths: Sequence[Parts]) -> list[ImageEn
     entries = []
     for split in dict.fromkeys(image.split for image in placed):
         images = [image for image in placed if image.split == split]
-        entries += [
-            ImageEntry(image.position, split, id_, image.label, id_ != image.name)
-            for image, id_ in zip(images, _unique_ids(images, paths), strict=True)
-        ]
+        named = zip(images, _unique_ids(images, paths), strict=True)
+        entries += [ImageEntry(**vars(image), id=id_) for image, id_ in named]
     # cat.2 and cat.02 have the same natural key. The id makes the order independent of that of the paths.
     natural = natsort_keygen()
     return sorted(entries, key=lambda entry: (entry.split == "test", natural(entry.id), entry.id))
@@ -90,34 +79,26 @@ def _unique_ids(images: Sequence[Placed], paths: Sequence[Parts]) -> list[str]:
     groups: dict[str, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         groups[image.name].append(index)
-    ids = {index: image.name for index, image in enumerate(images)}
+    ids = [image.name for image in images]
     if repeated := [group for group in groups.values() if len(group) > 1]:
-        folders = _telling_folders(images, paths)
+        folders = _without_shared([_telling_folders(image, paths[image.position]) for image in images])
         whole = _without_shared([paths[image.position][:-1] for image in images])
         for group in repeated:
-            best = {i: ids[i] for i in group}
-            files = {i: (ids[i], PurePosixPath(paths[images[i].position][-1]).suffix) for i in group}
-            for candidate in _candidates({i: folders[i] for i in group}, {i: whole[i] for i in group}, files):
-                if len(set(candidate.values())) > len(set(best.values())):
-                    best = candidate
-                if len(set(best.values())) == len(group):
-                    break
-            ids |= best
-    return _numbered([_shortened(ids[index]) for index in range(len(images))], [paths[i.position] for i in images])
+            depth = max(len(folders[index]) for index in group)
+            candidates = []
+            for index in group:
+                suffix = PurePosixPath(paths[images[index].position][-1]).suffix
+                candidates.append(_candidates(ids[index], suffix, folders[index], whole[index], depth))
+            best = max(zip(*candidates, strict=True), key=lambda column: len(set(column)))  # the shortest of the best
+            for index, id_ in zip(group, best, strict=True):
+                ids[index] = id_
+    return _numbered([_shortened(id_) for id_ in ids], [paths[image.position] for image in images])
 
 
-def _telling_folders(images: Sequence[Placed], paths: Sequence[Parts]) -> list[Parts]:
-    """Return the folders of each image that give neither split nor label, and that not all images share."""
-    return _without_shared(
-        [
-            tuple(
-                name
-                for depth, name in enumerate(paths[image.position][:-1])
-                if depth != image.label_folder and not split_of(name)
-            )
-            for image in images
-        ]
-    )
+def _telling_folders(image: Placed, path: Parts) -> Parts:
+    """Return the folders of an image that give neither split nor label."""
+    folders = enumerate(path[:-1])
+    return tuple(name for depth, name in folders if depth != image.label_folder and not split_of(name))
 
 
 def _without_shared(folders: Sequence[Parts]) -> list[Parts]:
@@ -127,15 +108,11 @@ def _without_shared(folders: Sequence[Parts]) -> list[Parts]:
     return [of[shared:] for of in names]
 
 
-def _candidates(
-    folders: Mapping[int, Parts], whole: Mapping[int, Parts], files: Mapping[int, tuple[str, str]]
-) -> Iterator[dict[int, str]]:
-    """Yield ids of images with one name, with more and more of their paths; `files` are their names and endings."""
-    for count in range(1, max(map(len, folders.values())) + 1):
-        yield {i: _joined(of[-count:], files[i][0]) for i, of in folders.items()}
-    yield {i: _joined(of, files[i][0]) for i, of in whole.items()}
-    for each in (folders, whole):
-        yield {i: _joined(of, "".join(files[i])) for i, of in each.items()}
+def _candidates(name: str, suffix: str, folders: Parts, whole: Parts, depth: int) -> list[str]:
+    """Return ids of an image, with more and more of its path; all images of its name have `depth` folders at most."""
+    shorter = [folders[-count:] for count in range(1, depth + 1)]
+    named = [_joined(of, name) for of in (*shorter, whole)]
+    return [name, *named, *(_joined(of, name + suffix) for of in (folders, whole))]
 
 
 def _joined(folders: Parts, name: str) -> str:

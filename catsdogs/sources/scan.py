@@ -1,13 +1,13 @@
 """Summarise what a source holds, how it is read, and whether a head can be trained on it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import CatsDogsError, printable
 from ..result import Result
 from .classes import MIN_IMAGES, Classes, label_hint
 from .ids import ImageEntry
-from .layout import Parts
+from .layout import Layout, Parts
 
 _EXAMPLES = 3
 """Ids that are named of each split and class."""
@@ -65,42 +65,34 @@ class Scan(Result):
 
 
 def summarise(
-    entries: Sequence[ImageEntry],
-    paths: Sequence[Parts],
-    *,
-    classes: Classes,
-    skipped: Mapping[int, str],
-    rules: Iterable[str],
-    display_path: str,
+    layout: Layout, entries: Sequence[ImageEntry], paths: Sequence[Parts], display_path: str
 ) -> tuple[Scan, CatsDogsError | None]:
     """Return the summary of a source, and the error that training on it would be.
 
     Parameters
     ----------
+    layout : Layout
     entries : sequence of ImageEntry
-        The images, in order.
+        The images of the layout with their ids, in order.
     paths : sequence of tuple of str
         Each file's path below the source.
-    classes : pair of str
-    skipped : dict of int to str
-        Why files are skipped, by their position in `paths`.
-    rules : iterable of str
     display_path : str
         The source's path, for messages.
     """
+    classes, rules = layout.classes, layout.rules
     ids: dict[str, dict[str, list[str]]] = {}
     for entry in entries:
         name = classes[entry.label] if entry.label >= 0 else UNLABELLED
         ids.setdefault(entry.split, {}).setdefault(name, []).append(entry.id)
     images = {split: {name: len(of) for name, of in named.items()} for split, named in ids.items()}
     by_reason: dict[str, list[Parts]] = {}
-    for position, reason in skipped.items():
+    for position, reason in layout.skipped.items():
         by_reason.setdefault(reason, []).append(paths[position])
     reasons = tuple(
         SkippedFiles(reason, len(of), printable("/".join(min(of))))
         for reason, of in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
     )
-    renamed = [entry.id for entry in entries if entry.is_renamed]
+    renamed = [entry.id for entry in entries if entry.id != entry.name]
     if renamed:
         rules = [*rules, f"{len(renamed):,} ids have more than the name, which is not unique, such as {renamed[-1]}"]
     problem = _training_problem(images, classes, reasons, display_path)

@@ -84,18 +84,9 @@ class Source:
             files = list(_walk(path, open_zips, classes or default_classes))
             paths = [file.parts for file in files]
             layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
-            placed, copies = drop_copies(layout.images, files)
-            images, self.classes = assign_ids(placed, paths), layout.classes
-            skipped = layout.skipped | dict.fromkeys(copies, "identical to another image of that name")
-            self.scan, self.training_problem = summarise(
-                images,
-                paths,
-                classes=self.classes,
-                skipped=skipped,
-                rules=layout.rules,
-                display_path=self._given,
-            )
-            self.skipped = len(skipped)
+            layout = drop_copies(layout, files)
+            images, self.classes, self.skipped = assign_ids(layout.images, paths), layout.classes, len(layout.skipped)
+            self.scan, self.training_problem = summarise(layout, images, paths, self._given)
             self._open_zips = open_zips.pop_all()
         self.splits: dict[str, Split] = {}
         for split, members in itertools.groupby(images, lambda entry: entry.split):
