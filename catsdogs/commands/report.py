@@ -85,7 +85,9 @@ def report(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         images += [image for pair in pairs for image in (pair.first, pair.second)]
         most = min(MAX_BYTES, _MAX_TOTAL_BYTES // max(1, len(images)))
         wanted = dict.fromkeys((image.key for image in images), ThumbnailSize(SIDE, most))
-        thumbnails = create_thumbnails(findings, wanted, progress=progress)
+        thumbnails = create_thumbnails(
+            wanted, findings.digests, source=findings.source, classes=findings.classes, progress=progress
+        )
         tell(progress, "drawing plots", 0, 0)
         page = write_page(
             findings, galleries, pairs, unusual=unusual, thumbnails=thumbnails, plots=draw_plots(findings)

@@ -87,7 +87,9 @@ def review(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
         features = opened.cache.load()
         tell(progress, "comparing images", 0, 0)
         queue = build_queue(findings, features)
-        thumbnails = create_thumbnails(findings, _sizes(queue), progress=progress)
+        thumbnails = create_thumbnails(
+            _sizes(queue), findings.digests, source=findings.source, classes=findings.classes, progress=progress
+        )
         page = _page(queue, features, thumbnails, bool(findings.source))
         write_atomic(opened.review, page)
         seconds = time.perf_counter() - start

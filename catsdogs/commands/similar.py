@@ -1,7 +1,7 @@
 """Find the cached images that are nearest to an image."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,38 +75,9 @@ class SimilarImage(Result):
         return {"id": self.id, "split": self.split, "label": self.label, "similarity": self.similarity}
 
 
-@dataclass(frozen=True, eq=False)
-class _Images:
-    """The cached images of all splits."""
-
-    classes: Classes
-    source: dict[str, Any]
-    splits: dict[str, Features]
-
-    @property
-    def digests(self) -> dict[Key, bytes]:
-        return digests_by_key(self.splits)
-
-    def by_id(self, name: str) -> tuple[str, int] | None:
-        """Return split and row of the image with this id ("12", or "test/12"), or None."""
-        return self._first(
-            (split, np.isin(images.ids, [name, name.removeprefix(f"{split}/")]))
-            for split, images in self.splits.items()
-        )
-
-    def by_digest(self, seen: NDArray[np.uint8]) -> tuple[str, int] | None:
-        """Return split and row of the image with these bytes, or None."""
-        return self._first((split, (images.digests == seen).all(axis=1)) for split, images in self.splits.items())
-
-    def shown(self, found: tuple[str, int]) -> GalleryImage:
-        """Return the image of a split and a row as a page shows it."""
-        split, row = found
-        images = self.splits[split]
-        return GalleryImage((split, str(images.ids[row])), int(images.labels[row]), None)
-
-    @staticmethod
-    def _first(matches: Iterable[tuple[str, NDArray[np.bool_]]]) -> tuple[str, int] | None:
-        return next(((split, int(found.argmax())) for split, found in matches if found.any()), None)
+Splits = Mapping[str, Features]
+Row = tuple[str, int]
+"""Split and row of a cached image."""
 
 
 def similar(
@@ -162,15 +133,24 @@ def similar(
     if train := splits.get("train"):
         corrected = read_verdicts(opened).apply(train.digests, train.labels, manifest.classes)
         splits["train"] = replace(train, labels=corrected.labels)
-    images = _Images(manifest.classes, read_json(opened.source, NOTE_HINT), splits)
-    query, own = _query(str(image), images, opened, weights, progress)
-    found = sorted(_nearest(images, query, own, count), key=lambda near: -near.similarity)[:count]
+    query, own = _query(str(image), splits, opened, weights, progress)
+    nearest = _nearest(splits, manifest.classes, query, own, count)
+    found = sorted(nearest, key=lambda near: -near.similarity)[:count]
     if html is None and len(found) > previews:
         return found
-    given = images.shown(own) if own else GalleryImage(("", str(image)), -1, None)
+    given = GalleryImage(("", str(image)), -1, None)
+    if own:
+        split, row = own
+        given = GalleryImage((split, str(splits[split].ids[row])), int(splits[split].labels[row]), None)
     size = ThumbnailSize(SIDE, MAX_BYTES)
     wanted = dict.fromkeys([near.key for near in found] + [given.key] * bool(own and html), size)
-    thumbnails = create_thumbnails(images, wanted, progress=progress)
+    thumbnails = create_thumbnails(
+        wanted,
+        digests_by_key(splits),
+        source=read_json(opened.source, NOTE_HINT),
+        classes=manifest.classes,
+        progress=progress,
+    )
     if html is not None:
         if not own:
             thumbnails.by_key[given.key] = load_thumbnail(_file(given.id), None, size)
@@ -183,21 +163,21 @@ def similar(
 
 
 def _query(
-    image: str, images: _Images, artifacts: Artifacts, weights: str | Path | None, progress: Progress | None
-) -> tuple[NDArray[np.float32], tuple[str, int] | None]:
+    image: str, splits: Splits, artifacts: Artifacts, weights: str | Path | None, progress: Progress | None
+) -> tuple[NDArray[np.float32], Row | None]:
     """Return the features of the given image, of shape (1, 2048), and split and row if it is given by its id."""
     if not os.path.isfile(user_path(image)):  # noqa: PTH113 - Path.is_file raises if the name is too long
-        if (own := images.by_id(image)) is None:
+        if (own := _first(splits, lambda split, of: np.isin(of.ids, [image, image.removeprefix(f"{split}/")]))) is None:
             message = f"there is neither a file {image} nor a cached image with this id"
             raise CatsDogsError(message, "Give the path of an image, or an id as in features/train/ids.npy")
-        return _cached(image, images, own), own
+        return _cached(image, splits, own), own
     file = _file(image)
     try:
         seen = digest(file.read())
     except OSError as error:
         raise _unreadable(image, unreadable_reason(error)) from error
-    if cached := images.by_digest(seen):
-        return _cached(image, images, cached), None
+    if cached := _first(splits, lambda _, of: (of.digests == seen).all(axis=1)):
+        return _cached(image, splits, cached), None
     backbone = load_cache_backbone(artifacts, weights, progress=progress)
     views = parse_views(artifacts.cache.require_manifest().views[:1])
     _, reasons, features = compute_all([file], views, backbone, "computing features", progress=progress)
@@ -211,11 +191,17 @@ def _file(image: str) -> ImageFile:
     return image_file(path, (path.name,))
 
 
-def _cached(image: str, images: _Images, found: tuple[str, int]) -> NDArray[np.float32]:
+def _first(splits: Splits, matches: Callable[[str, Features], NDArray[np.bool_]]) -> Row | None:
+    """Return the first cached image that matches, or None."""
+    found = ((split, np.flatnonzero(matches(split, of_split))) for split, of_split in splits.items())
+    return next(((split, int(rows[0])) for split, rows in found if rows.size), None)
+
+
+def _cached(image: str, splits: Splits, found: Row) -> NDArray[np.float32]:
     split, row = found
-    if reason := images.splits[split].unreadable.get(str(images.splits[split].ids[row])):
+    if reason := splits[split].unreadable.get(str(splits[split].ids[row])):
         raise _unreadable(image, reason)
-    return images.splits[split].features[row : row + 1, :N_FEATURES]
+    return splits[split].features[row : row + 1, :N_FEATURES]
 
 
 def _unreadable(image: str, reason: str) -> CatsDogsError:
@@ -223,10 +209,10 @@ def _unreadable(image: str, reason: str) -> CatsDogsError:
 
 
 def _nearest(
-    images: _Images, query: NDArray[np.float32], own: tuple[str, int] | None, count: int
+    splits: Splits, classes: Classes, query: NDArray[np.float32], own: Row | None, count: int
 ) -> Iterator[SimilarImage]:
-    names = (*images.classes, None)  # the last one is that of the label -1
-    for split, of_split in images.splits.items():
+    names = (*classes, None)  # the last one is that of the label -1
+    for split, of_split in splits.items():
         row = np.array([own[1]]) if own and own[0] == split else None
         nearest = find_nearest(of_split.features[:, :N_FEATURES], query, count, own=row)
         for at, similarity in zip(nearest.rows[0].tolist(), nearest.similarity[0].tolist(), strict=True):

@@ -116,9 +116,9 @@ def choose_unusual_galleries(findings: Findings, features: Features) -> dict[str
     position = {row: at for at, row in enumerate(rows.tolist())}
     galleries = {}
     for kind, unusual in choose_unusual(features, rows, _OF_A_KIND).items():
-        images = _images(train, np.array([position[image.row] for image in unusual], np.intp))
-        shown = zip(images, unusual, strict=True)
-        galleries[kind] = Gallery(tuple(replace(image, note=of.text) for image, of in shown), len(train.ids))
+        images = _images(train, np.array([position[row] for row in unusual], np.intp))
+        shown = zip(images, unusual.values(), strict=True)
+        galleries[kind] = Gallery(tuple(replace(image, note=text) for image, text in shown), len(train.ids))
     return {kind: gallery for kind, gallery in galleries.items() if gallery.images}
 
 

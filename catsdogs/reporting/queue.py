@@ -174,7 +174,7 @@ def _unusual(features: Features, rows: NDArray[np.intp], open_: NDArray[np.bool_
     """Return unusual images with the reasons: the first of each kind, then the second of each, and so on."""
     position, reasons = {row: at for at, row in enumerate(rows.tolist())}, dict[int, str]()
     kinds = choose_unusual(features, rows[open_], _OF_A_KIND)
-    named = [[(position[image.row], f"{kind}: {image.text}") for image in images] for kind, images in kinds.items()]
+    named = [[(position[row], f"{kind}: {text}") for row, text in of_kind.items()] for kind, of_kind in kinds.items()]
     for at, reason in filter(None, chain(*zip_longest(*named))):
         reasons[at] = f"{reasons[at]}, {reason}" if at in reasons else reason
     return reasons

@@ -2,11 +2,11 @@
 
 import base64
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +33,6 @@ MAX_BYTES = 60_000
 _TRIED = ((1.0, 80), (1.0, 55), (0.7, 55), (0.5, 40), (0.3, 20))
 """Fractions of the side and WebP qualities, tried in order until the thumbnail fits. For photographs in the report, the
 first one does."""
-
-
-class Originals(Protocol):
-    """Where the images of a cache are: their sources by split, as in source.json, and the digests of their bytes."""
-
-    @property
-    def classes(self) -> Classes: ...  # noqa: D102
-    @property
-    def source(self) -> dict[str, Any]: ...  # noqa: D102
-    @property
-    def digests(self) -> Mapping[Key, bytes]: ...  # noqa: D102
 
 
 def digests_by_key(splits: Mapping[str, Features]) -> dict[Key, bytes]:
@@ -107,14 +96,23 @@ class Thumbnails:
 
 
 def create_thumbnails(
-    originals: Originals, wanted: Mapping[Key, ThumbnailSize], *, progress: Progress | None = None
+    wanted: Mapping[Key, ThumbnailSize],
+    digests: Mapping[Key, bytes],
+    *,
+    source: Mapping[str, Any],
+    classes: Classes,
+    progress: Progress | None = None,
 ) -> Thumbnails:
     """Create a thumbnail of each image from its file, which may be in a zip.
 
     Parameters
     ----------
-    originals : Originals
     wanted : dict of (split, id) to ThumbnailSize
+    digests : dict of (split, id) to bytes
+        BLAKE2b-128 of the bytes of the images.
+    source : dict of str to str
+        Path of the images of each split, as in source.json; empty if it is not known.
+    classes : pair of str
     progress : callable, optional
         Called with the step, the images done and their total.
 
@@ -126,10 +124,11 @@ def create_thumbnails(
     problems: list[str] = []
     by_key: dict[Key, Thumbnail] = {}
     with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as pool:
-        files = dict(_find(originals, {split for split, _ in wanted}, sources, problems))
-        absent = Thumbnail(reason="the file is missing" if originals.source else "its location is unknown")
+        places = {split: str(source[split]) for split in sorted({split for split, _ in wanted} & source.keys())}
+        files = dict(_find(places, classes, sources, problems))
+        absent = Thumbnail(reason="the file is missing" if source else "its location is unknown")
         futures = {
-            key: pool.submit(load_thumbnail, files[key], originals.digests[key], size)
+            key: pool.submit(load_thumbnail, files[key], digests[key], size)
             for key, size in wanted.items()
             if key in files
         }
@@ -140,13 +139,12 @@ def create_thumbnails(
 
 
 def _find(
-    originals: Originals, splits: Collection[str], sources: ExitStack, problems: list[str]
+    places: Mapping[str, str], classes: Classes, sources: ExitStack, problems: list[str]
 ) -> Iterator[tuple[Key, ImageFile]]:
-    """Yield the images found at the locations in source.json; add sources that cannot be opened to `problems`."""
-    places = {split: str(originals.source[split]) for split in sorted(splits) if split in originals.source}
+    """Yield the images found at the places of their splits; add sources that cannot be opened to `problems`."""
     for place in dict.fromkeys(places.values()):
         try:
-            source = sources.enter_context(Source(place, classes=originals.classes))
+            source = sources.enter_context(Source(place, classes=classes))
         except (CatsDogsError, OSError) as error:
             problems.append(error.message if isinstance(error, CatsDogsError) else f"{place}: {error.strerror}")
             continue

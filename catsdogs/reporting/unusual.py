@@ -3,7 +3,6 @@
 Each kind has a scale of its own. There is no common score, and an unusual image is not an error.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,23 +15,7 @@ from ..cache.nearest import find_farthest
 FARTHEST = "farthest from all others"
 
 
-@dataclass(frozen=True)
-class UnusualImage:
-    """An image that is the most extreme of its kind.
-
-    Parameters
-    ----------
-    row : int
-        Its row in the features.
-    text : str
-        The measured value, such as "brightness 3 of 255".
-    """
-
-    row: int
-    text: str
-
-
-def choose_unusual(features: Features, rows: NDArray[np.intp], count: int) -> dict[str, tuple[UnusualImage, ...]]:
+def choose_unusual(features: Features, rows: NDArray[np.intp], count: int) -> dict[str, dict[int, str]]:
     """Select the most extreme images of each kind.
 
     Parameters
@@ -46,10 +29,11 @@ def choose_unusual(features: Features, rows: NDArray[np.intp], count: int) -> di
 
     Returns
     -------
-    dict of str to tuple of UnusualImage
-        By kind, the most extreme first: "darkest" and "brightest" (mean luma), "least contrast" (standard deviation
-        of the luma), "blurred" (variance of the Laplacian), "most elongated" (ratio of the sides), "tiniest" (number
-        of pixels), as in `images.facts.measure`; and "farthest from all others" (`cache.nearest.find_farthest`).
+    dict of str to dict of int to str
+        By kind and row, the measured value, such as "brightness 3 of 255"; the most extreme first. The kinds are
+        "darkest" and "brightest" (mean luma), "least contrast" (standard deviation of the luma), "blurred" (variance of
+        the Laplacian), "most elongated" (ratio of the sides), "tiniest" (number of pixels), as in
+        `images.facts.measure`; and "farthest from all others" (`cache.nearest.find_farthest`).
     """
     facts = features.facts[rows]
     width, height = facts["width"], facts["height"]
@@ -61,15 +45,15 @@ def choose_unusual(features: Features, rows: NDArray[np.intp], count: int) -> di
         "most elongated": (np.minimum(width, height) / np.maximum(width, height), "{width:.0f} x {height:.0f} pixels"),
         "tiniest": (width * height, "{width:.0f} x {height:.0f} pixels"),
     }
-    found: dict[str, tuple[UnusualImage, ...]] = {}
+    found: dict[str, dict[int, str]] = {}
     for kind, (values, text) in kinds.items():
         known = np.flatnonzero(np.isfinite(values))
         extreme = known[values[known] < np.median(values[known])] if len(known) else known
         first = extreme[np.argsort(values[extreme], kind="stable")[:count]]
-        found[kind] = tuple(UnusualImage(int(rows[at]), text.format(**_by_name(facts[at]))) for at in first)
+        found[kind] = {int(rows[at]): text.format(**_by_name(facts[at])) for at in first}
     far, distances = find_farthest(features.features[:, :N_FEATURES], rows, count)
     pairs = zip(far.tolist(), distances.tolist(), strict=True)
-    found[FARTHEST] = tuple(UnusualImage(row, f"mean distance {distance:.2g}") for row, distance in pairs)
+    found[FARTHEST] = {row: f"mean distance {distance:.2g}" for row, distance in pairs}
     return found
 
 

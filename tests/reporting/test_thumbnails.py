@@ -40,19 +40,17 @@ def test_thumbnails_apply_the_exif_orientation(tmp_path, draw, write_folder, cac
     folder = cache_of(write_folder(tmp_path / "data", images), tmp_path / "artifacts")
     features = catsdogs.load_features(folder)
     key = ("train", features.ids[0])
-    found = _Place(features, {"train": str(tmp_path / "data")})
-    thumbnail = create_thumbnails(found, {key: ThumbnailSize(320, 60_000)}).by_key[key]
+    thumbnail = thumbnail_of(key, 60_000, features, tmp_path / "data")
     assert (thumbnail.width, thumbnail.height) == (160, 320)
 
 
-class _Place:
-    """What create_thumbnails reads: sources and digests of the images."""
-
-    def __init__(self, features, source):
-        self.classes, self.source = features.classes, source
-        self.digests = {
-            ("train", name): row.tobytes() for name, row in zip(features.ids.tolist(), features.digests, strict=True)
-        }
+def thumbnail_of(key, most, features, data):
+    digests = {
+        ("train", name): row.tobytes() for name, row in zip(features.ids.tolist(), features.digests, strict=True)
+    }
+    source = {"train": str(data)}
+    made = create_thumbnails({key: ThumbnailSize(320, most)}, digests, source=source, classes=features.classes)
+    return made.by_key[key]
 
 
 def test_a_thumbnail_is_no_larger_than_the_limit(tmp_path, encode, write_folder, cache_of):
@@ -61,10 +59,9 @@ def test_a_thumbnail_is_no_larger_than_the_limit(tmp_path, encode, write_folder,
         f"train/{kind}.0.png": encode(Image.fromarray(np.roll(noise, n))) for n, kind in enumerate(("cat", "dog"))
     }
     features = catsdogs.load_features(cache_of(write_folder(tmp_path / "data", images), tmp_path / "artifacts"))
-    found = _Place(features, {"train": str(tmp_path / "data")})
     sizes = []
     for most in (60_000, 30_000, 6_000):
-        thumbnail = create_thumbnails(found, {("train", "cat.0"): ThumbnailSize(320, most)}).by_key["train", "cat.0"]
+        thumbnail = thumbnail_of(("train", "cat.0"), most, features, tmp_path / "data")
         assert len(thumbnail.uri) <= most
         sizes.append(thumbnail.width)
     assert sizes[0] > sizes[1] > sizes[2] > 90
