@@ -13,8 +13,8 @@ from catsdogs.choices import Study
 from catsdogs.cli import listings, options, summaries
 from catsdogs.cli.command import Command, Group, Output, with_shared_options
 from catsdogs.cli.options import ARTIFACTS
+from catsdogs.cli.progress import show_step
 from catsdogs.errors import OptionError
-from catsdogs.progress import Progress
 
 app = typer.Typer(
     name="catsdogs",
@@ -57,8 +57,6 @@ def run(
     prune: options.Prune = False,
     fail_fast: options.FailFast = False,
     no_near_duplicates: options.NoNearDuplicates = False,
-    *,
-    progress: Progress,
 ) -> Output:
     """Extract features, train the head and write the submission."""
     done = catsdogs.run(
@@ -71,7 +69,7 @@ def run(
         prune=prune,
         fail_fast=fail_fast,
         near_duplicates=not no_near_duplicates,
-        progress=progress,
+        progress=show_step,
     )
     return Output(done.to_dict, summaries.run_lines(done, artifacts))
 
@@ -93,8 +91,6 @@ def extract(
     workers: options.Workers = None,
     parquet: options.Parquet = None,
     dry_run: options.DryRun = False,
-    *,
-    progress: Progress,
 ) -> Output:
     """Compute the features of all images that are not cached yet."""
     if dry_run:
@@ -114,7 +110,7 @@ def extract(
         ray=ray,
         workers=workers,
         parquet=parquet,
-        progress=progress,
+        progress=show_step,
     )
     return Output(done.to_dict, summaries.extraction_lines(done, artifacts))
 
@@ -125,11 +121,9 @@ def merge(
     folders: options.PartFolders,
     prune: options.Prune = False,
     no_near_duplicates: options.NoNearDuplicates = False,
-    *,
-    progress: Progress,
 ) -> Output:
     """Merge parts that extract computed into one cache."""
-    done = catsdogs.merge(artifacts, folders, prune=prune, near_duplicates=not no_near_duplicates, progress=progress)
+    done = catsdogs.merge(artifacts, folders, prune=prune, near_duplicates=not no_near_duplicates, progress=show_step)
     return Output(done.to_dict, listings.merge_lines(done, artifacts))
 
 
@@ -140,20 +134,16 @@ def subset(
     seed: options.SubsetSeed = 0,
     artifacts: options.Artifacts = ARTIFACTS,
     prune: options.Prune = False,
-    *,
-    progress: Progress,
 ) -> Output:
     """Make a cache of a sample of the features in Parquet."""
-    done = catsdogs.subset(rows, images=images, seed=seed, artifacts=artifacts, prune=prune, progress=progress)
+    done = catsdogs.subset(rows, images=images, seed=seed, artifacts=artifacts, prune=prune, progress=show_step)
     return Output(done.to_dict, summaries.subset_lines(done, artifacts))
 
 
 @_command("score rows/ scores/")
-def score(
-    rows: options.Rows, out: options.ScoresFolder, artifacts: options.Artifacts = ARTIFACTS, *, progress: Progress
-) -> Output:
+def score(rows: options.Rows, out: options.ScoresFolder, artifacts: options.Artifacts = ARTIFACTS) -> Output:
     """Score all features in Parquet with the head."""
-    done = catsdogs.score(rows, out, artifacts=artifacts, progress=progress)
+    done = catsdogs.score(rows, out, artifacts=artifacts, progress=show_step)
     return Output(done.to_dict, summaries.scoring_lines(done))
 
 
@@ -165,8 +155,6 @@ def train(
     nested: options.Nested = False,
     learning_curve: options.LearningCurve = False,
     no_near_duplicates: options.NoNearDuplicates = False,
-    *,
-    progress: Progress,
 ) -> Output:
     """Train the head on the cached features and score it out of fold."""
     wanted: dict[Study, bool] = {"nested": nested, "learning_curve": learning_curve}
@@ -176,7 +164,7 @@ def train(
         holdout=holdout,
         studies=[name for name in wanted if wanted[name]],
         near_duplicates=not no_near_duplicates,
-        progress=progress,
+        progress=show_step,
     )
     return Output(done.to_dict, summaries.training_lines(done, artifacts))
 
@@ -199,16 +187,16 @@ def submit(artifacts: options.Artifacts = ARTIFACTS, clip: options.Clip = None) 
 
 
 @_command("report", locks="artifacts")
-def report(artifacts: options.Artifacts = ARTIFACTS, *, progress: Progress) -> Output:
+def report(artifacts: options.Artifacts = ARTIFACTS) -> Output:
     """Write report.html, with metrics, plots and the images to review."""
-    done = catsdogs.report(artifacts, progress=progress)
+    done = catsdogs.report(artifacts, progress=show_step)
     return Output(done.to_dict, summaries.report_lines(done, artifacts))
 
 
 @_command("review", locks="artifacts")
-def review(artifacts: options.Artifacts = ARTIFACTS, *, progress: Progress) -> Output:
+def review(artifacts: options.Artifacts = ARTIFACTS) -> Output:
     """Write review.html, to judge the labels most worth a look."""
-    done = catsdogs.review(artifacts, progress=progress)
+    done = catsdogs.review(artifacts, progress=show_step)
     return Output(lambda: [image.to_dict() for image in done.queue], summaries.review_lines(done, artifacts))
 
 
@@ -222,7 +210,6 @@ def similar(
     no_preview: options.NoPreview = False,
     *,
     as_json: bool,
-    progress: Progress,
 ) -> Output:
     """Find the cached images that are nearest to an image."""
     # Imported here, as Rich's tables would slow down all other commands.
@@ -231,7 +218,7 @@ def similar(
 
     limit = 0 if no_preview or as_json else preview_limit()
     found = catsdogs.similar(
-        image, artifacts=artifacts, weights=weights, count=count, html=html, previews=limit, progress=progress
+        image, artifacts=artifacts, weights=weights, count=count, html=html, previews=limit, progress=show_step
     )
     show_them = partial(show_similar, found, html)
     return Output(lambda: [near.to_dict() for near in found], show_them, is_summary=False)
@@ -247,7 +234,6 @@ def predict(
     no_preview: options.NoPreview = False,
     *,
     as_json: bool,
-    progress: Progress,
 ) -> Output:
     """Predict the class of each image."""
     if as_json and as_csv:
@@ -260,7 +246,7 @@ def predict(
         from catsdogs.cli.previews import preview_limit  # imports Rich
 
         limit = preview_limit()
-    predictions = catsdogs.predict(inputs, artifacts=artifacts, weights=weights, previews=limit, progress=progress)
+    predictions = catsdogs.predict(inputs, artifacts=artifacts, weights=weights, previews=limit, progress=show_step)
     if sort:
         predictions.sort(key=lambda prediction: prediction.certainty)
     return Output(
@@ -282,15 +268,9 @@ def _print_predictions(predictions: list["catsdogs.Prediction"], *, as_csv: bool
 
 
 @_command("evaluate cats-dogs-testing/")
-def evaluate(
-    data: options.Data,
-    artifacts: options.Artifacts = ARTIFACTS,
-    weights: options.Weights = None,
-    *,
-    progress: Progress,
-) -> Output:
+def evaluate(data: options.Data, artifacts: options.Artifacts = ARTIFACTS, weights: options.Weights = None) -> Output:
     """Score the head on other labelled images."""
-    done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=progress)
+    done = catsdogs.evaluate(data, artifacts=artifacts, weights=weights, progress=show_step)
     return Output(done.to_dict, listings.evaluation_lines(done), is_summary=False)
 
 
@@ -300,11 +280,9 @@ def export(
     out: options.ExportFile = None,
     artifacts: options.Artifacts = ARTIFACTS,
     weights: options.Weights = None,
-    *,
-    progress: Progress,
 ) -> Output:
     """Write backbone and head as one network for other programs."""
-    done = catsdogs.export(format, out=out, artifacts=artifacts, weights=weights, progress=progress)
+    done = catsdogs.export(format, out=out, artifacts=artifacts, weights=weights, progress=show_step)
     return Output(done.to_dict, summaries.export_lines(done))
 
 
@@ -325,24 +303,17 @@ def verify(artifacts: options.Artifacts = ARTIFACTS) -> Output:
 
 @_command("prepare photographs/ prepared/", locks="out")
 def prepare(
-    data: options.Data,
-    out: options.PreparedFolder,
-    seed: options.Seed = 0,
-    classes: options.Classes = None,
-    *,
-    progress: Progress,
+    data: options.Data, out: options.PreparedFolder, seed: options.Seed = 0, classes: options.Classes = None
 ) -> Output:
     """Write the labelled images as PNGs, split into training and test."""
-    done = catsdogs.prepare(data, out, seed=seed, classes=classes, progress=progress)
+    done = catsdogs.prepare(data, out, seed=seed, classes=classes, progress=show_step)
     return Output(done.to_dict, summaries.preparation_lines(done))
 
 
 @_command("demo")
-def demo(
-    artifacts: options.Artifacts = ARTIFACTS / "demo", weights: options.Weights = None, *, progress: Progress
-) -> Output:
+def demo(artifacts: options.Artifacts = ARTIFACTS / "demo", weights: options.Weights = None) -> Output:
     """Run everything on synthetic images of cats and dogs."""
-    done = catsdogs.demo(artifacts, weights=weights, progress=progress)
+    done = catsdogs.demo(artifacts, weights=weights, progress=show_step)
     return Output(done.to_dict, summaries.demo_lines(done, artifacts))
 
 
@@ -353,11 +324,9 @@ def benchmark(
     weights: options.Weights = None,
     images: options.ImageCount = 300,
     plan: options.PlannedCount = None,
-    *,
-    progress: Progress,
 ) -> Output:
     """Measure the images per second of each stage on this machine."""
-    done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, plan=plan, progress=progress)
+    done = catsdogs.benchmark(data, artifacts=artifacts, weights=weights, images=images, plan=plan, progress=show_step)
     return Output(done.to_dict, listings.benchmark_lines(done), is_summary=False)
 
 

@@ -20,7 +20,7 @@ import catsdogs
 from ..errors import printable
 from .console import Line, show
 from .options import Json, Quiet, Verbose, Wait
-from .progress import progress_bar
+from .progress import progress_bar, show_step
 
 _MIN_COLUMNS = 60
 """In a narrower terminal Rich would cut the names of options, so the help is plain text."""
@@ -53,22 +53,20 @@ class Output:
 def with_shared_options(function: Callable[..., Output], locks: str = "") -> Callable[..., None]:
     """Return a command that also accepts --json, --quiet and --verbose, and prints the output of `function`.
 
-    If `function` has parameters `progress` and `as_json`, they are given to it, and are no options of the command. If
-    `locks` is the name of one, such as "artifacts", the command accepts --wait, and then locks that folder first.
+    If `function` has a parameter `as_json`, that option is given to it. If `locks` is the name of a parameter, such as
+    "artifacts", the command accepts --wait, and then locks that folder first.
     """
     signature = inspect.signature(function)
 
     @wraps(function)
     def command(*, as_json: bool, quiet: bool, verbose: bool, wait: bool = False, **options: Any) -> None:
-        shown = not quiet and (wait or "progress" in signature.parameters)
         wait = wait and not options.get("dry_run")  # which writes nothing
         with (
             _log_to_stderr(verbose),
-            progress_bar(shown) as progress,
-            catsdogs.lock(options[locks], progress=progress) if wait else nullcontext(),
+            progress_bar(not quiet),
+            catsdogs.lock(options[locks], progress=show_step) if wait else nullcontext(),
         ):
-            given = {"progress": progress, "as_json": as_json}
-            output = function(**options, **{name: given[name] for name in given if name in signature.parameters})
+            output = function(**options, **({"as_json": as_json} if "as_json" in signature.parameters else {}))
         if as_json:
             print(json.dumps(output.to_json(), indent=2))
         elif not (quiet and output.is_summary):
@@ -76,7 +74,7 @@ def with_shared_options(function: Callable[..., Output], locks: str = "") -> Cal
         if output.failed:
             raise typer.Exit(1)
 
-    own = [parameter for name, parameter in signature.parameters.items() if name not in ("progress", "as_json")]
+    own = [parameter for name, parameter in signature.parameters.items() if name != "as_json"]
     kind = inspect.Parameter.KEYWORD_ONLY
     options = ({"wait": Wait} if locks else {}) | _SHARED
     shared = [inspect.Parameter(name, kind, default=False, annotation=option) for name, option in options.items()]

@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 _MIN_SECONDS, _RATE_WINDOW = 1.0, 10.0
 """Seconds before the rate is shown, and over which it is measured: cached images are skipped very fast."""
 
+_shown: list[Progress] = []
+"""What updates the bar of the command that is running, if it has one."""
+
+
+def show_step(step: str, done: int, total: int) -> None:
+    """Show the progress of a step in the bar of the command that is running, if it has one."""
+    for update in _shown:
+        update(step, done, total)
+
 
 @contextmanager
-def progress_bar(shown: bool = True) -> Iterator[Progress]:
-    """Show progress with rate and time left on standard error, if this is a terminal."""
+def progress_bar(shown: bool = True) -> Iterator[None]:
+    """Have `show_step` show a bar with rate and time left on standard error, if this is a terminal."""
     if not (shown and sys.stderr.isatty()):
-        yield lambda step, done, total: None
+        yield
         return
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
@@ -41,8 +50,10 @@ def progress_bar(shown: bool = True) -> Iterator[Progress]:
             bar.update(task, completed=done, total=total or None)
             bar.update(task, status=_status(bar.tasks[-1]))
 
-        yield update
+        _shown.append(update)
+        yield
     finally:
+        _shown.clear()
         bar.stop()
 
 
