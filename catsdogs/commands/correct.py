@@ -3,11 +3,7 @@
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..errors import CatsDogsError
@@ -15,7 +11,6 @@ from ..head.corrections import DROP, KEEP, Verdict, Verdicts, read_verdicts, to_
 from ..locks import RESULTS
 from ..paths import user_path
 from ..result import Result
-from ..sources.classes import Classes
 from ..storage import read_table
 
 _log = logging.getLogger(__name__)
@@ -84,7 +79,7 @@ def correct(
         An id, a digest or a label is not known, or verdicts contradict each other. No verdict is then kept.
     """
     with Artifacts.open(artifacts, RESULTS) as opened:
-        images, before = _list_training_images(opened), read_verdicts(opened)
+        images, before = _TrainingImages(opened), read_verdicts(opened)
         undone = {
             digest for name in ([undo] if isinstance(undo, str) else undo) for digest in images.judged(name, before)
         }
@@ -101,39 +96,24 @@ def correct(
         )
 
 
-@dataclass(frozen=True, eq=False)
 class _TrainingImages:
-    """The training images, without their features.
+    """The training images, without their features; one that could not be read has no digest, and cannot be judged.
 
     Parameters
     ----------
-    ids, labels, digests : ndarray
-        As in `Features`; an image that could not be read has no digest, and cannot be judged.
-    classes : pair of str
-    path : Path
-        Folder of the artifacts, for messages.
+    artifacts : Artifacts
     """
 
-    ids: NDArray[np.str_]
-    labels: NDArray[np.int8]
-    digests: NDArray[np.uint8]
-    classes: Classes
-    path: Path
-
-    @cached_property
-    def digest_of(self) -> dict[str, str]:
-        """Digest in hexadecimal by id."""
-        return dict(zip(self.ids.tolist(), (row.tobytes().hex() for row in self.digests), strict=True))
-
-    @cached_property
-    def id_of(self) -> dict[str, str]:
-        """Id by digest in hexadecimal."""
-        return {digest: name for name, digest in self.digest_of.items()}
-
-    @cached_property
-    def label_of(self) -> dict[str, int]:
-        """Label by id."""
-        return dict(zip(self.ids.tolist(), self.labels.tolist(), strict=True))
+    def __init__(self, artifacts: Artifacts) -> None:
+        manifest = artifacts.cache.require_manifest()
+        listed = artifacts.cache.list("train") if "train" in manifest.splits else artifacts.cache.load("train")
+        known = listed.digests.any(axis=1)
+        self.classes, self.path = manifest.classes, artifacts.root
+        self.labels, self.digests = listed.labels[known], listed.digests[known]
+        ids = listed.ids[known].tolist()
+        self.label_of = dict(zip(ids, self.labels.tolist(), strict=True))
+        self.digest_of = dict(zip(ids, (row.tobytes().hex() for row in self.digests), strict=True))
+        self.id_of = {digest: name for name, digest in self.digest_of.items()}
 
     def judged(self, name: str, verdicts: Verdicts) -> set[str]:
         """Return the digests of an image's verdict: of the image with this id now, or when it was judged."""
@@ -143,15 +123,6 @@ class _TrainingImages:
         if not found:
             raise CatsDogsError(f"there is no correction of {name!a}", f"Give ids from {self.path / 'corrections.csv'}")
         return found
-
-
-def _list_training_images(artifacts: Artifacts) -> _TrainingImages:
-    manifest = artifacts.cache.require_manifest()
-    listed = artifacts.cache.list("train") if "train" in manifest.splits else artifacts.cache.load("train")
-    known = listed.digests.any(axis=1)
-    return _TrainingImages(
-        listed.ids[known], listed.labels[known], listed.digests[known], manifest.classes, artifacts.root
-    )
 
 
 def _resolve(verdicts: str | Path | Mapping[str, str], images: _TrainingImages) -> dict[str, Verdict]:
