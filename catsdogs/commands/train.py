@@ -101,35 +101,26 @@ def train(
     CatsDogsError
         The cache is missing, incomplete or damaged, a class has too few images, or an option is not valid.
     """
-    if unknown := ({studies} if isinstance(studies, str) else set(studies)) - set(get_args(Study)):
-        raise OptionError(f"{min(unknown, key=str)!a} is not a study", f"Give {' or '.join(get_args(Study))}")
-    if holdout is not None and not 0 < holdout < 1:
-        raise OptionError(f"the holdout is {holdout}", "Give a fraction above 0 and below 1, such as 0.15")
+    _check_options(holdout, studies)
     start = time.perf_counter()
     with Artifacts.open(artifacts, RESULTS) as opened:
         features = opened.cache.load()
-        rows = features.readable & (features.labels >= 0)
-        first = "".join(f", such as {name}: {reason}" for name, reason in list(features.unreadable.items())[:1])
-        hint = f"Give at least {MIN_IMAGES} of each class; {len(features.unreadable):,} are unreadable{first}"
-        require_enough_images(features.labels[rows], "readable training images", features.classes, hint=first and hint)
-        ids, labels = features.ids[rows], features.labels[rows]
+        rows = _usable_rows(features)
+        ids, labels, digests = features.ids[rows], features.labels[rows], features.digests[rows]
         duplicates = load_duplicates(opened.cache, near=near_duplicates, progress=progress)
-        groups = group_keys(features.digests[rows], group_images(opened.cache, features, duplicates)[rows])
+        groups = group_keys(digests, group_images(opened.cache, features, duplicates)[rows])
         excluded, verdicts = _excluded(exclude, ids), read_verdicts(opened)
-        corrected = verdicts.apply(features.digests[rows], labels, features.classes)
-        trained_on = ~excluded & ~corrected.dropped
-        require_enough_images(corrected.labels[trained_on], "remaining training images", features.classes)
-        _require_different_images(groups[trained_on], corrected.labels[trained_on], features.classes)
+        corrected = verdicts.apply(digests, labels, features.classes)
         training_set = TrainingSet(
             features=features.features if rows.all() else features.features[rows],  # a copy doubles the memory
             labels=corrected.labels,
             folds=draw_folds(groups, labels, seed=SEED),  # of the labels before correction, so that losses are paired
-            order=draw_order(features.digests[rows], seed=SEED),
-            train_mask=trained_on,
+            order=draw_order(digests, seed=SEED),
+            train_mask=~excluded & ~corrected.dropped,
         )
+        held_out = _check_images(training_set, groups, holdout, features.classes)
         if duplicates.near:
             _warn_of_few_pictures(training_set, groups)
-        held_out = None if holdout is None else _held_out(training_set, groups, holdout, features.classes)
         found = head.cross_validate(training_set, progress=progress)
         tell(progress, "fitting the head", 0, 0)
         fitted = head.fit(training_set, found)
@@ -137,17 +128,22 @@ def train(
         metrics = replace(
             _metrics(training_set, found, fitted, features, near_duplicates=duplicates.near),
             test=_score_test(test, fitted) if test else None,
+            holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED) if holdout is not None else None,
+            **_run_studies(training_set, found, studies, progress),
         )
-        if holdout is not None and held_out is not None:
-            metrics = replace(metrics, holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED))
-        metrics = _with_studies(metrics, training_set, found, studies, progress)
         metadata = replace(
             _metadata(features, test, training_set, metrics),
             excluded=tuple(ids[excluded].tolist()),
             dropped=tuple(ids[corrected.dropped].tolist()),
             corrections=verdicts.sha256,
         )
-        columns = _predictions(ids, training_set, found)
+        columns: dict[str, NDArray[Any]] = {
+            "id": ids,
+            "label": training_set.labels,
+            "probability": to_probabilities(found.logits),
+            "logit": found.logits,
+            "fold": training_set.folds,
+        }
         if corrected.judged.any():
             without = read_uncorrected_logits(opened, metadata)
             if without is None:
@@ -169,42 +165,61 @@ def train(
     return Training(metrics, len(suspects), seconds)
 
 
-def _with_studies(
-    metrics: TrainingMetrics,
-    training_set: TrainingSet,
-    found: head.CrossValidation,
-    studies: Collection[Study],
-    progress: Progress | None,
-) -> TrainingMetrics:
-    """Return the metrics with those of the studies; few images have nested cross-validation in any case."""
-    if "nested" in studies or are_few(len(training_set.labels)):
-        metrics = replace(metrics, nested=nested_cv(training_set, found, seed=SEED, progress=progress))
-    if "learning_curve" in studies:
-        points = learning_curve(training_set, found, seed=SEED, progress=progress)
-        metrics = replace(metrics, learning_curve=points)
-    return metrics
+def _check_options(holdout: float | None, studies: Collection[Study]) -> None:
+    if unknown := ({studies} if isinstance(studies, str) else set(studies)) - set(get_args(Study)):
+        raise OptionError(f"{min(unknown, key=str)!a} is not a study", f"Give {' or '.join(get_args(Study))}")
+    if holdout is not None and not 0 < holdout < 1:
+        raise OptionError(f"the holdout is {holdout}", "Give a fraction above 0 and below 1, such as 0.15")
 
 
-def _predictions(
-    ids: NDArray[np.str_], training_set: TrainingSet, found: head.CrossValidation
-) -> dict[str, NDArray[Any]]:
-    """Return the columns of predictions.csv."""
-    return {
-        "id": ids,
-        "label": training_set.labels,
-        "probability": to_probabilities(found.logits),
-        "logit": found.logits,
-        "fold": training_set.folds,
-    }
+def _usable_rows(features: Features) -> NDArray[np.bool_]:
+    """Return which images are readable and have a label; refuse too few of them."""
+    rows = features.readable & (features.labels >= 0)
+    first = "".join(f", such as {name}: {reason}" for name, reason in list(features.unreadable.items())[:1])
+    hint = f"Give at least {MIN_IMAGES} of each class; {len(features.unreadable):,} are unreadable{first}"
+    _require_enough(features.labels[rows], "readable training images", features.classes, first and hint)
+    return rows
 
 
-def _held_out(training_set: TrainingSet, groups: NDArray[np.void], share: float, classes: Classes) -> NDArray[np.bool_]:
-    """Return which rows are held out; refuse if either part has too few."""
+def _check_images(
+    training_set: TrainingSet, groups: NDArray[np.void], holdout: float | None, classes: Classes
+) -> NDArray[np.bool_]:
+    """Return which rows are held out; refuse too few images in either part, or too few different ones."""
+    labels, trained_on = training_set.labels, training_set.train_mask
+    _require_enough(labels[trained_on], "remaining training images", classes)
+    for name, count in zip(classes, count_groups(groups[trained_on], labels[trained_on]), strict=True):
+        if count < FOLDS:
+            raise CatsDogsError(
+                f"too few different training images of the class {name}: {count}",
+                f"Give at least {FOLDS} of each class; identical images and near-duplicates count once, for one class. "
+                "If they are not the same to you, train with --no-near-duplicates",
+            )
+    if holdout is None:
+        return np.zeros(len(labels), bool)
+    held_out = draw_holdout(groups, labels, holdout, seed=SEED)
     hint = f"Set --holdout so that at least {MIN_IMAGES} of each class are on both sides, or add images"
-    held_out, labels = draw_holdout(groups, training_set.labels, share, seed=SEED), training_set.labels
-    require_enough_images(labels[~held_out & training_set.train_mask], "remaining training images", classes, hint=hint)
-    require_enough_images(labels[held_out], "images held out", classes, hint=hint)
+    _require_enough(labels[~held_out & trained_on], "remaining training images", classes, hint)
+    _require_enough(labels[held_out], "images held out", classes, hint)
     return held_out
+
+
+def _require_enough(labels: NDArray[np.int8], what: str, classes: Classes, hint: str = "") -> None:
+    for label, name in enumerate(classes):
+        if (count := int(np.sum(labels == label))) < MIN_IMAGES:
+            message = f"{what} of the class {name}: {count}"
+            raise CatsDogsError(message, hint or f"Give at least {MIN_IMAGES} of each class")
+
+
+def _run_studies(
+    training_set: TrainingSet, found: head.CrossValidation, studies: Collection[Study], progress: Progress | None
+) -> dict[str, Any]:
+    """Return the metrics of the studies by their names; few images have nested cross-validation in any case."""
+    done: dict[str, Any] = {}
+    if "nested" in studies or are_few(len(training_set.labels)):
+        done["nested"] = nested_cv(training_set, found, seed=SEED, progress=progress)
+    if "learning_curve" in studies:
+        done["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
+    return done
 
 
 def _metrics(
@@ -271,30 +286,6 @@ def _metadata(
         near_duplicates=metrics.near_duplicates,
         versions={"scikit-learn": version("scikit-learn")},
     )
-
-
-def require_enough_images(labels: NDArray[np.int8], what: str, classes: Classes, *, hint: str = "") -> None:
-    """Refuse too few images of a class.
-
-    Raises
-    ------
-    CatsDogsError
-    """
-    for label, name in enumerate(classes):
-        if (count := int(np.sum(labels == label))) < MIN_IMAGES:
-            message = f"{what} of the class {name}: {count}"
-            raise CatsDogsError(message, hint or f"Give at least {MIN_IMAGES} of each class")
-
-
-def _require_different_images(groups: NDArray[np.void], labels: NDArray[np.int8], classes: Classes) -> None:
-    """Refuse a class whose images, without copies, are fewer than the folds."""
-    for name, count in zip(classes, count_groups(groups, labels), strict=True):
-        if count < FOLDS:
-            raise CatsDogsError(
-                f"too few different training images of the class {name}: {count}",
-                f"Give at least {FOLDS} of each class; identical images and near-duplicates count once, for one class. "
-                "If they are not the same to you, train with --no-near-duplicates",
-            )
 
 
 def _warn_of_few_pictures(training_set: TrainingSet, groups: NDArray[np.void]) -> None:
