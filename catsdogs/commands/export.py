@@ -172,13 +172,13 @@ def _reference_features(network: Any, pixels: NDArray[np.uint8]) -> NDArray[np.f
 
 def _metadata(trained: head.Head) -> dict[str, Any]:
     """Return the metadata of the file."""
-    metadata = trained.metadata.to_dict()
+    metadata, made = trained.metadata.to_dict(), trained.metadata.provenance
     return {
         "classes": metadata["classes"],
         "output": f"the probability of {metadata['classes'][1]}, unclipped",
-        "input": "uint8 or float, 0 to 255: " + metadata["pixels"],
+        "input": f"uint8 or float, 0 to 255: {made.pixels}",
         "views": metadata["views"],
-        "backbone": metadata["backbone"],
-        "head": {name: metadata[name] for name in ("transform", "C", "precision", "features")},
+        "backbone": {"weights_name": made.weights_name, "sha256": made.sha256, "network": made.network},
+        "head": {name: metadata[name] for name in ("transform", "C", "features")} | {"precision": made.precision},
         "catsdogs": version("catsdogs"),
     }

@@ -18,7 +18,7 @@ from ..cache import Features, group_images, group_keys, load_duplicates
 from ..cache.films import MANY, SAMPLE, nearly_same_elsewhere
 from ..choices import Study
 from ..errors import CatsDogsError, OptionError
-from ..head import METHOD, BackboneIdentity, HeadMetadata, TrainingSet
+from ..head import METHOD, HeadMetadata, TrainingSet
 from ..head.corrections import measure_corrections, read_uncorrected_logits, read_verdicts
 from ..head.designs import are_few
 from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order
@@ -269,13 +269,10 @@ def _score_test(test: Features, fitted: head.FittedHead) -> LabelledTestScores |
 def _metadata(
     features: Features, test: Features | None, training_set: TrainingSet, metrics: TrainingMetrics
 ) -> HeadMetadata:
-    made = features.provenance
     return HeadMetadata(
         method=METHOD,
         classes=features.classes,
-        backbone=BackboneIdentity(weights_name=made.weights_name, sha256=made.sha256, network=made.network),
-        pixels=made.pixels,
-        precision=made.precision,
+        provenance=features.provenance,
         views=features.views,
         features={"train": features.digest, **({"test": test.digest} if test else {})},
         transform=metrics.transform,

@@ -120,7 +120,7 @@ def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], h
     pairs = compare_features(head, provenance, views).items()
     if different := [name for name, (of_head, given) in pairs if of_head != given]:
         raise CatsDogsError(
-            f"the head was trained on features of {head.metadata.backbone.weights_name}, "
+            f"the head was trained on features of {head.metadata.provenance.weights_name}, "
             f"view {', '.join(head.metadata.views)}; these features of {provenance.weights_name}, "
             f"view {', '.join(views)} differ in {', '.join(different)}",
             hint,
@@ -129,11 +129,11 @@ def check_compatible(head: Head, provenance: Provenance, views: Sequence[str], h
 
 def compare_features(head: Head, provenance: Provenance, views: Sequence[str]) -> dict[str, tuple[object, object]]:
     """Return the properties of the features of a head and of given features, as pairs by name."""
-    metadata = head.metadata
+    made = head.metadata.provenance
     return {
-        "the backbone": (metadata.backbone.sha256, provenance.sha256),
-        "the quantized network": (metadata.backbone.network, provenance.network),
-        "the preprocessing of pixels": (metadata.pixels, provenance.pixels),
-        "the precision": (metadata.precision, provenance.precision),
-        "the views": (metadata.views, tuple(views)),
+        "the backbone": (made.sha256, provenance.sha256),
+        "the quantized network": (made.network, provenance.network),
+        "the preprocessing of pixels": (made.pixels, provenance.pixels),
+        "the precision": (made.precision, provenance.precision),
+        "the views": (head.metadata.views, tuple(views)),
     }

@@ -5,33 +5,15 @@ from typing import Any
 
 import msgspec
 
+from ..cache import Provenance
 from ..sources.classes import Classes
 
-FORMAT = 4
+FORMAT = 5
 """Version of head.npz and head.json. Increase it if earlier versions of the program would misread new files."""
 
 METHOD = 4
 """Version of the training method and of metrics.json. Increase it if the same features give another head or other keys:
 existing heads are then stale."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BackboneIdentity:
-    """The backbone that computed the features.
-
-    Parameters
-    ----------
-    weights_name : str
-        Name of the weights, for messages only; it does not identify them.
-    sha256 : str
-        Identity of the weights.
-    network : str
-        SHA-256 of the quantized network; empty if none is used.
-    """
-
-    weights_name: str
-    sha256: str
-    network: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +26,8 @@ class HeadMetadata:
         `METHOD` at the time of training.
     classes : pair of str
         Probabilities are those of the second class.
-    backbone : BackboneIdentity
-    pixels, precision : str
-        Preprocessing and precision of the features, as in `Provenance`.
+    provenance : Provenance
+        How the features were computed.
     views : tuple of str
     features : dict of str to str
         `Features.digest` of the split "train" that the head was trained on and, if labelled, of the split "test".
@@ -70,9 +51,7 @@ class HeadMetadata:
 
     method: int
     classes: Classes
-    backbone: BackboneIdentity
-    pixels: str
-    precision: str
+    provenance: Provenance
     views: tuple[str, ...]
     features: dict[str, str]
     transform: str

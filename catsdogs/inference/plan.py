@@ -162,24 +162,23 @@ def load_head_backbone(
     CatsDogsError
         The head's images were resized by other rules; or, at the first call, the weights are not those of the head.
     """
-    chosen, metadata = choose_weights(weights, artifacts.source), trained.metadata
-    if metadata.pixels == UNKNOWN:
+    chosen, made = choose_weights(weights, artifacts.source), trained.metadata.provenance
+    if made.pixels == UNKNOWN:
         raise CatsDogsError(
             f"the head in {artifacts.root} was trained on imported features, not on features that catsdogs computed",
             "Predict with the program that computed them, or train on images: catsdogs run DATA --artifacts ANOTHER",
         )
-    _compare_pixels(metadata.pixels, f"the head in {artifacts.root} was trained on")
-    views = parse_views(metadata.views)
+    _compare_pixels(made.pixels, f"the head in {artifacts.root} was trained on")
+    views = parse_views(trained.metadata.views)
 
     @cache
     def backbone() -> Backbone:
-        sha256 = metadata.backbone.network
-        network = read_network(artifacts.features, sha256) if sha256 else None
+        network = read_network(artifacts.features, made.network) if made.network else None
         # With any engine: they agree within the tolerance of the precision.
-        loaded = Backbone(chosen, sizes_of(views), precision=metadata.precision, network=network, progress=progress)
+        loaded = Backbone(chosen, sizes_of(views), precision=made.precision, network=network, progress=progress)
         hint = "Use the --weights that the head was trained with"
-        provenance = replace(provenance_of(chosen, loaded), pixels=metadata.pixels)
-        head.check_compatible(trained, provenance, metadata.views, hint)
+        provenance = replace(provenance_of(chosen, loaded), pixels=made.pixels)
+        head.check_compatible(trained, provenance, trained.metadata.views, hint)
         return loaded
 
     return backbone

@@ -71,7 +71,7 @@ def test_an_invalid_head_npz_with_a_valid_checksum_is_refused(artifacts, wrong):
     ("wrong", "path"),
     [
         ({"classes": ["cat"]}, "$.classes"),
-        ({"backbone": {"weights_name": "a", "sha256": 1}}, "$.backbone.sha256"),
+        ({"provenance": {"weights_name": "a", "sha256": 1}}, "$.provenance.sha256"),
         ({"views": ["224", 288]}, "$.views[1]"),
         ({"features": {"train": None}}, "$.features"),
         ({"C": "0.1"}, "$.C"),
@@ -88,7 +88,7 @@ def test_wrong_types_in_head_json_are_refused_with_their_path(artifacts, wrong, 
     assert len(str(error.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["classes", "backbone", "excluded", "method"])
+@pytest.mark.parametrize("name", ["classes", "provenance", "excluded", "method"])
 def test_a_missing_key_in_head_json_is_named(artifacts, name):
     content = head.load(artifacts).metadata.to_dict()
     del content[name]

@@ -5,13 +5,11 @@ import pytest
 from support.head import METADATA, save_head
 
 from catsdogs.artifacts import Artifacts
-from catsdogs.cache import Cache, Manifest, Provenance
+from catsdogs.cache import Cache, Manifest
 from catsdogs.head import load, staleness
 from catsdogs.storage import to_sealed_json
 
-MANIFEST = Manifest(
-    Provenance("tiny.keras", METADATA.backbone.sha256, "", METADATA.pixels, METADATA.precision, "numpy"), ("224",), {}
-)
+MANIFEST = Manifest(METADATA.provenance, ("224",), {})
 """Of the features that the head of the tests is of."""
 
 
@@ -80,7 +78,7 @@ def test_a_head_of_another_method_is_stale(artifacts, monkeypatch):
 def test_other_versions_and_names_do_not_make_a_head_stale(artifacts):
     content = json.loads(artifacts.head_metadata.read_text())
     content["versions"] = {"scikit-learn": "1.7.99", "numpy": "3"}
-    content["backbone"]["weights_name"] = "renamed.keras"
+    content["provenance"]["weights_name"] = "renamed.keras"
     del content["sha256"]
     artifacts.head_metadata.write_bytes(to_sealed_json(content))
     other_engine = replace(MANIFEST.provenance, engine="torch", versions={"torch": "2"})

@@ -3,15 +3,14 @@
 import numpy as np
 
 from catsdogs import head
-from catsdogs.head import BackboneIdentity, Classifier, FittedHead, HeadMetadata
+from catsdogs.cache import Provenance
+from catsdogs.head import Classifier, FittedHead, HeadMetadata
 from catsdogs.head.paths import RegularisationPath, to_c
 
 METADATA = HeadMetadata(
     method=head.METHOD,
     classes=("cat", "dog"),
-    backbone=BackboneIdentity(weights_name="tiny.keras", sha256="ab" * 32),
-    pixels="squashed",
-    precision="float32",
+    provenance=Provenance("tiny.keras", "ab" * 32, "file:1", "squashed", "float32", "tensorflow"),
     views=("224",),
     features={"train": "cd" * 32},
     transform="identity",
