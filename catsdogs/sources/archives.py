@@ -7,7 +7,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from ..errors import CatsDogsError
 from .files import raise_if_system_error
@@ -71,13 +71,6 @@ ZIP_ERRORS = (
 """What zipfile raises for a zip that is damaged, encrypted, or compressed by a method that it does not support."""
 
 
-class _End(NamedTuple):
-    """The record at the end of a zip (APPNOTE.TXT, 4.3.16)."""
-
-    disk: int
-    directory_offset: int
-
-
 def open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
     """Open a zip by its central directory, which is at its end (APPNOTE.TXT, 4.3.12).
 
@@ -93,11 +86,11 @@ def open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
         refuse_other_forms(start, display_path, "zip")
         truncated = start.startswith(_HEADER)
         archive = zipfile.ZipFile(file)
-        end = _end_record(file)
-        if end.disk not in (0, 0xFFFF):
+        disk, directory = _end_record(file)
+        if disk not in (0, 0xFFFF):
             archive.close()
             raise CatsDogsError(f"{display_path} is one part of a split zip", _JOIN)
-        before = _bytes_before(archive, end)
+        before = _bytes_before(archive, directory)
         file.seek(0)
         # If a zip is truncated after a zip that is stored in it, zipfile opens the inner zip, and ignores all bytes
         # before that as bytes that do not belong to a zip.
@@ -128,7 +121,8 @@ def list_members(file: BinaryIO, archive: zipfile.ZipFile, display_path: str) ->
         The zip has more than 4 GiB without ZIP64, and its members cannot be found.
     """
     members = archive.infolist()
-    if (before := _bytes_before(archive, _end_record(file))) and before % _4_GIB == 0:
+    _, directory = _end_record(file)
+    if (before := _bytes_before(archive, directory)) and before % _4_GIB == 0:
         members = _without_wrapping(file, archive, before, display_path)
     names = [_name_of(member) for member in members]
     if not any("/" in name for name in names):
@@ -153,18 +147,20 @@ def refuse_other_forms(start: bytes, display_path: str, wanted: str) -> None:
             raise CatsDogsError(f"{display_path} is {form}, not a {wanted}", hint)
 
 
-def _end_record(file: BinaryIO) -> _End:
+def _end_record(file: BinaryIO) -> tuple[int, int]:
+    """Return the disk and the position of the directory from the record at the end of a zip (APPNOTE.TXT, 4.3.16)."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_END))
     end = file.read()
     at = end.rfind(_END)
-    return _End(*struct.unpack_from("<H", end, at + 4), *struct.unpack_from("<I", end, at + 16))
+    disk, directory = struct.unpack_from("<H10xI", end, at + 4)
+    return disk, directory
 
 
-def _bytes_before(archive: zipfile.ZipFile, end: _End) -> int:
-    """Return the number of bytes before the zip in the file, according to its end record (APPNOTE.TXT, 4.3.16)."""
-    if end.directory_offset == _IN_ZIP64:
+def _bytes_before(archive: zipfile.ZipFile, directory: int) -> int:
+    """Return the number of bytes before the zip in the file, by the position of the directory in its end record."""
+    if directory == _IN_ZIP64:
         return min((member.header_offset for member in archive.infolist()), default=0)
-    return int(archive.start_dir) - end.directory_offset
+    return int(archive.start_dir) - directory
 
 
 def _without_wrapping(

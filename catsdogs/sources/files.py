@@ -98,12 +98,9 @@ class _PlainFile(StoredFile):
         return ()
 
     def read(self) -> bytes:
-        return self._read(0, None)
+        return self.read_range(0, None)
 
-    def read_range(self, start: int, stop: int) -> bytes:
-        return self._read(start, stop)
-
-    def _read(self, start: int, stop: int | None) -> bytes:
+    def read_range(self, start: int, stop: int | None) -> bytes:
         try:
             with _open_regular(self.path) as file:
                 check_size((os.fstat(file.fileno()).st_size if stop is None else stop) - start)
