@@ -9,15 +9,13 @@ import numpy as np
 from .. import head
 from ..artifacts import Artifacts
 from ..errors import CatsDogsError
-from ..head.metrics import score_with_intervals
-from ..head.results import Metrics
+from ..head import Metrics, score_with_intervals
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
 from ..progress import Progress
 from ..result import Result
-from ..sources import Source
-from ..sources.classes import Classes
+from ..sources import Classes, Source
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ from .. import head
 from ..artifacts import Artifacts
 from ..backbone import ModelCache, describe_model_cache
 from ..cache import Manifest, pixel_differences, read_duplicates
-from ..head.corrections import read_verdicts
-from ..head.results import TrainingMetrics, read_metrics
-from ..head.staleness import check_head, page_staleness, submission_staleness
+from ..head import TrainingMetrics, check_head, page_staleness, read_metrics, read_verdicts, submission_staleness
 from ..images import identity
 from ..result import Result
 from ..storage import NOTE_HINT, list_files, read_json, read_timings

@@ -29,8 +29,7 @@ from ..locks import RESULTS, write_lock
 from ..paths import is_uri, user_path
 from ..progress import Progress, tell
 from ..result import Result
-from ..sources import ImageFile, Source
-from ..sources.classes import Classes, parse_classes
+from ..sources import Classes, ImageFile, Source, parse_classes
 from ..storage import read_json, to_csv, to_json, write_atomic
 from ..threads import cpu_count
 

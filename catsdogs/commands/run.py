@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..artifacts import Artifacts, ArtifactsFolder
-from ..head import TRAIN_HINT
-from ..head.results import TrainingMetrics, read_metrics
-from ..head.staleness import check_head
+from ..head import TRAIN_HINT, TrainingMetrics, check_head, read_metrics
 from ..inference.plan import ComputeOptions
 from ..locks import BOTH
 from ..progress import Progress

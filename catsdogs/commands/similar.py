@@ -33,9 +33,7 @@ from ..reporting.thumbnails import (
     load_thumbnail,
 )
 from ..result import Result
-from ..sources import ImageFile, image_file, unreadable_reason
-from ..sources.classes import Classes
-from ..sources.names import is_image
+from ..sources import Classes, ImageFile, image_file, is_image, unreadable_reason
 from ..storage import NOTE_HINT, read_json, write_atomic
 
 COUNT = 10

@@ -8,9 +8,7 @@ from typing import Any
 from ..artifacts import Artifacts
 from ..cache import Manifest, duplicates, read_duplicates, read_network
 from ..errors import CatsDogsError
-from ..head import TRAIN_HINT
-from ..head.corrections import read_verdicts
-from ..head.staleness import check_head, submission_staleness
+from ..head import TRAIN_HINT, check_head, read_verdicts, submission_staleness
 from ..locks import RESULTS, require_unlocked
 from ..result import Result
 from ..storage import NOTE_HINT, read_json, read_timings

@@ -11,8 +11,7 @@ from ..errors import CatsDogsError
 from ..images.decoding import resize
 from ..inference.loading import sample_images
 from ..sample import draw
-from ..sources import Source
-from ..sources.classes import Classes
+from ..sources import Classes, Source
 from ..storage import NOTE_HINT, read_json
 
 COUNT = 16

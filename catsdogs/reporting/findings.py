@@ -12,9 +12,7 @@ from .. import head
 from ..artifacts import Artifacts
 from ..cache import Duplicates, Features, Manifest, read_duplicates
 from ..errors import CatsDogsError
-from ..head.logits import to_probabilities
-from ..head.results import TrainingMetrics, read_metrics
-from ..head.staleness import head_staleness
+from ..head import TrainingMetrics, head_staleness, read_metrics, to_probabilities
 from ..sources.classes import Classes
 from ..storage import NOTE_HINT, read_json, read_table, read_timings
 from .thumbnails import Key, digests_by_key

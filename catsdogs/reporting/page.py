@@ -10,8 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .. import __version__
 from ..errors import printable
-from ..head.folds import FOLDS, SEED
-from ..head.metrics import CLIP_2017
+from ..head import CLIP_2017, FOLDS, SEED
 from . import galleries
 from .findings import Findings
 from .thumbnails import Thumbnails

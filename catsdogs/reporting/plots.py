@@ -15,8 +15,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..errors import printable
-from ..head.metrics import bins_of, wilson
-from ..head.results import LearningCurvePoint, TrainingMetrics
+from ..head import LearningCurvePoint, TrainingMetrics, bins_of, wilson
 from .findings import Findings, Scored
 
 _FINE_BINS = 40

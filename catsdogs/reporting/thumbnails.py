@@ -17,8 +17,7 @@ from ..errors import CatsDogsError
 from ..images.decoding import UnreadableImageError, decode_thumbnail
 from ..images.memory import reserve_memory
 from ..progress import Progress, tell
-from ..sources import ImageFile, Source, unreadable_reason
-from ..sources.classes import Classes
+from ..sources import Classes, ImageFile, Source, unreadable_reason
 from ..threads import cpu_count
 
 Key = tuple[str, str]
