@@ -1,6 +1,5 @@
 """Gather the content of the report: labels, probabilities, metrics and provenance."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -115,7 +114,8 @@ def gather(artifacts: Artifacts) -> Findings:
         images = loaded["test"]
         test = Scored("test", images.ids[kept], images.labels[kept], trained.classifier.logits(images.features[kept]))
     predictions = read_table(artifacts.predictions, ("id", "label", "logit"), head.TRAIN_HINT)
-    train = _out_of_fold(predictions)
+    ids, labels, logits = zip(*((row["id"], row["label"], row["logit"]) for row in predictions), strict=True)
+    train = Scored("train", np.array(ids), np.array(labels, np.int8), np.array(logits, np.float64))
     return Findings(
         classes=manifest.classes,
         train=train,
@@ -138,11 +138,6 @@ def rows_in(features: Features, scored: Scored) -> NDArray[np.intp]:
     """Return the row of each scored image in the features of its split, (n,)."""
     row = {name: number for number, name in enumerate(features.ids.tolist())}
     return np.array([row[name] for name in scored.ids.tolist()], np.intp)
-
-
-def _out_of_fold(predictions: Iterable[Mapping[str, str]]) -> Scored:
-    ids, labels, logits = zip(*((row["id"], row["label"], row["logit"]) for row in predictions), strict=True)
-    return Scored("train", np.array(ids), np.array(labels, np.int8), np.array(logits, np.float64))
 
 
 def _find_duplicates(artifacts: Artifacts, train: Scored) -> Duplicates | None:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -121,11 +121,20 @@ def create_thumbnails(
         With a reason for each image that is missing, unreadable or changed.
     """
     problems: list[str] = []
+    files: dict[Key, ImageFile] = {}
     by_key: dict[Key, Thumbnail] = {}
+    places = {split: str(source[split]) for split in sorted({split for split, _ in wanted} & source.keys())}
+    absent = Thumbnail(reason="the file is missing" if source else "its location is unknown")
     with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as pool:
-        places = {split: str(source[split]) for split in sorted({split for split, _ in wanted} & source.keys())}
-        files = dict(_find(places, classes, sources, problems))
-        absent = Thumbnail(reason="the file is missing" if source else "its location is unknown")
+        for place in dict.fromkeys(places.values()):
+            try:
+                opened = sources.enter_context(Source(place, classes=classes))
+            except (CatsDogsError, OSError) as error:
+                problems.append(error.message if isinstance(error, CatsDogsError) else f"{place}: {error.strerror}")
+                continue
+            for split, images in opened.splits.items():
+                if places.get(split) == place:
+                    files |= {(split, name): file for name, file in zip(images.ids, images.files, strict=True)}
         futures = {
             key: pool.submit(load_thumbnail, files[key], digests[key], size)
             for key, size in wanted.items()
@@ -135,21 +144,6 @@ def create_thumbnails(
             by_key[key] = futures[key].result() if key in futures else absent
             tell(progress, "creating thumbnails", done, len(wanted))
     return Thumbnails(by_key, tuple(problems))
-
-
-def _find(
-    places: Mapping[str, str], classes: Classes, sources: ExitStack, problems: list[str]
-) -> Iterator[tuple[Key, ImageFile]]:
-    """Yield the images found at the places of their splits; add sources that cannot be opened to `problems`."""
-    for place in dict.fromkeys(places.values()):
-        try:
-            source = sources.enter_context(Source(place, classes=classes))
-        except (CatsDogsError, OSError) as error:
-            problems.append(error.message if isinstance(error, CatsDogsError) else f"{place}: {error.strerror}")
-            continue
-        for split, images in source.splits.items():
-            if places.get(split) == place:
-                yield from (((split, name), file) for name, file in zip(images.ids, images.files, strict=True))
 
 
 def load_thumbnail(file: ImageFile, expected: bytes | None, size: ThumbnailSize) -> Thumbnail:
