@@ -149,13 +149,8 @@ class RegularisationPath:
             In column k of heads that were not trained on fold k; NaN in the rows of fold k.
         """
         folds, pairs = self._given.folds, tuple(combinations(range(FOLDS), 2))
-        if isinstance(self._problem, DualProblem):
-            design, rows = self.design, self._rows
-            problem: Problem | DualProblem = replace(
-                self._problem, weights=_weights(self._given, self._size, pairs)[rows]
-            )
-        else:
-            design, problem, rows = _problem(self._given, self._transform, self._size, pairs)
+        known = self.design if isinstance(self._problem, DualProblem) else None
+        design, problem, rows = _problem(self._given, self._transform, self._size, pairs, known)
         solution = None
         for at in sorted(self._points):
             solution = _fit(problem, to_c(at), solution)
