@@ -90,32 +90,21 @@ def _list_folder(folder: Path) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
     """Return the files below a folder, and the paths of its folders in lower case."""
     files: list[StoredFile] = []
     folders: set[tuple[str, ...]] = set()
-    pending: list[tuple[Path, tuple[str, ...], frozenset[tuple[int, int]]]] = [(folder, (), frozenset())]
-    while pending:
-        folder, parts, ancestors = pending.pop()
-        try:
-            status = folder.stat()
-            with os.scandir(folder) as entries:
-                listed = [(entry.name, _is_folder(entry)) for entry in entries]
-        except OSError as error:
-            if is_system((*parts, "")):
-                continue
-            raise read_error(folder, error) from error
-        identity = (status.st_dev, status.st_ino)
-        if identity in ancestors:
-            continue  # a link to a parent folder
-        for name, is_folder in listed:
-            below = (*parts, name)
-            if is_folder:
-                folders.add(tuple(part.lower() for part in below))
-                pending.append((folder / name, below, ancestors | {identity}))
-            else:
-                files.append(image_file(folder / name, below))
+    identities: dict[Path, tuple[int, int]] = {}
+
+    def refuse(error: OSError) -> None:
+        path = Path(error.filename)
+        if not is_system((*path.relative_to(folder).parts, "")):
+            raise read_error(path, error) from error
+
+    for parent, below, names in os.walk(folder, onerror=refuse, followlinks=True):
+        path = Path(parent)
+        status = path.stat()
+        identities[path] = status.st_dev, status.st_ino
+        if identities[path] in map(identities.get, path.parents):
+            below.clear()  # a link to a parent folder
+            continue
+        parts = path.relative_to(folder).parts
+        files += [image_file(path / name, (*parts, name)) for name in names]
+        folders |= {tuple(part.lower() for part in (*parts, name)) for name in below}
     return files, folders
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself, or nowhere that may be looked at
-        return False
