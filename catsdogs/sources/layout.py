@@ -99,24 +99,26 @@ def read_layout(
     wanted = "train" if "train" in splits.values() else None
     training = [images[p] for p, split in splits.items() if split == wanted]
     folders, strays = _find_class_folders(training)
-    rule = "classes as given" if classes else ""
-    classes = classes or choose_classes(folders, display_path, default_classes=default_classes)
-    rules.append(rule or _class_rule(folders, classes))
-    for position in _in_other_folders(images, splits, classes, folders, strays):
-        skipped[position] = f"in other folders than those of {' and '.join(classes)}"
-        del splits[position]
+    chosen = classes or choose_classes(folders, display_path, default_classes=default_classes)
+    rules.append("classes as given" if classes else _class_rule(folders, chosen))
+    keys, others = _keys(chosen), _other_folders(chosen, folders, strays)
+    for position in list(splits) if others else ():
+        parts = images[position]
+        if not others.isdisjoint(map(class_key, parts[:-1])) and _label_of(parts, keys)[0] < 0:
+            skipped[position] = f"in other folders than those of {' and '.join(chosen)}"
+            del splits[position]
     placed: list[Placed] = []
     for split in (None, "train", "test"):
         members = {position: images[position] for position, of in splits.items() if of == split}
         if members:
-            in_split, more = _read_split(members, split, classes, display_path)
+            in_split, more = _read_split(members, split, chosen, display_path)
             rules += more
             # Class folders beside test/ are the training images; images without labels beside it are skipped.
             if split is None and "test" in splits.values() and in_split[0].split == "test":
                 skipped |= dict.fromkeys(members, "images without a label beside the split folders")
             else:
                 placed += in_split
-    return Layout(classes, placed, skipped, rules)
+    return Layout(chosen, placed, skipped, rules)
 
 
 def _read_splits(images: Mapping[int, Parts], skipped: dict[int, str]) -> tuple[dict[int, str | None], list[str]]:
@@ -158,23 +160,15 @@ def _class_rule(found: Sequence[str], chosen: Classes) -> str:
     return "classes from the names of files or folders"
 
 
-def _in_other_folders(
-    images: Mapping[int, Parts],
-    splits: Iterable[int],
-    classes: Classes,
-    folders: Iterable[str],
-    strays: Iterable[str],
-) -> list[int]:
-    """Return the images in folders of other classes, if the two are among the folders, and in stray folders."""
-    keys = {class_key(name): label for label, name in enumerate(classes)}
-    others, of_folders = set(map(class_key, strays)), set(map(class_key, folders))
-    if of_folders >= keys.keys():
-        others |= of_folders - keys.keys()
-    return [
-        position
-        for position in (splits if others else ())
-        if not others.isdisjoint(map(class_key, images[position][:-1])) and _label_of(images[position], keys)[0] < 0
-    ]
+def _other_folders(classes: Classes, folders: Iterable[str], strays: Iterable[str]) -> set[str]:
+    """Return the keys of folders of other classes, if the two are among the folders, and of stray folders."""
+    keys, of_folders = set(map(class_key, classes)), set(map(class_key, folders))
+    return set(map(class_key, strays)) | (of_folders - keys if of_folders >= keys else set())
+
+
+def _keys(classes: Classes) -> dict[str, int]:
+    """Return the labels by the keys of their classes."""
+    return {class_key(name): label for label, name in enumerate(classes)}
 
 
 def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -184,7 +178,7 @@ def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[
     above it if they differ nowhere below. The classes are cat and dog if all images are labelled so, or images of both
     are, but not by folders of that level.
     """
-    cats_and_dogs = {class_key(name): label for label, name in enumerate(CLASSES)}
+    cats_and_dogs = _keys(CLASSES)
     labels = [_label_of(parts, cats_and_dogs) for parts in paths]
     found, strays = _differing_folders([parts[_depth_of_split(parts) : -1] for parts in paths])
     if not found and any(label_by_prefix(stem_of(parts[-1]), cats_and_dogs) < 0 for parts in paths):
@@ -234,7 +228,7 @@ def _read_split(
 
     Names such as cat_1.jpg count as labels if then every image of the split has one.
     """
-    keys = {class_key(name): label for label, name in enumerate(classes)}
+    keys = _keys(classes)
     labels = {position: _label_of(parts, keys) for position, parts in members.items()}
     unknown = [position for position in members if labels[position][0] < 0]
     prefixed = {position: (label_by_prefix(stem_of(members[position][-1]), keys), -1) for position in unknown}
