@@ -8,14 +8,15 @@ import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .devices import Devices
 from .folding import fold
 from .frameworks import jax
 from .network import preprocess, to_numpy
@@ -67,17 +68,16 @@ class JaxEngine:
         for aval in network.in_avals[:-1]:
             weights.append(np.frombuffer(self._kept[_WEIGHTS], aval.dtype, aval.size, start).reshape(aval.shape))
             start += weights[-1].nbytes
-        known, self._idle = set(self._kept), SimpleQueue[tuple[Any, Any]]()
+        known = set(self._kept)
         with _cache_of_programs(self._kept):
-            compiled = [(_compile(network, device), jax().device_put(weights, device)) for device in _devices()]
+            compiled = [partial(_compile(network, device), jax().device_put(weights, device)) for device in _devices()]
         if isinstance(model, np.ndarray) and set(self._kept) > known:
             raise RuntimeError("JAX did not find the compiled program")
-        self.streams = _STREAMS * len(compiled)
-        for pair in _STREAMS * compiled:
-            self._idle.put(pair)
+        self._devices = Devices(compiled, _STREAMS)
+        self.streams = self._devices.streams
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of one batch of the compiled shape, on the device that is idle longest.
+        """Compute the features of one batch of the compiled shape.
 
         Raises
         ------
@@ -86,15 +86,12 @@ class JaxEngine:
         """
         from jax.errors import JaxRuntimeError
 
-        compiled, weights = pair = self._idle.get()
         try:
-            return np.asarray(compiled(weights, pixels))
+            return self._devices(pixels)
         except JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             raise MemoryError(str(error)) from error
-        finally:
-            self._idle.put(pair)
 
     @staticmethod
     def device() -> str:

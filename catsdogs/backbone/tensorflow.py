@@ -1,14 +1,16 @@
-"""Compute features with TensorFlow.
+"""Compute features with TensorFlow, on all devices of one kind.
 
 The graph has a fixed batch size, to which `Backbone` pads the last batch, so a row does not depend on the other images
 in its batch, or on its position.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .devices import Devices
 from .folding import fold
 from .hardware import cpu_supports
 from .network import preprocess
@@ -16,7 +18,7 @@ from .precisions import FLOAT32
 
 
 class TensorFlowEngine:
-    """A compiled graph.
+    """A compiled graph on each device.
 
     Parameters
     ----------
@@ -29,11 +31,15 @@ class TensorFlowEngine:
 
     name, can_be_kept = "tensorflow", False
     batch_sizes = {"cpu": 32, "gpu": 128}  # noqa: RUF012
-    streams = 2
-    """Concurrent calls: one computes while the other waits for its slowest thread, or copies."""
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        self._graph = compile_graph(fold(model, precision), shape)
+        graphs = []
+        for device in _devices():
+            with _tf().device(device):
+                graphs.append(partial(_compute, device, compile_graph(fold(model, precision), shape)))
+        # Of two calls, one computes while the other waits for its slowest thread, or copies.
+        self._devices = Devices(graphs, 2)
+        self.streams = self._devices.streams
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the features of one batch of the compiled shape.
@@ -45,7 +51,7 @@ class TensorFlowEngine:
         """
         tf = _tf()
         try:
-            return np.asarray(self._graph(tf.constant(pixels)).numpy())
+            return self._devices(pixels)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(error.message) from error
 
@@ -63,6 +69,19 @@ class TensorFlowEngine:
         capability = _tf().config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
         # GPUs have tensor cores since Volta (7.0), with bfloat16 since Ampere (8.0).
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FLOAT32
+
+
+def _devices() -> list[str | None]:
+    """Return the devices that compute, or None for the only one: those of other kinds might give other bits."""
+    gpus, of = _tf().config.list_physical_devices("GPU"), _tf().config.experimental.get_device_details
+    found = _tf().config.list_logical_devices("GPU" if gpus else "CPU")
+    alike = len({of(gpu).get("device_name") for gpu in gpus}) < 2
+    return [device.name for device in found] if alike and found[1:] else [None]
+
+
+def _compute(device: str | None, graph: Any, pixels: NDArray[np.uint8]) -> Any:
+    with _tf().device(device):
+        return graph(_tf().constant(pixels))
 
 
 def compile_graph(model: Any, shape: tuple[int | None, ...], *, preprocessed: bool = False) -> Any:

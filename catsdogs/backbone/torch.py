@@ -1,4 +1,4 @@
-"""Compute features with PyTorch."""
+"""Compute features with PyTorch, on all devices of one kind."""
 
 import logging
 import threading
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .devices import Devices
 from .folding import fold
+from .frameworks import keras
 from .precisions import FLOAT32
 from .resnet50 import MEANS_BGR
 
@@ -15,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class TorchEngine:
-    """The network run by Keras on PyTorch; on a GPU, Keras runs it once, and its kernels are captured and replayed.
+    """The network on each device.
 
     Parameters
     ----------
@@ -30,18 +32,11 @@ class TorchEngine:
     batch_sizes = {"cpu": 32, "gpu": 128}  # noqa: RUF012
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        import torch
-
-        self._model = _channels_last(fold(model, precision))
-        self._device = self._model.variables[0].value.device
-        self._pixels = torch.zeros(shape, dtype=torch.uint8, device=self._device)
-        # Before the capture, in which nothing may be copied from memory of the host.
-        self._means = torch.tensor(MEANS_BGR, device=self._device)
-        self._graph: Any = None
-        self._lock, self.streams = threading.Lock(), 1
-        if self._device.type == "cuda":
-            self.streams = 2  # one computes while the other copies to pinned memory
-            self._capture()
+        devices = _devices(model.variables[0].value.device)
+        # On a GPU, one call computes while the other copies to pinned memory.
+        streams = 2 if devices[0].type == "cuda" else 1
+        self._devices = Devices([_Network(model, shape, precision, device) for device in devices], streams)
+        self.streams = self._devices.streams
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the features of one batch of the given shape.
@@ -49,44 +44,14 @@ class TorchEngine:
         Raises
         ------
         MemoryError
-            The device has too little memory.
+            A device has too little memory.
         """
         import torch
 
         try:
-            batch = torch.from_numpy(pixels)
-            if self._device.type == "cuda":
-                batch = batch.pin_memory()
-            with torch.inference_mode(), self._lock:
-                self._pixels.copy_(batch, non_blocking=True)
-                if self._graph:
-                    self._graph.replay()
-                features = self._features if self._graph else self._compute()
-                return np.asarray(features.cpu().numpy())
+            return self._devices(pixels)
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
-
-    def _compute(self) -> Any:
-        inputs = self._pixels.float().flip(-1) - self._means  # the same as `network.preprocess`
-        return self._model(inputs, training=False).float()
-
-    def _capture(self) -> None:
-        """Capture the computation of one batch (docs.pytorch.org, CUDA semantics, CUDA Graphs), if that is possible."""
-        import torch
-
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-        try:
-            with torch.inference_mode():
-                with torch.cuda.stream(stream):
-                    for _ in range(3):  # cuDNN initialises itself, and chooses
-                        self._compute()
-                torch.cuda.current_stream().wait_stream(stream)
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                    self._features = self._compute()
-        except RuntimeError as error:  # also of too little memory, which the first batch then finds
-            _log.info("PyTorch runs the network without a captured graph: %s", error)
-        else:
-            self._graph = graph
 
     @staticmethod
     def device() -> str:
@@ -101,6 +66,69 @@ class TorchEngine:
         import torch
 
         return "bfloat16" if TorchEngine.device() == "gpu" and torch.cuda.is_bf16_supported(False) else FLOAT32
+
+
+class _Network:
+    """The network on one device; on a GPU, Keras runs it once, and its kernels are captured and replayed."""
+
+    def __init__(self, model: Any, shape: tuple[int, ...], precision: str, device: Any) -> None:
+        import torch
+
+        self._device = device
+        with keras().device(str(device)):
+            self._model = _channels_last(fold(model, precision))
+        self._pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
+        # Before the capture, in which nothing may be copied from memory of the host.
+        self._means = torch.tensor(MEANS_BGR, device=device)
+        self._graph: Any = None
+        self._lock = threading.Lock()
+        if device.type == "cuda":
+            self._capture()
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Any:
+        import torch
+
+        batch = torch.from_numpy(pixels)
+        if self._device.type == "cuda":
+            batch = batch.pin_memory()
+        with torch.inference_mode(), self._lock:
+            self._pixels.copy_(batch, non_blocking=True)
+            if self._graph:
+                self._graph.replay()
+            return (self._features if self._graph else self._compute()).cpu()
+
+    def _compute(self) -> Any:
+        inputs = self._pixels.float().flip(-1) - self._means  # the same as `network.preprocess`
+        with keras().device(str(self._device)):  # of this thread
+            return self._model(inputs, training=False).float()
+
+    def _capture(self) -> None:
+        """Capture the computation of one batch (docs.pytorch.org, CUDA semantics, CUDA Graphs), if that is possible."""
+        import torch
+
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
+        try:
+            with torch.inference_mode(), torch.cuda.device(self._device):
+                with torch.cuda.stream(stream):
+                    for _ in range(3):  # cuDNN initialises itself, and chooses
+                        self._compute()
+                torch.cuda.current_stream().wait_stream(stream)
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    self._features = self._compute()
+        except RuntimeError as error:  # also of too little memory, which the first batch then finds
+            _log.info("PyTorch runs the network without a captured graph: %s", error)
+        else:
+            self._graph = graph
+
+
+def _devices(first: Any) -> list[Any]:
+    """Return the devices that compute: those of other kinds might give other bits."""
+    import torch
+
+    if first.type != "cuda":
+        return [first]
+    found = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [device for device in found if torch.cuda.get_device_name(device) == torch.cuda.get_device_name(first)]
 
 
 def _channels_last(model: Any) -> Any:

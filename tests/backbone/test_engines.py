@@ -209,21 +209,14 @@ def test_features_of_two_engines_or_precisions_are_never_mixed(folder, tmp_path,
 def test_too_little_memory_halves_the_batch_and_warns_once(keras_backbone, monkeypatch, caplog, folder, tmp_path):
     import tensorflow as tf
 
-    class Small(tensorflow.TensorFlowEngine):
-        """TensorFlow on a device with memory for five images."""
+    compute = tensorflow._compute
 
-        def __init__(self, model, shape, precision):
-            super().__init__(model, shape, precision)
-            graph, batch = self._graph, shape[0]
+    def with_memory_for_five(device, graph, pixels):
+        if len(pixels) > 5:
+            raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating for {len(pixels)} images")
+        return compute(device, graph, pixels)
 
-            def graph_or_nothing(pixels):
-                if batch > 5:
-                    raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating for {batch} images")
-                return graph(pixels)
-
-            self._graph = graph_or_nothing
-
-    monkeypatch.setattr(engines, "_engine_class", lambda name: Small)
+    monkeypatch.setattr(tensorflow, "_compute", with_memory_for_five)
     backbone = Backbone(choose_weights(str(keras_backbone)), (224,), engine="tensorflow", precision="float32")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 224, 224, 3), np.uint8)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""JAX compiles a network once for all processes, and computes on all devices, with the same bits."""
+"""JAX compiles a network once for all processes."""
 
 import json
 import os
@@ -27,24 +27,6 @@ features = [
 found = {name: events.count(f"cache_{name}") for name in ("hits", "misses")}
 found |= {"keras": "keras" in sys.modules, "features": hashlib.sha256(np.concatenate(features)).hexdigest()}
 print(json.dumps(found))
-"""
-
-EXTRACT = """
-import sys
-import catsdogs
-from catsdogs.backbone import jax
-from catsdogs.inference import processes
-
-processes.PROCESSES, processes.CHUNK_IMAGES, jax.JaxEngine.batch_sizes = 2, 8, {"cpu": 4}
-compile_, used = jax._compile, []
-
-def counting(network, device):
-    compiled = compile_(network, device)
-    return lambda *arguments: used.append(device.id) or compiled(*arguments)
-
-jax._compile = counting
-done = catsdogs.extract(sys.argv[1], artifacts=sys.argv[2], weights=sys.argv[3])
-print(done.computed, sum(used.count(device) > 3 for device in set(used)))
 """
 
 
@@ -77,14 +59,3 @@ def test_a_program_that_fits_no_more_is_compiled_again(keras_backbone, tmp_path)
     run(PROGRAM, keras_backbone, tmp_path, flags="--xla_cpu_enable_fast_math=true")
     assert json.loads(run(PROGRAM, keras_backbone, tmp_path))["misses"] > 2
     assert json.loads(run(PROGRAM, keras_backbone, tmp_path))["misses"] == 0
-
-
-@pytest.mark.usefixtures("empty_model_cache")
-def test_two_devices_give_the_rows_of_one_and_both_compute(keras_backbone, tmp_path, draw, encode, write_folder):
-    data = write_folder(tmp_path / "data", {f"{number}.png": encode(draw(number)) for number in range(60)})
-    for devices in (1, 2):
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        printed = run(EXTRACT, data, tmp_path / f"{devices}", keras_backbone, flags=flags)
-        assert printed == f"60 {devices}\n"
-    one, two = ({p.name: p.read_bytes() for p in (tmp_path / n / "features").rglob("*") if p.is_file()} for n in "12")
-    assert one == two
