@@ -32,8 +32,8 @@ _SEPARATOR = re.compile(r'"?sep=(?P<separator>[^\r\n])"?(?:\r\n?|\n)', re.IGNORE
 _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
 
-def write_atomic(path: Path, content: bytes, *, sync: bool = True, temporary_name: str = "") -> None:
-    """Write `content` to a temporary file beside `path`, sync it, and rename it, so that no reader sees half a file.
+def write_atomic(path: Path, *content: bytes | memoryview, sync: bool = True, temporary_name: str = "") -> None:
+    """Write all `content` to a temporary file beside `path`, sync it, and rename it, so that nobody reads half a file.
 
     Without `sync` the file may be truncated after a power failure. A process that holds no lock gives its temporary
     file a name of its own.
@@ -41,7 +41,7 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = True, temporary_nam
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(temporary_name or f"{path.name}.new")
     try:
-        write_file(new, [content], sync=sync)
+        write_file(new, content, sync=sync)
         new.replace(path)
     except OSError as error:
         error.filename = str(path)

@@ -205,6 +205,7 @@ def row_sums(
     sums = []
     for image, reason, row in zip(digests, reasons, rows, strict=True):
         state = start.copy()
-        state.update(image.tobytes() + reason.encode() + b"\0" + row.tobytes())
+        state.update(image.tobytes() + reason.encode() + b"\0")
+        state.update(row if row.flags.c_contiguous else row.tobytes())
         sums.append(state.digest())
     return np.frombuffer(b"".join(sums), "<u8")

@@ -79,7 +79,9 @@ class ShardWriter:
         self.folder, self._root = shards_folder(cache, provenance), cache.parent
         self.int8_similarity: Int8Similarity | None = None
         self._provenance, self._network, self._since = provenance, network, 0.0
-        self._waiting: dict[tuple[str, ...], list[NDArray[Any]]] = {}
+        # By views: memory that is used again, as new memory costs more than filling it; and the number of waiting rows.
+        self._records: dict[tuple[str, ...], NDArray[Any]] = {}
+        self._waiting: dict[tuple[str, ...], int] = {}
 
     def add(
         self,
@@ -93,8 +95,10 @@ class ShardWriter:
         Missing facts have a checksum of zero, which makes them invalid. An image with a `reason` why it cannot be
         decoded has the features that `no_features` returns.
         """
-        reason = canonical_reason(reason)
-        records = np.zeros(len(digests), _dtype(tuple(features)))
+        views, reason = tuple(features), canonical_reason(reason)
+        waiting = self._waiting.get(views, 0)
+        records = self._memory(views, waiting, waiting + len(digests))[waiting : waiting + len(digests)]
+        records.view(np.uint8)[:] = 0
         records["digest"], records["reason"] = digests, reason.encode()
         columns: dict[str, tuple[Any, NDArray[Any]]] = {view: (slice(None), rows) for view, rows in features.items()}
         if facts is not None:
@@ -104,12 +108,12 @@ class ShardWriter:
             records[column][at] = rows
             records[f"{column}.sum"][at] = row_sums(self._provenance, column, digests[at], len(rows) * [reason], rows)
         self._since = self._since if self._waiting else time.monotonic()
-        self._waiting.setdefault(tuple(features), []).append(records)
+        self._waiting[views] = waiting + len(digests)
 
     @property
     def due(self) -> bool:
         """Whether `SHARD_ROWS` rows wait, or the oldest has waited for `SHARD_SECONDS`."""
-        rows = sum(max(1, len(views)) * sum(map(len, records)) for views, records in self._waiting.items())
+        rows = sum(max(1, len(views)) * rows for views, rows in self._waiting.items())
         return rows >= SHARD_ROWS or (rows > 0 and time.monotonic() - self._since >= SHARD_SECONDS)
 
     def flush(self) -> None:
@@ -118,6 +122,15 @@ class ShardWriter:
             with suppress(FileNotFoundError):  # another process has assembled its shards and removed the folder
                 self._write()
         self._write()
+
+    def _memory(self, views: tuple[str, ...], waiting: int, rows: int) -> NDArray[Any]:
+        """Return memory for so many rows of these views, in which the waiting ones are."""
+        if views not in self._records or len(self._records[views]) < rows:
+            larger = np.empty(max(rows, SHARD_ROWS), _dtype(views))
+            if waiting:
+                larger[:waiting] = self._records[views][:waiting]
+            self._records[views] = larger
+        return self._records[views]
 
     def _write(self) -> None:
         """Write the provenance and the network, then all waiting rows."""
@@ -128,12 +141,14 @@ class ShardWriter:
         files = network_content(self._network) | {"provenance.json": manifests.to_bytes(manifest)}
         for name, content in files.items():
             write_if_changed(self.folder / name, content, temporary_name=f".{uuid.uuid4().hex}.new")
-        for views in [*self._waiting]:
-            records = np.concatenate(self._waiting[views])
-            for first in range(0, len(records), SHARD_ROWS):
-                shard = npy.to_bytes(records[first : first + SHARD_ROWS])
-                name = ".".join([hashlib.blake2b(shard, digest_size=16).hexdigest(), *views, "npy"])
-                write_atomic(self.folder / name, shard, temporary_name=f".{uuid.uuid4().hex}.new")
+        for views, rows in [*self._waiting.items()]:
+            for first in range(0, rows, SHARD_ROWS):
+                # Not joined, which would copy all rows while it holds Python's lock: hashing and writing release it.
+                records = self._records[views][first : min(first + SHARD_ROWS, rows)]
+                identity = hashlib.blake2b(head := npy.header(records.shape, records.dtype), digest_size=16)
+                identity.update(records.data)
+                name = ".".join([identity.hexdigest(), *views, "npy"])
+                write_atomic(self.folder / name, head, records.data, temporary_name=f".{uuid.uuid4().hex}.new")
             del self._waiting[views]
 
 

@@ -32,6 +32,7 @@ from support.faults import intercepting
 
 from catsdogs.backbone import Int8Similarity
 from catsdogs.cache import digest, load_features, read_provenances, shards
+from catsdogs.images.facts import FACTS
 from catsdogs.storage import to_sealed_json
 
 
@@ -83,6 +84,31 @@ def test_rows_wait_until_there_are_many_or_one_is_old(tmp_path):
         assert [len(np.load(path)) for path in shards_of(tmp_path)] == [2, 2]
         next(rows)
     assert shards.count_rows(tmp_path / "features") == 5
+
+
+def test_memory_that_is_used_again_holds_nothing_of_earlier_rows(tmp_path):
+    writer, random = shards.ShardWriter(tmp_path / "features", PROVENANCE), np.random.default_rng(0)
+    digests, rows = random.integers(0, 256, (12, 16), np.uint8), random.random((12, 2048), np.float32)
+    facts, found = np.frombuffer(random.bytes(6 * FACTS.itemsize), FACTS), []
+    with mock.patch.object(shards, "SHARD_ROWS", 4):
+        for at, measured, reason in (
+            (slice(3), facts[:3], ""),
+            (slice(3, 6), facts[3:], ""),
+            (slice(6, 12), None, "odd"),
+        ):
+            writer.add(digests[at], {"224": rows[at]}, measured, reason)
+            if at.stop != 3:
+                writer.flush()
+                before, found = found, [*found, *(path for path in shards_of(tmp_path) if path not in found)]
+                new = sorted((np.load(path) for path in found[len(before) :]), key=len, reverse=True)
+                assert [*map(len, new)] == [4, 2]
+                records = np.concatenate(new)
+                first = at.stop - 6
+                assert records["digest"].tobytes() == digests[first : at.stop].tobytes()
+                assert records["224"].tobytes() == rows[first : at.stop].tobytes()
+                assert records["facts"].tobytes() == (bytes(facts.nbytes) if reason else facts.tobytes())
+                assert set(records["reason"].tolist()) == {reason.encode()}
+                assert records["facts.sum"].any() == (not reason)
 
 
 def test_a_row_does_not_wait_for_the_next_that_is_added(tmp_path):
