@@ -7,7 +7,11 @@ sleeps as long as an H200 computes. `hand over` loads and computes only, `to sha
 processes decode the same chunks and hand over nothing. Prints medians: images per second, starting processes included;
 the share of the time in which the device has nothing to compute, from the first batch to the last; and the processor
 time an image of this process, of what in it may hold Python's lock (all but hashing and writing files), and of the
-processes. The last lines divide rates within each round.
+processes.
+
+The last lines divide within each round. All cores decode, and this process needs a part of their time, so what they can
+decode is bounded by the processor time of `decode` over that of handing over, of all processes. Unlike the ratio of the
+rates, it depends little on what else the machine does; what it is higher by is time in which the processes wait.
 """
 
 import argparse
@@ -34,9 +38,11 @@ from PIL import Image
 
 from catsdogs import storage
 from catsdogs.cache import KnownRows, Provenance, ShardWriter, rows, shards
+from catsdogs.images.facts import FACTS_COLUMN
 from catsdogs.images.views import View
 from catsdogs.inference import processes
 from catsdogs.inference.batches import compute_rows
+from catsdogs.inference.storing import store_rows
 from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import ImageFile, Source
 from catsdogs.threads import cpu_count
@@ -87,7 +93,7 @@ class Device:
 class Unlocked:
     """Sums the processor time of calls that release Python's lock."""
 
-    seconds = 0.0
+    seconds, row_seconds = 0.0, 0.0
 
     @classmethod
     def call(cls, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -100,20 +106,30 @@ class Unlocked:
 
 
 class Blake2b:
-    """As hashlib's, which releases the lock while it hashes 2,048 bytes or more."""
+    """As hashlib's, for content that is long enough for the lock to be released while it is hashed."""
 
-    def __init__(self, data: bytes = b"", state: Any = None, **options: int) -> None:
-        self._state = state or hashlib.blake2b(**options)
-        self.digest, self.hexdigest = self._state.digest, self._state.hexdigest
-        self.update(data)
+    def __init__(self, data: bytes, *, digest_size: int) -> None:
+        self._state = hashlib.blake2b(data, digest_size=digest_size)
+        self.hexdigest = self._state.hexdigest
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: memoryview) -> None:
         """Hash more bytes."""
-        Unlocked.call(self._state.update, data) if len(data) >= 2048 else self._state.update(data)
+        Unlocked.call(self._state.update, data)
 
-    def copy(self) -> "Blake2b":
-        """Return a copy."""
-        return Blake2b(state=self._state.copy())
+
+def row_sums(provenance: Provenance, column: str, *arguments: Any) -> np.ndarray:
+    """Return the checksums, and count the time for hashing rows of features, which would take too long to time each."""
+    sums = rows.row_sums(provenance, column, *arguments)
+    Unlocked.seconds += len(sums) * Unlocked.row_seconds if column != FACTS_COLUMN else 0
+    return sums
+
+
+def time_hashing() -> float:
+    """Return the processor time for hashing a row of features."""
+    row, state, start = bytes(rows.FEATURE_ROW.itemsize), hashlib.blake2b(), time.thread_time()
+    for _ in range(1000):
+        state.update(row)
+    return (time.thread_time() - start) / 1000
 
 
 def hand_over(files: list[ImageFile], device: Device) -> None:
@@ -132,8 +148,7 @@ def to_shards(files: list[ImageFile], device: Device) -> None:
         writer = ShardWriter(Path(cache), provenance)
         with compute_rows(files, [View()], lambda: backbone, known=KNOWN, timer=StageTimer()) as computed:
             for batch in computed:
-                features = {view.name: of_view for view, of_view in batch.features.items()}
-                writer.add(batch.records["digest"], features, batch.records["facts"])
+                store_rows(batch, writer.add, KNOWN, files, fail_fast=False)
                 if writer.due:
                     writer.flush()
         writer.flush()
@@ -164,7 +179,7 @@ def draw(folder: Path, count: int, side: int) -> None:
 
 def measure(step: Callable[[list[ImageFile], Device], None], files: list[ImageFile], device: Device) -> list[float]:
     """Return images/s; how long the device waits in %; and of an image, ms of processor time in three parts."""
-    Unlocked.seconds, before = 0.0, os.times()
+    Unlocked.seconds, Unlocked.row_seconds, before = 0.0, time_hashing(), os.times()
     step(files, device)
     spent = [1000 * (after - first) / len(files) for first, after in zip(before, os.times(), strict=True)]
     ours, theirs = spent[0] + spent[1], spent[2] + spent[3]
@@ -189,14 +204,20 @@ def show(found: Mapping[tuple[str, str], list[list[float]]]) -> None:
         rate, waited, ours, locked, theirs = map(statistics.median, zip(*measured, strict=True))
         print(f"{what:<25}{way:<11}{rate:9,.0f}{waited:12.0f} %{ours:13.3f}{locked:11.3f}{theirs:11.3f}")
     rates = {key: np.array(measured)[:, 0] for key, measured in found.items()}
+    times = {key: np.array(measured)[:, [2, 4]].sum(axis=1) for key, measured in found.items()}
     for key, other in (
         (("hand over", "processes"), ("hand over", "threads")),
         (("hand over", "processes"), ("only decode", "processes")),
         (("to shards", "processes"), ("only decode", "processes")),
     ):
-        ratios = rates[key] / rates[other]
-        spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"{' by '.join(key)} / {' by '.join(other)}: {spread}")
+        show_ratio(f"{' by '.join(key)} / {' by '.join(other)}", rates[key] / rates[other])
+        if other[0] == "only decode":
+            show_ratio("    by processor time", times[other] / times[key])
+
+
+def show_ratio(name: str, ratios: np.ndarray) -> None:
+    """Print the median of a ratio, and its range."""
+    print(f"{name}: {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def main() -> None:
@@ -209,12 +230,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=cpu_count(), help="number of processes")
     given = parser.parse_args()
     found = defaultdict[tuple[str, str], list[list[float]]](list)
-    start, longest, hashes = time.monotonic(), 0.0, SimpleNamespace(**vars(hashlib) | {"blake2b": Blake2b})
+    start, longest = time.monotonic(), 0.0
     write_file = partial(Unlocked.call, storage.write_file)
     with (
         tempfile.TemporaryDirectory() as name,
-        mock.patch.object(rows, "hashlib", hashes),
-        mock.patch.object(shards, "hashlib", hashes),
+        mock.patch.object(shards, "row_sums", row_sums),
+        mock.patch.object(shards, "hashlib", SimpleNamespace(blake2b=Blake2b)),
         mock.patch.object(storage, "write_file", write_file),
     ):
         draw(Path(name), given.images, given.side)
