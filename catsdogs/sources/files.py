@@ -92,10 +92,14 @@ class StoredFile(ImageFile):
 class _PlainFile(StoredFile):
     """A file of the file system; only a regular file is read."""
 
-    path: Path
+    path: str
 
     def descriptors(self) -> tuple[int, ...]:
         return ()
+
+    def __reduce__(self) -> tuple[Callable[..., ImageFile], tuple[object, ...]]:
+        """Return what is sent to a process; the instance's dictionary, or a Path, takes several times as long."""
+        return _PlainFile, (self.parts, self.display_path, self.path)
 
     def read(self) -> bytes:
         return self.read_range(0, None)
@@ -107,7 +111,7 @@ class _PlainFile(StoredFile):
                 file.seek(start)
                 return file.read() if stop is None else file.read(stop - start)
         except (OSError, MemoryError) as error:
-            raise_if_system_error(error, str(self.path))
+            raise_if_system_error(error, self.path)
             raise OSError(getattr(error, "strerror", None) or str(error)) from error
 
     def open(self) -> BinaryIO:
@@ -118,7 +122,7 @@ class _PlainFile(StoredFile):
 
     def length(self) -> int:
         try:
-            return self.path.stat().st_size
+            return os.stat(self.path).st_size  # noqa: PTH116
         except OSError:
             return 0  # read() raises the error
 
@@ -208,7 +212,7 @@ class RangeFile(io.RawIOBase):
 
 def image_file(path: Path, parts: tuple[str, ...]) -> StoredFile:
     """Return the file at `path` as an image file with the path `parts` below the source."""
-    return _PlainFile(parts, str(path), path)
+    return _PlainFile(parts, str(path), str(path))
 
 
 class Readable(Protocol):
@@ -266,7 +270,7 @@ def check_size(size: int) -> None:
         raise OSError(f"it has {size:,} bytes, more than the limit of {MAX_BYTES:,}")
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def _open_regular(path: str) -> BinaryIO:
     """Open a regular file for reading; raise OSError for anything else."""
     # Without O_NONBLOCK, opening a pipe waits for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -277,7 +281,7 @@ def _open_regular(path: Path) -> BinaryIO:
     raise OSError("it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file")
 
 
-def read_error(path: Path, error: OSError) -> CatsDogsError:
+def read_error(path: Path | str, error: OSError) -> CatsDogsError:
     """Return the error for a file or folder that cannot be read."""
     return CatsDogsError(
         f"{path} cannot be read ({error.strerror or error})", "Check its permissions, or move it elsewhere"
