@@ -7,7 +7,7 @@ and refuses the whole image if one is damaged, or larger than its limits. libjpe
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from .codecs import TiffImagePlugin
@@ -16,6 +16,11 @@ _EOI, _SOS = b"\xff\xd9", b"\xff\xda"
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker but for those within a scan: restarts, and the zero that follows a byte of 255 (ITU-T T.81, B.1.1.2)."""
+
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+
+_ONES = b"\xff\0" * 8
+"""Eight bytes of ones, which are no code of any Huffman table: of 17 bits, libjpeg makes the end of a block."""
 
 MAX_SCANS = 100
 """Scans of a JPEG. A file of some kilobytes can hold thousands, and each takes time for the whole image. Skia, which
@@ -34,8 +39,8 @@ _FRAMES = {
 }
 """Kinds of JPEG that libjpeg does not decode to 8 bits, by the marker of the frame (ITU-T T.81, table B.1)."""
 
-_NO_FRAMES, _ARITHMETIC = (0xC4, 0xC8, 0xCC), 0xC9
-"""Markers of tables among those of frames, and the marker of a sequential frame in arithmetic coding."""
+_NO_FRAMES, _ARITHMETIC = (0xC4, 0xC8, 0xCC), (0xC9, 0xCA)
+"""Markers of tables among those of frames, and the markers of frames in arithmetic coding."""
 
 _PROFILE = b"Raw profile type exif\0"
 """The keyword of the text in which ImageMagick stores EXIF blocks."""
@@ -51,61 +56,82 @@ def strip(data: bytes, form: str) -> bytes:
     return _strip_png(data) if form == "PNG" else data
 
 
-def count_scans(stripped: bytes) -> int:
-    """Return the number of scans of a JPEG; if there are few, no less than that."""
-    position, scans = _end_of_header(stripped), 0
-    most = stripped.count(_SOS, position)  # what follows the image counts too, such as a video
-    if most <= MAX_SCANS:
-        return most
-    while (found := _MARKER.search(stripped, position)) and found[0] != _EOI:
-        scans += found[0] == _SOS
+def find_scans(stripped: bytes) -> list[tuple[int, int]]:
+    """Return where the header of each scan of a JPEG starts and where its data ends, up to the image's end marker."""
+    position, scans, start = _end_of_header(stripped), [], -1
+    while found := _MARKER.search(stripped, position):
+        if start >= 0:
+            scans.append((start, found.start()))
+        if found[0] == _EOI:
+            break
+        start = found.start() if found[0] == _SOS else -1
         position = found.end() + max(2, int.from_bytes(stripped[found.end() : found.end() + 2]))
     return scans
 
 
-def with_ends(stripped: bytes) -> tuple[bytes, ...]:
+def with_ends(stripped: bytes, scans: Sequence[tuple[int, int]]) -> tuple[bytes, ...]:
     """Return a JPEG that has an end marker, or two JPEGs made of one that has none.
 
-    libjpeg needs the marker, and gives made-up pixels if it comes too early. So the file is ended by two different
-    continuations: if both decode to the same pixels, no pixel depends on what is missing. Their first bits differ, so
-    one missing bit is enough; so do those behind the next restart marker.
+    libjpeg needs the marker. So the file is ended by two different continuations: if both decode to the same pixels, no
+    pixel depends on what is missing. Their first bits differ, so one missing bit is enough; so do those behind the next
+    restart marker.
+
+    Raises
+    ------
+    OSError
+        Scans are missing.
     """
-    if stripped.find(_EOI, _end_of_header(stripped)) >= 0:
-        return (stripped,)
     if not _has_all_coefficients(stripped):
         raise OSError("image file is truncated")
-    restarts = [stripped.rfind(bytes([0xFF, 0xD0 + number])) for number in range(8)]
-    following = (restarts.index(max(restarts)) + 1) % 8 if max(restarts) >= 0 else 0
-    start, restart = stripped.rstrip(b"\xff"), bytes([0xFF, 0xD0 + following])
+    if scans and stripped.startswith(_EOI, scans[-1][1]):
+        return (stripped,)
+    start, restart = stripped.rstrip(b"\xff"), _next_restart(stripped[stripped.rfind(_SOS) :])
     return tuple(start + filling + restart + filling + _EOI for filling in (b"\x55" * 64, b"\xaa" * 64))
 
 
-def extended(stripped: bytes) -> bytes:
-    """Return a JPEG with more data before its end marker: libjpeg ignores it, unless pixels are missing.
+def parts(jpeg: bytes, scans: Iterable[tuple[int, int]]) -> Iterator[tuple[bytes | memoryview, bool]]:
+    """Yield the parts of a JPEG, and whether its decoder must ignore them.
 
-    Arithmetic coders leave out the zeros at the end (ITU-T T.81, D.1.8), so their data goes on with zeros.
+    libjpeg makes up the pixels that are missing before a marker, and Pillow does not tell. So each of the given scans
+    goes on with ones before its marker. Behind all data of a scan, at most eight bytes are read ahead, and the others
+    are skipped. If data are missing, they are decoded, and the last few wait until they are a block. Arithmetic coders
+    leave out the zeros at the end (ITU-T T.81, D.1.8), so of their scans nothing can be told.
     """
-    end = stripped.find(_EOI, _end_of_header(stripped))
-    arithmetic = any(marker == _ARITHMETIC for marker, _, _ in _segments(stripped))
-    return stripped[:end] + bytes(255 if arithmetic else range(255)) + _EOI
+    start, content = 0, memoryview(jpeg)
+    arithmetic = any(marker in _ARITHMETIC for marker, _, _ in _segments(jpeg))
+    for header, end in () if arithmetic else scans:
+        yield content[start:end], False
+        # By chance, none of the ones may wait, or the decoder may wait for a restart; then the next byte waits.
+        for ignored in (_ONES, b"\0", _next_restart(jpeg[header:end]), b"\0"):
+            yield ignored, True
+        start = end
+    yield content[start:], False
+
+
+def _next_restart(scan: bytes) -> bytes:
+    """Return the restart marker that would follow the last one in a scan; nothing if there is none."""
+    restarts = _RESTART.findall(scan)
+    return bytes([0xFF, 0xD0 + (restarts[-1][1] + 1) % 8]) if restarts else b""
 
 
 def _has_all_coefficients(stripped: bytes) -> bool:
     """Whether the scans' headers name each coefficient of each component, to its last bit (ITU-T T.81, B.2.3)."""
-    missing: set[tuple[int, int]] = set()
-    end = 2
+    missing: dict[int, int] = {}  # a bit for each coefficient
+    end, progressive = 2, False
     for marker, start, end in _segments(stripped):
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES:
-            missing = {(component, index) for component in stripped[start + 10 : end : 3] for index in range(64)}
+        if 0xC0 <= marker <= 0xCF and marker not in (*_NO_FRAMES, *_FRAMES):
+            missing = dict.fromkeys(stripped[start + 10 : end : 3], (1 << 64) - 1)
+            progressive = marker in (0xC2, 0xCA)
     start = stripped.find(_SOS, end)
     while start >= 0:
-        length = 2 * stripped[start + 4]
+        length = 2 * int.from_bytes(stripped[start + 4 : start + 5])
         header = stripped[start + 5 : start + 8 + length]
-        if len(header) == length + 3 and not header[-1] & 15:
-            named = range(header[length], header[length + 1] + 1)
-            missing -= {(component, index) for component in header[:length:2] for index in named}
+        # Some encoders write no range into the scan of a sequential JPEG; libjpeg ignores it, too.
+        if len(header) == length + 3 and not (progressive and header[-1] & 15):
+            named = (2 << header[length + 1]) - (1 << header[length]) if progressive else -1
+            missing |= {component: missing.get(component, 0) & ~named for component in header[:length:2]}
         start = stripped.find(_SOS, start + 2)
-    return not missing
+    return not any(missing.values())
 
 
 def _strip_jpeg(data: bytes) -> bytes:

@@ -7,15 +7,15 @@ profile if there is one. The profiles of RGB and grey images are ignored.
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .codecs import Image, ImageChops, ImageOps, TiffImagePlugin, find_format, open_image
+from .codecs import Image, ImageChops, ImageOps, JpegImagePlugin, TiffImagePlugin, find_format, open_image
 from .colors import to_rgb
-from .containers import MAX_SCANS, count_scans, describe, extended, strip, with_ends
+from .containers import MAX_SCANS, describe, find_scans, parts, strip, with_ends
 from .facts import measure
 from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 from .views import SIZE
@@ -104,9 +104,10 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
         raise UnreadableImageError("PNG as Xcode rewrites it for iOS apps (CgBI) is not supported")
     try:
         stripped = strip(data, form)
-        if form == "JPEG" and (scans := count_scans(stripped)) > MAX_SCANS:
-            raise UnreadableImageError(f"JPEG of {scans:,} scans, more than the limit of {MAX_SCANS}")
-        ends = with_ends(stripped) if form == "JPEG" else (stripped,)
+        scans = find_scans(stripped) if form == "JPEG" else []
+        if len(scans) > MAX_SCANS:
+            raise UnreadableImageError(f"JPEG of {len(scans):,} scans, more than the limit of {MAX_SCANS}")
+        ends = with_ends(stripped, scans) if form == "JPEG" else (stripped,)
         with open_image(ends[0], form) as image:
             needed = len(ends) * estimate_memory(image, ends[0], side) + (stripped is not data) * len(data)
             if needed > MEMORY_BUDGET:
@@ -116,7 +117,7 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
                 )
             more = max(0, needed - reserved)
             # Both images are closed first: their memory must be free before another thread may take it.
-            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, *ends))) as upright:
+            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, ends, scans))) as upright:
                 yield upright
     except (UnreadableImageError, MemoryError):
         raise
@@ -124,17 +125,26 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
         raise UnreadableImageError(f"the file cannot be decoded: {describe(error, data, form)}") from error
 
 
-def _ends_flat(image: Image.Image) -> bool:
-    """Whether the last rows have one colour, as libjpeg makes them up if the end marker comes too early."""
-    return bool(image.crop((0, max(0, image.height - 2), *image.size)).getcolors(1)) and "progressive" not in image.info
-
-
-def _lacks_pixels(jpeg: bytes) -> bool:
-    """Whether more data before the end marker changes pixels; they are decoded at an eighth of their size."""
-    with open_image(jpeg, "JPEG") as image, open_image(extended(jpeg), "JPEG") as other:
-        for reduced in (image, other):
-            reduced.draft(reduced.mode, (1, 1))
-        return bool(ImageChops.difference(image, other).getbbox())
+def _load_jpeg(image: JpegImagePlugin.JpegImageFile, parts: Iterable[tuple[bytes | memoryview, bool]]) -> None:
+    """Load the pixels of a JPEG from its parts (`containers.parts`); what is left of an ignored one is missing data."""
+    image.load_prepare()
+    ((name, extents, _, arguments),) = image.tile
+    decoder = Image._getdecoder(image.mode, name, arguments, image.decoderconfig)
+    decoder.setimage(image.im, extents)
+    rest: bytes | memoryview = b""
+    try:
+        for part, ignored in parts:
+            rest = bytes(rest) + part if rest else part
+            consumed, error = decoder.decode(rest)
+            rest = rest[consumed:]
+            if consumed < 0 or (ignored and rest):
+                break
+    finally:
+        decoder.cleanup()
+    if consumed >= 0 or error < 0:
+        raise OSError("broken data stream when reading image file" if error < 0 else "image file is truncated")
+    image.tile = []
+    image.load()
 
 
 def _to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
@@ -146,20 +156,21 @@ def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def _load_upright(image: Image.Image, data: bytes, *others: bytes) -> Image.Image:
-    """Load the pixels of `data` and apply the EXIF orientation, if the EXIF block can be read.
+def _load_upright(image: Image.Image, ends: Sequence[bytes], scans: Iterable[tuple[int, int]]) -> Image.Image:
+    """Load the pixels, and apply the EXIF orientation if the EXIF block can be read.
 
-    `others` are JPEGs that must have the same pixels.
+    `ends` are JPEGs that must have the same pixels, or one file.
     """
     for name in ("xmp", "XML:com.adobe.xmp"):  # Pillow applies the orientation in XMP too; browsers and OpenCV do not
         image.info.pop(name, None)
-    image.load()
-    for other in others:
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        _load_jpeg(image, parts(ends[0], scans))
+    else:
+        image.load()
+    for other in ends[1:]:
         with open_image(other, "JPEG") as same:
             if ImageChops.difference(image, same).getbbox():
                 raise UnreadableImageError("the file cannot be decoded: image file is truncated")
-    if image.format == "JPEG" and not others and _ends_flat(image) and _lacks_pixels(data):
-        raise UnreadableImageError("the file cannot be decoded: image file is truncated")
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
         # Many programs leave the fourth byte zero; Chromium and Firefox, too, then ignore the alpha channel.
         image = image.convert("RGB")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 from support.pictures import bmp, tiff
 
-from catsdogs.images.containers import MAX_SCANS, strip
+from catsdogs.images.containers import MAX_SCANS, find_scans, strip
 from catsdogs.images.decoding import UnreadableImageError, decode
 
 SOI = b"\xff\xd8"
@@ -144,12 +144,14 @@ def test_a_jpeg_without_end_is_read_only_where_all_pixels_are_there(photo, encod
         decode(jpeg[: len(jpeg) * 2 // 3])
 
 
+@pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"optimize": True, "subsampling": 0}])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_jpeg_whose_end_marker_comes_too_early_is_unreadable(draw, encode, mode, options):
+def test_a_jpeg_whose_end_marker_comes_too_early_is_unreadable(draw, encode, mode, options, progressive):
     picture = draw(7, size=(320, 240)).convert(mode)
+    options = {**options, "progressive": progressive}
     jpeg = encode(picture, "JPEG", quality=92, **options)
-    for share in (0.3, 0.6, 0.8):
+    for share in (0.3, 0.6, 0.8, 0.99):
         data = jpeg[: int(len(jpeg) * share)].rstrip(b"\xff") + b"\xff\xd9"
         with pytest.raises(UnreadableImageError, match="truncated"):
             decode(data)
@@ -157,6 +159,39 @@ def test_a_jpeg_whose_end_marker_comes_too_early_is_unreadable(draw, encode, mod
     np.testing.assert_array_equal(
         decode(encode(picture, "JPEG", **options))[-1], decode(encode(picture, "PNG" if mode != "CMYK" else "TIFF"))[-1]
     )
+
+
+def test_a_scan_that_lacks_data_makes_a_jpeg_unreadable_whichever_it_is(draw, encode):
+    jpeg = encode(draw(7, size=(320, 240)), "JPEG", progressive=True)
+    scans = find_scans(jpeg)
+    assert len(scans) == 10
+    for _, end in scans:
+        with pytest.raises(UnreadableImageError, match="truncated"):
+            decode(jpeg[: end - 60].rstrip(b"\xff") + jpeg[end:])
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {}])
+def test_what_fills_up_a_scan_is_no_fault(photo, encode, options):
+    jpeg = encode(photo, "JPEG", **options)
+    for _, end in reversed(find_scans(jpeg)):
+        for more in (b"\xff\xff", bytes(50), b"\xff\xd3", bytes(range(200))):
+            np.testing.assert_array_equal(decode(jpeg[:end] + more + jpeg[end:]), decode(jpeg))
+
+
+def test_a_sequential_jpeg_that_names_no_coefficients_is_decoded(photo, encode):
+    jpeg = encode(photo, "JPEG")
+    (start, _) = find_scans(jpeg)[0]
+    named = start + 5 + 2 * 3
+    assert jpeg[named : named + 3] == b"\0\x3f\0"
+    np.testing.assert_array_equal(decode(jpeg[:named] + bytes(3) + jpeg[named + 3 :]), decode(jpeg))
+
+
+def test_a_component_without_a_scan_makes_a_jpeg_unreadable(photo, encode):
+    jpeg = encode(photo, "JPEG", progressive=True)
+    scans = find_scans(jpeg)
+    for at in range(1, len(scans)):
+        with pytest.raises(UnreadableImageError, match="truncated"):
+            decode(jpeg[: scans[at - 1][1]] + b"\xff\xd9")
 
 
 def test_what_an_arithmetic_coder_leaves_out_at_the_end_is_not_missing():
