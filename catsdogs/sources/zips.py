@@ -109,7 +109,7 @@ def walk_zip(
     open_zips.enter_context(file)
     archive = open_zips.enter_context(open_archive(file, display_path))
     listed = [
-        (member, tuple(part for part in name.split("/") if part not in ("", ".")), name.endswith("/"))
+        (member, tuple(part for part in name.split("/") if part not in ("", ".", "..")), name.endswith("/"))
         for member, name in list_members(file, archive, display_path)
     ]
     files = [(member, path) for member, path, is_folder in listed if path and not is_folder]

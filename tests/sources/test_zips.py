@@ -258,6 +258,12 @@ def test_a_zip_in_a_zip_in_a_zip_is_skipped(tmp_path, zipped):
     assert read_all(tmp_path / "a.zip") == {"2": b"second"}
 
 
+def test_steps_up_in_the_names_of_a_zip_are_left_out(tmp_path, zipped):
+    """`zip -r x.zip ../data` writes such names, and unzip leaves the steps out."""
+    (tmp_path / "a.zip").write_bytes(zipped({"../data/train/cat.1.jpg": b"a", "../data/test/2.jpg": b"b"}))
+    assert contents(tmp_path / "a.zip") == {"train": [("cat.1", 0, b"a")], "test": [("2", -1, b"b")]}
+
+
 @pytest.mark.parametrize("compression", [STORED, DEFLATED])
 def test_names_that_lead_out_of_a_zip_write_no_file(tmp_path, zipped, compression, monkeypatch):
     (tmp_path / "in/here/tmp").mkdir(parents=True)
