@@ -51,9 +51,8 @@ _MAX_TEXT = 1 << 20
 
 def strip(data: bytes, form: str) -> bytes:
     """Return a JPEG or PNG file without what is not needed to decode it; other files, and damaged ones, as they are."""
-    if form == "JPEG":
-        return _strip_jpeg(data)
-    return _strip_png(data) if form == "PNG" else data
+    change = {"JPEG": _strip_jpeg, "PNG": _strip_png, "WEBP": _flag_transparency}.get(form)
+    return change(data) if change else data
 
 
 def find_scans(stripped: bytes) -> list[tuple[int, int]]:
@@ -196,6 +195,17 @@ def _is_kept(kind: bytes, chunk: bytes) -> bool:
     with suppress(zlib.error):
         decompressor.decompress(chunk[4 + len(_PROFILE) + 1 : -4], _MAX_TEXT)
     return not decompressor.unconsumed_tail
+
+
+def _flag_transparency(data: bytes) -> bytes:
+    """Return an animated WebP with the flag of transparency if its first frame does not cover all.
+
+    What the frame does not cover is transparent, but libwebp's muxer sets the flag only for frames that are.
+    """
+    frame = data.find(b"ANMF", 30)
+    if data[12:16] != b"VP8X" or not data[20] & 2 or frame < 0 or data[frame + 14 : frame + 20] == data[24:30]:
+        return data
+    return data[:20] + bytes([data[20] | 16]) + data[21:]
 
 
 def describe(error: Exception, data: bytes, form: str) -> str:

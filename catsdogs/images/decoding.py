@@ -174,6 +174,11 @@ def _load_upright(image: Image.Image, ends: Sequence[bytes], scans: Iterable[tup
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
         # Many programs leave the fourth byte zero; Chromium and Firefox, too, then ignore the alpha channel.
         image = image.convert("RGB")
+    extent = getattr(image, "dispose_extent", None)
+    if image.format == "GIF" and extent != (0, 0, *image.size) and "transparency" not in image.info:
+        # What the first frame does not cover has the colour 0 in Pillow, and is transparent in all browsers.
+        frame, image = image.crop(extent), Image.new("RGB", image.size, "white")
+        image.paste(frame, extent)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "P" and max(image.tag_v2[320]) < 256:
         # The standard says 16 bits, but some programs write 8; libtiff looks, too (checkcmap in tif_getimage.c).
         image.putpalette(bytes(image.tag_v2[320]), "RGB;L")

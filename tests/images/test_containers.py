@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
-from support.pictures import bmp, tiff
+from support.pictures import bmp, partial, tiff
 
 from catsdogs.images.containers import MAX_SCANS, find_scans, strip
 from catsdogs.images.decoding import UnreadableImageError, decode
@@ -390,6 +390,21 @@ def test_the_png_of_ios_apps_is_named(encode, photo):
     for data in (png[:8] + chunk(b"CgBI", b"P\0 \2") + png[8:], png[:8] + chunk(b"CgBI", b"P\0 \2")):
         with pytest.raises(UnreadableImageError, match=r"^PNG as Xcode rewrites it for iOS apps \(CgBI\)"):
             decode(data)
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+def test_what_the_first_frame_does_not_cover_is_transparent(photo, encode, form):
+    data, frame = partial(form, photo.resize((10, 8)))
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.convert("RGB").getpixel((0, 0)) != (255, 255, 255)
+    expected = Image.new("RGB", (24, 24), "white")
+    expected.paste(frame, (8, 6))
+    np.testing.assert_array_equal(decode(data, 24), np.asarray(expected))
+
+
+def test_an_animation_whose_first_frame_covers_all_is_not_changed(photo, encode):
+    data = encode(photo, "WEBP", save_all=True, append_images=[photo.transpose(Image.Transpose.ROTATE_180)])
+    assert strip(data, "WEBP") is data
 
 
 SETTINGS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from support.pictures import bmp, tiff
+from support.pictures import bmp, partial, tiff
 
 PATH = Path(str(files("catsdogs.images") / "samples.zip"))
 
@@ -40,6 +40,8 @@ def draw_samples() -> dict[str, bytes]:
         "planar16.tif": tiff(small.astype("<u2") * 257, bits=16, photometric=2, planar=2),
         "premultiplied.tif": tiff(np.dstack([grey // 2, zeros + 128]), bits=8, photometric=1, extra=1),
         "palette8.tif": tiff(indices, bits=4, photometric=3, tags={256: 18, 320: [*range(0, 255, 16)] * 3}.items()),
+        "partial.gif": partial("GIF", coarse.resize((10, 8)))[0],
+        "partial.webp": partial("WEBP", coarse.resize((10, 8)))[0],
         "noise.png": _encode(bilevel, "PNG"),
         "420.jpg": _encode(photo, "JPEG", quality=70),
         "422_progressive.jpg": _encode(photo, "JPEG", quality=70, subsampling="4:2:2", progressive=True),

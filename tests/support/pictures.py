@@ -1,5 +1,6 @@
 """Make files that hold what pictures should not, and say what they decode to."""
 
+import io
 import struct
 import zlib
 
@@ -47,6 +48,23 @@ def tiff(samples, *, bits, photometric, tags=(), planar=1, extra=None):
         else:
             directory += struct.pack("<HHI", tag, 4, len(values)) + packed
     return data + struct.pack("<H", len(entries)) + directory + bytes(4) + behind
+
+
+def partial(form, frame):
+    """Return a GIF or an animated WebP of 24x24 pixels whose first frame covers a part, and that frame, in RGB."""
+    file = io.BytesIO()
+    if form == "GIF":
+        frame = frame.quantize(16)
+        frame.save(file, "GIF")
+        gif = bytearray(file.getvalue())
+        gif[6:10] = struct.pack("<2H", 24, 24)
+        descriptor = gif.index(b",\0\0\0\0" + struct.pack("<2H", *frame.size))
+        gif[descriptor + 1 : descriptor + 5] = struct.pack("<2H", 8, 6)
+        return bytes(gif), frame.convert("RGB")
+    canvas = Image.new("RGBA", (24, 24))
+    canvas.paste(frame, (8, 6))
+    canvas.save(file, "WEBP", lossless=True, save_all=True, append_images=[Image.new("RGBA", (24, 24), "green")])
+    return file.getvalue(), frame
 
 
 def pixels_or_reason(data):
