@@ -57,15 +57,16 @@ def strip(data: bytes, form: str) -> bytes:
 
 def find_scans(stripped: bytes) -> list[tuple[int, int]]:
     """Return where the header of each scan of a JPEG starts and where its data ends, up to the image's end marker."""
-    position, scans, start = _end_of_header(stripped), [], -1
+    # An EXIF block before the first scan may hold a JPEG with markers of its own.
+    position, scans, start = max((end for _, _, end in _segments(stripped)), default=2), [], -1
     while found := _MARKER.search(stripped, position):
         if start >= 0:
             scans.append((start, found.start()))
+        start = found.start() if found[0] == _SOS else -1
         if found[0] == _EOI:
             break
-        start = found.start() if found[0] == _SOS else -1
         position = found.end() + max(2, int.from_bytes(stripped[found.end() : found.end() + 2]))
-    return scans
+    return [*scans, (start, len(stripped))] if start >= 0 else scans
 
 
 def with_ends(stripped: bytes, scans: Sequence[tuple[int, int]]) -> tuple[bytes, ...]:
@@ -80,11 +81,11 @@ def with_ends(stripped: bytes, scans: Sequence[tuple[int, int]]) -> tuple[bytes,
     OSError
         Scans are missing.
     """
-    if not _has_all_coefficients(stripped):
+    if not scans or not _has_all_coefficients(stripped, scans):
         raise OSError("image file is truncated")
-    if scans and stripped.startswith(_EOI, scans[-1][1]):
+    if stripped.startswith(_EOI, scans[-1][1]):
         return (stripped,)
-    start, restart = stripped.rstrip(b"\xff"), _next_restart(stripped[stripped.rfind(_SOS) :])
+    start, restart = stripped.rstrip(b"\xff"), _next_restart(stripped[scans[-1][0] :])
     return tuple(start + filling + restart + filling + _EOI for filling in (b"\x55" * 64, b"\xaa" * 64))
 
 
@@ -113,23 +114,21 @@ def _next_restart(scan: bytes) -> bytes:
     return bytes([0xFF, 0xD0 + (restarts[-1][1] + 1) % 8]) if restarts else b""
 
 
-def _has_all_coefficients(stripped: bytes) -> bool:
+def _has_all_coefficients(stripped: bytes, scans: Iterable[tuple[int, int]]) -> bool:
     """Whether the scans' headers name each coefficient of each component, to its last bit (ITU-T T.81, B.2.3)."""
     missing: dict[int, int] = {}  # a bit for each coefficient
-    end, progressive = 2, False
+    progressive = False
     for marker, start, end in _segments(stripped):
         if 0xC0 <= marker <= 0xCF and marker not in (*_NO_FRAMES, *_FRAMES):
             missing = dict.fromkeys(stripped[start + 10 : end : 3], (1 << 64) - 1)
             progressive = marker in (0xC2, 0xCA)
-    start = stripped.find(_SOS, end)
-    while start >= 0:
+    for start, _ in scans:
         length = 2 * int.from_bytes(stripped[start + 4 : start + 5])
         header = stripped[start + 5 : start + 8 + length]
         # Some encoders write no range into the scan of a sequential JPEG; libjpeg ignores it, too.
         if len(header) == length + 3 and not (progressive and header[-1] & 15):
             named = (2 << header[length + 1]) - (1 << header[length]) if progressive else -1
             missing |= {component: missing.get(component, 0) & ~named for component in header[:length:2]}
-        start = stripped.find(_SOS, start + 2)
     return not any(missing.values())
 
 
@@ -146,11 +145,6 @@ def _strip_jpeg(data: bytes) -> bytes:
     kept.append(data[end:])
     stripped = b"".join(kept)
     return stripped if len(stripped) < len(data) and stripped.startswith(b"\xff\xd8\xff") else data
-
-
-def _end_of_header(data: bytes) -> int:
-    """Return where a JPEG's first scan starts; an EXIF block before it may hold a JPEG with markers of its own."""
-    return max((end for _, _, end in _segments(data)), default=2)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

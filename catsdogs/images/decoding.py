@@ -109,7 +109,9 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
             raise UnreadableImageError(f"JPEG of {len(scans):,} scans, more than the limit of {MAX_SCANS}")
         ends = with_ends(stripped, scans) if form == "JPEG" else (stripped,)
         with open_image(ends[0], form) as image:
-            needed = len(ends) * estimate_memory(image, ends[0], side) + (stripped is not data) * len(data)
+            needed = len(ends) * estimate_memory(image, len(stripped), side, len(scans)) + (stripped is not data) * len(
+                data
+            )
             if needed > MEMORY_BUDGET:
                 raise UnreadableImageError(
                     f"decoding {image.width}x{image.height} pixels needs {needed:,} bytes of memory, "
@@ -156,7 +158,7 @@ def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def _load_upright(image: Image.Image, ends: Sequence[bytes], scans: Iterable[tuple[int, int]]) -> Image.Image:
+def _load_upright(image: Image.Image, ends: Sequence[bytes], scans: Sequence[tuple[int, int]]) -> Image.Image:
     """Load the pixels, and apply the EXIF orientation if the EXIF block can be read.
 
     `ends` are JPEGs that must have the same pixels, or one file.
@@ -164,7 +166,7 @@ def _load_upright(image: Image.Image, ends: Sequence[bytes], scans: Iterable[tup
     for name in ("xmp", "XML:com.adobe.xmp"):  # Pillow applies the orientation in XMP too; browsers and OpenCV do not
         image.info.pop(name, None)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        _load_jpeg(image, parts(ends[0], scans))
+        _load_jpeg(image, parts(ends[0], scans[: len(scans) + 1 - len(ends)]))
     else:
         image.load()
     for other in ends[1:]:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .codecs import Image, JpegImagePlugin, TiffImagePlugin
+from .codecs import Image, TiffImagePlugin
 
 MEMORY_BUDGET = 960 << 20
 """Bytes that all threads together may use to decode. An image that needs more is unreadable: it may be a decompression
@@ -65,11 +65,15 @@ def acquire_memory(needed: int) -> Iterator[None]:
             _released.notify_all()
 
 
-def estimate_memory(image: Image.Image, data: bytes, side: int) -> int:
-    """Return how many bytes of memory decoding takes at most, estimated from the image's header."""
+def estimate_memory(image: Image.Image, size: int, side: int, scans: int) -> int:
+    """Return how many bytes of memory decoding takes at most, estimated from the image's header.
+
+    `size` is that of the file in bytes, and `scans` the number of scans of a JPEG that has all components in them. If
+    it is one, and not progressive, libjpeg does not keep the coefficients of the whole image (jdinput.c).
+    """
     if image.format == "WEBP":
         per_pixel = _WEBP_BYTES
-    elif isinstance(image, JpegImagePlugin.JpegImageFile) and image.mode == "RGB" and _has_one_scan(image, data):
+    elif scans == 1 and image.mode == "RGB" and "progressive" not in image.info:
         per_pixel = _ONE_SCAN_BYTES
     else:
         per_pixel = _BYTES_PER_PIXEL.get(image.mode, _OTHER_BYTES)
@@ -77,16 +81,4 @@ def estimate_memory(image: Image.Image, data: bytes, side: int) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile is decoded completely, even if it exceeds the image
         pixels = max(pixels, image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0))
     # Pillow resizes in one direction first, which keeps up to all rows; it resizes to one size after the other.
-    return len(data) + int(per_pixel * pixels) + 4 * side * image.height
-
-
-def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
-    """Whether the decoder of a JPEG, read up to its first scan, does not keep the coefficients of the whole image.
-
-    libjpeg decides so (jdinput.c, initial_setup) if that scan has all components and the file is not progressive.
-    """
-    end, length = image.fp.tell() if image.fp else 0, 6 + 2 * image.layers  # of the scan's header (ITU-T T.81, B.2.3)
-    if end < length:  # in a file of several images, Pillow seeks back to the start
-        return False
-    all_components = data[end - length : end - length + 3] == bytes([0, length, image.layers])
-    return all_components and "progressive" not in image.info
+    return size + int(per_pixel * pixels) + 4 * side * image.height

@@ -10,7 +10,7 @@ from support.pictures import bomb
 
 from catsdogs.images import decoding, memory
 from catsdogs.images.decoding import SIZE, UnreadableImageError, decode, decode_resized
-from catsdogs.images.memory import MEMORY_BUDGET, _has_one_scan, reserve_memory
+from catsdogs.images.memory import MEMORY_BUDGET, reserve_memory
 
 
 @pytest.mark.parametrize(
@@ -68,26 +68,17 @@ except MemoryError:
     assert (done.stdout, done.stderr) == ("MemoryError\n", "")
 
 
-def test_a_jpeg_of_several_scans_is_recognised_by_its_first_header(draw, encode):
-    thumbnail = b"Exif\0\0" + encode(draw(2), "JPEG")
-    plain = encode(draw(1, size=(640, 480)), "JPEG")
-    interleaved, of_one = b"\xff\xda\x00\x0c\x03\x01\x00\x02\x11\x03\x11", b"\xff\xda\x00\x08\x01\x01\x00"
-    assert interleaved in plain
-    for data, wanted in (
-        (plain, True),
-        (encode(draw(1, size=(640, 480)), "JPEG", exif=thumbnail, quality=60), True),
-        (encode(draw(1, size=(640, 480)), "JPEG", progressive=True), False),
-        (plain.replace(interleaved, of_one), False),
-    ):
-        with Image.open(io.BytesIO(data + data)) as image:  # a second picture behind the first is none of its scans
-            assert _has_one_scan(image, data + data) == wanted
-
-
-def test_a_file_of_several_jpegs_is_not_recognised_by_its_last_bytes(draw, encode):
-    data = encode(draw(1), "MPO", save_all=True, append_images=[draw(2)]) + bytes([0, 12, 3]) + bytes(9)
-    with Image.open(io.BytesIO(data)) as image:
-        assert image.format == "MPO"
-        assert not _has_one_scan(image, data)
+def test_a_jpeg_of_several_scans_needs_the_memory_of_its_coefficients(draw, encode, monkeypatch):
+    image, thumbnail = draw(1, size=(640, 480)), b"Exif\0\0" + encode(draw(2), "JPEG")
+    plain, progressive = encode(image, "JPEG"), encode(image, "JPEG", progressive=True)
+    several = encode(image, "MPO", save_all=True, append_images=[image])
+    monkeypatch.setattr(decoding, "MEMORY_BUDGET", 3_600_000)
+    # A second picture behind the first is none of its scans.
+    for data in (plain, encode(image, "JPEG", exif=thumbnail), plain + progressive, several):
+        decode(data)
+    for data in (progressive, progressive + plain, encode(image, "JPEG", exif=thumbnail, progressive=True)):
+        with pytest.raises(UnreadableImageError, match="640x480 pixels needs 4,"):
+            decode(data)
 
 
 LARGE = {
