@@ -20,6 +20,8 @@ _BLOCK = 2**17
 
 _CLIPS = np.logspace(-6, -1.301, 95)
 
+_Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
 CLIP_2017 = 0.05
 """The clip of the project of 2017."""
 
@@ -67,19 +69,8 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
     Intervals
     """
     n, scores = len(labels), _weighted_scores(labels, logits)
-
-    starts = range(0, _DRAWS, max(1, _BLOCK // n))
-
-    def draw(start: int, generator: np.random.Generator) -> NDArray[np.float64]:
-        drawn = generator.integers(n, size=(min(starts.step, _DRAWS - start), n))
-        drawn += n * np.arange(len(drawn))[:, np.newaxis]
-        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        return scores(counts.astype(np.float64))
-
-    with single_threaded_blas() as threads:
-        drawn = np.concatenate(list(threads.map(draw, starts, np.random.default_rng(seed).spawn(len(starts)))))
+    log_loss, auc, brier, calibration_error = _bootstrap(n, scores, seed).T
     low, high = wilson(_are_correct(labels, logits).sum(), np.float64(n))
-    log_loss, auc, brier, calibration_error = drawn.T
     bias = np.median(calibration_error) - scores(np.ones((1, n)))[0, -1]
     return Intervals(
         log_loss=_percentiles(log_loss),
@@ -93,11 +84,21 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
 
 def mean_interval(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
     """Return the 95 % interval of a mean: percentiles of a bootstrap, as for `intervals`."""
-    n = len(values)
+    return _percentiles(_bootstrap(len(values), lambda counts: counts @ values / len(values), seed))
+
+
+def _bootstrap(n: int, statistic: _Statistic, seed: int) -> NDArray[np.float64]:
+    """Return a statistic of each draw of n images, by how often each image is in the draw; of shape (draws, ...)."""
+    starts = range(0, _DRAWS, max(1, _BLOCK // n))
+
+    def draw(start: int, generator: np.random.Generator) -> NDArray[np.float64]:
+        drawn = generator.integers(n, size=(min(starts.step, _DRAWS - start), n))
+        drawn += n * np.arange(len(drawn))[:, np.newaxis]
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        return statistic(counts.astype(np.float64))
+
     with single_threaded_blas() as threads:
-        generators = np.random.default_rng(seed).spawn(_DRAWS)
-        drawn = threads.map(lambda generator: values[generator.integers(n, size=n)].mean(), generators)
-        return _percentiles(np.array(list(drawn)))
+        return np.concatenate(list(threads.map(draw, starts, np.random.default_rng(seed).spawn(len(starts)))))
 
 
 def _percentiles(values: NDArray[np.float64]) -> Interval:
@@ -152,9 +153,7 @@ def bins_of(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
 
 
-def _weighted_scores(
-    labels: NDArray[np.int8], logits: NDArray[np.float64]
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def _weighted_scores(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> _Statistic:
     """Return a function that scores the images by how often each counts in each draw, of shape (draws, n).
 
     It returns log loss, AUC (NaN if a class is missing), Brier score and calibration error, of shape (draws, 4). The
