@@ -5,7 +5,6 @@ Images are compared by the cosine of their features in one view. Of the measures
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,22 +27,9 @@ Rows = NDArray[np.intp]
 """Row numbers of images, of shape (m,)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Nearest:
-    """The images nearest to each of m images, the nearest first.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (m, count), int
-    similarity : ndarray of shape (m, count), float32
-        Cosine of the features.
-    """
-
-    rows: Rows
-    similarity: NDArray[np.float32]
-
-
-def find_nearest(features: Features, queries: Features, count: int, *, own: Rows | None = None) -> Nearest:
+def find_nearest(
+    features: Features, queries: Features, count: int, *, own: Rows | None = None
+) -> tuple[Rows, NDArray[np.float32]]:
     """Find the images nearest to each query, by comparison with all images.
 
     Parameters
@@ -58,8 +44,10 @@ def find_nearest(features: Features, queries: Features, count: int, *, own: Rows
 
     Returns
     -------
-    Nearest
-        Of equally near images, the one with the lower row is first.
+    rows : ndarray of shape (m, count), int
+        The nearest first; of equally near images, the one with the lower row is first.
+    similarity : ndarray of shape (m, count), float32
+        Cosine of the features.
     """
     similar = _similarities(features, queries)
     if own is not None:
@@ -70,7 +58,7 @@ def find_nearest(features: Features, queries: Features, count: int, *, own: Rows
     found = [np.flatnonzero(row >= last) for row, last in zip(similar, least, strict=True)]
     order = [of[np.argsort(-row[of], kind="stable")[:count]] for of, row in zip(found, similar, strict=True)]
     rows = np.array(order, np.intp).reshape(len(similar), count)
-    return Nearest(rows, np.take_along_axis(similar, rows, axis=1))
+    return rows, np.take_along_axis(similar, rows, axis=1)
 
 
 def find_farthest(features: Features, rows: Rows, count: int) -> tuple[Rows, NDArray[np.float32]]:
@@ -104,7 +92,7 @@ def find_farthest(features: Features, rows: Rows, count: int) -> tuple[Rows, NDA
         if len(found) == count and bounds[candidates[start]] <= distances[-1]:
             break
         block = candidates[start : start + _CHECKED]
-        similarity = find_nearest(features, features[block], NEIGHBOURS, own=block).similarity
+        _, similarity = find_nearest(features, features[block], NEIGHBOURS, own=block)
         found, distances = np.append(found, block), np.append(distances, 1 - similarity.mean(axis=1))
         order = np.argsort(-distances, kind="stable")[:count]
         found, distances = found[order], distances[order]

@@ -212,8 +212,8 @@ def _nearest(
     names = (*classes, None)  # the last one is that of the label -1
     for split, of_split in splits.items():
         row = np.array([own[1]]) if own and own[0] == split else None
-        nearest = find_nearest(of_split.features[:, :N_FEATURES], query, count, own=row)
-        for at, similarity in zip(nearest.rows[0].tolist(), nearest.similarity[0].tolist(), strict=True):
+        rows, similarities = find_nearest(of_split.features[:, :N_FEATURES], query, count, own=row)
+        for at, similarity in zip(rows[0].tolist(), similarities[0].tolist(), strict=True):
             yield SimilarImage(str(of_split.ids[at]), split, names[of_split.labels[at]], min(similarity, 1.0))
 
 

@@ -104,7 +104,7 @@ def build_queue(findings: Findings, features: Features) -> tuple[QueuedImage, ..
     most = LENGTH - min(_OTHERS, len({*others} - {*doubtful}))
     queue = np.array([*dict.fromkeys(chain(doubtful[:most], others, doubtful[most:]))][:LENGTH], np.intp)
     own, view = rows[queue], features.features[:, :N_FEATURES]
-    nearest = find_nearest(view, view[own], NEIGHBOURS, own=own)
+    nearest, similarities = find_nearest(view, view[own], NEIGHBOURS, own=own)
     labels, names = features.labels.copy(), (*classes, None)  # the last one is that of the label -1
     labels[rows] = train.labels  # the corrected ones
 
@@ -121,9 +121,7 @@ def build_queue(findings: Findings, features: Features) -> tuple[QueuedImage, ..
             why=tuple(kind[at] for kind in reasons if at in kind),
             neighbours=tuple(map(neighbour, near, similarity)),
         )
-        for at, row, near, similarity in zip(
-            queue.tolist(), own, nearest.rows.tolist(), nearest.similarity.tolist(), strict=True
-        )
+        for at, row, near, similarity in zip(queue.tolist(), own, nearest.tolist(), similarities.tolist(), strict=True)
     )
 
 

@@ -25,28 +25,28 @@ def features():
 @pytest.mark.parametrize("queries", [[100], [7, 100, 2999]])
 def test_the_nearest_images_are_those_of_a_full_comparison(features, queries):
     similar = cosines(features)[queries]
-    found = find_nearest(features, features[queries], 10)
-    assert found.rows[:, 0].tolist() == queries
-    np.testing.assert_allclose(found.similarity, -np.sort(-np.nan_to_num(similar, nan=-1), axis=1)[:, :10], atol=1e-5)
-    np.testing.assert_allclose(np.take_along_axis(similar, found.rows, axis=1), found.similarity, atol=1e-5)
+    rows, similarity = find_nearest(features, features[queries], 10)
+    assert rows[:, 0].tolist() == queries
+    np.testing.assert_allclose(similarity, -np.sort(-np.nan_to_num(similar, nan=-1), axis=1)[:, :10], atol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(similar, rows, axis=1), similarity, atol=1e-5)
 
 
 def test_an_image_is_not_its_own_neighbour_but_its_copy_is(features):
-    found = find_nearest(features, features[[7, 8]], 3, own=np.array([7, 8]))
-    assert found.rows[:, 0].tolist() == [8, 7]
-    np.testing.assert_allclose(found.similarity[:, 0], 1, atol=1e-6)
+    rows, similarity = find_nearest(features, features[[7, 8]], 3, own=np.array([7, 8]))
+    assert rows[:, 0].tolist() == [8, 7]
+    np.testing.assert_allclose(similarity[:, 0], 1, atol=1e-6)
 
 
 def test_of_equally_near_images_the_first_are_found():
     same = np.ones((50, 8), np.float32)
-    assert find_nearest(same, same[:1], 5, own=np.array([0])).rows.tolist() == [[1, 2, 3, 4, 5]]
-    assert find_nearest(same, same[:2], 5).rows.tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert find_nearest(same, same[:1], 5, own=np.array([0]))[0].tolist() == [[1, 2, 3, 4, 5]]
+    assert find_nearest(same, same[:2], 5)[0].tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
 def test_unreadable_images_are_never_found(features):
     few = features[4:8]
-    assert sorted(find_nearest(few, few[:1], 10).rows[0].tolist()) == [0, 2, 3]
-    assert find_nearest(few[1:2], few[:1], 10).rows.shape == (1, 0)
+    assert sorted(find_nearest(few, few[:1], 10)[0][0].tolist()) == [0, 2, 3]
+    assert find_nearest(few[1:2], few[:1], 10)[0].shape == (1, 0)
 
 
 def test_the_farthest_images_are_those_of_a_full_comparison(features):
