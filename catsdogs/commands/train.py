@@ -19,7 +19,7 @@ from ..cache.films import MANY, SAMPLE, nearly_same_elsewhere
 from ..choices import Study
 from ..errors import CatsDogsError, OptionError
 from ..head import METHOD, HeadMetadata, TrainingSet
-from ..head.corrections import measure_corrections, read_uncorrected_logits, read_verdicts
+from ..head.corrections import CorrectedLabels, Verdicts, measure_corrections, read_uncorrected_logits, read_verdicts
 from ..head.designs import are_few
 from ..head.folds import FOLDS, SEED, count_groups, draw_folds, draw_holdout, draw_order
 from ..head.logits import to_probabilities
@@ -104,41 +104,24 @@ def train(
     _check_options(holdout, studies)
     start = time.perf_counter()
     with Artifacts.open(artifacts, RESULTS) as opened:
-        features = opened.cache.load()
-        rows = _usable_rows(features)
-        ids, labels, digests = features.ids[rows], features.labels[rows], features.digests[rows]
-        duplicates = load_duplicates(opened.cache, near=near_duplicates, progress=progress)
-        groups = group_keys(digests, group_images(opened.cache, features, duplicates)[rows])
-        excluded, verdicts = _excluded(exclude, ids), read_verdicts(opened)
-        corrected = verdicts.apply(digests, labels, features.classes)
-        training_set = TrainingSet(
-            features=features.features if rows.all() else features.features[rows],  # a copy doubles the memory
-            labels=corrected.labels,
-            folds=draw_folds(groups, labels, seed=SEED),  # of the labels before correction, so that losses are paired
-            order=draw_order(digests, seed=SEED),
-            train_mask=~excluded & ~corrected.dropped,
-        )
-        held_out = _check_images(training_set, groups, holdout, features.classes)
-        if duplicates.near:
-            _warn_of_few_pictures(training_set, groups)
+        images = _load_images(opened, exclude, near_duplicates=near_duplicates, progress=progress)
+        training_set, corrected = images.training_set, images.corrected
+        held_out = _check_images(images, holdout)
+        if images.near_duplicates:
+            _warn_of_few_pictures(images)
         found = head.cross_validate(training_set, progress=progress)
         tell(progress, "fitting the head", 0, 0)
         fitted = head.fit(training_set, found)
         test = opened.cache.load("test") if opened.cache.labelled("test") else None  # as in the layout of 2017
         metrics = replace(
-            _metrics(training_set, found, fitted, features, near_duplicates=duplicates.near),
+            _metrics(images, found, fitted),
             test=_score_test(test, fitted) if test else None,
             holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED) if holdout is not None else None,
             **_run_studies(training_set, found, studies, progress),
         )
-        metadata = replace(
-            _metadata(features, test, training_set, metrics),
-            excluded=tuple(ids[excluded].tolist()),
-            dropped=tuple(ids[corrected.dropped].tolist()),
-            corrections=verdicts.sha256,
-        )
+        metadata = _metadata(images, test, metrics)
         columns: dict[str, NDArray[Any]] = {
-            "id": ids,
+            "id": images.ids,
             "label": training_set.labels,
             "probability": to_probabilities(found.logits),
             "logit": found.logits,
@@ -147,7 +130,7 @@ def train(
         if corrected.judged.any():
             without = read_uncorrected_logits(opened, metadata)
             if without is None:
-                uncorrected = replace(training_set, labels=labels, train_mask=~excluded)
+                uncorrected = replace(training_set, labels=images.labels, train_mask=~images.excluded)
                 without = head.cross_validate(uncorrected, progress=progress).logits
             metrics = replace(metrics, corrections=measure_corrections(corrected, without, found.logits, seed=SEED))
             columns |= {"correction": corrected.kinds, "uncorrected_logit": without}
@@ -160,9 +143,42 @@ def train(
         }
         head.save(opened, fitted, metadata, extra_files=extra_files)
         seconds = time.perf_counter() - start
-        record_timing(opened.timings, "train", images=len(labels), seconds=round(seconds, 3))
-    _log.info("head, %s, C %g, on %d images: log loss %.4f", found.transform, found.C, len(labels), metrics.log_loss)
+        record_timing(opened.timings, "train", images=metrics.images, seconds=round(seconds, 3))
+    _log.info("head, %s, C %g, on %d images: log loss %.4f", found.transform, found.C, metrics.images, metrics.log_loss)
     return Training(metrics, len(suspects), seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The images that a head is trained on and scored on.
+
+    Parameters
+    ----------
+    features : Features
+        Of all training images, also of those that are not readable.
+    ids : ndarray of shape (n,), str
+    labels : ndarray of shape (n,), int8
+        Before correction.
+    groups : ndarray of shape (n,), void
+        Equal for images that are in one fold.
+    excluded : ndarray of shape (n,), bool
+        By the user.
+    verdicts : Verdicts
+    corrected : CorrectedLabels
+    training_set : TrainingSet
+    near_duplicates : bool
+        Whether near-duplicates are in one fold.
+    """
+
+    features: Features
+    ids: NDArray[np.str_]
+    labels: NDArray[np.int8]
+    groups: NDArray[np.void]
+    excluded: NDArray[np.bool_]
+    verdicts: Verdicts
+    corrected: CorrectedLabels
+    training_set: TrainingSet
+    near_duplicates: bool
 
 
 def _check_options(holdout: float | None, studies: Collection[Study]) -> None:
@@ -172,19 +188,33 @@ def _check_options(holdout: float | None, studies: Collection[Study]) -> None:
         raise OptionError(f"the holdout is {holdout}", "Give a fraction above 0 and below 1, such as 0.15")
 
 
-def _usable_rows(features: Features) -> NDArray[np.bool_]:
-    """Return which images are readable and have a label; refuse too few of them."""
+def _load_images(
+    artifacts: Artifacts, exclude: str | Path | None, *, near_duplicates: bool, progress: Progress | None
+) -> _Images:
+    """Load the features, and apply all corrections; refuse too few images with a label."""
+    features = artifacts.cache.load()
     rows = features.readable & (features.labels >= 0)
     first = "".join(f", such as {name}: {reason}" for name, reason in list(features.unreadable.items())[:1])
     hint = f"Give at least {MIN_IMAGES} of each class; {len(features.unreadable):,} are unreadable{first}"
     _require_enough(features.labels[rows], "readable training images", features.classes, first and hint)
-    return rows
+    ids, labels, digests = features.ids[rows], features.labels[rows], features.digests[rows]
+    duplicates = load_duplicates(artifacts.cache, near=near_duplicates, progress=progress)
+    groups = group_keys(digests, group_images(artifacts.cache, features, duplicates)[rows])
+    excluded, verdicts = _excluded(exclude, ids), read_verdicts(artifacts)
+    corrected = verdicts.apply(digests, labels, features.classes)
+    training_set = TrainingSet(
+        features=features.features if rows.all() else features.features[rows],  # a copy doubles the memory
+        labels=corrected.labels,
+        folds=draw_folds(groups, labels, seed=SEED),  # of the labels before correction, so that losses are paired
+        order=draw_order(digests, seed=SEED),
+        train_mask=~excluded & ~corrected.dropped,
+    )
+    return _Images(features, ids, labels, groups, excluded, verdicts, corrected, training_set, duplicates.near)
 
 
-def _check_images(
-    training_set: TrainingSet, groups: NDArray[np.void], holdout: float | None, classes: Classes
-) -> NDArray[np.bool_]:
+def _check_images(images: _Images, holdout: float | None) -> NDArray[np.bool_]:
     """Return which rows are held out; refuse too few images in either part, or too few different ones."""
+    groups, classes, training_set = images.groups, images.features.classes, images.training_set
     labels, trained_on = training_set.labels, training_set.train_mask
     _require_enough(labels[trained_on], "remaining training images", classes)
     for name, count in zip(classes, count_groups(groups[trained_on], labels[trained_on]), strict=True):
@@ -222,21 +252,14 @@ def _run_studies(
     return done
 
 
-def _metrics(
-    training_set: TrainingSet,
-    found: head.CrossValidation,
-    fitted: head.FittedHead,
-    features: Features,
-    *,
-    near_duplicates: bool,
-) -> TrainingMetrics:
-    labels, folds = training_set.labels, training_set.folds
+def _metrics(images: _Images, found: head.CrossValidation, fitted: head.FittedHead) -> TrainingMetrics:
+    labels, folds = images.training_set.labels, images.training_set.folds
     clip = best_clip(labels, found.logits)
     return TrainingMetrics(
         **vars(score_with_intervals(labels, found.logits, seed=SEED)),
         how=f"out of fold, {FOLDS} folds; transform and C were selected on the same folds",
         images=len(labels),
-        excluded=int(np.sum(~training_set.train_mask)),
+        excluded=int(np.sum(~images.training_set.train_mask)),
         transform=found.transform,
         C=found.C,
         gradient=fitted.gradient_norm,
@@ -248,9 +271,9 @@ def _metrics(
             log_loss_2017=log_loss(labels, found.logits, clip=CLIP_2017),
         ),
         folds=tuple(score(labels[folds == fold], found.logits[folds == fold]) for fold in range(FOLDS)),
-        classes=features.classes,
-        unreadable=len(features.unreadable),
-        near_duplicates=near_duplicates,
+        classes=images.features.classes,
+        unreadable=len(images.features.unreadable),
+        near_duplicates=images.near_duplicates,
     )
 
 
@@ -266,9 +289,8 @@ def _score_test(test: Features, fitted: head.FittedHead) -> LabelledTestScores |
     return LabelledTestScores(**vars(scores), images=int(readable.sum()), unreadable=unreadable)
 
 
-def _metadata(
-    features: Features, test: Features | None, training_set: TrainingSet, metrics: TrainingMetrics
-) -> HeadMetadata:
+def _metadata(images: _Images, test: Features | None, metrics: TrainingMetrics) -> HeadMetadata:
+    features = images.features
     return HeadMetadata(
         method=METHOD,
         classes=features.classes,
@@ -278,15 +300,18 @@ def _metadata(
         transform=metrics.transform,
         C=metrics.C,
         clip=metrics.clip.chosen,
-        positive_share=float(training_set.labels.mean()),
-        excluded=(),
-        near_duplicates=metrics.near_duplicates,
+        positive_share=float(images.training_set.labels.mean()),
+        excluded=tuple(images.ids[images.excluded].tolist()),
+        dropped=tuple(images.ids[images.corrected.dropped].tolist()),
+        corrections=images.verdicts.sha256,
+        near_duplicates=images.near_duplicates,
         versions={"scikit-learn": version("scikit-learn")},
     )
 
 
-def _warn_of_few_pictures(training_set: TrainingSet, groups: NDArray[np.void]) -> None:
+def _warn_of_few_pictures(images: _Images) -> None:
     """Warn if many images are nearly the same as images that no pair connects to them, or if most are copies."""
+    groups, training_set = images.groups, images.training_set
     n, different = len(groups), len(np.unique(groups))
     sample = training_set.order[:SAMPLE]
     near = nearly_same_elsewhere(training_set.features[sample, :N_FEATURES], groups[sample])
