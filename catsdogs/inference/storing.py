@@ -40,23 +40,20 @@ def store_rows(
     Raises
     ------
     CatsDogsError
-        An image is unreadable and `fail_fast` is set, or features are not finite.
+        An image is unreadable and `fail_fast` is set.
     """
     records, unreadable = rows.records, dict[int, str]()
-    for position, digest in zip(records["position"].tolist(), records["digest"], strict=True):
-        reason = rows.reasons.get(position)
-        if fail_fast and not rows.features and (why := reason or known.reasons.get(digest.tobytes())):
-            hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
-            raise CatsDogsError(f"{files[position].display_path} is unreadable: {why}", hint)
-        if reason is not None and digest.any():
-            add(digest[np.newaxis], no_features(known.columns[:-1]), None, reason)
-        elif reason is not None:
-            unreadable[position] = reason
-    for of_view in rows.features.values():
-        if not (finite := np.isfinite(of_view).all(axis=1)).all():
-            path = files[records["position"][finite.argmin()]].display_path
-            raise CatsDogsError(f"the features of {path} are not finite", "Give other --weights: these overflow on it")
-    added = records if rows.features else records[~np.isnan(records["facts"]["width"])]
-    if len(added):
-        add(added["digest"], {view.name: of_view for view, of_view in rows.features.items()}, added["facts"])
+    if not rows.features:
+        for position, digest in zip(records["position"].tolist(), records["digest"], strict=True):
+            reason = rows.reasons.get(position)
+            if fail_fast and (why := reason or known.reasons.get(digest.tobytes())):
+                hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
+                raise CatsDogsError(f"{files[position].display_path} is unreadable: {why}", hint)
+            if reason is not None and digest.any():
+                add(digest[np.newaxis], no_features(known.columns[:-1]), None, reason)
+            elif reason is not None:
+                unreadable[position] = reason
+        records = records[~np.isnan(records["facts"]["width"])]
+    if len(records):
+        add(records["digest"], {view.name: of_view for view, of_view in rows.features.items()}, records["facts"])
     return unreadable
