@@ -116,7 +116,7 @@ def train(
         metrics = replace(
             _metrics(images, found, fitted),
             test=_score_test(test, fitted) if test else None,
-            holdout=score_holdout(training_set, held_out, fraction=holdout, seed=SEED) if holdout is not None else None,
+            holdout=score_holdout(training_set, held_out, fraction=holdout) if holdout is not None else None,
             **_run_studies(training_set, found, studies, progress),
         )
         metadata = _metadata(images, test, metrics)
@@ -132,7 +132,7 @@ def train(
             if without is None:
                 uncorrected = replace(training_set, labels=images.labels, train_mask=~images.excluded)
                 without = head.cross_validate(uncorrected, progress=progress).logits
-            metrics = replace(metrics, corrections=measure_corrections(corrected, without, found.logits, seed=SEED))
+            metrics = replace(metrics, corrections=measure_corrections(corrected, without, found.logits))
             columns |= {"correction": corrected.kinds, "uncorrected_logit": without}
         suspects = find_suspects(training_set.labels, found.logits)
         suspects = suspects[~corrected.judged[suspects]]
@@ -246,9 +246,9 @@ def _run_studies(
     """Return the metrics of the studies by their names; few images have nested cross-validation in any case."""
     done: dict[str, Any] = {}
     if "nested" in studies or are_few(len(training_set.labels)):
-        done["nested"] = nested_cv(training_set, found, seed=SEED, progress=progress)
+        done["nested"] = nested_cv(training_set, found, progress=progress)
     if "learning_curve" in studies:
-        done["learning_curve"] = learning_curve(training_set, found, seed=SEED, progress=progress)
+        done["learning_curve"] = learning_curve(training_set, found, progress=progress)
     return done
 
 
@@ -256,7 +256,7 @@ def _metrics(images: _Images, found: head.CrossValidation, fitted: head.FittedHe
     labels, folds = images.training_set.labels, images.training_set.folds
     clip = best_clip(labels, found.logits)
     return TrainingMetrics(
-        **vars(score_with_intervals(labels, found.logits, seed=SEED)),
+        **vars(score_with_intervals(labels, found.logits)),
         how=f"out of fold, {FOLDS} folds; transform and C were selected on the same folds",
         images=len(labels),
         excluded=int(np.sum(~images.training_set.train_mask)),

@@ -218,7 +218,7 @@ def read_uncorrected_logits(artifacts: Artifacts, metadata: HeadMetadata) -> NDA
 
 
 def measure_corrections(
-    corrected: CorrectedLabels, before: NDArray[np.float64], after: NDArray[np.float64], *, seed: int
+    corrected: CorrectedLabels, before: NDArray[np.float64], after: NDArray[np.float64]
 ) -> CorrectionMetrics:
     """Compare the out-of-fold log loss without and with corrections, over the images that no correction changes.
 
@@ -227,8 +227,6 @@ def measure_corrections(
     corrected : CorrectedLabels
     before, after : ndarray of shape (n,), float64
         Out-of-fold logits without and with corrections, by the same folds.
-    seed : int
-        Seed of the interval.
 
     Returns
     -------
@@ -243,5 +241,5 @@ def measure_corrections(
         log_loss_before=float(losses[0].mean()),
         log_loss_after=float(losses[1].mean()),
         difference=float(difference.mean()),
-        interval=mean_interval(difference, seed=seed),
+        interval=mean_interval(difference),
     )

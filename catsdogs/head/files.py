@@ -42,11 +42,7 @@ class Head:
 
 
 def save(
-    artifacts: Artifacts,
-    fitted: "FittedHead",
-    metadata: HeadMetadata,
-    *,
-    extra_files: Mapping[Path, bytes] | None = None,
+    artifacts: Artifacts, fitted: "FittedHead", metadata: HeadMetadata, *, extra_files: Mapping[Path, bytes]
 ) -> None:
     """Write head.npz, head.joblib and the extra files, then head.json with the SHA-256 of each."""
     import joblib
@@ -57,7 +53,7 @@ def save(
         members |= {"landmarks": kernel.landmarks, "gamma": kernel.gamma}
     np.savez(arrays, **members)
     joblib.dump(fitted.estimator, pickled)
-    files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **(extra_files or {})}
+    files = {artifacts.head: arrays.getvalue(), artifacts.estimator: pickled.getvalue(), **extra_files}
     for path, content in files.items():
         write_atomic(path, content)
     sums = {path.name: sha256_of(content) for path, content in files.items()}

@@ -50,7 +50,7 @@ def score(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> Scores:
     )
 
 
-def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: int = 0) -> Intervals:
+def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> Intervals:
     """Return the 95 % interval of each value of `score`: percentiles of a bootstrap over the images.
 
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; 1,000 draws. The accuracy has Wilson's
@@ -62,14 +62,13 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
     ----------
     labels, logits
         As for `score`.
-    seed : int
 
     Returns
     -------
     Intervals
     """
     n, scores = len(labels), _weighted_scores(labels, logits)
-    log_loss, auc, brier, calibration_error = _bootstrap(n, scores, seed).T
+    log_loss, auc, brier, calibration_error = _bootstrap(n, scores).T
     low, high = wilson(_are_correct(labels, logits).sum(), np.float64(n))
     bias = np.median(calibration_error) - scores(np.ones((1, n)))[0, -1]
     return Intervals(
@@ -82,12 +81,12 @@ def intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: in
     )
 
 
-def mean_interval(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
+def mean_interval(values: NDArray[np.float64]) -> Interval:
     """Return the 95 % interval of a mean: percentiles of a bootstrap, as for `intervals`."""
-    return _percentiles(_bootstrap(len(values), lambda counts: counts @ values / len(values), seed))
+    return _percentiles(_bootstrap(len(values), lambda counts: counts @ values / len(values)))
 
 
-def _bootstrap(n: int, statistic: _Statistic, seed: int) -> NDArray[np.float64]:
+def _bootstrap(n: int, statistic: _Statistic) -> NDArray[np.float64]:
     """Return a statistic of each draw of n images, by how often each image is in the draw; of shape (draws, ...)."""
     starts = range(0, _DRAWS, max(1, _BLOCK // n))
 
@@ -98,7 +97,7 @@ def _bootstrap(n: int, statistic: _Statistic, seed: int) -> NDArray[np.float64]:
         return statistic(counts.astype(np.float64))
 
     with single_threaded_blas() as threads:
-        return np.concatenate(list(threads.map(draw, starts, np.random.default_rng(seed).spawn(len(starts)))))
+        return np.concatenate(list(threads.map(draw, starts, np.random.default_rng(0).spawn(len(starts)))))
 
 
 def _percentiles(values: NDArray[np.float64]) -> Interval:
@@ -106,9 +105,9 @@ def _percentiles(values: NDArray[np.float64]) -> Interval:
     return low, high
 
 
-def score_with_intervals(labels: NDArray[np.int8], logits: NDArray[np.float64], *, seed: int = 0) -> Metrics:
+def score_with_intervals(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> Metrics:
     """Return the values of `score` and of `intervals`."""
-    return Metrics(**vars(score(labels, logits)), intervals=intervals(labels, logits, seed=seed))
+    return Metrics(**vars(score(labels, logits)), intervals=intervals(labels, logits))
 
 
 def wilson(correct: Any, n: Any) -> tuple[Any, Any]:

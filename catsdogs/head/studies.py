@@ -16,7 +16,7 @@ _FIRST_SIZE = 250
 """Number of images of the first point of the learning curve; each next point has twice as many."""
 
 
-def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, fraction: float, seed: int) -> HoldoutMetrics:
+def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, fraction: float) -> HoldoutMetrics:
     """Select and train a head on the images that are not held out, and score the others with it.
 
     Parameters
@@ -26,8 +26,6 @@ def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, fractio
         Images to hold out and score.
     fraction : float
         Requested fraction of the images.
-    seed : int
-        Seed of the intervals.
 
     Returns
     -------
@@ -36,13 +34,11 @@ def score_holdout(training_set: TrainingSet, held: NDArray[np.bool_], *, fractio
     rest = training_set.subset(~held)
     fitted = fit(rest, cross_validate(rest))
     labels, logits = training_set.labels[held], fitted.classifier.logits(training_set.features[held])
-    metrics = score_with_intervals(labels, logits, seed=seed)
+    metrics = score_with_intervals(labels, logits)
     return HoldoutMetrics(**vars(metrics), images=int(held.sum()), fraction=fraction)
 
 
-def nested_cv(
-    training_set: TrainingSet, found: CrossValidation, *, seed: int, progress: Progress | None = None
-) -> NestedMetrics:
+def nested_cv(training_set: TrainingSet, found: CrossValidation, *, progress: Progress | None = None) -> NestedMetrics:
     """Score each fold with a head whose transform, C and clip were selected on the other folds alone.
 
     Parameters
@@ -50,8 +46,6 @@ def nested_cv(
     training_set : TrainingSet
     found : CrossValidation
         Result for this training set, whose values of C are selected from.
-    seed : int
-        Seed of the intervals.
     progress : callable, optional
 
     Returns
@@ -75,11 +69,11 @@ def nested_cv(
         _, at, inner = lowest[transform]
         logits[held] = found.paths[transform].out_of_fold(at)[held]
         clipped[held] = log_losses(labels[held], logits[held], clip=best_clip(labels[~held], inner))
-    return NestedMetrics(**vars(score_with_intervals(labels, logits, seed=seed)), clipped=float(clipped.mean()))
+    return NestedMetrics(**vars(score_with_intervals(labels, logits)), clipped=float(clipped.mean()))
 
 
 def learning_curve(
-    training_set: TrainingSet, found: CrossValidation, *, seed: int, progress: Progress | None = None
+    training_set: TrainingSet, found: CrossValidation, *, progress: Progress | None = None
 ) -> tuple[LearningCurvePoint, ...]:
     """Cross-validate with increasing numbers of training images, starting at 250, and score all images out of fold.
 
@@ -88,7 +82,6 @@ def learning_curve(
     training_set : TrainingSet
     found : CrossValidation
         Result for all images.
-    seed : int
     progress : callable, optional
 
     Returns
@@ -102,7 +95,7 @@ def learning_curve(
     for done, size in enumerate([*sizes, most]):
         tell(progress, "learning curve", done, len(sizes) + 1)
         logits = (found if size == most else cross_validate(training_set, size=size)).logits
-        interval = intervals(training_set.labels, logits, seed=seed).log_loss
+        interval = intervals(training_set.labels, logits).log_loss
         loss = log_loss(training_set.labels, logits)
         points.append(LearningCurvePoint(images=size, log_loss=loss, interval=interval))
     return tuple(points)

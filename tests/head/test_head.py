@@ -262,7 +262,9 @@ def test_the_kernel_between_the_landmarks_is_that_of_any_rows():
 @pytest.mark.parametrize("views", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_saved_head_and_the_estimator_give_equal_probabilities(tmp_path, transform, views):
     training_set = make_training_set(COUNT, views=views)
-    head.save(Artifacts(tmp_path), head.fit(training_set, with_choice(training_set, transform, 1.0)), METADATA)
+    head.save(
+        Artifacts(tmp_path), head.fit(training_set, with_choice(training_set, transform, 1.0)), METADATA, extra_files={}
+    )
     loaded, estimator = head.load(Artifacts(tmp_path)), joblib.load(tmp_path / "head.joblib")
     assert isinstance(estimator, Pipeline)
     assert isinstance(estimator[-1], LogisticRegression)
@@ -295,7 +297,7 @@ def test_nothing_is_unpickled_when_a_head_is_loaded(training_set, found, tmp_pat
         def __reduce__(self):
             return (open, (str(tmp_path / "planted"), "w"))
 
-    head.save(Artifacts(tmp_path), head.fit(training_set, found), METADATA)
+    head.save(Artifacts(tmp_path), head.fit(training_set, found), METADATA, extra_files={})
     (tmp_path / "head.joblib").write_bytes(pickle.dumps(Planted()))
     head.load(Artifacts(tmp_path))
     assert not (tmp_path / "planted").exists()

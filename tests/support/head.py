@@ -25,7 +25,7 @@ METADATA = HeadMetadata(
 
 def save_head(artifacts, metadata=METADATA):
     """Write a head that knows nothing."""
-    head.save(artifacts, FittedHead(Classifier("identity", np.zeros(2048), 0.0), None, 0.0), metadata)
+    head.save(artifacts, FittedHead(Classifier("identity", np.zeros(2048), 0.0), None, 0.0), metadata, extra_files={})
 
 
 def with_choice(training_set, transform, c):
