@@ -27,7 +27,7 @@ from ..progress import Progress
 from ..result import Result
 from ..sources import ImageFile, find_remote, image_file, image_from_stream, walk_archive, walk_folder
 from ..sources.files import Readable
-from ..sources.names import is_archive, is_image, is_skipped
+from ..sources.names import is_archive, is_image, skip_reason
 
 
 class PillowImage(Protocol):
@@ -268,7 +268,7 @@ def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str
             broken[file.display_path] = error.message
     else:
         return [file if is_uri(source) else replace(file, display_path=str(source))]
-    images = [file for file in files if not is_skipped(file.parts)]
+    images = [file for file in files if not skip_reason(file.parts)]
     if not images and not broken:
         raise CatsDogsError(f"there are no images in {path}", "Give files, folders or archives of images")
     from natsort import natsort_keygen

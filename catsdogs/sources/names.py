@@ -68,11 +68,6 @@ def is_system(parts: Sequence[str]) -> bool:
     return named or any(folder.startswith("@") for folder in parts[:-1])
 
 
-def is_skipped(parts: Sequence[str]) -> bool:
-    """Whether a file is skipped by its path alone."""
-    return skip_reason(parts) is not None
-
-
 def skip_reason(parts: Sequence[str]) -> str | None:
     """Return why a file is skipped by its path alone, or None if it is an image."""
     if is_system(parts):

@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 from ..errors import CatsDogsError
 from .archives import ZIP_ERRORS, list_members, open_archive, unsupported_method
 from .files import MAX_BYTES, ImageFile, RangeFile, check_size, raise_if_system_error
-from .names import archives_to_read, folders_with_parents, is_skipped, is_zip, stem_of
+from .names import archives_to_read, folders_with_parents, is_zip, skip_reason, stem_of
 
 _ENCRYPTED = 0x1
 """A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
@@ -114,7 +114,7 @@ def walk_zip(
     ]
     files = [(member, path) for member, path, is_folder in listed if path and not is_folder]
     folders = folders_with_parents({path if is_folder else path[:-1] for _, path, is_folder in listed})
-    images = [member for member, path in files if not is_skipped(path)]
+    images = [member for member, path in files if not skip_reason(path)]
     if images and (method := unsupported_method(images[0])) and all(map(unsupported_method, images)):
         message = f"{display_path} is compressed with {method}, which is not supported"
         raise CatsDogsError(message, "Unpack it, and give the folder")
