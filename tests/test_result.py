@@ -1,3 +1,4 @@
+import inspect
 import json
 import re
 from dataclasses import FrozenInstanceError, dataclass
@@ -13,7 +14,7 @@ from catsdogs.result import Result
 def to_strict_json(result):
     """Return what a program reads that is given the result as JSON, which must hold all that is documented."""
     values = result.to_dict()
-    documented = re.findall(r"^    (\w+(?:, \w+)*) : ", type(result).__doc__, re.MULTILINE)
+    documented = re.findall(r"^(\w+(?:, \w+)*) : ", inspect.getdoc(type(result)), re.MULTILINE)
     assert documented
     names = {name for of_line in documented for name in of_line.split(", ")}
     if isinstance(result, catsdogs.Evaluation):
