@@ -234,7 +234,7 @@ class TestDownloading:
     ) -> None:
         start = time.monotonic()
         with pytest.raises(CatsDogsError, match=reason) as refusal:
-            fetch_imagenet(server.base(behaviour), timeout=0.3)
+            fetch_imagenet(server.base(behaviour), timeout=0.3 if "timed out" in reason else 20)
         assert time.monotonic() - start < 3
         assert "\n" not in refusal.value.message
         assert server.base(behaviour) + IMAGENET_FILE in refusal.value.message
