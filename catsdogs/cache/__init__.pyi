@@ -2,6 +2,7 @@ from .duplicates import Duplicates, group_images, load_duplicates, read_duplicat
 from .groups import group_keys
 from .importing import import_features
 from .manifest import UNKNOWN, Manifest, Provenance, describe, pixel_differences, read_network
+from .nearest import NEIGHBOURS, find_farthest, find_nearest
 from .parts import Part, Parts, PartTable, listing_digest, parse_part, read_parts, write_part
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .rows import KnownRows, digest
@@ -9,6 +10,7 @@ from .shards import ShardWriter, find_parts, no_features, read_provenances
 from .writing import CacheWriter
 
 __all__ = [
+    "NEIGHBOURS",
     "UNKNOWN",
     "Cache",
     "CacheWriter",
@@ -25,6 +27,8 @@ __all__ = [
     "describe",
     "digest",
     "features_folder",
+    "find_farthest",
+    "find_nearest",
     "find_parts",
     "group_images",
     "group_keys",

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ..artifacts import Artifacts
 from ..backbone import N_FEATURES
-from ..cache import Features, digest
-from ..cache.nearest import find_nearest
+from ..cache import Features, digest, find_nearest
 from ..errors import CatsDogsError, OptionError
 from ..head.corrections import read_verdicts
 from ..images.views import parse_views

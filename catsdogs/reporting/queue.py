@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from ..cache import Features
-from ..cache.nearest import NEIGHBOURS, find_nearest
+from ..cache import NEIGHBOURS, Features, find_nearest
 from ..result import Result
 from .findings import Findings, rows_in
 from .unusual import choose_unusual

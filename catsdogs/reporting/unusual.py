@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES
-from ..cache import Features
-from ..cache.nearest import find_farthest
+from ..cache import Features, find_farthest
 
 FARTHEST = "farthest from all others"
 
