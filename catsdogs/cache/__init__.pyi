@@ -5,6 +5,7 @@ from .manifest import UNKNOWN, Manifest, Provenance, describe, pixel_differences
 from .nearest import NEIGHBOURS, find_farthest, find_nearest
 from .parts import Part, Parts, PartTable, listing_digest, parse_part, read_parts, write_part
 from .reading import Cache, DamagedError, Features, features_folder, load_features
+from .remote import RemoteParts, name_uris
 from .rows import KnownRows, digest
 from .shards import ShardWriter, find_parts, no_features, read_provenances
 from .writing import CacheWriter
@@ -23,6 +24,7 @@ __all__ = [
     "PartTable",
     "Parts",
     "Provenance",
+    "RemoteParts",
     "ShardWriter",
     "describe",
     "digest",
@@ -36,6 +38,7 @@ __all__ = [
     "listing_digest",
     "load_duplicates",
     "load_features",
+    "name_uris",
     "no_features",
     "parse_part",
     "pixel_differences",

@@ -23,7 +23,7 @@ from ..images.facts import FACTS
 from ..paths import is_uri, user_path
 from ..sources import image_file
 from ..sources.files import StoredFile, raise_if_system_error, read_error
-from ..sources.remote import RemoteFolder, list_remote
+from ..sources.remote import RemoteFolder
 from ..storage import convert, sha256_of, to_sealed_json, unseal, write_atomic
 from .manifest import FORMAT, Manifest, describe
 
@@ -130,7 +130,7 @@ class RangeFiles:
 
     def _list(self) -> Iterable[StoredFile]:
         if self._remote:
-            files: Iterable[StoredFile] = list_remote(self.place, missing_ok=True)[0]
+            files: Iterable[StoredFile] = self._remote.list_files(missing_ok=True)
         else:
             folder = user_path(self.place)
             try:

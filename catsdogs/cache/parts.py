@@ -19,6 +19,7 @@ from ..errors import CatsDogsError, OptionError
 from ..sources.classes import Classes
 from ..storage import make_folder, read_sealed, sha256_of, to_sealed_json, write_atomic
 from .manifest import FORMAT, Manifest, SplitName, describe
+from .remote import RemoteParts
 from .rows import NO_DIGEST
 from .shards import find_parts, read_provenances
 
@@ -106,11 +107,15 @@ class PartTable:
         return self.part.positions(sum(self.images.values()))
 
 
-def write_part(cache: Path, table: PartTable) -> None:
+def write_part(place: Path | RemoteParts, table: PartTable) -> None:
     """Write the table of a part that is computed; its rows must be in shards of the same cache."""
-    make_folder(cache, cache.parent)
     name = f"part-{table.part.number}-of-{table.part.of}.json"
-    write_atomic(cache / name, to_sealed_json({"format": FORMAT, **asdict(table)}))
+    content = to_sealed_json({"format": FORMAT, **asdict(table)})
+    if isinstance(place, RemoteParts):
+        place.write(name, content)
+        return
+    make_folder(place, place.parent)
+    write_atomic(place / name, content)
 
 
 @dataclass(frozen=True, eq=False)

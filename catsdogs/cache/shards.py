@@ -9,10 +9,10 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from . import manifest as manifests
 from . import npy
 from .manifest import Manifest, Provenance, network_content
 from .rows import FEATURE_ROW, Rows, row_sums
+
+if TYPE_CHECKING:
+    from .remote import RemoteParts
 
 _NAME = re.compile(r"[0-9a-f]{32}(?!.*(\.\w+)(?=\.).*\1\.|.*\.(?:digest|facts|reason)\.)(\.[0-9a-z]{1,32})*\.npy")
 """The name of a shard: the hash of its content, then its views, each once and none named like another field."""
@@ -69,14 +72,22 @@ class ShardWriter:
     provenance : Provenance
     network : Quantized, optional
         The quantized network that computes the rows.
+    remote : RemoteParts, optional
+        Where shards are put first; without a local copy of it, nothing is written to `cache`.
 
     Attributes
     ----------
     int8_similarity : Int8Similarity or None
     """
 
-    def __init__(self, cache: Path, provenance: Provenance, network: Quantized | None = None) -> None:
-        self.folder, self._root = shards_folder(cache, provenance), cache.parent
+    def __init__(
+        self,
+        cache: Path,
+        provenance: Provenance,
+        network: Quantized | None = None,
+        remote: "RemoteParts | None" = None,
+    ) -> None:
+        self.folder, self._root, self._remote = shards_folder(cache, provenance), cache.parent, remote
         self.int8_similarity: Int8Similarity | None = None
         self._provenance, self._network, self._since = provenance, network, 0.0
         # By views: memory that is used again, as new memory costs more than filling it; and the number of waiting rows.
@@ -136,11 +147,12 @@ class ShardWriter:
         """Write the provenance and the network, then all waiting rows."""
         if not self._waiting:
             return
-        make_folder(self.folder, self._root)
+        if self._is_local:
+            make_folder(self.folder, self._root)
         manifest = Manifest(self._provenance, (), {}, int8_similarity=self.int8_similarity)
         files = network_content(self._network) | {"provenance.json": manifests.to_bytes(manifest)}
         for name, content in files.items():
-            write_if_changed(self.folder / name, content, temporary_name=f".{uuid.uuid4().hex}.new")
+            self._store(write_if_changed, name, content)
         for views, rows in [*self._waiting.items()]:
             for first in range(0, rows, SHARD_ROWS):
                 # Not joined, which would copy all rows while it holds Python's lock: hashing and writing release it.
@@ -148,8 +160,18 @@ class ShardWriter:
                 identity = hashlib.blake2b(head := npy.header(records.shape, records.dtype), digest_size=16)
                 identity.update(records.data)
                 name = ".".join([identity.hexdigest(), *views, "npy"])
-                write_atomic(self.folder / name, head, records.data, temporary_name=f".{uuid.uuid4().hex}.new")
+                self._store(write_atomic, name, head, records.data)
             del self._waiting[views]
+
+    @property
+    def _is_local(self) -> bool:
+        return self._remote is None or self._remote.copy is not None
+
+    def _store(self, write: Callable[..., None], name: str, *content: bytes | memoryview) -> None:
+        if self._remote:
+            self._remote.write(f"shards/{self.folder.name}/{name}", b"".join(content))
+        if self._is_local:
+            write(self.folder / name, *content, temporary_name=f".{uuid.uuid4().hex}.new")
 
 
 def find_shards(folder: Path) -> list[Path]:

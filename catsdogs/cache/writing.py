@@ -23,6 +23,7 @@ from . import manifest as manifests
 from . import npy, shards
 from .assembling import RowIndex, SplitAssembly
 from .manifest import IMPORTED, SPLITS, Manifest, Provenance, SplitEntry, describe, network_content
+from .remote import RemoteParts
 from .rows import FEATURE_ROW, KnownRows, Rows, read_split
 
 
@@ -48,6 +49,8 @@ class CacheWriter:
         The quantized network that computes the features.
     parts : sequence of Path
         Other caches whose shards are read too; they do not change.
+    remote : RemoteParts, optional
+        Where shards are put, of which the folder has a copy.
 
     Attributes
     ----------
@@ -77,9 +80,10 @@ class CacheWriter:
         classes: Classes | None = None,
         network: Quantized | None = None,
         parts: Sequence[Path] = (),
+        remote: RemoteParts | None = None,
     ) -> None:
         self._folder, self._views, self._wanted, self._prune = folder, views, wanted, prune
-        self._network, self._provenance = network, provenance
+        self._network, self._provenance, self._remote = network, provenance, remote
         self._before = manifests.roll_forward(folder)
         self._classes = classes or (self._before.classes if self._before else CLASSES)
         self._kept: dict[str, SplitEntry] = {}
@@ -87,7 +91,7 @@ class CacheWriter:
         self.int8_similarity: Int8Similarity | None = None
         if self._before:
             self._keep_compatible(self._before)
-        self._shards = shards.ShardWriter(folder, self._provenance, network)
+        self._shards = shards.ShardWriter(folder, self._provenance, network, remote)
         self._shard_folders = [shards.shards_folder(cache, provenance) for cache in (folder, *parts)]
         for manifest in chain(*map(shards.read_provenances, (folder, *parts))):
             if manifest.provenance.key == provenance.key:
@@ -113,6 +117,8 @@ class CacheWriter:
 
     def known_since(self) -> KnownRows:
         """Return which rows other processes have written to shards since the cache was opened, or the last call."""
+        if self._remote:
+            self._remote.fetch()
         new = [path for path in shards.find_shards(self._shards.folder) if path not in self._read]
         self._read |= {path: shards.read_shard(path, self._provenance) for path in new}
         for path in new:
@@ -331,6 +337,8 @@ class CacheWriter:
 
     def _index_rows(self) -> tuple[RowIndex, dict[Path, Rows]]:
         """Return an index of all stored rows, in which arrays precede shards, and the shards that it covers."""
+        if self._remote:
+            self._remote.fetch()
         index = RowIndex(self._provenance, self._views)
         found = chain(*map(shards.find_shards, self._shard_folders))
         read = {path: shards.read_shard(path, self._provenance) for path in found}
@@ -352,4 +360,5 @@ class CacheWriter:
             message = (
                 f"the features need {needed:,} more bytes on the disk of {self._folder}, but only {free:,} are free"
             )
-            raise CatsDogsError(message, "Free disk space, or give --artifacts DIR on another disk")
+            hint = "Free disk space, or give --artifacts DIR, or with a URI TMPDIR, on another disk"
+            raise CatsDogsError(message, hint)

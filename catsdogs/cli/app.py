@@ -77,7 +77,7 @@ def run(
 @_command("extract photographs/ --views 224,224m --artifacts mine", locks="artifacts")
 def extract(
     data: options.Data,
-    artifacts: options.Artifacts = ARTIFACTS,
+    artifacts: options.RowsPlace = str(ARTIFACTS),
     weights: options.Weights = None,
     views: options.Views = None,
     engine: options.Engine = "auto",

@@ -10,7 +10,8 @@ from itertools import chain, repeat
 from pathlib import Path
 from shlex import quote
 
-from ..errors import printable
+from ..errors import printable, redact_uri
+from ..paths import is_uri
 
 Line = tuple[str, str]
 """A name, which is shown in bold, and a text."""
@@ -46,9 +47,10 @@ def _print(lines: Iterable[tuple[str | tuple[str, str], ...]], *, stderr: bool =
         console.print(Text.assemble(*line), soft_wrap=True)
 
 
-def command(name: str, artifacts: Path) -> str:
+def command(name: str, artifacts: str | Path) -> str:
     """Return another command for the same artifacts, as the user types it."""
-    return f"{program()} {name}" + ("" if artifacts == Path("artifacts") else f" --artifacts {quote(str(artifacts))}")
+    place = redact_uri(str(artifacts)) if is_uri(artifacts) else str(Path(artifacts))
+    return f"{program()} {name}" + ("" if place == "artifacts" else f" --artifacts {quote(place)}")
 
 
 def plural(count: int, what: str) -> str:

@@ -98,7 +98,7 @@ def verification_lines(result: catsdogs.Verification) -> Iterator[Line]:
             yield "", f"{' and '.join(others)} unchanged, and made from these features"
 
 
-def scan_lines(scan: catsdogs.Scan, data: str, artifacts: Path, options: dict[str, str | None]) -> Iterator[Line]:
+def scan_lines(scan: catsdogs.Scan, data: str, artifacts: str, options: dict[str, str | None]) -> Iterator[Line]:
     """Show what a folder or a zip holds, how it would be read, and whether a head could be trained on it."""
     for split, named in scan.images.items():
         yield split, plural(sum(named.values()), "image")

@@ -27,6 +27,7 @@ Images = Annotated[list[str], Argument(metavar="IMAGE", help="Paths or URIs; - i
 Image = Annotated[str, Argument(metavar="IMAGE", help="A file, or the id of a cached image.", show_default=False)]
 Artifacts = Annotated[Path, Option(metavar="DIR", help="Results folder.")]
 ARTIFACTS = Path("artifacts")
+RowsPlace = Annotated[str, Option("--artifacts", metavar="DIR", help="Folder or URI.")]
 Weights = Annotated[str | None, _features(metavar="WEIGHTS", help="imagenet, random, random:SEED or FILE.")]
 Classes = Annotated[str | None, _features(metavar="A,B", help="Names of the classes, such as cat,dog.")]
 Clip = Annotated[float | None, Option(metavar="CLIP", help="Clip probabilities to [CLIP, 1-CLIP].")]
@@ -48,7 +49,7 @@ Rows = Annotated[str, Argument(metavar="ROWS", help="Folder or URI that extract 
 ScoresFolder = Annotated[str, Argument(metavar="OUT", help="Folder or URI to write to.")]
 SubsetSize = Annotated[int, Option("--images", metavar="N", help="Number of images to draw.")]
 SubsetSeed = Annotated[int, Option("--seed", metavar="SEED", help="Seed of the sample.")]
-PartFolders = Annotated[list[Path], Argument(metavar="FROM", help="Results folders of all parts.")]
+PartFolders = Annotated[list[str], Argument(metavar="FROM", help="Folders or URIs of all parts.")]
 MergedFolder = Annotated[Path, Argument(metavar="ARTIFACTS", help="Results folder to write.")]
 Wait = Annotated[bool, Option("--wait", help="Wait for another run to finish.")]
 Views = Annotated[str | None, _features(metavar="VIEWS", help="Sizes, m if mirrored, such as 224,224m.")]

@@ -44,18 +44,19 @@ def run_lines(done: catsdogs.Run, artifacts: Path) -> Iterator[Line]:
     yield from block("next", (next_after_submission(done.submission, artifacts), command("report", artifacts)))
 
 
-def extraction_lines(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Line]:
+def extraction_lines(done: catsdogs.Extraction, artifacts: str | Path) -> Iterator[Line]:
     """Summarise an extraction, and name the next command."""
-    yield from extraction_facts(done, artifacts)
+    yield from extraction_facts(done, Path(artifacts))
     if done.parquet:
         yield "wrote", done.parquet
         yield "next", command(shlex.join(["subset", done.parquet]), artifacts)
         return
-    yield from wrote(_paths(artifacts).features)
     if done.part:
+        yield "wrote", f"{done.uri.rstrip('/') or _paths(Path(artifacts)).root}/features"
         yield "part", done.part
         yield "next", f"{program()} merge ARTIFACTS FROM..., with the folders of all parts"
     else:
+        yield from wrote(_paths(Path(artifacts)).features)
         yield "next", command("train", artifacts)
 
 
@@ -99,8 +100,10 @@ def image_lines(done: catsdogs.Extraction | catsdogs.Merge, artifacts: Path) -> 
     """Count the images by split, and name the first unreadable ones."""
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     yield "images", f"{sum(done.images.values()):,} ({by_split(done.images)}), {len(unreadable):,} unreadable"
-    parquet = isinstance(done, catsdogs.Extraction) and done.parquet
-    where = f"in the column reason of {parquet}" if parquet else f"in {_paths(artifacts).features}/*/unreadable.csv"
+    if isinstance(done, catsdogs.Extraction) and (done.parquet or done.part):
+        where = f"in the column reason of {done.parquet}" if done.parquet else "in the table of the part"
+    else:
+        where = f"in {_paths(artifacts).features}/*/unreadable.csv"
     yield from unreadable_lines(unreadable, where)
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 
 import numpy as np
@@ -21,8 +22,10 @@ from ..cache import (
     Manifest,
     Part,
     PartTable,
+    RemoteParts,
     listing_digest,
     load_duplicates,
+    name_uris,
     write_part,
 )
 from ..cache.parquet import require_pyarrow
@@ -84,6 +87,8 @@ class Extraction(Result):
         The part that was computed, such as "3/8"; empty if all images were.
     parquet : str
         Where the features are in files of Parquet, without secrets; empty if they are in the cache.
+    uri : str
+        The artifacts folder that has the part, without secrets; empty if it is local.
     """
 
     images: dict[str, int]
@@ -103,6 +108,7 @@ class Extraction(Result):
     int8_similarity: Int8Similarity | None = None
     part: str = ""
     parquet: str = ""
+    uri: str = ""
 
 
 def extract(
@@ -130,7 +136,8 @@ def extract(
         trained on, this is logged as a warning before any features are computed. Other commands give an open source,
         and close it.
     artifacts : str or Path
-        The artifacts folder; the cache is its ``features/``.
+        The artifacts folder; the cache is its ``features/``. In a folder at a URI there is no cache: the rows of all
+        images, or of `part`, are left there in shards for `merge`.
     weights : str or Path, optional
         "imagenet", "random", "random:SEED", or a path that ends in .h5, .weights.h5 or .keras. By default the
         variable CATSDOGS_WEIGHTS, then the weights that the artifacts were made with, then "imagenet".
@@ -153,7 +160,7 @@ def extract(
         part needs an artifacts folder without a cache.
     ray : str, optional
         "local", or the address of a Ray cluster, whose machines then compute the features. They must share the folder
-        of the images, and that of the artifacts or with `parquet` that one.
+        of the images, and that of the artifacts or with `parquet` that one, unless these are URIs.
     workers : int, optional
         With `ray`, the number of workers on each machine; by default one for each GPU, or one.
     parquet : str or Path, optional
@@ -174,8 +181,8 @@ def extract(
         next run; the cache does not change until all features are computed.
     """
     start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
-    _check_options(part, ray, workers, parquet, prune=prune)
-    with Artifacts.open(artifacts, FEATURES) as opened:
+    _check_options(artifacts, part, ray, workers, parquet, prune=prune)
+    with _open_artifacts(artifacts, progress) as (opened, remote):
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         range_of = choose_part(part, opened)
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
@@ -185,6 +192,7 @@ def extract(
             ExitStack() as stack,
         ):
             job = _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast) if ray or parquet else None
+            job = replace(job, shards=remote.uri) if job and remote else job
             pool = stack.enter_context(start_workers(ray, job, per_machine=workers)) if ray and job else None
             if job and parquet:
                 return _extract_to_parquet(job, source, pool, opened, start, progress)
@@ -203,6 +211,7 @@ def extract(
                 prune=prune,
                 classes=source.classes,
                 network=computing.network(),
+                remote=remote,
             ) as writer:
                 writer.check_losses(machine.digests)
                 if manifest is None:  # so that a run that continues this one uses the same weights
@@ -211,11 +220,11 @@ def extract(
                 computed = computing.compute(writer, progress=progress)
                 record(opened.source, **dict.fromkeys(splits, source.place), weights=chosen.spec)
                 with timer.time("write"):
-                    if part:
+                    if part or remote:
                         reasons, unreadable = writer.list_unreadable(computed.digests, computed.unreadable)
                         made = writer.manifest
                         table = _part_table(range_of, splits, made, source, chosen, computed.digests, reasons)
-                        write_part(opened.features, table)
+                        write_part(remote or opened.features, table)
                     else:
                         unreadable = writer.assemble(computed.digests, computed.unreadable)
         opened.cache.reload()
@@ -225,7 +234,7 @@ def extract(
             computed=_count_new(splits, computed.digests, unreadable, before) if pool else len(computed.moments),
             skipped=source.skipped,
             scan=source.scan,
-            duplicates={} if part else find_duplicates(opened, near=near_duplicates, progress=progress),
+            duplicates={} if part or remote else find_duplicates(opened, near=near_duplicates, progress=progress),
             classes=source.classes,
             backbone=provenance.weights_name,
             engine=provenance.engine,
@@ -235,7 +244,8 @@ def extract(
             rate=computed.rate,
             stages={} if ray else timer.seconds,
             int8_similarity=writer.int8_similarity,
-            part=part or "",
+            part=str(range_of) if part or remote else "",
+            uri=redact_uri(remote.uri) if remote else "",
         )
         if done.computed:
             record_timing(opened.timings, "extract", **_timing(done), device=computed.device)
@@ -255,8 +265,31 @@ def _count_new(
     return len({digest.tobytes() for (split, name), digest in rows if name not in unreadable[split]} - before)
 
 
+@contextmanager
+def _open_artifacts(
+    artifacts: ArtifactsFolder, progress: Progress | None
+) -> Iterator[tuple[Artifacts, RemoteParts | None]]:
+    """Open an artifacts folder; of one at a URI a local copy, which is removed in the end."""
+    if not (isinstance(artifacts, str) and is_uri(artifacts)):
+        with Artifacts.open(artifacts, FEATURES) as opened:
+            yield opened, None
+        return
+    with TemporaryDirectory(prefix="catsdogs-") as folder:
+        root = Path(folder).resolve()
+        with Artifacts.open(root, FEATURES) as opened, name_uris({root: artifacts}):
+            remote = RemoteParts(artifacts, opened.features)
+            remote.fetch(progress=progress)
+            yield opened, remote
+
+
 def _check_options(
-    part: str | None, ray: str | None, workers: int | None, parquet: str | Path | None, *, prune: bool
+    artifacts: ArtifactsFolder,
+    part: str | None,
+    ray: str | None,
+    workers: int | None,
+    parquet: str | Path | None,
+    *,
+    prune: bool,
 ) -> None:
     if part and ray:
         raise OptionError("part and ray exclude each other", "Give --part K/N or --ray ADDRESS")
@@ -266,6 +299,8 @@ def _check_options(
     if parquet is not None and (part or prune):
         raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
     if parquet is not None:
+        if isinstance(artifacts, str) and is_uri(artifacts):
+            raise OptionError("parquet excludes artifacts at a URI", "Give --parquet, or --artifacts with a URI")
         require_pyarrow()
         if not is_uri(parquet):
             user_path(parquet)  # refuses an empty one, as of an unset variable

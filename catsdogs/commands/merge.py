@@ -1,21 +1,23 @@
 """Merge the parts that several machines computed into one cache."""
 
+import shutil
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Quantized
-from ..cache import CacheWriter, Parts, features_folder, find_parts, read_network, read_parts
+from ..cache import CacheWriter, Parts, RemoteParts, features_folder, find_parts, name_uris, read_network, read_parts
 from ..cache.shards import find_shards
 from ..errors import CatsDogsError
 from ..locks import FEATURES
+from ..paths import is_uri
 from ..progress import Progress
 from ..result import Result
 from ..sources.classes import Classes
-from ..storage import record
+from ..storage import record, sha256_of
 from .extract import find_duplicates
 
 
@@ -75,7 +77,8 @@ def merge(
     artifacts : str or Path
         The artifacts folder of the cache.
     folders : sequence of str or Path
-        The artifacts folders of all parts. Parts and shards may be given more than once, and parts may overlap.
+        The artifacts folders of all parts, or their URIs. Parts and shards may be given more than once, and parts may
+        overlap. What is copied from URIs is kept in ``.parts/`` of the artifacts folder until the merge succeeds.
     prune : bool
         As for `extract`.
     near_duplicates : bool
@@ -93,10 +96,12 @@ def merge(
         Parts, or rows of them, are missing or damaged, have another provenance, or are of other images; or cached
         features would be removed without `prune`. The cache does not change.
     """
-    sources = list(dict.fromkeys(map(features_folder, folders)))
-    parts = read_parts(sources)
-    made, weights = parts.first.manifest, parts.first.weights
-    with Artifacts.open(artifacts, FEATURES) as opened:
+    with (
+        Artifacts.open(artifacts, FEATURES) as opened,
+        _copy_remote(folders, opened.root / ".parts", progress) as sources,
+    ):
+        parts = read_parts(sources)
+        made, weights = parts.first.manifest, parts.first.weights
         if find_parts(opened.features):
             raise CatsDogsError(f"{opened.root} is the folder of a part", "Give another folder for the cache of all")
         with CacheWriter(
@@ -128,6 +133,17 @@ def merge(
             classes=made.classes,
             backbone=made.provenance.weights_name,
         )
+
+
+@contextmanager
+def _copy_remote(folders: Sequence[str | Path], copies: Path, progress: Progress | None) -> Iterator[Sequence[Path]]:
+    """Return the caches of parts, of those at URIs local copies, which are kept for the next time after an error."""
+    roots = {given: copies / sha256_of(str(given).rstrip("/").encode())[:16] for given in folders if is_uri(given)}
+    with name_uris({root: str(uri) for uri, root in roots.items()}):
+        for uri, root in roots.items():
+            RemoteParts(str(uri), features_folder(root)).fetch(progress=progress)
+        yield list(dict.fromkeys(features_folder(roots.get(given, given)) for given in folders))
+    shutil.rmtree(copies, ignore_errors=True)
 
 
 def _find_network(caches: Sequence[Path], sha256: str) -> Quantized | None:

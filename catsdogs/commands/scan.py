@@ -4,10 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..artifacts import Artifacts
 from ..cache import Part, parse_part
 from ..errors import CatsDogsError
+from ..paths import is_uri
 from ..sources import Scan, Source
 from ..sources.classes import Classes, parse_classes
 
@@ -30,7 +32,8 @@ def scan(
     data : str or Path
         As for `extract`.
     artifacts : str or Path
-        The artifacts folder, whose classes are used if neither `classes` nor folders name any.
+        The artifacts folder, whose classes are used if neither `classes` nor folders name any; or a URI as for
+        `extract`, which has none.
     classes : str or two str, optional
     part : str, optional
         As for `extract`.
@@ -44,9 +47,12 @@ def scan(
     CatsDogsError
         As for `extract`, if `data` or `part` cannot be used.
     """
-    names, opened = None if classes is None else parse_classes(classes), Artifacts(artifacts)
-    range_of = choose_part(part, opened)
-    with list_images(data, names, opened) as source:
+    names = None if classes is None else parse_classes(classes)
+    with TemporaryDirectory() as empty:
+        opened = Artifacts(empty if is_uri(artifacts) else artifacts)
+        range_of = choose_part(part, opened)
+        source = list_images(data, names, opened)
+    with source:
         own = source.part(range_of.positions(len(source.files)))
         counts = {split: len(images.ids) for split, images in own.items()}
         return replace(source.scan, part=counts if part else None)

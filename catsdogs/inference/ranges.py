@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import Backbone
-from ..cache import KnownRows, Provenance, ShardWriter, listing_digest
+from ..cache import KnownRows, Provenance, RemoteParts, ShardWriter, listing_digest
 from ..errors import CatsDogsError
 from ..images.facts import FACTS_COLUMN
 from ..images.views import sizes_of
@@ -51,6 +51,8 @@ class RangeJob:
         Whether to stop at the first unreadable image.
     parquet : str
         Path or URI of the folder for files of Parquet; empty if rows are written to shards.
+    shards : str
+        URI of the artifacts folder in which shards are put; empty if they are in the cache's.
     kind : type or None
         The class of the workers, by default `RangeWorker`.
     """
@@ -62,6 +64,7 @@ class RangeJob:
     holder: str
     fail_fast: bool
     parquet: str = ""
+    shards: str = field(default="", repr=False)
     kind: "type[RangeWorker] | None" = None
 
 
@@ -138,7 +141,7 @@ class RangeWorker:
             cores, (number, of) = sorted(os.sched_getaffinity(0)), self._cores
             os.sched_setaffinity(0, cores[number::of] or [cores[number % len(cores)]])
         plan, job = self._job.plan, self._job
-        if not job.parquet and holder(plan.folder.parent, FEATURES) != job.holder:
+        if not (job.parquet or job.shards) and holder(plan.folder.parent, FEATURES) != job.holder:
             hint = "Give --artifacts DIR with the absolute path of a folder that all machines share"
             raise CatsDogsError(f"{plan.folder.parent} is another folder there", hint)
         if listing_digest(ids_and_labels(self.source.splits), self.source.classes) != job.listing:
@@ -200,7 +203,8 @@ class RangeWorker:
 
     @cached_property
     def _writer(self) -> ShardWriter:
-        return ShardWriter(self._job.plan.folder, self.provenance, self._backbone.network)
+        remote = RemoteParts(self._job.shards) if self._job.shards else None
+        return ShardWriter(self._job.plan.folder, self.provenance, self._backbone.network, remote)
 
     def compute(self, ranges: Iterable[range]) -> Iterator[RangeResult]:
         """Compute ranges in this thread, each drawn when it is time to decode it; yield each that is finished.

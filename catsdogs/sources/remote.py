@@ -126,40 +126,24 @@ def find_remote(uri: str) -> StoredFile | None:
     return _RemoteFile((unquote(name) if _is_web(path) else name,), redact_uri(uri), filesystem, path, None)
 
 
-def list_remote(uri: str, *, missing_ok: bool = False) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
+def list_remote(uri: str) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
     """Return the files below a URI, and the paths of their folders in lower case; no file is looked at by itself.
 
     Raises
     ------
     CatsDogsError
-        There is nothing and not `missing_ok`, or it cannot be listed.
+        There is nothing, or it cannot be listed.
     """
-    filesystem, root = _open_filesystem(uri)
-    shown = redact_uri(uri).rstrip("/")
-    if _is_web(root) and "?" in root:  # fsspec appends the names of files to the query
-        message = f"{shown} is a folder with a query, and the URIs of its images are not known"
-        raise CatsDogsError(message, "Give the URI of a zip or a tar, or of a folder without a query")
-    try:
-        found = _list_files(filesystem, root, shown)
-    except OSError as error:
-        if missing_ok and isinstance(error, FileNotFoundError):
-            return [], set()
-        raise _unusable(shown, error) from None
-    files: list[StoredFile] = []
-    for facts in found:
-        name: str = facts["name"]
-        below = name.removeprefix(root.rstrip("/")).strip("/")
-        if below and not name.endswith("/"):  # S3's console makes an empty object for a folder
-            parts = tuple((unquote(below) if _is_web(root) else below).split("/"))
-            files.append(_RemoteFile(parts, f"{shown}/{'/'.join(parts)}", filesystem, name, facts.get("size")))
-    if not files and not missing_ok:
-        raise CatsDogsError(f"{shown} does not exist, or is empty", "Give the URI of a folder or an archive of images")
+    files = RemoteFolder(uri).list_files()
+    if not files:
+        message = f"{redact_uri(uri).rstrip('/')} does not exist, or is empty"
+        raise CatsDogsError(message, "Give the URI of a folder or an archive of images")
     return files, folders_with_parents({file.parts[:-1] for file in files})
 
 
 @dataclass(frozen=True)
 class RemoteFolder:
-    """A folder in which files are written.
+    """A folder at a URI, connected once.
 
     Parameters
     ----------
@@ -167,6 +151,34 @@ class RemoteFolder:
     """
 
     uri: str = field(repr=False)
+
+    def list_files(self, *, missing_ok: bool = False) -> list[StoredFile]:
+        """Return the files below it.
+
+        Raises
+        ------
+        CatsDogsError
+            It cannot be listed, or it does not exist and not `missing_ok`.
+        """
+        filesystem, root = self._opened
+        shown = redact_uri(self.uri).rstrip("/")
+        if _is_web(root) and "?" in root:  # fsspec appends the names of files to the query
+            message = f"{shown} is a folder with a query, and the URIs of its images are not known"
+            raise CatsDogsError(message, "Give the URI of a zip or a tar, or of a folder without a query")
+        try:
+            found = _list_files(filesystem, root, shown)
+        except OSError as error:
+            if missing_ok and isinstance(error, FileNotFoundError):
+                return []
+            raise _unusable(shown, error) from None
+        files: list[StoredFile] = []
+        for facts in found:
+            name: str = facts["name"]
+            below = name.removeprefix(root.rstrip("/")).strip("/")
+            if below and not name.endswith("/"):  # S3's console makes an empty object for a folder
+                parts = tuple((unquote(below) if _is_web(root) else below).split("/"))
+                files.append(_RemoteFile(parts, f"{shown}/{'/'.join(parts)}", filesystem, name, facts.get("size")))
+        return files
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file: it is there as a whole, or not at all.
@@ -192,8 +204,9 @@ class RemoteFolder:
         if _STORES & {*([protocol] if isinstance(protocol, str) else protocol)}:
             filesystem.pipe_file(path, content)
             return
-        temporary = f"{root.rstrip('/')}/.{uuid.uuid4().hex}.new"
-        filesystem.makedirs(root, exist_ok=True)
+        folder = path.rpartition("/")[0]
+        temporary = f"{folder}/.{uuid.uuid4().hex}.new"
+        filesystem.makedirs(folder, exist_ok=True)
         filesystem.pipe_file(temporary, content)
         filesystem.mv(temporary, path)
 

@@ -26,7 +26,7 @@ pytest.importorskip("moto", reason="the servers need moto[server]")
 pytest.importorskip("s3fs", reason="S3 needs catsdogs[remote]")
 pytest.importorskip("aiohttp", reason="web servers need catsdogs[remote]")
 
-from support.servers import FAULTS, Response, s3_server, web_server
+from support.servers import FAULTS, Response, s3_server, store, web_server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(moto|botocore|werkzeug)")
 
@@ -53,12 +53,8 @@ def total(photographs):
 @pytest.fixture(scope="module")
 def running_s3(photographs):
     """A server with the photographs in the bucket `pets`."""
-    with s3_server().running() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", server.url)
-        store("pets", {f"photographs/{name}": content for name, content in photographs.items()})
+    files = {f"photographs/{name}": content for name, content in photographs.items()}
+    with s3_server("pets", files, SECRET) as server:
         yield server
 
 
@@ -84,16 +80,6 @@ def impatient(monkeypatch):
     """Wait milliseconds between attempts, and one second for a reply."""
     monkeypatch.setattr(remote, "_PAUSES", (0.01, 0.02, 0.04))
     monkeypatch.setattr(remote, "_TIMEOUT", 1)
-
-
-def store(bucket, files):
-    import boto3
-
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=bucket)
-    for name, content in files.items():
-        client.put_object(Bucket=bucket, Key=name, Body=content)
-    client.close()
 
 
 def tar_of(files):

@@ -1,10 +1,12 @@
 """A web server and a real S3 server (moto's) on the loopback address, which count what they send, and fail if told."""
 
+import os
 import re
 import socket
 import time
 from contextlib import contextmanager
 from threading import Lock, Thread
+from unittest import mock
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -86,8 +88,28 @@ class Server:
             server.server_close()
 
 
-def s3_server():
-    return Server(DomainDispatcherApplication(create_backend_app))
+def store(bucket, files):
+    """Put files, a dictionary by name, into a new bucket."""
+    import boto3
+
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=bucket)
+    for name, content in files.items():
+        client.put_object(Bucket=bucket, Key=name, Body=content)
+    client.close()
+
+
+@contextmanager
+def s3_server(bucket, files, secret):
+    """Run a server that has files in a bucket; the environment has the credentials for it."""
+    names = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7", "AWS_SECRET_ACCESS_KEY": secret, "AWS_DEFAULT_REGION": "us-east-1"}
+    with (
+        Server(DomainDispatcherApplication(create_backend_app)).running() as server,
+        mock.patch.dict(os.environ, names),
+    ):
+        os.environ["AWS_ENDPOINT_URL"] = server.url
+        store(bucket, files)
+        yield server
 
 
 def web_server(files, *, ranges=True):
