@@ -15,6 +15,7 @@ from ..errors import CatsDogsError, OptionError
 from ..locks import FEATURES
 from ..progress import Progress, tell
 from ..result import Result
+from ..storage import NOTE_HINT, read_json, record
 from .extract import find_duplicates
 
 _Row = tuple[int, str, int, bytes]
@@ -101,6 +102,9 @@ def subset(
                     writer.add_rows(table.digests[drawn], features, table.facts[drawn])
                 tell(progress, "copying features", here.stop, len(ids))
             writer.assemble(digests)
+        noted, name = read_json(opened.source, NOTE_HINT).get("weights"), made.provenance.weights_name
+        if Path(str(noted)).name != name:  # otherwise it is the path of their file, whose name Parquet has
+            record(opened.source, weights=name)
         opened.cache.reload()
         find_duplicates(opened, near=False, progress=progress)
     counts = np.bincount(labels, minlength=2).tolist()

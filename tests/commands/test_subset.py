@@ -84,3 +84,20 @@ def test_what_cannot_be_drawn_is_one_line(rows, tmp_path):
     with pytest.raises(CatsDogsError, match="has no readable training image with a label"):
         catsdogs.subset(unlabelled, artifacts=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_predict_knows_the_weights_of_a_sample_or_says_which_to_give(
+    tiny_backbone, draw, encode, write_folder, tmp_path
+):
+    data = {f"{kind}.{n}.png": encode(draw(n + 100 * (kind == "dog"))) for kind in ("cat", "dog") for n in range(20)}
+    write_folder(tmp_path / "data", data)
+    made = {"artifacts": tmp_path / "made", "weights": str(tiny_backbone), "parquet": tmp_path / "rows"}
+    catsdogs.extract(tmp_path / "data", **made)
+    for folder in ("made", "elsewhere"):
+        catsdogs.subset(tmp_path / "rows", artifacts=tmp_path / folder)
+        catsdogs.train(tmp_path / folder)
+    image = tmp_path / "data/cat.0.png"
+    (one,) = catsdogs.predict(image, artifacts=tmp_path / "made")
+    with pytest.raises(CatsDogsError, match=r"no weights file tiny\.keras \(from .*source\.json\)\. Set --weights to"):
+        catsdogs.predict(image, artifacts=tmp_path / "elsewhere")
+    assert catsdogs.predict(image, artifacts=tmp_path / "elsewhere", weights=tiny_backbone) == [one]
