@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"(\d{10})-(\d{10})-of-(\d{10})\.([0-9a-f]{16})\.parquet")
 
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.new")
+"""The name of a file before it is renamed."""
+
 _METADATA = b"catsdogs"
 """The key of the provenance in the metadata of a file's schema."""
 
@@ -121,8 +124,17 @@ class RangeFiles:
         try:
             write_atomic(path, content.getvalue().to_pybytes(), temporary_name=f".{uuid.uuid4().hex}.new")
         except OSError as error:
+            if path.exists():  # another run has written it, and removed what this one had begun
+                return
             hint = "Check the disk; finished work is kept"
             raise CatsDogsError(f"{path} cannot be written ({error.strerror})", hint) from error
+
+    def remove_unfinished(self) -> None:
+        """Remove what killed processes have left in a local folder; call it when all files are there."""
+        if not self._remote:
+            for path in user_path(self.place).glob(".*.new"):
+                if _UNFINISHED.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     @cached_property
     def _remote(self) -> RemoteFolder | None:

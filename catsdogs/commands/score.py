@@ -84,4 +84,5 @@ def score(
         folder.write(positions, files.images, key, scored)
         done += len(positions)
         tell(progress, "scoring", positions.stop, files.images)
+    folder.remove_unfinished()
     return Scoring(folder.display_path, classes, files.images, done)

@@ -60,6 +60,7 @@ def compute_to_parquet(
     if lost := {*missing} - folder.find(key)[0].keys():
         message = f"{folder.display_path} lacks {len(lost):,} of the files that workers have written into theirs"
         raise CatsDogsError(message, "Give --parquet a folder that all machines share, or a URI")
+    folder.remove_unfinished()
     files, computed = FeatureFiles(job.parquet), sum(map(len, missing))
     unreadable: dict[str, dict[str, str]] = {split: {} for split in source.splits}
     for positions, table in zip(files.ranges, files.tables(features=False), strict=True):

@@ -98,9 +98,27 @@ def test_a_run_that_fails_goes_on_and_computes_no_row_again(whole, data, tiny_ba
     again = catsdogs.extract(data, **options)
     assert again.computed == 0
     assert any("all were in files of Parquet" in text for _, text in extraction_lines(again, tmp_path))
-    assert {name: of for name, of in files_of(tmp_path / "rows").items() if not name.startswith(".")} == files_of(
-        whole[0]
-    )
+    assert files_of(tmp_path / "rows") == files_of(whole[0])
+
+
+def test_two_runs_into_one_folder_do_not_disturb_each_other(whole, data, tiny_backbone, tmp_path):
+    write, runs = parquet.write_atomic, []
+    options = {"artifacts": tmp_path / "a", "weights": str(tiny_backbone), "parquet": tmp_path / "rows"}
+
+    def write_after_another_run(path, content, **given):
+        temporary = path.parent / given["temporary_name"]
+        if not runs:
+            runs.append(1)
+            temporary.parent.mkdir()
+            temporary.write_bytes(content)
+            catsdogs.extract(data, **options | {"artifacts": tmp_path / "b"})
+            raise FileNotFoundError(2, "No such file or directory") if not temporary.exists() else AssertionError
+        write(path, content, **given)
+
+    with mock.patch.object(parquet, "write_atomic", write_after_another_run):
+        catsdogs.extract(data, **options)
+    assert runs
+    assert files_of(tmp_path / "rows") == files_of(whole[0])
 
 
 def test_other_images_and_another_provenance_are_refused(whole, data, tiny_backbone, tmp_path, write_folder):
