@@ -216,7 +216,6 @@ def extract(
                 writer.check_losses(machine.digests)
                 if manifest is None:  # so that a run that continues this one uses the same weights
                     record(opened.source, weights=chosen.spec)
-                before = {image for image, missing in writer.known().missing.items() if not missing} if pool else set()
                 computed = computing.compute(writer, progress=progress)
                 record(opened.source, **dict.fromkeys(splits, source.place), weights=chosen.spec)
                 with timer.time("write"):
@@ -231,7 +230,7 @@ def extract(
         done = Extraction(
             images={split: len(images.ids) for split, images in splits.items()},
             unreadable=unreadable,
-            computed=_count_new(splits, computed.digests, unreadable, before) if pool else len(computed.moments),
+            computed=computed.computed,
             skipped=source.skipped,
             scan=source.scan,
             duplicates={} if part or remote else find_duplicates(opened, near=near_duplicates, progress=progress),
@@ -251,18 +250,6 @@ def extract(
             record_timing(opened.timings, "extract", **_timing(done), device=computed.device)
     _log.info("%d images computed in %.1f s; %d differing copies", done.computed, done.seconds, writer.differing)
     return done
-
-
-def _count_new(
-    splits: Mapping[str, Split],
-    digests: NDArray[np.uint8],
-    unreadable: Mapping[str, Mapping[str, str]],
-    before: set[bytes],
-) -> int:
-    """Return how many different readable images were not in `before`: workers that are killed do not report all."""
-    names = ((split, name) for split, images in splits.items() for name in images.ids)
-    rows = zip(names, digests, strict=True)
-    return len({digest.tobytes() for (split, name), digest in rows if name not in unreadable[split]} - before)
 
 
 @contextmanager

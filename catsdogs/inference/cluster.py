@@ -211,20 +211,25 @@ class RangePool:
             ranges = [range(writer.images)]
         images, stop = sum(map(len, ranges)), max((positions.stop for positions in ranges), default=0)
         self._writer, self._todo = writer, deque(ranges)
-        self._known = [self._ray.put(writer.known())] if writer else []
+        known = writer.known() if writer else None
+        self._known = [self._ray.put(known)] if known else []
         for worker in self._workers.values():
             worker.news = [*self._known]
         digests, unreadable, moments, done = np.zeros((stop, 16), np.uint8), dict[int, str](), list[float](), 0
+        others = {digest for digest, missing in known.missing.items() if not missing} if known else set[bytes]()
         while done < images:
             self._give(images - done)
             for result in self._wait():
                 digests[result.positions.start : result.positions.stop] = result.digests
                 unreadable |= result.unreadable
+                others |= result.undecodable
                 moments += [time.perf_counter()] * result.computed
                 done += len(result.positions)
                 tell(progress, "computing features", done, images)
         ahead = sum(worker.prepared.ahead for worker in self._workers.values() if worker.prepared)
-        return ComputedImages(digests, unreadable, moments, ahead, f"Ray at {self._address}")
+        # Workers that are killed do not report all that they have computed, so the different images are counted.
+        computed = len({digest.tobytes() for digest in digests[digests.any(axis=1)]} - others)
+        return ComputedImages(digests, unreadable, moments, computed, ahead, f"Ray at {self._address}")
 
     def close(self) -> None:
         """End all workers."""

@@ -33,6 +33,8 @@ class ComputedImages:
         Why files could not be read, by position.
     moments : list of float
         When each image was computed; images that were cached have none.
+    computed : int
+        Number of images that were computed.
     ahead : int
         Number of images that are computed at a time.
     device : str
@@ -44,6 +46,7 @@ class ComputedImages:
     digests: NDArray[np.uint8]
     unreadable: dict[int, str]
     moments: list[float]
+    computed: int = 0
     ahead: int = 0
     device: str = ""
     batch_reduced: bool = False
@@ -145,4 +148,4 @@ class ThisMachine:
             return ComputedImages(digests, unreadable, moments)
         used = self._backbone()
         ahead = used.batch_size * used.streams
-        return ComputedImages(digests, unreadable, moments, ahead, used.device, used.batch_reduced)
+        return ComputedImages(digests, unreadable, moments, len(moments), ahead, used.device, used.batch_reduced)

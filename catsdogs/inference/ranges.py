@@ -98,12 +98,15 @@ class RangeResult:
         Number of images whose features were computed.
     unreadable : dict of int to str
         Why files could not be read, by position.
+    undecodable : set of bytes
+        Digests of images that cannot be decoded.
     """
 
     positions: range
     digests: NDArray[np.uint8]
     computed: int = 0
     unreadable: dict[int, str] = field(default_factory=dict)
+    undecodable: set[bytes] = field(default_factory=set)
     left: int = 0
 
 
@@ -256,6 +259,7 @@ class RangeWorker:
                 result.unreadable[position] = unreadable[position]
             elif position in rows.reasons:
                 self._known.reasons[digest.tobytes()] = rows.reasons[position]
+            result.undecodable |= {digest.tobytes()} & self._known.reasons.keys()
             self._known.missing[digest.tobytes()] = ()  # a later stream does not compute a copy of it
             if not result.left:
                 finished.append(result)
