@@ -134,19 +134,16 @@ def _load_jpeg(image: JpegImagePlugin.JpegImageFile, parts: Iterable[tuple[bytes
     decoder = Image._getdecoder(image.mode, name, arguments, image.decoderconfig)
     decoder.setimage(image.im, extents)
     rest: bytes | memoryview = b""
-    try:
-        for part, ignored in parts:
-            rest = bytes(rest) + part if rest else part
-            consumed, error = decoder.decode(rest)
-            rest = rest[consumed:]
-            if consumed < 0 or (ignored and rest):
-                break
-    finally:
-        decoder.cleanup()
+    for part, ignored in parts:
+        rest = bytes(rest) + part if rest else part
+        consumed, error = decoder.decode(rest)
+        rest = rest[consumed:]
+        if consumed < 0 or (ignored and rest):
+            break
+    decoder.cleanup()  # frees libjpeg's memory even if an exception keeps the decoder
     if consumed >= 0 or error < 0:
         raise OSError("broken data stream when reading image file" if error < 0 else "image file is truncated")
     image.tile = []
-    image.load()
 
 
 def _to_squares(image: Image.Image, sizes: Collection[int]) -> dict[int, NDArray[np.uint8]]:
