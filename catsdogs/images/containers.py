@@ -50,7 +50,13 @@ _MAX_TEXT = 1 << 20
 
 
 def strip(data: bytes, form: str) -> bytes:
-    """Return a JPEG or PNG file without what is not needed to decode it; other files, and damaged ones, as they are."""
+    """Return a JPEG or PNG file without what is not needed to decode it; other files, and damaged ones, as they are.
+
+    Raises
+    ------
+    OSError
+        The image data of a PNG do not match their checksum.
+    """
     change = {"JPEG": _strip_jpeg, "PNG": _strip_png, "WEBP": _flag_transparency}.get(form)
     return change(data) if change else data
 
@@ -167,6 +173,8 @@ def _strip_png(data: bytes) -> bytes:
     kept, start = [data[:8]], 8
     while start + 8 <= len(data):
         kind, end = data[start + 4 : start + 8], start + 12 + int.from_bytes(data[start : start + 4])
+        if kind == b"IDAT" and end <= len(data) and not _matches(memoryview(data)[start + 4 : end]):
+            raise OSError("the image data do not match their checksum")
         critical = not kind[0] & 0x20  # ISO/IEC 15948, 5.4
         if critical or (end <= len(data) and _is_kept(kind, data[start + 4 : end])):
             kept.append(data[start:end])
@@ -177,11 +185,16 @@ def _strip_png(data: bytes) -> bytes:
     return stripped if len(stripped) < len(data) else data
 
 
+def _matches(chunk: bytes | memoryview) -> bool:
+    """Whether a chunk matches its checksum; of image data, Pillow does not look."""
+    return zlib.crc32(chunk[:-4]) == int.from_bytes(chunk[-4:])
+
+
 def _is_kept(kind: bytes, chunk: bytes) -> bool:
     """Whether an ancillary chunk is needed, and matches its checksum: libpng, too, ignores one that does not."""
     if kind not in (b"tRNS", b"eXIf") and not (kind in (b"tEXt", b"zTXt") and chunk.startswith(_PROFILE, 4)):
         return False
-    if zlib.crc32(chunk[:-4]) != int.from_bytes(chunk[-4:]):
+    if not _matches(chunk):
         return False
     if kind != b"zTXt":
         return True

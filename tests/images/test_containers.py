@@ -74,6 +74,15 @@ def test_a_png_whose_last_text_is_cut_is_decoded(photo, encode):
     np.testing.assert_array_equal(decode(png[:-12] + chunk(b"tEXt", b"k\0text")[:-9]), decode(png))
 
 
+def test_a_png_whose_data_do_not_match_their_checksum_is_unreadable(draw, encode):
+    png = encode(draw(7, size=(320, 240)))
+    end = png.rindex(b"IEND") - 8  # of the data, before their checksum
+    for at in (end - 20, end - 5, end - 1, len(png) // 2):
+        with pytest.raises(UnreadableImageError, match="the image data do not match their checksum"):
+            decode(png[:at] + bytes([png[at] ^ 64]) + png[at + 1 :])
+    np.testing.assert_array_equal(decode(png[: end + 2]), decode(png))
+
+
 @pytest.mark.parametrize("kind", ["eXIf", "Raw profile type exif"])
 def test_the_orientation_in_a_png_is_applied(photo, encode, kind):
     block = ORIENTED.tobytes()
