@@ -26,9 +26,9 @@ def step():
     if steps() in plan:
         note("kills", 1)
         os.kill(os.getpid(), signal.SIGKILL)
-def write_and_die(path, content, **options):
+def write_and_die(path, *content, **options):
     step()
-    write(path, content, **options)
+    write(path, *content, **options)
     if path.suffix == ".npy":
         note("rows", shards.npy.count_rows(path, shards._dtype(shards._views(path))))
     step()
