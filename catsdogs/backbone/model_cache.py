@@ -122,8 +122,8 @@ def cache_path() -> Path:
 def read(key: Mapping[str, str]) -> tuple[Facts, Mapping[str, NDArray[np.uint8]]] | None:
     """Return what is known about the network of this key and the content of its files, by image size.
 
-    The files are mapped into memory, which saves a copy; what is written to the arrays stays in this process. A damaged
-    entry is removed. None if there is no entry.
+    An engine may compute with the arrays' memory. It is not mapped: a file on a network that another machine removes
+    would end the process. A damaged entry is removed. None if there is no entry.
     """
     folder = cache_path()
     entry = folder / _name(key)
@@ -133,10 +133,10 @@ def read(key: Mapping[str, str]) -> tuple[Facts, Mapping[str, NDArray[np.uint8]]
         found = read_sealed(entry / "entry.json", _Entry, FORMAT, "Delete it")
         if found is None or found.key != key:
             raise CatsDogsError(f"{entry} is not a complete entry of this network", "Delete it")
-        contents = {name: np.memmap(entry / name, np.uint8, mode="c") for name in found.files}
+        contents = {name: np.fromfile(entry / name, np.uint8) for name in found.files}
         if any(sha256_of(contents[name].data) != digest for name, digest in found.files.items()):
             raise CatsDogsError(f"a file in {entry} does not match its SHA-256", "Delete it")
-    except (OSError, ValueError, CatsDogsError) as error:  # an empty file cannot be mapped
+    except (OSError, CatsDogsError) as error:
         _log.info("the network is built again: %s", error)
         remove(key)
         return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..progress import Progress
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
     from rich.progress import Task
 
 _MIN_SECONDS, _RATE_WINDOW = 1.0, 10.0
@@ -31,30 +32,47 @@ def progress_bar(shown: bool = True) -> Iterator[None]:
     if not (shown and sys.stderr.isatty()):
         yield
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[status]}"))
-    console = Console(stderr=True)
-    bar = Bar(*columns, console=console, transient=True, speed_estimate_period=_RATE_WINDOW)
+    bar = _StepBar()
+    _shown.append(bar.update)
     try:
-        current, task = "", bar.add_task("", visible=False, status="")
-
-        def update(step: str, done: int, total: int) -> None:
-            nonlocal current, task
-            bar.start()
-            if step != current:
-                bar.remove_task(task)
-                current, task = step, bar.add_task(step, total=total or None, status="")
-            bar.update(task, completed=done, total=total or None)
-            bar.update(task, status=_status(bar.tasks[-1]))
-
-        _shown.append(update)
         yield
     finally:
         _shown.clear()
         bar.stop()
+
+
+class _StepBar:
+    """A bar for one step at a time; the first step imports Rich's bars, which takes 15 ms."""
+
+    _bar: Bar | None = None
+    _step = ""
+
+    def update(self, step: str, done: int, total: int) -> None:
+        """Show the progress of a step; of another one than before, in a new bar."""
+        if not self._bar:
+            self._bar = _new_bar()
+            self._bar.start()
+        if step != self._step:
+            for task in self._bar.task_ids:
+                self._bar.remove_task(task)
+            self._bar.add_task(step, total=total or None, status="")
+            self._step = step
+        (task,) = self._bar.tasks
+        self._bar.update(task.id, completed=done, total=total or None)
+        self._bar.update(task.id, status=_status(task))
+
+    def stop(self) -> None:
+        """Remove the bar, if there is one."""
+        if self._bar:
+            self._bar.stop()
+
+
+def _new_bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[status]}"))
+    return Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=_RATE_WINDOW)
 
 
 def _status(task: Task) -> str:
