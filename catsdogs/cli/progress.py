@@ -53,8 +53,8 @@ class _StepBar:
             self._bar = _new_bar()
             self._bar.start()
         if step != self._step:
-            for task in self._bar.task_ids:
-                self._bar.remove_task(task)
+            for shown in self._bar.task_ids:
+                self._bar.remove_task(shown)
             self._bar.add_task(step, total=total or None, status="")
             self._step = step
         (task,) = self._bar.tasks
