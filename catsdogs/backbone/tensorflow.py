@@ -58,14 +58,14 @@ class TensorFlowEngine:
     @staticmethod
     def device() -> str:
         """Return "gpu" or "cpu"."""
-        return "gpu" if _tf().config.list_physical_devices("GPU") else "cpu"
+        return "gpu" if _tf().config.get_visible_devices("GPU") else "cpu"
 
     @staticmethod
     def native_precision() -> str:
         """Return the fastest precision that the device supports natively."""
         if TensorFlowEngine.device() == "cpu":
             return "bfloat16" if cpu_supports("bfloat16") else FLOAT32
-        gpu = _tf().config.list_physical_devices("GPU")[0]
+        gpu = _tf().config.get_visible_devices("GPU")[0]
         capability = _tf().config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
         # GPUs have tensor cores since Volta (7.0), with bfloat16 since Ampere (8.0).
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else FLOAT32
@@ -73,10 +73,15 @@ class TensorFlowEngine:
 
 def _devices() -> list[str | None]:
     """Return the devices that compute, or None for the only one: those of other kinds might give other bits."""
-    gpus, of = _tf().config.list_physical_devices("GPU"), _tf().config.experimental.get_device_details
-    found = _tf().config.list_logical_devices("GPU" if gpus else "CPU")
-    alike = len({of(gpu).get("device_name") for gpu in gpus}) < 2
-    return [device.name for device in found] if alike and found[1:] else [None]
+    config, kind = _tf().config, TensorFlowEngine.device().upper()
+    names: list[str | None] = []
+    for device in config.list_physical_devices(kind):  # in the order of the logical devices
+        if device in config.get_visible_devices(kind):
+            logical = len(config.get_logical_device_configuration(device) or [device])
+            names += logical * [config.experimental.get_device_details(device).get("device_name")]
+    found = zip(config.list_logical_devices(kind), names, strict=False)
+    alike = [device.name for device, name in found if name == names[0]]
+    return alike if alike[1:] else [None]
 
 
 def _compute(device: str | None, graph: Any, pixels: NDArray[np.uint8]) -> Any:

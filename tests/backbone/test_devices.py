@@ -7,10 +7,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from catsdogs.backbone import tensorflow
 from catsdogs.backbone.devices import Devices
 
 EXTRACT = """
@@ -66,6 +68,35 @@ def test_two_devices_give_the_rows_of_one_and_both_compute(
     assert ended.stdout == f"60, 0: {first}\n60, 0: {first}, 1: {second}\n"
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / n / "features").rglob("*") if p.is_file()} for n in "12")
     assert one == two
+
+
+@pytest.mark.parametrize(
+    ("physical", "used"),
+    [
+        ([("A", 1), ("A", 1), ("T", 1)], ["GPU:0", "GPU:1"]),
+        ([("A", 1), ("T", 1), ("A", 1)], ["GPU:0", "GPU:2"]),
+        ([("A", 1), ("T", 1)], [None]),
+        ([("T", 0), ("A", 1), ("A", 1)], ["GPU:0", "GPU:1"]),  # hidden
+        ([("A", 0), ("T", 0)], [None]),
+        ([("T", 1), ("A", 2), ("T", 2)], ["GPU:0", "GPU:3", "GPU:4"]),  # divided by the user
+    ],
+)
+def test_tensorflow_uses_the_visible_gpus_of_the_first_ones_kind(physical, used, monkeypatch):
+    """By their kinds, and how many logical devices each one is."""
+    gpus = [SimpleNamespace(kind=kind, logical=logical) for kind, logical in physical]
+    visible = [gpu for gpu in gpus if gpu.logical]
+    logical = [SimpleNamespace(name=f"GPU:{number}") for number in range(sum(gpu.logical for gpu in gpus))]
+    cpu = SimpleNamespace(kind=None, logical=1)
+    config = SimpleNamespace(
+        list_physical_devices=lambda kind: gpus if kind == "GPU" else [cpu],
+        get_visible_devices=lambda kind: visible if kind == "GPU" else [cpu],
+        get_logical_device_configuration=lambda gpu: gpu.logical * ["part"] if gpu.logical > 1 else None,
+        list_logical_devices=lambda kind: logical if kind == "GPU" else [SimpleNamespace(name="CPU:0")],
+        experimental=SimpleNamespace(get_device_details=lambda gpu: {"device_name": gpu.kind} if gpu.kind else {}),
+    )
+    monkeypatch.setattr(tensorflow, "_tf", lambda: SimpleNamespace(config=config))
+    assert tensorflow._devices() == used
+    assert tensorflow.TensorFlowEngine.device() == ("gpu" if visible else "cpu")
 
 
 def test_calls_wait_for_an_idle_device_and_an_error_leaves_it_idle():
