@@ -188,10 +188,11 @@ def metrics_lines(metrics: catsdogs.TrainingMetrics) -> Iterator[Line]:
     yield "", f"log loss {clip.log_loss:.4f} clipped at {clip.chosen:g}"
     if corrections := metrics.corrections:
         yield from block("corrections", correction_texts(vars(corrections)))
-        low, high = corrections.interval
-        change = f"{corrections.log_loss_before:.4f} before, {corrections.log_loss_after:.4f} after"
-        yield "", f"log loss {change} ({corrections.difference:+.4f} [{low:+.4f}, {high:+.4f}])"
-        yield "", f"on the {plural(corrections.compared, 'image')} that they do not change"
+        if corrections.interval:
+            low, high = corrections.interval
+            change = f"{corrections.log_loss_before:.4f} before, {corrections.log_loss_after:.4f} after"
+            yield "", f"log loss {change} ({corrections.difference:+.4f} [{low:+.4f}, {high:+.4f}])"
+            yield "", f"on the {plural(corrections.compared, 'image')} that they do not change"
     if nested := metrics.nested:
         flatters = nested.log_loss > metrics.intervals.log_loss[1]
         how = ": the figures above flatter" if flatters else ", nested cross-validation"

@@ -233,6 +233,8 @@ def measure_corrections(
     CorrectionMetrics
     """
     kept = ~corrected.changed
+    if not kept.any():
+        return CorrectionMetrics(**corrected.counts(), compared=0, interval=None)
     losses = [log_losses(corrected.labels[kept], logits[kept]) for logits in (before, after)]
     difference = losses[1] - losses[0]
     return CorrectionMetrics(

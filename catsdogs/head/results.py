@@ -165,11 +165,11 @@ class CorrectionMetrics(Result):
         Verdicts on images that are not in the training split.
     compared : int
         Images over which the log losses are.
-    log_loss_before, log_loss_after : float
-        Of heads that were trained without and with the corrections.
-    difference : float
+    log_loss_before, log_loss_after : float or None
+        Of heads that were trained without and with the corrections; None if no images are compared.
+    difference : float or None
         The second minus the first.
-    interval : pair of float
+    interval : pair of float or None
         95 % interval of the difference, paired by image.
     """
 
@@ -179,10 +179,10 @@ class CorrectionMetrics(Result):
     moved: int
     unmatched: int
     compared: int
-    log_loss_before: float
-    log_loss_after: float
-    difference: float
-    interval: Interval
+    log_loss_before: float | None = None
+    log_loss_after: float | None = None
+    difference: float | None = None
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import pytest
 import catsdogs
 from catsdogs import CatsDogsError, import_features, load_features
 from catsdogs.artifacts import Artifacts
+from catsdogs.cli.summaries import training_lines
 from catsdogs.head.metrics import log_loss
 from catsdogs.head.staleness import check_head
 from catsdogs.reporting.findings import gather
@@ -102,6 +103,21 @@ def test_training_applies_corrections_and_measures_what_they_change(artifacts):
     assert metrics.difference == pytest.approx(losses[1] - losses[0])
     assert metrics.interval[0] < metrics.difference < metrics.interval[1] < 0
     assert not {*rows_of(artifacts / "suspects.csv")} & {*WRONG, "cat.10", "dog.11"}
+
+
+def test_where_every_image_is_relabelled_there_is_no_log_loss_to_compare(tmp_path):
+    ids, labels, features = make_features()
+    fill(tmp_path, ids, 1 - labels, features)
+    catsdogs.correct(dict(zip(ids, np.array(["cat", "dog"])[labels].tolist(), strict=True)), artifacts=tmp_path)
+    done = catsdogs.train(tmp_path)
+    assert (done.metrics.corrections.relabelled, done.metrics.corrections.compared) == (len(ids), 0)
+    written = json.loads((tmp_path / "metrics.json").read_text())["corrections"]
+    assert {written[name] for name in ("log_loss_before", "log_loss_after", "difference", "interval")} == {None}
+    said = [text for _, text in training_lines(done, tmp_path)]
+    assert "120 images: 120 relabelled, 0 kept, 0 dropped" in said
+    assert not [text for text in said if "nan" in text or "do not change" in text]
+    catsdogs.report(tmp_path)
+    assert "that they do not change" not in (tmp_path / "report.html").read_text()
 
 
 def test_the_log_loss_before_is_computed_where_the_last_training_does_not_tell_it(artifacts, tmp_path):

@@ -63,7 +63,7 @@ def check_metrics(metrics: catsdogs.TrainingMetrics) -> list[float]:
     if metrics.test:
         assert_type(metrics.test.images, int)
     if metrics.corrections:
-        assert_type(metrics.corrections.interval, tuple[float, float])
+        assert_type(metrics.corrections.interval, tuple[float, float] | None)
     scores: catsdogs.Metrics = metrics
     return [low, high, scores.brier, *(point.log_loss for point in metrics.learning_curve)]
 
