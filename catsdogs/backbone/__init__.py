@@ -4,7 +4,7 @@
 engine has its own module and computes batches of one fixed shape.
 """
 
-from .backbone import Backbone, probe_image
+from .backbone import Backbone, NotFiniteError, probe_image
 from .engines import AUTO, ENGINES, choose_engine
 from .imagenet import fetch_imagenet
 from .model_cache import ModelCache, describe_model_cache

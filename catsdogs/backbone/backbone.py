@@ -32,6 +32,12 @@ _PACKAGES = {"openvino": ("openvino", "tensorflow"), "jax": ("jax", "jaxlib")}
 _log = logging.getLogger(__name__)
 
 
+class NotFiniteError(CatsDogsError):
+    """Features are not finite: first those of the image number `row`."""
+
+    row = 0
+
+
 class Backbone:
     """A frozen network that is loaded, and was checked against Keras when it was built.
 
@@ -140,7 +146,7 @@ class Backbone:
         Raises
         ------
         CatsDogsError
-            Features are not finite, or the device has too little memory for a single image.
+            The device has too little memory for a single image; or a `NotFiniteError`.
         """
         raise_if_forked()
         features, done, size = np.empty((len(pixels), N_FEATURES), np.float32), 0, pixels.shape[1]
@@ -155,8 +161,10 @@ class Backbone:
                 self._halve_batch(size, batch, error)
             else:
                 done += len(part)
-        if not np.isfinite(features).all():
-            raise CatsDogsError("the backbone computed NaN or infinite features", "Use other weights")
+        if not (finite := np.isfinite(features).all(axis=1)).all():
+            not_finite = NotFiniteError("the backbone computed NaN or infinite features", "Use other weights")
+            not_finite.row = int(finite.argmin())
+            raise not_finite
         return features
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import N_FEATURES, Backbone
+from ..backbone import N_FEATURES, Backbone, NotFiniteError
 from ..cache import KnownRows
 from ..images.views import View
 from ..progress import Progress, tell
@@ -71,11 +71,11 @@ def compute_rows(
     Raises
     ------
     CatsDogsError
-        From the iterator, as for `load_images`.
+        From the iterator, as for `load_images`, or features are not finite.
     """
     with (
         load_images(files, views, known=known, ranges=ranges, timer=timer) as images,
-        closing(_compute_batches(images, backbone, timer)) as rows,
+        closing(_compute_batches(images, files, backbone, timer)) as rows,
     ):
         yield rows
 
@@ -127,7 +127,7 @@ def compute_all(
 
 
 def _compute_batches(
-    images: LoadedAhead, backbone: Callable[[], Backbone], timer: StageTimer
+    images: LoadedAhead, files: Sequence[ImageFile], backbone: Callable[[], Backbone], timer: StageTimer
 ) -> Generator[ComputedRows]:
     """Collect batches; compute `backbone().streams` of them at the same time, and keep one more in the queue."""
     waiting: dict[tuple[View, ...], list[LoadedImages]] = {}
@@ -143,13 +143,13 @@ def _compute_batches(
                 stack.callback(threads.shutdown, cancel_futures=True)
             pieces = waiting.pop(key := tuple(loaded.pixels), [])
             for batch in _batches(pieces, loaded, backbone().batch_size, images):
-                computing.append(threads.submit(_compute, batch, backbone(), timer, images))
+                computing.append(threads.submit(_compute, batch, files, backbone(), timer, images))
             waiting[key] = pieces
             while len(computing) > backbone().streams:
                 yield computing.popleft().result()
         for pieces in waiting.values():
             if threads and pieces:
-                computing.append(threads.submit(_compute, pieces, backbone(), timer, images))
+                computing.append(threads.submit(_compute, pieces, files, backbone(), timer, images))
         while computing:
             yield computing.popleft().result()
 
@@ -172,15 +172,24 @@ def _batches(
 
 
 def _compute(
-    pieces: Sequence[LoadedImages], backbone: Backbone, timer: StageTimer, images: LoadedAhead
+    pieces: Sequence[LoadedImages],
+    files: Sequence[ImageFile],
+    backbone: Backbone,
+    timer: StageTimer,
+    images: LoadedAhead,
 ) -> ComputedRows:
     """Compute the missing views of a batch of images, and release their memory."""
-    with timer.time("compute"):
-        features = {
-            view: backbone.features(
-                np.concatenate([piece.pixels[view] for piece in pieces]) if pieces[1:] else pieces[0].pixels[view]
-            )
-            for view in pieces[0].pixels
-        }
+    records = np.concatenate([piece.records for piece in pieces])
+    try:
+        with timer.time("compute"):
+            features = {
+                view: backbone.features(
+                    np.concatenate([piece.pixels[view] for piece in pieces]) if pieces[1:] else pieces[0].pixels[view]
+                )
+                for view in pieces[0].pixels
+            }
+    except NotFiniteError as error:
+        error.message += f" of {files[records['position'][error.row]].display_path}"
+        raise
     images.release(pieces[0].slot)
-    return ComputedRows(np.concatenate([piece.records for piece in pieces]), features=features)
+    return ComputedRows(records, features=features)

@@ -1,14 +1,19 @@
+import re
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 from support.backbone import NumpyBackbone
 
-from catsdogs.backbone import choose_weights
+from catsdogs import CatsDogsError
+from catsdogs.backbone import Backbone, choose_weights
 from catsdogs.cache import KnownRows, digest
 from catsdogs.images.views import View
 from catsdogs.inference import batches, prefetching
+from catsdogs.inference.loading import ChunkLoader
 from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import ImageFile, Source
 
@@ -92,6 +97,22 @@ def test_chunks_contain_each_file_once_and_are_limited_in_size(files, threads, s
     assert [position for chunk in chunks for position in chunk] == list(range(files))
     assert max(map(len, chunks), default=1) == together
     assert together == 1 or sum(3 * size**2 for size in sizes) * together <= prefetching.MAX_CHUNK_BYTES
+
+
+@pytest.mark.parametrize("number", [0, 29, 63])
+def test_features_that_are_not_finite_name_the_image(number, files, tiny_backbone):
+    wrong = ChunkLoader([View()]).load_one(files[number]).pixels[View()].tobytes()
+
+    def compute(pixels):
+        features = NumpyBackbone.features(backbone, pixels)
+        features[[image.tobytes() == wrong for image in pixels]] = np.inf
+        return features
+
+    backbone = NumpyBackbone(choose_weights(str(tiny_backbone), Path()), [224])
+    backbone._compiled = {224: (backbone.batch_size, compute)}
+    backbone.features = partial(Backbone.features, backbone)
+    with pytest.raises(CatsDogsError, match=rf"NaN or infinite features of .*/{re.escape(files[number].parts[-1])}\. "):
+        batches.compute_all(files, [View()], lambda: backbone, "computing")
 
 
 def test_images_come_in_the_order_of_the_files(files):
