@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,12 +32,20 @@ _SEPARATOR = re.compile(r'"?sep=(?P<separator>[^\r\n])"?(?:\r\n?|\n)', re.IGNORE
 
 _NUMBER = re.compile(r"[+-][0-9]+(\.[0-9]+)?")
 
+UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.new")
+"""A name that `unique_name` returned."""
+
+
+def unique_name() -> str:
+    """Return a name for a file that is not finished, which no other process gives to one."""
+    return f".{uuid.uuid4().hex}.new"
+
 
 def write_atomic(path: Path, *content: bytes | memoryview, sync: bool = True, temporary_name: str = "") -> None:
     """Write all `content` to a temporary file beside `path`, sync it, and rename it, so that nobody reads half a file.
 
     Without `sync` the file may be truncated after a power failure. A process that holds no lock gives its temporary
-    file a name of its own.
+    file a `unique_name`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(temporary_name or f"{path.name}.new")

@@ -9,7 +9,6 @@ import re
 import shutil
 import stat
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,7 +19,17 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
 from ..paths import user_path
-from ..storage import list_files, read_sealed, sha256_of, sync_folder, to_json, to_sealed_json, write_file
+from ..storage import (
+    UNFINISHED,
+    list_files,
+    read_sealed,
+    sha256_of,
+    sync_folder,
+    to_json,
+    to_sealed_json,
+    unique_name,
+    write_file,
+)
 
 CACHE_VARIABLE = "CATSDOGS_CACHE"
 
@@ -32,7 +41,6 @@ MAX_BYTES = 1_000_000_000
 """Maximum size of all entries; the least recently used are removed first."""
 
 _ENTRY = re.compile(r"[0-9a-f]{64}")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.new")
 _ABANDONED_SECONDS = 3600
 """Age of an unfinished entry whose process must have been killed."""
 
@@ -157,7 +165,7 @@ def write(key: Mapping[str, str], facts: Facts, contents: Mapping[str, bytes]) -
         The compiled network by image size.
     """
     folder, name = cache_path(), _name(key)
-    new, size = folder / f".{uuid.uuid4().hex}.new", sum(map(len, contents.values()))
+    new, size = folder / unique_name(), sum(map(len, contents.values()))
     if size > MAX_BYTES:
         return
     try:
@@ -201,7 +209,7 @@ def _make_room(folder: Path, size: int) -> None:
     entries = _entries(folder)
     total = size + sum(map(_size, entries))
     for entry in sorted(entries, key=entries.__getitem__):
-        unfinished = _UNFINISHED.fullmatch(entry.name) is not None
+        unfinished = UNFINISHED.fullmatch(entry.name) is not None
         if time.time() - entries[entry] > _ABANDONED_SECONDS if unfinished else total > MAX_BYTES:
             total -= _size(entry)
             shutil.rmtree(entry, ignore_errors=True)
@@ -212,7 +220,7 @@ def _entries(folder: Path) -> dict[Path, float]:
     found = {}
     with suppress(OSError):
         for path in folder.iterdir():
-            if _ENTRY.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name):
+            if _ENTRY.fullmatch(path.name) or UNFINISHED.fullmatch(path.name):
                 with suppress(OSError):  # another process has removed it
                     found[path] = path.lstat().st_mtime
     return found

@@ -6,7 +6,6 @@ what the rows are: a listing of the names shows what is there, and the same rang
 
 import json
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -24,16 +23,13 @@ from ..paths import is_uri, user_path
 from ..sources import image_file
 from ..sources.files import StoredFile, raise_if_system_error, read_error
 from ..sources.remote import RemoteFolder
-from ..storage import convert, sha256_of, to_sealed_json, unseal, write_atomic
+from ..storage import UNFINISHED, convert, sha256_of, to_sealed_json, unique_name, unseal, write_atomic
 from .manifest import FORMAT, Manifest, describe
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _NAME = re.compile(r"(\d{10})-(\d{10})-of-(\d{10})\.([0-9a-f]{16})\.parquet")
-
-_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.new")
-"""The name of a file before it is renamed."""
 
 _METADATA = b"catsdogs"
 """The key of the provenance in the metadata of a file's schema."""
@@ -122,7 +118,7 @@ class RangeFiles:
             return
         path = user_path(self.place) / name
         try:
-            write_atomic(path, content.getvalue().to_pybytes(), temporary_name=f".{uuid.uuid4().hex}.new")
+            write_atomic(path, content.getvalue().to_pybytes(), temporary_name=unique_name())
         except OSError as error:
             if path.exists():  # another run has written it, and removed what this one had begun
                 return
@@ -133,7 +129,7 @@ class RangeFiles:
         """Remove what killed processes have left in a local folder; call it when all files are there."""
         if not self._remote:
             for path in user_path(self.place).glob(".*.new"):
-                if _UNFINISHED.fullmatch(path.name):
+                if UNFINISHED.fullmatch(path.name):
                     path.unlink(missing_ok=True)
 
     @cached_property

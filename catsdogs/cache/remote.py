@@ -1,18 +1,17 @@
-"""Keep the shards and the tables of parts at a URI, with a local copy of them where they are read."""
+"""Keep the shards and the tables of parts at a URI, and copy them to where they are read."""
 
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from ..errors import CatsDogsError, redact_uri
 from ..progress import Progress, tell
 from ..sources.files import ImageFile
 from ..sources.remote import RemoteFolder
-from ..storage import list_files, sha256_of, write_atomic
+from ..storage import list_files, read_or_none, sha256_of, write_atomic
+from .rows import digest
 
 _FILE = re.compile(r"part-[1-9]\d*-of-[1-9]\d*\.json|shards/[0-9a-f]{16}/[0-9a-z][0-9a-z.]*")
 """The names of these files, below the folder of a cache."""
@@ -21,7 +20,6 @@ _READERS = 8
 """Files that are copied at the same time; a shard has up to 34 MB."""
 
 
-@dataclass(frozen=True)
 class RemoteParts:
     """The shards and the tables in an artifacts folder at a URI.
 
@@ -29,16 +27,15 @@ class RemoteParts:
     ----------
     uri : str
         URI of the artifacts folder.
-    copy : Path, optional
-        The folder of a local cache that has a copy of them.
     """
 
-    uri: str = field(repr=False)
-    copy: Path | None = None
-    _put: dict[str, str] = field(default_factory=dict, init=False, repr=False)
-    _copied: set[Path] = field(default_factory=set, init=False, repr=False)
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._folder = RemoteFolder(f"{uri.rstrip('/')}/features/")
+        self._put: dict[str, str] = {}  # by name the SHA-256 of a table, or "" where the name tells the content
+        self._copied: set[str] = set()
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, *content: bytes | memoryview) -> None:
         """Put a file there, by its name below the folder of the cache, as a whole; nothing if this was put before.
 
         Raises
@@ -46,36 +43,41 @@ class RemoteParts:
         CatsDogsError
             It cannot be written.
         """
-        if self._put.get(name) != (sha256 := sha256_of(content)):
-            self._folder.write(name, content)
+        sha256 = sha256_of(content[0]) if name.endswith(".json") else ""
+        if self._put.get(name) != sha256:
+            self._folder.write(name, b"".join(content))
             self._put[name] = sha256
 
-    def fetch(self, *, progress: Progress | None = None) -> None:
-        """Make the local copy equal to what is there; the name of a shard tells its content, so none is read twice.
+    def fetch(self, copy: Path, *, progress: Progress | None = None) -> None:
+        """Make a local folder equal to what is there; a shard is not read if the copy has the content of its name.
+
+        Parameters
+        ----------
+        copy : Path
+            The folder of a local cache, the same in each call.
+        progress : callable, optional
 
         Raises
         ------
         CatsDogsError
             It cannot be listed or read.
         """
-        if self.copy is None:
-            return
-        names = {"/".join(file.parts): file for file in self._folder.list_files(missing_ok=True)}
-        there = {self.copy / name: file for name, file in names.items() if _FILE.fullmatch(name)}
-        for path in {*list_files(self.copy)} - there.keys():
+        found = {"/".join(file.parts): file for file in self._folder.list_files(missing_ok=True)}
+        there = {name: file for name, file in found.items() if _FILE.fullmatch(name)}
+        for path in {*list_files(copy)} - {copy / name for name in there}:
             path.unlink()
-        new = [path for path in there if not path.exists() or (path.suffix == ".json" and path not in self._copied)]
+        new = [name for name in there if name not in self._copied and name not in self._put]
         with ThreadPoolExecutor(_READERS) as threads:
-            for done, _ in enumerate(threads.map(_copy, map(there.__getitem__, new), new), 1):
+            copied = threads.map(_copy, map(there.__getitem__, new), map(copy.joinpath, new))
+            for done, _ in enumerate(copied, 1):
                 tell(progress, "copying shards", done, len(new))
-        self._copied.update(there)
-
-    @cached_property
-    def _folder(self) -> RemoteFolder:
-        return RemoteFolder(f"{self.uri.rstrip('/')}/features/")
+        self._copied.update(new)
 
 
 def _copy(file: ImageFile, path: Path) -> None:
+    """Copy a file, but no shard whose copy is intact. One that is damaged there is copied for its intact rows."""
+    if path.suffix == ".npy" and path.name.startswith(digest(read_or_none(path) or b"").tobytes().hex()):
+        return
     try:
         content = file.read()
     except OSError as error:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from ..backbone import N_FEATURES, Int8Similarity, Quantized
 from ..errors import CatsDogsError
 from ..images.facts import FACTS, FACTS_COLUMN
-from ..storage import list_files, make_folder, sha256_of, to_cell, write_atomic, write_if_changed
+from ..storage import list_files, make_folder, sha256_of, to_cell, unique_name, write_atomic, write_if_changed
 from . import manifest as manifests
 from . import npy
 from .manifest import Manifest, Provenance, network_content
@@ -67,13 +66,13 @@ class ShardWriter:
 
     Parameters
     ----------
-    cache : Path
-        ``artifacts/features``.
+    cache : Path or None
+        ``artifacts/features``; None if shards are only put into `remote`.
     provenance : Provenance
     network : Quantized, optional
         The quantized network that computes the rows.
     remote : RemoteParts, optional
-        Where shards are put first; without a local copy of it, nothing is written to `cache`.
+        Where shards are put before they are written to `cache`.
 
     Attributes
     ----------
@@ -82,12 +81,12 @@ class ShardWriter:
 
     def __init__(
         self,
-        cache: Path,
+        cache: Path | None,
         provenance: Provenance,
         network: Quantized | None = None,
         remote: "RemoteParts | None" = None,
     ) -> None:
-        self.folder, self._root, self._remote = shards_folder(cache, provenance), cache.parent, remote
+        self._cache, self._remote, self._place = cache, remote, shards_folder(Path(), provenance)
         self.int8_similarity: Int8Similarity | None = None
         self._provenance, self._network, self._since = provenance, network, 0.0
         # By views: memory that is used again, as new memory costs more than filling it; and the number of waiting rows.
@@ -147,8 +146,8 @@ class ShardWriter:
         """Write the provenance and the network, then all waiting rows."""
         if not self._waiting:
             return
-        if self._is_local:
-            make_folder(self.folder, self._root)
+        if self._cache:
+            make_folder(self._cache / self._place, self._cache.parent)
         manifest = Manifest(self._provenance, (), {}, int8_similarity=self.int8_similarity)
         files = network_content(self._network) | {"provenance.json": manifests.to_bytes(manifest)}
         for name, content in files.items():
@@ -163,15 +162,11 @@ class ShardWriter:
                 self._store(write_atomic, name, head, records.data)
             del self._waiting[views]
 
-    @property
-    def _is_local(self) -> bool:
-        return self._remote is None or self._remote.copy is not None
-
     def _store(self, write: Callable[..., None], name: str, *content: bytes | memoryview) -> None:
         if self._remote:
-            self._remote.write(f"shards/{self.folder.name}/{name}", b"".join(content))
-        if self._is_local:
-            write(self.folder / name, *content, temporary_name=f".{uuid.uuid4().hex}.new")
+            self._remote.write(f"{self._place}/{name}", *content)
+        if self._cache:
+            write(self._cache / self._place / name, *content, temporary_name=unique_name())
 
 
 def find_shards(folder: Path) -> list[Path]:

@@ -49,6 +49,8 @@ class CacheWriter:
         The quantized network that computes the features.
     parts : sequence of Path
         Other caches whose shards are read too; they do not change.
+    is_part : bool
+        Whether the rows stay in shards, and `assemble` is not called.
     remote : RemoteParts, optional
         Where shards are put, of which the folder has a copy.
 
@@ -80,6 +82,7 @@ class CacheWriter:
         classes: Classes | None = None,
         network: Quantized | None = None,
         parts: Sequence[Path] = (),
+        is_part: bool = False,
         remote: RemoteParts | None = None,
     ) -> None:
         self._folder, self._views, self._wanted, self._prune = folder, views, wanted, prune
@@ -98,7 +101,7 @@ class CacheWriter:
                 self.int8_similarity = manifest.int8_similarity or self.int8_similarity
         self._stored = {split: self._read_stored(split) for split in SPLITS if (folder / split).exists()}
         self._index, self._read = self._index_rows()
-        self._check_disk_space()
+        self._check_disk_space(is_part=is_part)
 
     def __enter__(self) -> "CacheWriter":
         return self
@@ -118,8 +121,8 @@ class CacheWriter:
     def known_since(self) -> KnownRows:
         """Return which rows other processes have written to shards since the cache was opened, or the last call."""
         if self._remote:
-            self._remote.fetch()
-        new = [path for path in shards.find_shards(self._shards.folder) if path not in self._read]
+            self._remote.fetch(self._folder)
+        new = [path for path in shards.find_shards(self._shard_folders[0]) if path not in self._read]
         self._read |= {path: shards.read_shard(path, self._provenance) for path in new}
         for path in new:
             self._index.add(self._read[path])
@@ -231,11 +234,11 @@ class CacheWriter:
             assemblies[split] = SplitAssembly(self._folder / split, index, wanted, digests[here], reasons[here])
         self.differing = sum(assembly.differing for assembly in assemblies.values())
         self._commit(assemblies)
-        own = {path: shard for path, shard in read.items() if path.is_relative_to(self._shards.folder)}
+        own = {path: shard for path, shard in read.items() if path.is_relative_to(self._shard_folders[0])}
         used = [path for path, shard in own.items() if self._is_used(shard, now)]
         others = shards.find_shards(self._folder / "shards") if self._prune else []
-        used += [path for path in others if path.parent != self._shards.folder]
-        shards.remove_shards(used, self._shards.folder)
+        used += [path for path in others if path.parent != self._shard_folders[0]]
+        shards.remove_shards(used, self._shard_folders[0])
         for table in shards.find_parts(self._folder):  # the rows of such a part are in the cache now
             table.unlink(missing_ok=True)
         return {split: assembly.rows.unreadable for split, assembly in assemblies.items()}
@@ -338,7 +341,7 @@ class CacheWriter:
     def _index_rows(self) -> tuple[RowIndex, dict[Path, Rows]]:
         """Return an index of all stored rows, in which arrays precede shards, and the shards that it covers."""
         if self._remote:
-            self._remote.fetch()
+            self._remote.fetch(self._folder)
         index = RowIndex(self._provenance, self._views)
         found = chain(*map(shards.find_shards, self._shard_folders))
         read = {path: shards.read_shard(path, self._provenance) for path in found}
@@ -346,15 +349,16 @@ class CacheWriter:
             index.add(rows)
         return index, read
 
-    def _check_disk_space(self) -> None:
+    def _check_disk_space(self, *, is_part: bool) -> None:
         disk = next(path for path in (self._folder.absolute(), *self._folder.absolute().parents) if path.exists())
         stored, wanted = self._stored, self.images
         listed = {split: rows.ids for split, rows in stored.items()}
         same = all(np.array_equal(listed.get(split, ()), ids) for split, (ids, _) in self._wanted.items())
         tables = [stored[split] for split in stored.keys() & self._wanted] + self._index.tables[len(stored) :]
         counts = [sum(table.valid[view].sum() for table in tables if view in table.valid) for view in self._views]
-        # New rows are in shards first, and then in the arrays too. Ids, digests, checksums and facts add 5 %.
-        rows = sum(0 if same and count >= wanted else max(0, wanted - count) + wanted for count in counts)
+        # New rows are in shards first, and then all in the arrays too. Ids, digests, checksums and facts add 5 %.
+        arrays = 0 if is_part else wanted
+        rows = sum(0 if same and count >= wanted else max(0, wanted - count) + arrays for count in counts)
         needed, free = int(1.05 * rows * FEATURE_ROW.itemsize), shutil.disk_usage(disk).free
         if needed > free:
             message = (

@@ -184,15 +184,16 @@ def extract(
     _check_options(artifacts, part, ray, workers, parquet, prune=prune)
     with _open_artifacts(artifacts, progress) as (opened, remote):
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
-        range_of = choose_part(part, opened)
+        range_of, is_part = choose_part(part, opened), bool(part or remote)
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
         with (
             nullcontext() if ray or parquet else _start_loading(plan, data, progress) as loading,
             _open(data, names, opened) as source,
             ExitStack() as stack,
         ):
-            job = _make_job(data, plan, source, opened, parquet, fail_fast=fail_fast) if ray or parquet else None
-            job = replace(job, shards=remote.uri) if job and remote else job
+            job = (
+                _make_job(data, plan, source, opened, parquet, remote, fail_fast=fail_fast) if ray or parquet else None
+            )
             pool = stack.enter_context(start_workers(ray, job, per_machine=workers)) if ray and job else None
             if job and parquet:
                 return _extract_to_parquet(job, source, pool, opened, start, progress)
@@ -211,6 +212,7 @@ def extract(
                 prune=prune,
                 classes=source.classes,
                 network=computing.network(),
+                is_part=is_part,
                 remote=remote,
             ) as writer:
                 writer.check_losses(machine.digests)
@@ -219,7 +221,7 @@ def extract(
                 computed = computing.compute(writer, progress=progress)
                 record(opened.source, **dict.fromkeys(splits, source.place), weights=chosen.spec)
                 with timer.time("write"):
-                    if part or remote:
+                    if is_part:
                         reasons, unreadable = writer.list_unreadable(computed.digests, computed.unreadable)
                         made = writer.manifest
                         table = _part_table(range_of, splits, made, source, chosen, computed.digests, reasons)
@@ -233,7 +235,7 @@ def extract(
             computed=computed.computed,
             skipped=source.skipped,
             scan=source.scan,
-            duplicates={} if part or remote else find_duplicates(opened, near=near_duplicates, progress=progress),
+            duplicates={} if is_part else find_duplicates(opened, near=near_duplicates, progress=progress),
             classes=source.classes,
             backbone=provenance.weights_name,
             engine=provenance.engine,
@@ -243,7 +245,7 @@ def extract(
             rate=computed.rate,
             stages={} if ray else timer.seconds,
             int8_similarity=writer.int8_similarity,
-            part=str(range_of) if part or remote else "",
+            part=str(range_of) if is_part else "",
             uri=redact_uri(remote.uri) if remote else "",
         )
         if done.computed:
@@ -264,8 +266,8 @@ def _open_artifacts(
     with TemporaryDirectory(prefix="catsdogs-") as folder:
         root = Path(folder).resolve()
         with Artifacts.open(root, FEATURES) as opened, name_uris({root: artifacts}):
-            remote = RemoteParts(artifacts, opened.features)
-            remote.fetch(progress=progress)
+            remote = RemoteParts(artifacts)
+            remote.fetch(opened.features, progress=progress)
             yield opened, remote
 
 
@@ -278,6 +280,7 @@ def _check_options(
     *,
     prune: bool,
 ) -> None:
+    at_uri = isinstance(artifacts, str) and is_uri(artifacts)
     if part and ray:
         raise OptionError("part and ray exclude each other", "Give --part K/N or --ray ADDRESS")
     if workers is not None and (not ray or workers < 1):
@@ -286,7 +289,7 @@ def _check_options(
     if parquet is not None and (part or prune):
         raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
     if parquet is not None:
-        if isinstance(artifacts, str) and is_uri(artifacts):
+        if at_uri:
             raise OptionError("parquet excludes artifacts at a URI", "Give --parquet, or --artifacts with a URI")
         require_pyarrow()
         if not is_uri(parquet):
@@ -307,6 +310,7 @@ def _make_job(
     source: Source,
     artifacts: Artifacts,
     parquet: str | Path | None,
+    remote: RemoteParts | None,
     *,
     fail_fast: bool,
 ) -> RangeJob:
@@ -323,6 +327,7 @@ def _make_job(
         holder=holder(artifacts.root, FEATURES),
         fail_fast=fail_fast,
         parquet="" if parquet is None else str(parquet if is_uri(parquet) else user_path(parquet).resolve()),
+        shards=remote.uri if remote else "",
         kind=ParquetWorker if parquet else None,
     )
 

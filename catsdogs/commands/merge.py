@@ -96,11 +96,15 @@ def merge(
         Parts, or rows of them, are missing or damaged, have another provenance, or are of other images; or cached
         features would be removed without `prune`. The cache does not change.
     """
+    local = list(dict.fromkeys(features_folder(folder) for folder in folders if not is_uri(folder)))
+    # Without URIs, what cannot be merged is refused before anything is written.
+    read = None if any(map(is_uri, folders)) else read_parts(local)
     with (
         Artifacts.open(artifacts, FEATURES) as opened,
-        _copy_remote(folders, opened.root / ".parts", progress) as sources,
+        _copy_remote(folders, opened.root / ".parts", progress) as copied,
     ):
-        parts = read_parts(sources)
+        sources = [*local, *copied]
+        parts = read or read_parts(sources)
         made, weights = parts.first.manifest, parts.first.weights
         if find_parts(opened.features):
             raise CatsDogsError(f"{opened.root} is the folder of a part", "Give another folder for the cache of all")
@@ -137,13 +141,15 @@ def merge(
 
 @contextmanager
 def _copy_remote(folders: Sequence[str | Path], copies: Path, progress: Progress | None) -> Iterator[Sequence[Path]]:
-    """Return the caches of parts, of those at URIs local copies, which are kept for the next time after an error."""
-    roots = {given: copies / sha256_of(str(given).rstrip("/").encode())[:16] for given in folders if is_uri(given)}
-    with name_uris({root: str(uri) for uri, root in roots.items()}):
-        for uri, root in roots.items():
-            RemoteParts(str(uri), features_folder(root)).fetch(progress=progress)
-        yield list(dict.fromkeys(features_folder(roots.get(given, given)) for given in folders))
-    shutil.rmtree(copies, ignore_errors=True)
+    """Copy the caches of parts at URIs, and return the copies; they are kept for the next time after an error."""
+    uris = [str(given).rstrip("/") for given in folders if is_uri(given)]
+    roots = {copies / sha256_of(uri.encode())[:16]: uri for uri in uris}
+    with name_uris(roots):
+        for root, uri in roots.items():
+            RemoteParts(uri).fetch(features_folder(root), progress=progress)
+        yield [*map(features_folder, roots)]
+    if roots:
+        shutil.rmtree(copies, ignore_errors=True)
 
 
 def _find_network(caches: Sequence[Path], sha256: str) -> Quantized | None:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..artifacts import Artifacts
 from ..cache import Part, parse_part
@@ -48,28 +47,26 @@ def scan(
         As for `extract`, if `data` or `part` cannot be used.
     """
     names = None if classes is None else parse_classes(classes)
-    with TemporaryDirectory() as empty:
-        opened = Artifacts(empty if is_uri(artifacts) else artifacts)
-        range_of = choose_part(part, opened)
-        source = list_images(data, names, opened)
-    with source:
+    opened = None if is_uri(artifacts) else Artifacts(artifacts)
+    range_of = choose_part(part, opened)
+    with list_images(data, names, opened) as source:
         own = source.part(range_of.positions(len(source.files)))
         counts = {split: len(images.ids) for split, images in own.items()}
         return replace(source.scan, part=counts if part else None)
 
 
-def choose_part(text: str | None, artifacts: Artifacts) -> Part:
+def choose_part(text: str | None, artifacts: Artifacts | None) -> Part:
     """Return the part that a text such as "3/8" names, or all images; refuse a part where there is a cache."""
     part = parse_part(text) if text else Part(1, 1)
-    if text and artifacts.cache.manifest:
+    if text and artifacts and artifacts.cache.manifest:
         hint = "Give each part another --artifacts DIR, or extract without --part"
         raise CatsDogsError(f"{artifacts.root} has a cache already, and a part needs a folder without", hint)
     return part
 
 
-def list_images(data: str | Path, classes: Classes | None, artifacts: Artifacts) -> Source:
-    """List the images; the classes of the cache are used if neither the user nor the folders name them."""
-    manifest = artifacts.cache.manifest
+def list_images(data: str | Path, classes: Classes | None, artifacts: Artifacts | None) -> Source:
+    """List the images; the classes of the cache, if any, are used if neither the user nor the folders name them."""
+    manifest = artifacts.cache.manifest if artifacts else None
     default_classes = manifest.classes if manifest and manifest.has_labels else None
     return Source(data, classes=classes, default_classes=default_classes)
 

@@ -207,7 +207,8 @@ class RangeWorker:
     @cached_property
     def _writer(self) -> ShardWriter:
         remote = RemoteParts(self._job.shards) if self._job.shards else None
-        return ShardWriter(self._job.plan.folder, self.provenance, self._backbone.network, remote)
+        cache = None if remote else self._job.plan.folder
+        return ShardWriter(cache, self.provenance, self._backbone.network, remote)
 
     def compute(self, ranges: Iterable[range]) -> Iterator[RangeResult]:
         """Compute ranges in this thread, each drawn when it is time to decode it; yield each that is finished.

@@ -2,7 +2,6 @@
 
 import random
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -10,6 +9,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import unquote
 
 from ..errors import CatsDogsError, redact_uri
+from ..storage import unique_name
 from .files import RangeFile, StoredFile, check_size
 from .names import folders_with_parents, is_archive, is_image
 
@@ -205,7 +205,7 @@ class RemoteFolder:
             filesystem.pipe_file(path, content)
             return
         folder = path.rpartition("/")[0]
-        temporary = f"{folder}/.{uuid.uuid4().hex}.new"
+        temporary = f"{folder}/{unique_name()}"
         filesystem.makedirs(folder, exist_ok=True)
         filesystem.pipe_file(temporary, content)
         filesystem.mv(temporary, path)

@@ -274,6 +274,17 @@ def test_a_part_and_a_cache_need_folders_of_their_own(parts, compute, whole, dat
         compute(tmp_path / "cached", part="1/2")
 
 
+def test_a_merge_that_is_refused_for_its_arguments_leaves_nothing_new(parts, tmp_path):
+    (tmp_path / "existing").mkdir()
+    (tmp_path / "existing/cat.jpg").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for target in ("new", "existing"):
+        for given, said in (([tmp_path / "typo"], "there is no finished part"), (parts[:2], "the parts lack 14")):
+            with pytest.raises(CatsDogsError, match=said):
+                catsdogs.merge(tmp_path / target, given)
+            assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_dry_run_of_a_part_tells_what_it_would_compute(data, compute, tmp_path):
     arguments = ("extract", data, "--part", "3/4", "--artifacts", tmp_path / "part")
     said = command(*arguments, "--dry-run").stdout

@@ -4,14 +4,15 @@ import json
 import shutil
 import signal
 import tempfile
-import time
 from importlib.util import find_spec
+from pathlib import Path
+from unittest import mock
 
 import pytest
 from support.backbone import write_backbone
-from support.cache import tree
+from support.cache import flip, tree
 from support.cluster import extract_on_ray
-from support.program import command, start
+from support.program import command, end, stopped
 
 import catsdogs
 from catsdogs import CatsDogsError, OptionError
@@ -145,28 +146,75 @@ def test_a_filesystem_that_is_no_object_storage_gets_whole_files_by_renaming(s3,
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_part_that_is_killed_goes_on_elsewhere_and_computes_no_row_again(
-    kind, s3, data, compute, whole, tiny_backbone, tmp_path
+    kind, s3, data, compute, whole, tiny_backbone, tmp_path, monkeypatch
 ):
     uri = f"s3://parts/killed-{kind}"
-    slow = "import support.backbone; support.backbone.NumpyBackbone.batch_size = 2\n"
-    slow += f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}\n"
-    slow += "import time; from catsdogs.cache import shards; shards.SHARD_SECONDS = 0; add = shards.ShardWriter.add\n"
-    slow += "shards.ShardWriter.add = lambda *row: (time.sleep(0.1), add(*row))"
-    with start("extract", data, "--artifacts", uri, "--weights", tiny_backbone, before=slow) as process:
-        while process.poll() is None and len(puts(s3)) < 6:
-            time.sleep(0.002)
-        process.send_signal(kind)
-        process.communicate(timeout=60)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where a killed run leaves its copy
+    with stopped("extract", data, "--artifacts", uri, "--weights", tiny_backbone) as run:
+        end(run, kind)
     assert "no finished part in s3://parts/killed" in error_of(catsdogs.merge, tmp_path / "merged", [uri])
     kept = count_rows(next((tmp_path / "merged/.parts").glob("*/features")))
-    assert 4 <= kept < 39
+    rows = 10 if kind == signal.SIGKILL else 15
+    assert kept in (rows, rows + 1)  # the row of the image that is none may be one of them
     s3.reset()
-    assert compute(uri).computed in (38 - kept, 39 - kept)  # the row of the image that is none may be one of them
+    assert compute(uri).computed in (38 - kept, 39 - kept)
     catsdogs.merge(tmp_path / "merged", [uri])
     assert tree(tmp_path / "merged") == whole
     s3.reset()
     assert compute(uri).computed == 0
     assert all(path.endswith(".json") for path in puts(s3))
+
+
+def test_a_damaged_copy_is_read_again_and_an_intact_one_is_not(s3, computed, whole, tmp_path):
+    assert "the parts lack 14 of the 40 images" in error_of(catsdogs.merge, tmp_path / "merged", computed[:2])
+    copies = (tmp_path / "merged/.parts").glob("*/features/shards/*/*.npy")
+    *intact, damaged = sorted(copies, key=lambda path: path.stat().st_size)
+    flip(damaged, 4000)
+    s3.reset()
+    catsdogs.merge(tmp_path / "merged", computed)
+    assert tree(tmp_path / "merged") == whole
+    read = {Path(path).name for _, path, _ in s3.requests}
+    assert damaged.name in read
+    assert intact
+    assert not {copy.name for copy in intact} & read
+
+
+def test_a_shard_that_is_damaged_at_the_uri_is_put_or_computed_again(s3, computed, compute, whole, tmp_path):
+    folder = remote.RemoteFolder(f"{computed[0]}/features")
+    name = next(name for name in files_at(computed[0]) if name.endswith(".224.npy"))
+    intact = files_at(computed[0])[name].read()
+    damaged = intact[:12000] + bytes([intact[12000] ^ 1]) + intact[12001:]  # in the second row
+    folder.write(name.removeprefix("features/"), damaged)
+    assert f"{computed[0]}/features/shards lacks rows of 1 images" in error_of(catsdogs.merge, tmp_path / "a", computed)
+    folder.write(name.removeprefix("features/"), intact)
+    catsdogs.merge(tmp_path / "a", computed)
+    assert tree(tmp_path / "a") == whole
+    folder.write(name.removeprefix("features/"), damaged)
+    assert compute(computed[0], part="1/3").computed == 1
+    catsdogs.merge(tmp_path / "b", computed)
+    assert tree(tmp_path / "b") == whole
+
+
+def test_copies_of_a_refused_merge_stay_until_a_merge_of_uris_and_a_wrong_uri_leaves_none(
+    s3, computed, compute, tmp_path
+):
+    assert "the parts lack" in error_of(catsdogs.merge, tmp_path / "merged", computed[:2])
+    compute(tmp_path / "local", part="1/1")
+    catsdogs.merge(tmp_path / "merged", [tmp_path / "local"])
+    assert len([*(tmp_path / "merged/.parts").glob("*/features/part-*")]) == 2
+    assert "no finished part in s3://parts/typo" in error_of(catsdogs.merge, tmp_path / "new", ["s3://parts/typo"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_disk_needs_space_for_the_rows_of_a_part_once(s3, compute, tmp_path):
+    usage, needed = shutil.disk_usage(tmp_path), int(1.05 * 8192 * 13)
+    for place in (tmp_path / "local", "s3://parts/space"):
+        for free, fits in ((needed - 1, False), (needed, True)):
+            with mock.patch.object(shutil, "disk_usage", return_value=usage._replace(free=free)):
+                if fits:
+                    compute(place, part="1/3")
+                else:
+                    assert f"need {needed:,} more bytes" in error_of(compute, place, part="1/3")
 
 
 def test_a_full_disk_of_the_local_copy_is_named_as_such(s3, compute, tmp_path, monkeypatch):
@@ -298,6 +346,5 @@ def test_workers_of_ray_put_shards_without_a_shared_folder(workers, kills, s3, d
     assert (done["part"], done["computed"], done["uri"]) == ("1/1", 38, uri)
     catsdogs.merge(tmp_path / "merged", [uri])
     assert tree(tmp_path / "merged") == whole
-    copied = RemoteParts(uri, tmp_path / "copied")
-    copied.fetch()
+    RemoteParts(uri).fetch(tmp_path / "copied")
     assert count_rows(tmp_path / "copied") in range(39, 39 + workers)  # each worker may compute a copy

@@ -58,7 +58,7 @@ shards.SHARD_ROWS, add, added = 10, shards.ShardWriter.add, []
 def add_and_stop(writer, digests, *rows):
     add(writer, digests, *rows)
     added.extend(digests)
-    if len(added) == 15:
+    if len(added) - len(digests) < 15 <= len(added):
         os.kill(os.getpid(), signal.SIGSTOP)
 shards.ShardWriter.add = add_and_stop
 """
