@@ -17,7 +17,8 @@ from typer.exceptions import TyperException
 
 import catsdogs
 
-from ..errors import printable
+from ..errors import OptionError, printable
+from ..paths import is_uri
 from .console import Line, show
 from .options import Json, Quiet, Verbose, Wait
 from .progress import progress_bar, show_step
@@ -61,6 +62,8 @@ def with_shared_options(function: Callable[..., Output], locks: str = "") -> Cal
     @wraps(function)
     def command(*, as_json: bool, quiet: bool, verbose: bool, wait: bool = False, **options: Any) -> None:
         wait = wait and not options.get("dry_run")  # which writes nothing
+        if wait and is_uri(options[locks]):
+            raise OptionError("--wait has no effect at a URI, which has no lock", "Leave it out")
         with (
             _log_to_stderr(verbose),
             progress_bar(not quiet),

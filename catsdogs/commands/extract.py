@@ -151,6 +151,7 @@ def extract(
     prune : bool
         Remove features that other weights, engines or precisions made, and views that are not requested; and rows of
         images that are no longer in `data` also if they are half of a split or a whole class, as with a wrong path.
+        This and `near_duplicates` are refused where no cache is written: of a part, at a URI, and with `parquet`.
     fail_fast : bool
         Stop at the first unreadable image, with an error that gives the reason.
     near_duplicates : bool
@@ -181,7 +182,7 @@ def extract(
         next run; the cache does not change until all features are computed.
     """
     start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
-    _check_options(artifacts, part, ray, workers, parquet, prune=prune)
+    _check_options(artifacts, part, ray, workers, parquet, prune=prune, near_duplicates=near_duplicates)
     with _open_artifacts(artifacts, progress) as (opened, remote):
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         range_of, is_part = choose_part(part, opened), bool(part or remote)
@@ -279,6 +280,7 @@ def _check_options(
     parquet: str | Path | None,
     *,
     prune: bool,
+    near_duplicates: bool,
 ) -> None:
     at_uri = isinstance(artifacts, str) and is_uri(artifacts)
     if part and ray:
@@ -288,6 +290,9 @@ def _check_options(
         raise OptionError(found, "Give --ray ADDRESS, and --workers N of at least 1")
     if parquet is not None and (part or prune):
         raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
+    if (part or at_uri or parquet is not None) and (prune or not near_duplicates):
+        message = "prune and no-near-duplicates have no effect where no cache is written"
+        raise OptionError(message, "Leave them out here; give them to catsdogs merge, or to subset and train")
     if parquet is not None:
         if at_uri:
             raise OptionError("parquet excludes artifacts at a URI", "Give --parquet, or --artifacts with a URI")

@@ -163,8 +163,8 @@ class RemoteFolder:
         filesystem, root = self._opened
         shown = redact_uri(self.uri).rstrip("/")
         if _is_web(root) and "?" in root:  # fsspec appends the names of files to the query
-            message = f"{shown} is a folder with a query, and the URIs of its images are not known"
-            raise CatsDogsError(message, "Give the URI of a zip or a tar, or of a folder without a query")
+            message = f"{shown} is a folder with a query, and the URIs of its files are not known"
+            raise CatsDogsError(message, "Give a folder without a query; images may also be in a zip or a tar")
         try:
             found = _list_files(filesystem, root, shown)
         except OSError as error:

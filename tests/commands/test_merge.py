@@ -285,6 +285,13 @@ def test_a_merge_that_is_refused_for_its_arguments_leaves_nothing_new(parts, tmp
             assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("option", [{"prune": True}, {"near_duplicates": False}])
+def test_options_that_have_no_effect_on_a_part_are_refused(option, compute, tmp_path):
+    with pytest.raises(OptionError, match="have no effect where no cache is written"):
+        compute(tmp_path / "part", part="1/2", **option)
+    assert not (tmp_path / "part").exists()
+
+
 def test_a_dry_run_of_a_part_tells_what_it_would_compute(data, compute, tmp_path):
     arguments = ("extract", data, "--part", "3/4", "--artifacts", tmp_path / "part")
     said = command(*arguments, "--dry-run").stdout

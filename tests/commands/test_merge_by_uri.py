@@ -317,6 +317,19 @@ def test_the_program_says_where_the_part_is_and_refuses_what_does_not_fit(s3, da
     assert "parts/said is a URI" in command("train", "--artifacts", "s3://parts/said").stderr
     with pytest.raises(OptionError, match="parquet excludes artifacts at a URI"):
         catsdogs.extract(data, artifacts="s3://parts/said", parquet=tmp_path / "rows")
+    for option, said in {
+        "--prune": "have no effect where no cache is written. Leave them out here",
+        "--no-near-duplicates": "have no effect where no cache is written. Leave them out here",
+        "--wait": "--wait has no effect at a URI, which has no lock. Leave it out",
+    }.items():
+        done = command("extract", data, "--artifacts", "s3://parts/said", "--weights", tiny_backbone, option)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert said in done.stderr
+    done = command("merge", tmp_path / "merged", f"https://127.0.0.1:1/parts/?sig={SECRET}")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "Give a folder without a query" in done.stderr
+    assert SECRET not in done.stderr
+    assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.slow
