@@ -99,7 +99,11 @@ def _list_folder(folder: Path) -> tuple[list[StoredFile], set[tuple[str, ...]]]:
 
     for parent, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         path = Path(parent)
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:  # it was removed since it was listed
+            refuse(error)
+            continue
         identities[path] = status.st_dev, status.st_ino
         if identities[path] in map(identities.get, path.parents):
             below.clear()  # a link to a parent folder

@@ -62,6 +62,11 @@ def stem_of(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
+def path_of(member: str) -> tuple[str, ...]:
+    """Return the folders and the name of a member of an archive; steps up, with which some begin, are left out."""
+    return tuple(part for part in member.split("/") if part not in ("", ".", ".."))
+
+
 def is_system(parts: Sequence[str]) -> bool:
     """Whether a file, or one of its folders, is hidden or was left by an operating system or by network storage."""
     named = any(part.startswith(".") or part.lower() in _SYSTEM for part in parts)

@@ -8,7 +8,7 @@ from ..errors import CatsDogsError
 from .archives import refuse_other_forms
 from .classes import Classes
 from .files import ImageFile, StoredFile, raise_if_system_error
-from .names import is_image, split_of, stem_of
+from .names import is_image, path_of, split_of, stem_of
 
 _MAX_LABEL = 1 << 20
 """Bytes of a file with a label; a larger one has none that is read."""
@@ -91,7 +91,9 @@ def list_tar(file: StoredFile, parts: tuple[str, ...], classes: Classes | None) 
     with_image = {key for key, member in found if is_image(member.name)}
     members: list[ImageFile] = []
     for key, member in found:
-        *folders, name = [part for part in member.name.split("/") if part not in ("", ".")]
+        if not (path := path_of(member.name)):
+            continue
+        *folders, name = path
         if is_image(name):
             label = [names[key]] if names.get(key) else []
             place = (*parts, *folders, *label, name)

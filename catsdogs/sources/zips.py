@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 from ..errors import CatsDogsError
 from .archives import ZIP_ERRORS, list_members, open_archive, unsupported_method
 from .files import MAX_BYTES, ImageFile, RangeFile, check_size, raise_if_system_error
-from .names import archives_to_read, folders_with_parents, is_zip, skip_reason, stem_of
+from .names import archives_to_read, folders_with_parents, is_zip, path_of, skip_reason, stem_of
 
 _ENCRYPTED = 0x1
 """A bit of a zip member's flags (APPNOTE.TXT, 4.4.4)."""
@@ -108,10 +108,7 @@ def walk_zip(
     """
     open_zips.enter_context(file)
     archive = open_zips.enter_context(open_archive(file, display_path))
-    listed = [
-        (member, tuple(part for part in name.split("/") if part not in ("", ".", "..")), name.endswith("/"))
-        for member, name in list_members(file, archive, display_path)
-    ]
+    listed = [(member, path_of(name), name.endswith("/")) for member, name in list_members(file, archive, display_path)]
     files = [(member, path) for member, path, is_folder in listed if path and not is_folder]
     folders = folders_with_parents({path if is_folder else path[:-1] for _, path, is_folder in listed})
     images = [member for member, path in files if not skip_reason(path)]

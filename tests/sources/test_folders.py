@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import pytest
 from support.sources import contents, failure, without_privileges
@@ -41,3 +42,20 @@ def test_the_error_names_a_path_without_read_permission(tmp_path, write_folder):
             source.splits["test"].files[1].read()
     for path in (tmp_path / "data", *closed):
         path.chmod(0o755)
+
+
+def test_a_folder_that_is_removed_while_folders_are_listed_is_an_error_of_one_line(tmp_path, write_folder, monkeypatch):
+    write_folder(tmp_path, {"gone/cat.1.jpg": b"c", ".hidden/x.jpg": b"", "cat.2.jpg": b"d"})
+    listed = os.walk
+
+    def walk(*arguments, **options):
+        for parent, below, names in listed(*arguments, **options):
+            if parent.endswith(removed):
+                shutil.rmtree(parent)
+            yield parent, below, names
+
+    monkeypatch.setattr(os, "walk", walk)
+    removed = "hidden"
+    assert set(contents(tmp_path)) == {"train"}
+    removed = "gone"
+    assert f"{tmp_path / 'gone'} cannot be read (No such file or directory)" in failure(tmp_path)

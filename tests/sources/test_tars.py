@@ -79,6 +79,13 @@ def test_a_tar_of_folders_is_read_as_they_are(tmp_path, pictures, write_folder):
     assert contents(tmp_path / "pets.tar") == contents(tmp_path / "folder")
 
 
+def test_steps_up_in_the_names_of_a_tar_are_left_out(tmp_path, pictures, write_folder):
+    write_folder(tmp_path / "folder", pictures)
+    files = {f"../{name}": content for name, content in pictures.items()} | {"..": b"no name", ".": b""}
+    (tmp_path / "pets.tar").write_bytes(tar_of(files))
+    assert contents(tmp_path / "pets.tar") == contents(tmp_path / "folder")
+
+
 def test_nothing_is_unpickled_and_labels_that_are_none_are_none(tmp_path):
     class Bomb:
         def __reduce__(self):
