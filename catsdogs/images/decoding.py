@@ -173,11 +173,10 @@ def _load_upright(image: Image.Image, ends: Sequence[bytes], scans: Sequence[tup
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
         # Many programs leave the fourth byte zero; Chromium and Firefox, too, then ignore the alpha channel.
         image = image.convert("RGB")
-    extent = getattr(image, "dispose_extent", None)
+    extent = getattr(image, "dispose_extent", (0, 0, *image.size))
     if image.format == "GIF" and extent != (0, 0, *image.size) and "transparency" not in image.info:
         # What the first frame does not cover has the colour 0 in Pillow, and is transparent in all browsers.
-        frame, image = image.crop(extent), Image.new("RGB", image.size, "white")
-        image.paste(frame, extent)
+        image = _with_white_around(image, extent)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "P" and max(image.tag_v2[320]) < 256:
         # The standard says 16 bits, but some programs write 8; libtiff looks, too (checkcmap in tif_getimage.c).
         image.putpalette(bytes(image.tag_v2[320]), "RGB;L")
@@ -188,4 +187,14 @@ def _load_upright(image: Image.Image, ends: Sequence[bytes], scans: Sequence[tup
         raise
     except Exception as error:  # noqa: BLE001 - the pixels are valid; Pillow's EXIF reader raises nearly any exception
         _log.debug("ignored an EXIF block that cannot be read: %s", error)
+    return image
+
+
+def _with_white_around(image: Image.Image, extent: tuple[int, int, int, int]) -> Image.Image:
+    """Return a grey or palette image that is white but for a rectangle; a grey one is changed in place."""
+    left, upper, right, lower = extent
+    width, height = image.size
+    image = image.convert("RGB") if image.mode == "P" else image
+    for box in ((0, 0, width, upper), (0, lower, width, height), (0, 0, left, height), (right, 0, width, height)):
+        image.paste("white", box)
     return image

@@ -408,7 +408,7 @@ def test_the_png_of_ios_apps_is_named(encode, photo):
             decode(data)
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+@pytest.mark.parametrize("form", ["GIF", "grey GIF", "WEBP"])
 def test_what_the_first_frame_does_not_cover_is_transparent(photo, encode, form):
     data, frame = partial(form, photo.resize((10, 8)))
     with Image.open(io.BytesIO(data)) as image:

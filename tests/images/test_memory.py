@@ -1,5 +1,6 @@
 import io
 import subprocess
+import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,8 +117,12 @@ def test_the_largest_images_of_all_formats_take_a_gibibyte_in_all_threads(tmp_pa
     for name, (mode, size, form, options) in LARGE.items():
         exif = Image.Exif()
         exif[0x0112] = options.get("turned", 1)
-        options = {option: value for option, value in options.items() if option != "turned"}
-        (tmp_path / name).write_bytes(encode(grey.resize(size).convert(mode), form, exif=exif, **options))
+        patches = options.get("patches", {})
+        options = {option: value for option, value in options.items() if option not in ("turned", "patches")}
+        data = bytearray(encode(grey.resize(size).convert(mode), form, exif=exif, **options))
+        for at, patch in patches.items():
+            data[at : at + len(patch)] = patch
+        (tmp_path / name).write_bytes(data)
     paths = sorted(tmp_path.iterdir())
     alone = [int(subprocess.check_output([sys.executable, "-c", PEAK, path])) for path in paths]
     together = int(subprocess.check_output([sys.executable, "-c", PEAK, *paths]))
@@ -143,6 +148,9 @@ def test_large_files_never_cause_a_deadlock(draw, encode, monkeypatch, smaller):
     try:
         found = [threads.submit(see, data) for data in [heavy, light, light] * 3]
         assert [future.result(timeout=60) for future in found] == [
+    # The height in the header is one more than that of the frame; a first colour that is not black makes a palette.
+    "part of a grey gif": ("L", (13_000, 12_999), "GIF", {"patches": {8: struct.pack("<H", 13_000)}}),
+    "part of a palette gif": ("P", (11_000, 10_999), "GIF", {"patches": {8: struct.pack("<H", 11_000), 13: b"\1"}}),
             bytes([77] * 75),
             *[decode(light, 5).tobytes()] * 2,
         ] * 3

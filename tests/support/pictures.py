@@ -51,11 +51,11 @@ def tiff(samples, *, bits, photometric, tags=(), planar=1, extra=None):
 
 
 def partial(form, frame):
-    """Return a GIF or an animated WebP of 24x24 pixels whose first frame covers a part, and that frame, in RGB."""
+    """Return a GIF, a grey GIF or an animated WebP of 24x24 pixels, and its first frame, which is smaller, in RGB."""
     file = io.BytesIO()
-    if form == "GIF":
-        frame = frame.quantize(16)
-        frame.save(file, "GIF")
+    if "GIF" in form:
+        frame = frame.quantize(16) if form == "GIF" else frame.convert("L")
+        frame.save(file, "GIF", optimize=form == "GIF")
         gif = bytearray(file.getvalue())
         gif[6:10] = struct.pack("<2H", 24, 24)
         descriptor = gif.index(b",\0\0\0\0" + struct.pack("<2H", *frame.size))
