@@ -61,6 +61,8 @@ def damaged(jpeg, random):
     size = min(4096, length // 4)
     place = start + int(random.integers(length - size))
     yield "bytes are missing", jpeg[:place] + jpeg[place + size :]
+    yield "a comment within", jpeg[:place] + b"\xff\xfe\0\4" + jpeg[place:]
+    yield "cut, with a comment", jpeg[:place] + b"\xff\xfe\0\4ab\xff\xd9"
     yield "zeros instead", jpeg[:place] + bytes(size) + jpeg[place + size :]
 
 

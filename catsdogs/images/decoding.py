@@ -7,7 +7,7 @@ profile if there is one. The profiles of RGB and grey images are ignored.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from .codecs import Image, ImageChops, ImageOps, JpegImagePlugin, TiffImagePlugin, find_format, open_image
 from .colors import to_rgb
-from .containers import MAX_SCANS, describe, find_scans, parts, strip, with_ends
+from .containers import describe, strip
 from .facts import measure
+from .jpeg import Scans, find_scans, in_parts, with_ends
 from .memory import MEMORY_BUDGET, acquire_memory, estimate_memory
 from .views import SIZE
 
@@ -104,14 +105,11 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
         raise UnreadableImageError("PNG as Xcode rewrites it for iOS apps (CgBI) is not supported")
     try:
         stripped = strip(data, form)
-        scans = find_scans(stripped) if form == "JPEG" else []
-        if len(scans) > MAX_SCANS:
-            raise UnreadableImageError(f"JPEG of {len(scans):,} scans, more than the limit of {MAX_SCANS}")
-        ends = with_ends(stripped, scans) if form == "JPEG" else (stripped,)
+        scans, ended = find_scans(stripped) if form == "JPEG" else ([], True)
+        ends, checked = with_ends(stripped, scans, ended=ended) if form == "JPEG" else ((stripped,), [])
         with open_image(ends[0], form) as image:
-            needed = len(ends) * estimate_memory(image, len(stripped), side, len(scans)) + (stripped is not data) * len(
-                data
-            )
+            needed = len(ends) * estimate_memory(image, len(stripped), side, len(scans))
+            needed += len(data) if stripped is not data else 0
             if needed > MEMORY_BUDGET:
                 raise UnreadableImageError(
                     f"decoding {image.width}x{image.height} pixels needs {needed:,} bytes of memory, "
@@ -119,7 +117,7 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
                 )
             more = max(0, needed - reserved)
             # Both images are closed first: their memory must be free before another thread may take it.
-            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, ends, scans))) as upright:
+            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, ends, checked))) as upright:
                 yield upright
     except (UnreadableImageError, MemoryError):
         raise
@@ -128,19 +126,21 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
 
 
 def _load_jpeg(image: JpegImagePlugin.JpegImageFile, parts: Iterable[tuple[bytes | memoryview, bool]]) -> None:
-    """Load the pixels of a JPEG from its parts (`containers.parts`); what is left of an ignored one is missing data."""
+    """Load the pixels of a JPEG from its parts (`jpeg.in_parts`); what is left of an ignored one is missing data."""
     image.load_prepare()
     ((name, extents, _, arguments),) = image.tile
     decoder = Image._getdecoder(image.mode, name, arguments, image.decoderconfig)
     decoder.setimage(image.im, extents)
     rest: bytes | memoryview = b""
-    for part, ignored in parts:
-        rest = bytes(rest) + part if rest else part
-        consumed, error = decoder.decode(rest)
-        rest = rest[consumed:]
-        if consumed < 0 or (ignored and rest):
-            break
-    decoder.cleanup()  # frees libjpeg's memory even if an exception keeps the decoder
+    try:
+        for part, ignored in parts:
+            rest = bytes(rest) + part if rest else part
+            consumed, error = decoder.decode(rest)
+            rest = rest[consumed:]
+            if consumed < 0 or (ignored and rest):
+                break
+    finally:
+        decoder.cleanup()  # frees libjpeg's memory, even if an exception keeps the decoder
     if consumed >= 0 or error < 0:
         raise OSError("broken data stream when reading image file" if error < 0 else "image file is truncated")
     image.tile = []
@@ -155,15 +155,15 @@ def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def _load_upright(image: Image.Image, ends: Sequence[bytes], scans: Sequence[tuple[int, int]]) -> Image.Image:
+def _load_upright(image: Image.Image, ends: tuple[bytes, ...], checked: Scans) -> Image.Image:
     """Load the pixels, and apply the EXIF orientation if the EXIF block can be read.
 
-    `ends` are JPEGs that must have the same pixels, or one file.
+    `ends` are JPEGs that must have the same pixels, or one file; `checked` are the scans that must not lack data.
     """
     for name in ("xmp", "XML:com.adobe.xmp"):  # Pillow applies the orientation in XMP too; browsers and OpenCV do not
         image.info.pop(name, None)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        _load_jpeg(image, parts(ends[0], scans[: len(scans) + 1 - len(ends)]))
+        _load_jpeg(image, in_parts(ends[0], checked))
     else:
         image.load()
     for other in ends[1:]:

@@ -1,7 +1,10 @@
+import contextlib
 import io
-import subprocess
+import os
 import struct
+import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,8 +13,12 @@ from PIL import Image
 from support.pictures import bomb
 
 from catsdogs.images import decoding, memory
-from catsdogs.images.decoding import SIZE, UnreadableImageError, decode, decode_resized
+from catsdogs.images.codecs import open_image
+from catsdogs.images.containers import strip
+from catsdogs.images.decoding import UnreadableImageError, decode, decode_resized
+from catsdogs.images.jpeg import find_scans, in_parts, with_ends
 from catsdogs.images.memory import MEMORY_BUDGET, reserve_memory
+from catsdogs.images.views import SIZE
 
 
 @pytest.mark.parametrize(
@@ -75,11 +82,57 @@ def test_a_jpeg_of_several_scans_needs_the_memory_of_its_coefficients(draw, enco
     several = encode(image, "MPO", save_all=True, append_images=[image])
     monkeypatch.setattr(decoding, "MEMORY_BUDGET", 3_600_000)
     # A second picture behind the first is none of its scans.
-    for data in (plain, encode(image, "JPEG", exif=thumbnail), plain + progressive, several):
+    commented = [plain[:-2] + b"\xff\xfe\0\4ab" + end for end in (b"", b"\xff\xd9")]
+    for data in (plain, *commented, encode(image, "JPEG", exif=thumbnail), plain + progressive, several):
         decode(data)
     for data in (progressive, progressive + plain, encode(image, "JPEG", exif=thumbnail, progressive=True)):
         with pytest.raises(UnreadableImageError, match="640x480 pixels needs 4,"):
             decode(data)
+
+
+HOSTILE = {
+    "scans": b"\xff\xda\0\2",
+    "restarts": b"\xff\xda\0\2" + b"\xff\xd0" * 500_000,
+    "segments": b"\xff\xdb\0\2",
+    "segments and comments": b"\xff\xdb\0\2\xff\xfe\0\2",
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+def test_what_a_jpeg_holds_takes_little_memory_before_its_header_is_read(content):
+    data = b"\xff\xd8\xff\xdd\0\4\0\1" + HOSTILE[content] * max(1, 1_000_000 // len(HOSTILE[content])) + b"\xff\xd9"
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(OSError):
+            stripped = strip(data, "JPEG")
+            scans, ended = find_scans(stripped)
+            ends, checked = with_ends(stripped, scans, ended=ended)
+            for _ in in_parts(ends[0], checked):
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_error_keeps_no_memory_of_libjpeg(encode):
+    """The traceback keeps the decoder."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("only Linux says what memory a process has")
+    side = 5_000
+    jpeg = encode(Image.new("L", (side, side)), "JPEG", progressive=True)
+
+    def parts():
+        yield jpeg[:-2], False
+        taken.append(int(statm.read_text().split()[1]))
+        raise MemoryError
+
+    taken = []
+    with open_image(jpeg, "JPEG") as image, pytest.raises(MemoryError) as kept:
+        decoding._load_jpeg(image, parts())
+    assert kept.tb
+    freed = (taken[0] - int(statm.read_text().split()[1])) * os.sysconf("SC_PAGE_SIZE")
+    assert freed > side**2  # of two bytes for each coefficient
 
 
 LARGE = {
@@ -92,6 +145,9 @@ LARGE = {
     "webp": ("RGB", (10_000, 5_500), "WEBP", {"quality": 1, "method": 0}),
     "floats": ("F", (9_400, 8_000), "TIFF", {"compression": "tiff_lzw", "turned": 3}),
     "tall": ("L", (1, 1_000_000), "PNG", {}),
+    # The height in the header is one more than that of the frame; a first colour that is not black makes a palette.
+    "part of a grey gif": ("L", (13_000, 12_999), "GIF", {"patches": {8: struct.pack("<H", 13_000)}}),
+    "part of a palette gif": ("P", (11_000, 10_999), "GIF", {"patches": {8: struct.pack("<H", 11_000), 13: b"\1"}}),
 }
 
 
@@ -148,9 +204,6 @@ def test_large_files_never_cause_a_deadlock(draw, encode, monkeypatch, smaller):
     try:
         found = [threads.submit(see, data) for data in [heavy, light, light] * 3]
         assert [future.result(timeout=60) for future in found] == [
-    # The height in the header is one more than that of the frame; a first colour that is not black makes a palette.
-    "part of a grey gif": ("L", (13_000, 12_999), "GIF", {"patches": {8: struct.pack("<H", 13_000)}}),
-    "part of a palette gif": ("P", (11_000, 10_999), "GIF", {"patches": {8: struct.pack("<H", 11_000), 13: b"\1"}}),
             bytes([77] * 75),
             *[decode(light, 5).tobytes()] * 2,
         ] * 3
