@@ -136,7 +136,7 @@ class ShardWriter:
     def _memory(self, views: tuple[str, ...], waiting: int, rows: int) -> NDArray[Any]:
         """Return memory for so many rows of these views, in which the waiting ones are."""
         if views not in self._records or len(self._records[views]) < rows:
-            larger = np.empty(max(rows, SHARD_ROWS), _dtype(views))
+            larger = np.empty(max(rows, 2 * waiting), _dtype(views))
             if waiting:
                 larger[:waiting] = self._records[views][:waiting]
             self._records[views] = larger
