@@ -10,7 +10,8 @@ from typing import Any
 
 from ..artifacts import Artifacts
 from ..cache import Features
-from ..errors import printable
+from ..errors import CatsDogsError, printable
+from ..head.corrections import DROP, KEEP
 from ..locks import RESULTS
 from ..progress import Progress, tell
 from ..reporting.findings import gather
@@ -78,12 +79,16 @@ def review(artifacts: str | Path = "artifacts", *, progress: Progress | None = N
     Raises
     ------
     CatsDogsError
-        There is no head, it is stale, a file is damaged, or another process is writing. An earlier page is kept.
+        There is no head, it is stale, a class is named like a verdict, a file is damaged, or another process is
+        writing. An earlier page is kept.
     """
     start = time.perf_counter()
     with Artifacts.open(artifacts, RESULTS) as opened:
         tell(progress, "reading the artifacts", 0, 0)
         findings = gather(opened)
+        if verdicts := [name for name in findings.classes if name.lower() in (DROP, KEEP)]:
+            message = f"a class is named {verdicts[0]}, as a verdict of the page is"
+            raise CatsDogsError(message, "Give the names of classes to catsdogs correct in a table")
         features = opened.cache.load()
         tell(progress, "comparing images", 0, 0)
         queue = build_queue(findings, features)

@@ -3,15 +3,21 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import head
 from ..artifacts import Artifacts
 from ..cache.parquet import FeatureFiles, RangeFiles, file_key
+from ..errors import CatsDogsError
 from ..progress import Progress, tell
 from ..result import Result
-from ..sources.classes import Classes
+from ..sources import Classes, raise_if_system_error
+from ..sources.files import StoredFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ def score(
     Raises
     ------
     CatsDogsError
-        There is no head, or it was trained on features of another kind; a file of the features is missing or damaged;
-        or `out` has other files, such as the probabilities of another head.
+        There is no head, or it was trained on features of another kind; a file of the features is missing or damaged,
+        or one of the probabilities is damaged; or `out` has other files, such as the probabilities of another head.
     """
     opened = Artifacts(artifacts)
     trained, files, folder = head.load(opened), FeatureFiles(rows), RangeFiles(str(out))
@@ -76,6 +82,8 @@ def score(
     schema = pa.schema(columns, metadata={"catsdogs": json.dumps({"classes": classes, "head": sha256})})
     key, done = file_key(files.key, sha256), 0
     there, *_ = folder.find(key)
+    for positions, file in there.items():
+        _check(file, schema, len(positions))
     for positions in [positions for positions in files.ranges if positions not in there]:
         table = files.read(positions)
         probabilities = trained.classifier.probabilities(np.hstack([*table.features.values()]))
@@ -86,3 +94,19 @@ def score(
         tell(progress, "scoring", positions.stop, files.images)
     folder.remove_unfinished()
     return Scoring(folder.display_path, classes, files.images, done)
+
+
+def _check(file: StoredFile, schema: "pa.Schema", rows: int) -> None:
+    """Refuse a file of probabilities that is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with file.open() as opened:
+            table = pq.ParquetFile(opened, page_checksum_verification=True).read()
+        if not table.schema.equals(schema) or table.num_rows != rows:
+            raise ValueError("it has other columns or rows")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise_if_system_error(error, file.display_path)
+        message = f"{file.display_path} is damaged: {str(error).splitlines()[0].rstrip('.')}"
+        raise CatsDogsError(message, "Remove it and run catsdogs score again") from error

@@ -32,7 +32,7 @@ from ..reporting.thumbnails import (
     load_thumbnail,
 )
 from ..result import Result
-from ..sources import Classes, ImageFile, image_file, is_image, unreadable_reason
+from ..sources import Classes, ImageFile, image_file, unreadable_reason
 from ..storage import NOTE_HINT, read_json, write_atomic
 
 COUNT = 10
@@ -122,8 +122,8 @@ def similar(
     """
     if count < 1:
         raise OptionError(f"the count is {count}", "Give a whole number from 1 on")
-    if html is not None and is_image(str(html)):
-        raise OptionError(f"{html} is named like an image, which the page would replace", "Give --html FILE.html")
+    if html is not None and not str(html).lower().endswith((".html", ".htm")):
+        raise OptionError(f"{html} is not the name of a page, which would replace it", "Give --html FILE.html")
     opened = Artifacts(artifacts)
     manifest = opened.cache.require_manifest()
     splits = {split: opened.cache.load(split) for split in opened.cache.digests()}

@@ -252,6 +252,9 @@ def test_a_class_that_is_called_drop_is_a_class(tmp_path):
     fill(tmp_path, ids, labels, features, classes="drop,keep")
     done = catsdogs.correct({"cat.0": "keep", "dog.1": "drop"}, artifacts=tmp_path)
     assert (done.relabelled, done.dropped) == (2, 0)
+    catsdogs.train(tmp_path)
+    with pytest.raises(CatsDogsError, match=r"a class is named drop, as a verdict of the page is\. Give the names"):
+        catsdogs.review(tmp_path)
 
 
 def test_the_report_shows_corrected_labels(artifacts):

@@ -59,6 +59,21 @@ def test_scores_that_are_there_are_not_computed_again(trained, tmp_path):
     assert files_of(out) == before
 
 
+@pytest.mark.parametrize("left", [0, 300, -100])
+def test_a_damaged_file_of_scores_is_refused_in_one_line(left, trained, tmp_path):
+    rows, artifacts = trained
+    catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts)
+    path = min((tmp_path / "scores").iterdir())
+    path.write_bytes(path.read_bytes()[:left])
+    done = command("score", rows, tmp_path / "scores", "--artifacts", artifacts)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {path} is damaged: ")
+    assert done.stderr.endswith(". Remove it and run catsdogs score again.\n")
+    assert done.stderr.count("\n") == 1
+    path.unlink()
+    assert catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts).scored == 64
+
+
 def test_scores_in_a_folder_of_the_rows_do_not_spoil_these(trained, tmp_path):
     rows, artifacts = shutil.copytree(trained[0], tmp_path / "rows"), trained[1]
     for scored in (600, 0):

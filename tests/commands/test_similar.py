@@ -98,8 +98,9 @@ def test_what_cannot_be_compared_is_refused_in_one_line(made, artifacts, tmp_pat
         catsdogs.similar(tmp_path / "bad.png", artifacts=artifacts)
     picture = made / "data/train/cat.0.png"
     before = picture.read_bytes()
-    with pytest.raises(OptionError, match=r"is named like an image, which the page would replace\. Give --html FILE"):
-        catsdogs.similar(picture, artifacts=artifacts, html=picture)
+    for html in (picture, artifacts / "head.json"):
+        with pytest.raises(OptionError, match=r"is not the name of a page, which would replace it\. Give --html FILE"):
+            catsdogs.similar(picture, artifacts=artifacts, html=html)
     assert picture.read_bytes() == before
     with pytest.raises(OptionError, match="the count is 0"):
         catsdogs.similar("cat.1", artifacts=artifacts, count=0)
