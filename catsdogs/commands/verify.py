@@ -77,12 +77,12 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     submission = opened.submission.exists()
     trained = None
     if head:
-        trained, stale = check_head(opened)
+        trained, stale = check(check_head, opened) or (None, None)
         if stale:
             trainable = "train" in opened.cache.digests()
             hint = TRAIN_HINT if trainable else "Run catsdogs extract with the training images, and then catsdogs train"
             problems.append(CatsDogsError(stale, hint))
-            trained, head = None, False
+        trained, head = (None, False) if stale else (trained, trained is not None)
     complete = manifest is not None and not any(map(manifest.missing_views, manifest.splits))
     if complete and read_duplicates(opened.cache) is None:
         path = opened.features / duplicates.ARRAY
@@ -94,4 +94,4 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     if submission and (reason := submission_staleness(opened, trained)):
         problems.append(CatsDogsError(f"{opened.submission}: {reason}", "Run catsdogs submit"))
         submission = False
-    return Verification(images, head, submission, tuple(map(str, problems)))
+    return Verification(images, head, submission, tuple(dict.fromkeys(map(str, problems))))

@@ -33,6 +33,11 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
 
     Only changes that can change its values make a head stale; another version of a package or another name of the
     weights does not.
+
+    Raises
+    ------
+    CatsDogsError
+        corrections.csv cannot be read, or is damaged.
     """
     cache = artifacts.cache
     manifest, features = cache.manifest, cache.digests()
@@ -40,16 +45,12 @@ def head_staleness(artifacts: Artifacts, trained: Head) -> str | None:
         return f"{damaged[0]} is missing, or was changed"
     if manifest is None or "train" not in features:
         return "there are no complete training features"
-    try:
-        corrections = read_verdicts(artifacts).sha256
-    except CatsDogsError as error:
-        return error.message
     metadata = trained.metadata
     compared = {
         "the method of training": (metadata.method, METHOD),
         "the classes": (metadata.classes, manifest.classes),
         **compare_features(trained, manifest.provenance, manifest.views),
-        "the corrections": (metadata.corrections, corrections),
+        "the corrections": (metadata.corrections, read_verdicts(artifacts).sha256),
         "the training features": (metadata.features.get("train"), features["train"]),
         "the test features": (metadata.features.get("test"), features.get("test") if cache.labelled("test") else None),
     }

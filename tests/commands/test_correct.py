@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -222,10 +223,12 @@ def test_undoing_what_was_not_judged_is_one_line(artifacts):
 
 def test_a_damaged_corrections_file_is_one_line_for_every_command(artifacts):
     (artifacts / "corrections.csv").write_text("id,digest,label,was\ncat.0,xyz,dog,cat\n")
-    for command in (catsdogs.train, catsdogs.info):
-        with pytest.raises(CatsDogsError, match=r"corrections\.csv is damaged: row 2 has no valid digest"):
+    said = r"corrections\.csv is damaged: row 2 has no valid digest\. Fix or remove it; "
+    for command in (catsdogs.train, catsdogs.info, catsdogs.report, catsdogs.review):
+        with pytest.raises(CatsDogsError, match=said):
             command(artifacts)
-    assert any("corrections.csv is damaged" in problem for problem in catsdogs.verify(artifacts).problems)
+    (problem,) = catsdogs.verify(artifacts).problems
+    assert re.search(said, problem)
 
 
 def test_a_class_that_was_renamed_after_corrections_is_one_line(artifacts):
