@@ -206,8 +206,8 @@ def predict(
     Raises
     ------
     CatsDogsError
-        There is no head, it was trained with other weights, a folder or an archive has no image, or an input is of
-        another type.
+        There is no head, it was trained with other weights, a folder or an archive has no image, a Pillow image lacks
+        pixels, or an input is of another type.
     """
     with Predictor(artifacts, weights=weights, progress=progress) as predictor:
         return predictor.predict(images, previews=previews)
@@ -242,7 +242,9 @@ def _one_image(source: Any) -> ImageFile:
             raise
         except Exception as error:  # on what an image may hold or lack, Pillow raises nearly any exception
             message = f"a Pillow image of the mode {source.mode} cannot be read: {error}"
-            raise CatsDogsError(message, _ACCEPTED) from error
+            raise CatsDogsError(
+                message, "Give its file instead: a file that is damaged is told beside the others"
+            ) from error
         file.seek(0)
         return image_from_stream(file, "-")
     if not hasattr(source, "read"):
