@@ -7,6 +7,7 @@ what the rows are: a listing of the names shows what is there, and the same rang
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -28,6 +29,7 @@ from .manifest import FORMAT, Manifest, describe
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _NAME = re.compile(r"(\d{10})-(\d{10})-of-(\d{10})\.([0-9a-f]{16})\.parquet")
 
@@ -253,28 +255,18 @@ class FeatureFiles:
         CatsDogsError
             It cannot be read, is damaged, or has another provenance than the first file, or other columns.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         path = self._files[positions].display_path
-        try:
-            with self._files[positions].open() as opened:
-                file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
-                content = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
-                if not isinstance(content, dict) or content.get("format") != FORMAT or not unseal(content):
-                    raise ValueError("it has no provenance")
-                made = convert(Path(path), content, Manifest, _REPAIR)
-                if not file.schema_arrow.equals(_schema(made.views)) or file.metadata.num_rows != len(positions):
-                    raise ValueError("it has other columns or rows")
-                table = file.read(columns=_schema(made.views if features else ()).names)
-                table.validate()
-                if table.num_rows != len(positions):
-                    raise ValueError("it has other rows")
-        except MemoryError:  # that of pyarrow is an ArrowException too
-            raise
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise_if_system_error(error, path)
-            raise CatsDogsError(f"{path} is damaged: {str(error).splitlines()[0]}", _REPAIR) from error
+        with open_parquet(self._files[positions], _REPAIR) as file:
+            content = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+            if not isinstance(content, dict) or content.get("format") != FORMAT or not unseal(content):
+                raise ValueError("it has no provenance")
+            made = convert(Path(path), content, Manifest, _REPAIR)
+            if not file.schema_arrow.equals(_schema(made.views)) or file.metadata.num_rows != len(positions):
+                raise ValueError("it has other columns or rows")
+            table = file.read(columns=_schema(made.views if features else ()).names)
+            table.validate()
+            if table.num_rows != len(positions):
+                raise ValueError("it has other rows")
         ours = getattr(self, "manifest", made)
         if (made.provenance.key, made.views, made.classes) != (ours.provenance.key, ours.views, ours.classes):
             by = f"{describe(made.provenance, made.views, ours.provenance)}, the first file by "
@@ -293,6 +285,29 @@ class FeatureFiles:
             reasons=[reason or "" for reason in table["reason"].to_pylist()],
             features={view: _rows(table[f"features_{view}"]) for view in (made.views if features else ())},
         )
+
+
+@contextmanager
+def open_parquet(file: StoredFile, hint: str) -> "Iterator[pq.ParquetFile]":
+    """Open a file of Parquet, whose pages are checked as they are read; what is wrong with it is one line.
+
+    Raises
+    ------
+    CatsDogsError
+        It cannot be read, or within the context it turns out to be damaged: a ValueError, or an error of pyarrow.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with file.open() as opened:
+            yield pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
+    except MemoryError:  # that of pyarrow is an ArrowException too
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise_if_system_error(error, file.display_path)
+        message = f"{file.display_path} is damaged: {str(error).splitlines()[0].rstrip('.')}"
+        raise CatsDogsError(message, hint) from error
 
 
 def _rows(lists: Any) -> NDArray[np.float32]:

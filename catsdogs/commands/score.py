@@ -9,11 +9,10 @@ import numpy as np
 
 from .. import head
 from ..artifacts import Artifacts
-from ..cache.parquet import FeatureFiles, RangeFiles, file_key
-from ..errors import CatsDogsError
+from ..cache.parquet import FeatureFiles, RangeFiles, file_key, open_parquet
 from ..progress import Progress, tell
 from ..result import Result
-from ..sources import Classes, raise_if_system_error
+from ..sources import Classes
 from ..sources.files import StoredFile
 
 if TYPE_CHECKING:
@@ -98,15 +97,7 @@ def score(
 
 def _check(file: StoredFile, schema: "pa.Schema", rows: int) -> None:
     """Refuse a file of probabilities that is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with file.open() as opened:
-            table = pq.ParquetFile(opened, page_checksum_verification=True).read()
+    with open_parquet(file, "Remove it and run catsdogs score again") as opened:
+        table = opened.read()
         if not table.schema.equals(schema) or table.num_rows != rows:
             raise ValueError("it has other columns or rows")
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise_if_system_error(error, file.display_path)
-        message = f"{file.display_path} is damaged: {str(error).splitlines()[0].rstrip('.')}"
-        raise CatsDogsError(message, "Remove it and run catsdogs score again") from error
