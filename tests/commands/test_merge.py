@@ -15,33 +15,6 @@ from catsdogs.storage import to_sealed_json, unseal
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, draw, encode, write_folder):
-    """Forty images in two splits; one is no image, and two in different parts are identical."""
-    names = [f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(14)]
-    files = {
-        name: encode(draw(seed), "JPEG") for seed, name in enumerate([*names, *(f"test/{n}.jpg" for n in range(12))])
-    }
-    files |= {"train/dog.3.jpg": b"this is no image", "test/9.jpg": files["train/cat.0.jpg"]}
-    return write_folder(tmp_path_factory.mktemp("data"), files)
-
-
-@pytest.fixture(scope="module")
-def compute(data, tiny_backbone):
-    def extract_into(folder, data=data, **options):
-        return catsdogs.extract(data, artifacts=folder, **({"weights": str(tiny_backbone)} | options))
-
-    return extract_into
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, compute):
-    """The cache that one machine computes."""
-    folder = tmp_path_factory.mktemp("whole")
-    compute(folder)
-    return tree(folder)
-
-
-@pytest.fixture(scope="module")
 def computed(tmp_path_factory, compute):
     """Three parts."""
     folder = tmp_path_factory.mktemp("parts")
