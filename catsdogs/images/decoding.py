@@ -140,7 +140,7 @@ def _load_jpeg(image: JpegImagePlugin.JpegImageFile, parts: Iterable[tuple[bytes
             if consumed < 0 or (ignored and rest):
                 break
     finally:
-        decoder.cleanup()  # frees libjpeg's memory, even if an exception keeps the decoder
+        del decoder  # frees libjpeg's memory, and the pixels, which the traceback of an error would keep
     if consumed >= 0 or error < 0:
         raise OSError("broken data stream when reading image file" if error < 0 else "image file is truncated")
     image.tile = []
