@@ -117,7 +117,8 @@ def choose_weights(option: str | Path | None, source: Path | None = None) -> Wei
         raise error(f"{spec}{origin} does not name any weights", f"Set --weights to {_FORMS}")
     path = user_path(spec).absolute()
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises if the name is too long
-        raise CatsDogsError(f"there is no weights file {spec}{origin}", f"Set --weights to {_FORMS}")
+        wanted = f"where {path.name} is now" if origin else _FORMS
+        raise CatsDogsError(f"there is no weights file {spec}{origin}", f"Set --weights to {wanted}")
     return Weights(str(path))
 
 
