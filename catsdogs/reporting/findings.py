@@ -78,8 +78,8 @@ class Findings:
     metadata : HeadMetadata
     metrics : TrainingMetrics
     timings, source : dict
-        The contents of timings.json, without the pages' own, and of source.json. The last one is empty if the features
-        were imported, as the location of the images is then unknown.
+        The contents of timings.json, without the pages' own, and of source.json. The last one has only splits, and
+        none if the features were imported or drawn from Parquet, as the location of the images is then unknown.
     """
 
     classes: Classes
@@ -130,7 +130,7 @@ def gather(artifacts: Artifacts) -> Findings:
         metrics=read_metrics(artifacts.metrics, head.TRAIN_HINT),
         # A page that said how long pages took would be another one each time.
         timings={step: of for step, of in read_timings(artifacts.timings).items() if step not in ("report", "review")},
-        source=read_json(artifacts.source, NOTE_HINT),
+        source={split: place for split, place in read_json(artifacts.source, NOTE_HINT).items() if split in loaded},
     )
 
 

@@ -124,7 +124,6 @@ def create_thumbnails(
     files: dict[Key, ImageFile] = {}
     by_key: dict[Key, Thumbnail] = {}
     places = {split: str(source[split]) for split in sorted({split for split, _ in wanted} & source.keys())}
-    absent = Thumbnail(reason="the file is missing" if source else "its location is unknown")
     with ExitStack() as sources, ThreadPoolExecutor(cpu_count(), thread_name_prefix="thumbnail") as pool:
         for place in dict.fromkeys(places.values()):
             try:
@@ -141,7 +140,8 @@ def create_thumbnails(
             if key in files
         }
         for done, key in enumerate(wanted, 1):
-            by_key[key] = futures[key].result() if key in futures else absent
+            reason = "the file is missing" if key[0] in places else "its location is unknown"
+            by_key[key] = futures[key].result() if key in futures else Thumbnail(reason=reason)
             tell(progress, "creating thumbnails", done, len(wanted))
     return Thumbnails(by_key, tuple(problems))
 
