@@ -1,5 +1,6 @@
 """Make a cache of a stratified sample of features in Parquet, to train on."""
 
+import logging
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from ..errors import CatsDogsError, OptionError
 from ..locks import FEATURES
 from ..progress import Progress, tell
 from ..result import Result
+from ..sources.scan import training_problem
 from ..storage import NOTE_HINT, read_json, record
 from .extract import find_duplicates
+
+_log = logging.getLogger(__name__)
 
 _Row = tuple[int, str, int, bytes]
 """Position, id, label and digest of an image."""
@@ -87,6 +91,9 @@ def subset(
     positions, ids, labels, encoded = zip(*chosen, strict=True)
     digests = np.frombuffer(b"".join(encoded), np.uint8).reshape(-1, 16)
     made, wanted = files.manifest, {"train": (ids, np.array(labels, np.int8))}
+    counts = dict(zip(made.classes, np.bincount(labels, minlength=2).tolist(), strict=True))
+    if problem := training_problem({"train": counts}, made.classes, "the sample"):
+        _log.warning("no head can be trained on these images: %s", problem)
     with Artifacts.open(artifacts, FEATURES) as opened:
         with CacheWriter(
             opened.features, made.provenance, made.views, wanted, prune=prune, classes=made.classes
@@ -107,12 +114,7 @@ def subset(
             record(opened.source, weights=name)
         opened.cache.reload()
         find_duplicates(opened, near=False, progress=progress)
-    counts = np.bincount(labels, minlength=2).tolist()
-    return Subset(
-        dict(zip(made.classes, counts, strict=True)),
-        dict(zip(made.classes, available, strict=True)),
-        made.provenance.weights_name,
-    )
+    return Subset(counts, dict(zip(made.classes, available, strict=True)), made.provenance.weights_name)
 
 
 def _draw(

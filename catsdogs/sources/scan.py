@@ -95,15 +95,20 @@ def summarise(
     renamed = [entry.id for entry in entries if entry.id != entry.name]
     if renamed:
         rules = [*rules, f"{len(renamed):,} ids have more than the name, which is not unique, such as {renamed[-1]}"]
-    problem = _training_problem(images, classes, reasons, display_path)
+    problem = training_problem(images, classes, display_path, skipped=reasons)
     examples = {split: {name: tuple(of[:_EXAMPLES]) for name, of in named.items()} for split, named in ids.items()}
     scan = Scan(classes, images, examples, tuple(rules), reasons, str(problem) if problem else None)
     return scan, problem
 
 
-def _training_problem(
-    images: Mapping[str, Mapping[str, int]], classes: Classes, skipped: Sequence[SkippedFiles], display_path: str
+def training_problem(
+    images: Mapping[str, Mapping[str, int]],
+    classes: Classes,
+    display_path: str,
+    *,
+    skipped: Sequence[SkippedFiles] = (),
 ) -> CatsDogsError | None:
+    """Return the error that training on images would be, given how many there are by split and class."""
     training = images.get("train")
     if training is None:
         return CatsDogsError(f"there are no labelled training images in {display_path}", label_hint(classes))

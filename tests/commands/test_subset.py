@@ -86,6 +86,28 @@ def test_what_cannot_be_drawn_is_one_line(rows, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+def test_too_few_of_a_class_are_told_before_they_are_refused(rows, tmp_path):
+    few = command("subset", rows, "--images", 20, "--artifacts", tmp_path / "a")
+    assert (few.returncode, few.stderr) == (
+        0,
+        "warning: no head can be trained on these images: training images of the class dog in the sample: 7. "
+        "Give at least 10 of each class.\n",
+    )
+    with pytest.raises(CatsDogsError, match="of the class dog: 7"):
+        catsdogs.train(tmp_path / "a")
+    assert command("subset", rows, "--images", 30, "--artifacts", tmp_path / "b").stderr == ""
+
+
+def test_pages_say_that_the_location_of_the_images_of_a_sample_is_unknown(rows, tmp_path):
+    catsdogs.subset(rows, images=60, artifacts=tmp_path)
+    catsdogs.train(tmp_path)
+    for page in (catsdogs.report(tmp_path), catsdogs.review(tmp_path)):
+        text = page.path.read_text()
+        assert "drawn from Parquet, so the location of the image files is unknown" in text
+        assert "its location is unknown" in text
+        assert "the file is missing" not in text
+
+
 def test_predict_knows_the_weights_of_a_sample_or_says_which_to_give(
     tiny_backbone, draw, encode, write_folder, tmp_path
 ):
@@ -98,6 +120,8 @@ def test_predict_knows_the_weights_of_a_sample_or_says_which_to_give(
         catsdogs.train(tmp_path / folder)
     image = tmp_path / "data/cat.0.png"
     (one,) = catsdogs.predict(image, artifacts=tmp_path / "made")
-    with pytest.raises(CatsDogsError, match=r"no weights file tiny\.keras \(from .*source\.json\)\. Set --weights to"):
+    with pytest.raises(
+        CatsDogsError, match=r"file tiny\.keras \(from .*source\.json\)\. Set --weights to where tiny\.k"
+    ):
         catsdogs.predict(image, artifacts=tmp_path / "elsewhere")
     assert catsdogs.predict(image, artifacts=tmp_path / "elsewhere", weights=tiny_backbone) == [one]

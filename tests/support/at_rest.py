@@ -27,7 +27,7 @@ def table_of(positions, train, provenance=PROVENANCE):
         ids=[f"image.{position}" for position in positions],
         labels=labels,
         digests=np.array([digest(content) for content in contents]),
-        facts=np.zeros(n, FACTS),
+        facts=np.ones(n, FACTS),
         reasons=reasons,
         features={"224": features},
     )
