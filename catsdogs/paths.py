@@ -3,13 +3,14 @@
 import os
 import re
 from pathlib import Path
+from typing import TypeGuard
 
 from .errors import CatsDogsError
 
 _URI = re.compile(r"[A-Za-z][\w+.-]+(::[\w+.-]+)*:/")
 
 
-def is_uri(given: str | Path) -> bool:
+def is_uri(given: object) -> TypeGuard[str]:
     """Whether a user gave a URI, such as ``s3://bucket/photographs``; a Path is none, as it has lost a slash."""
     return isinstance(given, str) and bool(re.match(_URI.pattern + "/", given))
 

@@ -4,9 +4,9 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, ArtifactsFolder
-from ..backbone import Backbone, Int8Similarity, Weights, choose_weights
+from ..backbone import Backbone, Int8Similarity, choose_weights
 from ..cache import (
     CacheWriter,
     DamagedError,
-    Manifest,
     Part,
     PartTable,
+    Provenance,
     RemoteParts,
     listing_digest,
     load_duplicates,
@@ -32,7 +32,7 @@ from ..cache.parquet import require_pyarrow
 from ..errors import CatsDogsError, OptionError, redact_uri
 from ..inference.at_rest import ParquetWorker, compute_to_parquet
 from ..inference.cluster import RangePool, start_workers
-from ..inference.machine import ThisMachine
+from ..inference.machine import ComputedImages, ThisMachine
 from ..inference.plan import ComputeOptions, Plan, resolve
 from ..inference.ranges import RangeJob
 from ..inference.timing import StageTimer
@@ -49,7 +49,7 @@ from .scan import choose_part, list_images, warn_of_training_problem
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Extraction(Result):
     """The result of `extract`.
 
@@ -96,14 +96,14 @@ class Extraction(Result):
     computed: int
     skipped: int
     scan: Scan
-    duplicates: dict[str, int]
+    duplicates: dict[str, int] = field(default_factory=dict)
     classes: Classes
     backbone: str
     engine: str
     precision: str
-    batch_reduced: bool
-    seconds: float
-    rate: float | None
+    batch_reduced: bool = False
+    seconds: float = 0.0
+    rate: float | None = None
     stages: dict[str, float] = field(default_factory=dict)
     int8_similarity: Int8Similarity | None = None
     part: str = ""
@@ -181,99 +181,106 @@ def extract(
         disk space for the features, or, with `fail_fast`, an image is unreadable. Computed features are kept for the
         next run; the cache does not change until all features are computed.
     """
-    start, timer, names = time.perf_counter(), StageTimer(), None if classes is None else parse_classes(classes)
-    _check_options(artifacts, part, ray, workers, parquet, prune=prune, near_duplicates=near_duplicates)
-    with _open_artifacts(artifacts, progress) as (opened, remote):
+    start, names = time.perf_counter(), None if classes is None else parse_classes(classes)
+    uri = artifacts if is_uri(artifacts) else ""
+    _check_options(uri, part, ray, workers, parquet, prune=prune, near_duplicates=near_duplicates)
+    with _open_artifacts(artifacts, uri, progress) as (opened, remote):
         chosen, manifest = choose_weights(weights, opened.source), opened.cache.manifest
         range_of, is_part = choose_part(part, opened), bool(part or remote)
         plan = resolve(opened.features, manifest, weights=chosen, compute=compute)
         with (
             nullcontext() if ray or parquet else _start_loading(plan, data, progress) as loading,
             _open(data, names, opened) as source,
-            ExitStack() as stack,
         ):
-            job = (
-                _make_job(data, plan, source, opened, parquet, remote, fail_fast=fail_fast) if ray or parquet else None
-            )
-            pool = stack.enter_context(start_workers(ray, job, per_machine=workers)) if ray and job else None
-            if job and parquet:
-                return _extract_to_parquet(job, source, pool, opened, start, progress)
-            splits = source.part(range_of.positions(len(source.files)))
-            files = [file for images in splits.values() for file in images.files]
-            load = loading.result if loading else partial(plan.load, source.files, progress=progress)
-            machine = stack.enter_context(ThisMachine(plan, files, load, timer=timer, fail_fast=fail_fast))
-            if loading and not opened.features.exists():
-                machine.start()  # no row can be known
-            computing = pool or machine
-            with CacheWriter(
-                opened.features,
-                provenance := computing.provenance(),
-                tuple(view.name for view in plan.views),
-                ids_and_labels(splits),
-                prune=prune,
-                classes=source.classes,
-                network=computing.network(),
-                is_part=is_part,
-                remote=remote,
-            ) as writer:
-                writer.check_losses(machine.digests)
-                if manifest is None:  # so that a run that continues this one uses the same weights
-                    record(opened.source, weights=chosen.spec)
-                computed = computing.compute(writer, progress=progress)
-                record(opened.source, **dict.fromkeys(splits, source.place), weights=chosen.spec)
-                with timer.time("write"):
-                    if is_part:
-                        reasons, unreadable = writer.list_unreadable(computed.digests, computed.unreadable)
-                        made = writer.manifest
-                        table = _part_table(range_of, splits, made, source, chosen, computed.digests, reasons)
-                        write_part(remote or opened.features, table)
-                    else:
-                        unreadable = writer.assemble(computed.digests, computed.unreadable)
+            run = _Run(opened, remote, source, plan, range_of, is_part, fail_fast, progress)
+            job = _make_job(run, data, parquet) if ray or parquet else None
+            with start_workers(ray, job, per_machine=workers) if ray and job else nullcontext() as pool:
+                if job and parquet:
+                    return replace(_extract_to_parquet(run, job, pool), seconds=time.perf_counter() - start)
+                done, computed, differing = _extract_to_cache(run, loading, pool, prune=prune)
         opened.cache.reload()
-        done = Extraction(
-            images={split: len(images.ids) for split, images in splits.items()},
-            unreadable=unreadable,
-            computed=computed.computed,
-            skipped=source.skipped,
-            scan=source.scan,
-            duplicates={} if is_part else find_duplicates(opened, near=near_duplicates, progress=progress),
-            classes=source.classes,
-            backbone=provenance.weights_name,
-            engine=provenance.engine,
-            precision=provenance.precision,
-            batch_reduced=computed.batch_reduced,
-            seconds=time.perf_counter() - start,
-            rate=computed.rate,
-            stages={} if ray else timer.seconds,
-            int8_similarity=writer.int8_similarity,
-            part=str(range_of) if is_part else "",
-            uri=redact_uri(remote.uri) if remote else "",
-        )
+        duplicates = {} if is_part else find_duplicates(opened, near=near_duplicates, progress=progress)
+        done = replace(done, duplicates=duplicates, seconds=time.perf_counter() - start)
         if done.computed:
             record_timing(opened.timings, "extract", **_timing(done), device=computed.device)
-    _log.info("%d images computed in %.1f s; %d differing copies", done.computed, done.seconds, writer.differing)
+    _log.info("%d images computed in %.1f s; %d differing copies", done.computed, done.seconds, differing)
     return done
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is extracted, from what, and into what.
+
+    Parameters
+    ----------
+    artifacts : Artifacts
+    remote : RemoteParts or None
+        The artifacts at a URI, of which `artifacts` is a copy.
+    source : Source
+    plan : Plan
+    part : Part
+        The range of the images to compute; all images, unless `part` was given.
+    is_part : bool
+        Whether the rows are left in shards, without a cache.
+    fail_fast : bool
+    progress : callable or None
+    timer : StageTimer
+    """
+
+    artifacts: Artifacts
+    remote: RemoteParts | None
+    source: Source
+    plan: Plan
+    part: Part
+    is_part: bool
+    fail_fast: bool
+    progress: Progress | None
+    timer: StageTimer = field(default_factory=StageTimer)
+
+    @property
+    def listing(self) -> str:
+        """The digest of all images."""
+        return listing_digest(ids_and_labels(self.source.splits), self.source.classes)
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        """The images to compute."""
+        return self.source.part(self.part.positions(len(self.source.files)))
+
+    def result(self, made: Provenance, unreadable: dict[str, dict[str, str]], computed: int) -> Extraction:
+        """Return the result as far as it is the same wherever the rows are."""
+        return Extraction(
+            images={split: len(images.ids) for split, images in self.splits.items()},
+            unreadable=unreadable,
+            computed=computed,
+            skipped=self.source.skipped,
+            scan=self.source.scan,
+            classes=self.source.classes,
+            backbone=made.weights_name,
+            engine=made.engine,
+            precision=made.precision,
+        )
 
 
 @contextmanager
 def _open_artifacts(
-    artifacts: ArtifactsFolder, progress: Progress | None
+    artifacts: ArtifactsFolder, uri: str, progress: Progress | None
 ) -> Iterator[tuple[Artifacts, RemoteParts | None]]:
     """Open an artifacts folder; of one at a URI a local copy, which is removed in the end."""
-    if not (isinstance(artifacts, str) and is_uri(artifacts)):
+    if not uri:
         with Artifacts.open(artifacts, FEATURES) as opened:
             yield opened, None
         return
     with TemporaryDirectory(prefix="catsdogs-") as folder:
         root = Path(folder).resolve()
-        with Artifacts.open(root, FEATURES) as opened, name_uris({root: artifacts}):
-            remote = RemoteParts(artifacts)
+        with Artifacts.open(root, FEATURES) as opened, name_uris({root: uri}):
+            remote = RemoteParts(uri)
             remote.fetch(opened.features, progress=progress)
             yield opened, remote
 
 
 def _check_options(
-    artifacts: ArtifactsFolder,
+    uri: str,
     part: str | None,
     ray: str | None,
     workers: int | None,
@@ -282,7 +289,6 @@ def _check_options(
     prune: bool,
     near_duplicates: bool,
 ) -> None:
-    at_uri = isinstance(artifacts, str) and is_uri(artifacts)
     if part and ray:
         raise OptionError("part and ray exclude each other", "Give --part K/N or --ray ADDRESS")
     if workers is not None and (not ray or workers < 1):
@@ -290,11 +296,11 @@ def _check_options(
         raise OptionError(found, "Give --ray ADDRESS, and --workers N of at least 1")
     if parquet is not None and (part or prune):
         raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
-    if (part or at_uri or parquet is not None) and (prune or not near_duplicates):
+    if (part or uri or parquet is not None) and (prune or not near_duplicates):
         message = "prune and no-near-duplicates have no effect where no cache is written"
         raise OptionError(message, "Leave them out here; give them to catsdogs merge, or to subset and train")
     if parquet is not None:
-        if at_uri:
+        if uri:
             raise OptionError("parquet excludes artifacts at a URI", "Give --parquet, or --artifacts with a URI")
         require_pyarrow()
         if not is_uri(parquet):
@@ -309,62 +315,96 @@ def _open(data: str | Path | Source, classes: Classes | None, artifacts: Artifac
     return source
 
 
-def _make_job(
-    data: str | Path | Source,
-    plan: Plan,
-    source: Source,
-    artifacts: Artifacts,
-    parquet: str | Path | None,
-    remote: RemoteParts | None,
-    *,
-    fail_fast: bool,
-) -> RangeJob:
+def _make_job(run: _Run, data: str | Path | Source, parquet: str | Path | None) -> RangeJob:
+    plan, source = run.plan, run.source
     if plan.needs_images and parquet:
         raise CatsDogsError("files of Parquet hold no quantized network", "Give another --precision, or no --parquet")
     if plan.needs_images and plan.network is None:
         message = "the workers of Ray cannot quantize a network, each on its own"
         raise CatsDogsError(message, "Run catsdogs extract with some of the images and --precision int8 first")
     return RangeJob(
-        data=data if isinstance(data, str) and is_uri(data) else source.place,
+        data=data if is_uri(data) else source.place,
         classes=source.classes,
-        listing=listing_digest(ids_and_labels(source.splits), source.classes),
+        listing=run.listing,
         plan=replace(plan, folder=plan.folder.resolve()),
-        holder=holder(artifacts.root, FEATURES),
-        fail_fast=fail_fast,
+        holder=holder(run.artifacts.root, FEATURES),
+        fail_fast=run.fail_fast,
         parquet="" if parquet is None else str(parquet if is_uri(parquet) else user_path(parquet).resolve()),
-        shards=remote.uri if remote else "",
+        shards=run.remote.uri if run.remote else "",
         kind=ParquetWorker if parquet else None,
     )
 
 
-def _extract_to_parquet(
-    job: RangeJob,
-    source: Source,
-    pool: RangePool | None,
-    artifacts: Artifacts,
-    start: float,
-    progress: Progress | None,
-) -> Extraction:
+def _extract_to_parquet(run: _Run, job: RangeJob, pool: RangePool | None) -> Extraction:
     """Have the missing files of Parquet written; the cache does not change."""
+    source, artifacts = run.source, run.artifacts
     if artifacts.cache.manifest is None:  # otherwise these notes are of the images and the weights of the cache
         record(artifacts.source, **dict.fromkeys(source.splits, source.place), weights=job.plan.weights.spec)
-    manifest, computed, unreadable = compute_to_parquet(job, source, pool, progress=progress)
-    return Extraction(
-        images={split: len(images.ids) for split, images in source.splits.items()},
-        unreadable=unreadable,
-        computed=computed,
-        skipped=source.skipped,
-        scan=source.scan,
-        duplicates={},
-        classes=source.classes,
-        backbone=manifest.provenance.weights_name,
-        engine=manifest.provenance.engine,
-        precision=manifest.provenance.precision,
-        batch_reduced=False,
-        seconds=time.perf_counter() - start,
-        rate=None,
-        parquet=redact_uri(job.parquet),
+    manifest, computed, unreadable = compute_to_parquet(job, source, pool, progress=run.progress)
+    return replace(run.result(manifest.provenance, unreadable, computed), parquet=redact_uri(job.parquet))
+
+
+def _extract_to_cache(
+    run: _Run, loading: Future[Backbone] | None, pool: RangePool | None, *, prune: bool
+) -> tuple[Extraction, ComputedImages, int]:
+    """Compute the missing rows, and assemble them or leave them as a part; also return the number of differing rows."""
+    source, plan, artifacts = run.source, run.plan, run.artifacts
+    files = [file for images in run.splits.values() for file in images.files]
+    load = loading.result if loading else partial(plan.load, source.files, progress=run.progress)
+    with ThisMachine(plan, files, load, timer=run.timer, fail_fast=run.fail_fast) as machine:
+        if loading and not artifacts.features.exists():
+            machine.start()  # no row can be known
+        computing = pool or machine
+        with CacheWriter(
+            artifacts.features,
+            made := computing.provenance(),
+            tuple(view.name for view in plan.views),
+            ids_and_labels(run.splits),
+            prune=prune,
+            classes=source.classes,
+            network=computing.network(),
+            is_part=run.is_part,
+            remote=run.remote,
+        ) as writer:
+            writer.check_losses(machine.digests)
+            if artifacts.cache.manifest is None:  # so that a run that continues this one uses the same weights
+                record(artifacts.source, weights=plan.weights.spec)
+            computed = computing.compute(writer, progress=run.progress)
+            record(artifacts.source, **dict.fromkeys(run.splits, source.place), weights=plan.weights.spec)
+            with run.timer.time("write"):
+                finish = partial(_write_part, run, writer) if run.is_part else writer.assemble
+                unreadable = finish(computed.digests, computed.unreadable)
+    done = replace(
+        run.result(made, unreadable, computed.computed),
+        batch_reduced=computed.batch_reduced,
+        rate=computed.rate,
+        stages={} if pool else run.timer.seconds,
+        int8_similarity=writer.int8_similarity,
+        part=str(run.part) if run.is_part else "",
+        uri=redact_uri(run.remote.uri) if run.remote else "",
     )
+    return done, computed, writer.differing
+
+
+def _write_part(
+    run: _Run, writer: CacheWriter, digests: NDArray[np.uint8], unread: Mapping[int, str]
+) -> dict[str, dict[str, str]]:
+    """Write the table of a part; takes and returns what `CacheWriter.assemble` does."""
+    reasons, unreadable = writer.list_unreadable(digests, unread)
+    table = PartTable(
+        part=run.part,
+        manifest=writer.manifest,
+        images={split: len(images.ids) for split, images in run.source.splits.items()},
+        listing=run.listing,
+        source=run.source.place,
+        weights=run.plan.weights.spec,
+        ids=tuple(name for images in run.splits.values() for name in images.ids),
+        labels=tuple(label for images in run.splits.values() for label in images.labels.tolist()),
+        digests=tuple(digest.tobytes().hex() for digest in digests),
+        reasons=tuple(reasons),
+    )
+    write_part(run.remote or run.artifacts.features, table)
+    return unreadable
 
 
 @contextmanager
@@ -389,30 +429,6 @@ def _start_loading(
             yield thread.submit(plan.load, progress=report) if needed else None
         finally:
             leaving.set()
-
-
-def _part_table(
-    part: Part,
-    own: Mapping[str, Split],
-    manifest: Manifest,
-    source: Source,
-    weights: Weights,
-    digests: NDArray[np.uint8],
-    reasons: Sequence[str],
-) -> PartTable:
-    """Return the table of a part whose images are `own`."""
-    return PartTable(
-        part=part,
-        manifest=manifest,
-        images={split: len(images.ids) for split, images in source.splits.items()},
-        listing=listing_digest(ids_and_labels(source.splits), source.classes),
-        source=source.place,
-        weights=weights.spec,
-        ids=tuple(name for images in own.values() for name in images.ids),
-        labels=tuple(label for images in own.values() for label in images.labels.tolist()),
-        digests=tuple(digest.tobytes().hex() for digest in digests),
-        reasons=tuple(reasons),
-    )
 
 
 def find_duplicates(artifacts: Artifacts, *, near: bool, progress: Progress | None) -> dict[str, int]:

@@ -82,12 +82,16 @@ def test_random_weights_are_said_to_be_for_testing(tmp_path):
     from catsdogs.commands.extract import Extraction
     from catsdogs.sources import Scan
 
-    no_pairs = dict.fromkeys(("pairs", "identical", "across_classes", "contradictory", "across_splits"), 0) | {
-        "near": True
-    }
-    scan = Scan(("cat", "dog"), {}, {}, (), (), None)
     done = Extraction(
-        {"test": 1}, {}, 1, 0, scan, no_pairs, ("cat", "dog"), "random:0", "openvino", "bfloat16", False, 1.0, None
+        images={"test": 1},
+        unreadable={},
+        computed=1,
+        skipped=0,
+        scan=Scan(("cat", "dog"), {}, {}, (), (), None),
+        classes=("cat", "dog"),
+        backbone="random:0",
+        engine="openvino",
+        precision="bfloat16",
     )
     assert any("for testing and timing only" in text for _, text in extraction_lines(done, tmp_path))
 
