@@ -9,7 +9,7 @@ import numpy as np
 from .. import head
 from ..artifacts import Artifacts
 from ..errors import CatsDogsError
-from ..head import Metrics, score_with_intervals
+from ..head import Metrics, read_verdicts, score_with_intervals
 from ..images.views import parse_views
 from ..inference.batches import compute_all
 from ..inference.plan import load_head_backbone
@@ -32,6 +32,8 @@ class Evaluation(Result):
         Images scored.
     seen : int or None
         Scored images that are identical to training images of the head; None if its training features are missing.
+    corrected : int
+        Scored images of which corrections.csv says another label, or "drop". They are scored by the labels in `data`.
     unlabelled : int
         Images without a label.
     skipped : int
@@ -44,6 +46,7 @@ class Evaluation(Result):
     classes: Classes
     images: int
     seen: int | None
+    corrected: int
     unlabelled: int
     skipped: int
     unreadable: dict[str, str]
@@ -66,7 +69,7 @@ def evaluate(
     Parameters
     ----------
     data : str or Path
-        As for `extract`; the labelled images of both splits are scored.
+        As for `extract`; the labelled images of both splits are scored by these labels, without corrections.
     artifacts : str or Path
         The artifacts folder, with a head.
     weights : str or Path, optional
@@ -87,7 +90,7 @@ def evaluate(
     opened = Artifacts(artifacts)
     trained = head.load(opened)
     backbone = load_head_backbone(trained, opened, weights, progress=progress)
-    views = parse_views(trained.metadata.views)
+    views, verdicts = parse_views(trained.metadata.views), read_verdicts(opened)
     with Source(data, classes=trained.metadata.classes) as source:
         images, unlabelled = source.labelled(", the classes of the head")
         files = images.files
@@ -100,11 +103,13 @@ def evaluate(
         message = f"none of the {len(files):,} labelled images in {data} is readable, such as {path}: {reason}"
         raise CatsDogsError(message, "Give readable images")
     labels, logits = images.labels[readable], trained.classifier.logits(features[readable])
+    corrected = verdicts.apply(digests[readable], labels, trained.metadata.classes)
     return Evaluation(
         scores=score_with_intervals(labels, logits),
         classes=trained.metadata.classes,
         images=len(labels),
         seen=None if known is None else sum(digest.tobytes() in known for digest in digests[readable]),
+        corrected=int(corrected.changed.sum()),
         unlabelled=unlabelled,
         skipped=source.skipped,
         unreadable=unreadable,

@@ -94,6 +94,17 @@ def test_images_that_the_head_was_trained_on_are_counted(artifacts):
     assert any("60 of them were trained on" in text for _, text in evaluation_lines(found))
 
 
+def test_images_with_corrections_are_scored_by_the_labels_of_the_data_and_counted(artifacts, tmp_path):
+    data, copy = artifacts.parent / "data", shutil.copytree(artifacts, tmp_path / "artifacts")
+    before = catsdogs.evaluate(data, artifacts=copy)
+    catsdogs.correct({"cat.0": "dog", "cat.1": "drop", "cat.2": "keep"}, artifacts=copy)
+    found = catsdogs.evaluate(data, artifacts=copy)
+    assert (found.scores, before.corrected, found.corrected) == (before.scores, 0, 2)
+    said = "2 of them are corrected in corrections.csv, which does not count here"
+    assert [any(said in text for _, text in evaluation_lines(of)) for of in (before, found)] == [False, True]
+    assert catsdogs.evaluate(data / "cats-dogs-testing", artifacts=copy).corrected == 0
+
+
 def test_images_that_were_left_out_of_training_do_not_count_as_trained_on(artifacts, tmp_path):
     copy = shutil.copytree(artifacts, tmp_path / "artifacts")
     (tmp_path / "listed.csv").write_text("id\ncat.0\ncat.1\ndog.7\n")
