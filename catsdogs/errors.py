@@ -1,7 +1,11 @@
 """Define the errors that users can cause and fix; make texts printable, and free of the secrets in URIs."""
 
 import re
+from collections.abc import Callable
+from typing import Any, TypeVar
 from unicodedata import category
+
+_Read = TypeVar("_Read")
 
 _USER = re.compile(r"(?<=[\w+.-]:/)(/?)(?:[^/?#\s]*|[^/?#@:\s]*:(?!:|\d+/)\S*)@")
 _QUERY = re.compile(r"\?(?!\*\*\*|(?:download=\w{1,5}|versionId=[\w.-]*)(?:$|[\s'\"]))\S+?(?=[)'\",.:;]*(?:\s|$))")
@@ -30,6 +34,22 @@ class CatsDogsError(Exception):
 
 class OptionError(CatsDogsError):
     """A parameter or an option has a value that is not valid; the program then exits with 2."""
+
+
+class Problems(list[CatsDogsError]):
+    """The errors of files that are read one after another, although some are damaged."""
+
+    def check(self, read: Callable[..., _Read], *arguments: Any) -> _Read | None:
+        """Return what `read` returns for the arguments; or keep its error, and return None."""
+        try:
+            return read(*arguments)
+        except CatsDogsError as error:
+            self.append(error)
+            return None
+
+    def texts(self) -> tuple[str, ...]:
+        """Return each different error and its hint."""
+        return tuple(dict.fromkeys(map(str, self)))
 
 
 def redact(text: str) -> str:

@@ -290,7 +290,7 @@ def export(
 def info(artifacts: options.Artifacts = ARTIFACTS) -> Output:
     """Show what is in the artifacts, what made them, and what is stale."""
     found = catsdogs.info(artifacts)
-    return Output(found.to_dict, listings.info_lines(found), is_summary=False)
+    return Output(found.to_dict, listings.info_lines(found), is_summary=False, failed=bool(found.problems))
 
 
 @_command("verify")

@@ -34,6 +34,7 @@ def info_lines(info: catsdogs.Info) -> Iterator[Line]:
     if kept.entries:
         yield "networks", f"{kept.entries} kept for all artifacts, {kept.bytes / 1e6:,.1f} MB. To remove them:"
         yield "", shlex.join(["rm", "-r", str(kept.path)])
+    yield from block("problem", info.problems)
     yield from wrapped(block("stale", [f"{item.what}: {item.why}" for item in stale] or ["nothing"]))
     yield from block("next", dict.fromkeys(f"{program()} {shlex.join(item.command[1:])}" for item in stale))
 

@@ -12,6 +12,7 @@ from .. import head
 from ..artifacts import Artifacts
 from ..backbone import ModelCache, describe_model_cache
 from ..cache import Manifest, pixel_differences, read_duplicates
+from ..errors import Problems
 from ..head import TrainingMetrics, check_head, page_staleness, read_metrics, read_verdicts, submission_staleness
 from ..images import identity
 from ..result import Result
@@ -64,6 +65,8 @@ class Info(Result):
         Size in bytes of each file, by its path below the folder.
     arrays : dict of str to dict
         "shape" and "dtype" of each file that is an array.
+    problems : tuple of str
+        Why other files than the features cannot be read, and how to fix it.
     stale : tuple of Stale
         What must be rebuilt, in the order of the commands.
     model_cache : ModelCache
@@ -81,6 +84,7 @@ class Info(Result):
     timings: dict[str, Any]
     files: dict[str, int]
     arrays: dict[str, dict[str, Any]]
+    problems: tuple[str, ...]
     stale: tuple[Stale, ...]
     model_cache: ModelCache
 
@@ -100,15 +104,16 @@ def info(artifacts: str | Path = "artifacts") -> Info:
     Raises
     ------
     CatsDogsError
-        There are no artifacts, or they are damaged.
+        There are no features, or they are damaged.
     """
     opened = Artifacts(artifacts)
     manifest = opened.cache.require_manifest()
-    there = opened.head_metadata.exists()
-    trained, stale = check_head(opened) if there else (None, None)
+    there, problems = opened.head_metadata.exists(), Problems()
+    check = problems.check
+    trained, stale = (check(check_head, opened) or (None, "corrections.csv is damaged")) if there else (None, None)
     made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}
     duplicates = read_duplicates(opened.cache)
-    source, timings = read_json(opened.source, NOTE_HINT), read_timings(opened.timings)
+    source, timings = check(read_json, opened.source, NOTE_HINT) or {}, check(read_timings, opened.timings) or {}
     sizes: dict[str, int] = {}
     for path in [path for path in list_files(opened.root) if path.is_file() and not path.name.startswith(".")]:
         with suppress(FileNotFoundError):  # another run has just removed it
@@ -118,13 +123,14 @@ def info(artifacts: str | Path = "artifacts") -> Info:
         features=manifest,
         shards=opened.cache.shard_rows,
         duplicates=duplicates.counts() if duplicates else {},
-        corrections=_count_corrections(opened, manifest),
+        corrections=check(_count_corrections, opened, manifest) or {},
         head=made,
         metrics=read_metrics(opened.metrics, head.TRAIN_HINT) if there and not stale else None,
         source=source,
         timings=timings,
         files=sizes,
         arrays={name: array for name in sizes if (array := _describe_array(opened.root / name))},
+        problems=problems.texts(),
         stale=tuple(_find_stale(opened, manifest, source, timings, trained, stale)),
         model_cache=describe_model_cache(),
     )

@@ -1,13 +1,11 @@
 """Check every file of an artifacts folder against its checksum."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..artifacts import Artifacts
-from ..cache import Manifest, duplicates, read_duplicates, read_network
-from ..errors import CatsDogsError
+from ..cache import duplicates, read_duplicates, read_network
+from ..errors import CatsDogsError, Problems
 from ..head import TRAIN_HINT, check_head, read_verdicts, submission_staleness
 from ..locks import RESULTS, require_unlocked
 from ..result import Result
@@ -56,16 +54,9 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     opened = Artifacts(artifacts)
     require_unlocked(opened.root, RESULTS)
     images: dict[str, int] = {}
-    problems: list[CatsDogsError] = []
-
-    def check(read: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return read(*arguments)
-        except CatsDogsError as error:
-            problems.append(error)
-            return None
-
-    manifest: Manifest | None = check(lambda: opened.cache.manifest)
+    problems = Problems()
+    check = problems.check
+    manifest = check(lambda: opened.cache.manifest)
     if manifest is None and not problems:
         opened.cache.require_manifest()
     for split in manifest.splits if manifest else ():
@@ -94,4 +85,4 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     if submission and (reason := submission_staleness(opened, trained)):
         problems.append(CatsDogsError(f"{opened.submission}: {reason}", "Run catsdogs submit"))
         submission = False
-    return Verification(images, head, submission, tuple(dict.fromkeys(map(str, problems))))
+    return Verification(images, head, submission, problems.texts())

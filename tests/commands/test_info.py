@@ -121,6 +121,31 @@ def test_what_is_missing_or_changed_is_named_and_its_command_mends_it(here, dama
     assert (folder / "submission.csv").read_bytes() == before
 
 
+def test_what_else_is_damaged_is_told_and_the_rest_is_shown(here):
+    catsdogs.correct({"cat.0": "dog"})
+    catsdogs.train()
+    files = [path for path in sorted((here / "artifacts").rglob("*.*")) if path.is_file() and path.name[0] != "."]
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(b"garbage")
+        if path.name != "manifest.json":
+            found = catsdogs.info()
+            assert all(path.name in problem for problem in found.problems), path
+            assert found.problems or path.name not in TOLD, path
+            assert (found.features.splits["train"].images, len(found.files)) == (24, len(files))
+        path.write_bytes(content)
+    assert catsdogs.info().problems == ()
+    (here / "artifacts/corrections.csv").write_text("garbage")
+    done = CliRunner().invoke(app, ["info"])
+    assert done.exit_code == 1
+    assert "problem     artifacts/corrections.csv cannot be read: it has no column" in done.stdout
+    assert "head        stale: corrections.csv is damaged" in done.stdout
+
+
+TOLD = ("corrections.csv", "source.json", "timings.json")
+"""What no command makes again in any case; of the others, only those that are needed to tell the rest are read."""
+
+
 @pytest.mark.parametrize("text", [b"{'descr': (", b"{'descr': '<U0'}", b"(" * 90, bytes(90), b"{'descr': [('a',"])
 def test_a_damaged_header_ends_nothing_and_describes_nothing(here, text):
     path = here / "artifacts/features/test/status.npy"
