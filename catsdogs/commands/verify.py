@@ -78,7 +78,7 @@ def verify(artifacts: str | Path = "artifacts") -> Verification:
     if complete and read_duplicates(opened.cache) is None:
         path = opened.features / duplicates.ARRAY
         hint = "Run catsdogs train, or catsdogs extract with the same images: both search for duplicates"
-        problems.append(CatsDogsError(f"{path} is missing or damaged", hint))
+        problems.append(CatsDogsError(f"{path} is missing, damaged or stale", hint))
     check(read_verdicts, opened)
     check(read_json, opened.source, NOTE_HINT)
     check(read_timings, opened.timings)

@@ -1,6 +1,7 @@
 """Whatever of the artifacts is damaged, `verify` says so, nothing is trained on it, and what it names mends it."""
 
 import itertools
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -16,6 +17,7 @@ from catsdogs import CatsDogsError
 from catsdogs.cache.manifest import read as read_manifest
 from catsdogs.cache.manifest import to_bytes
 from catsdogs.cli.listings import verification_lines
+from catsdogs.storage import to_sealed_json, unseal
 
 NOTES = ("source.json", "timings.json")
 """What nothing depends on; they are no part of what is vouched for."""
@@ -196,6 +198,17 @@ def test_what_it_names_mends_it(artifacts, whole):
     assert catsdogs.verify(artifacts).problems == ()
     written = {name: (artifacts / name).read_bytes() for name in whole if name not in NOTES}
     assert written == {name: content for name, content in whole.items() if name not in NOTES}
+
+
+def test_duplicates_of_an_older_version_are_stale_until_train_finds_them_again(artifacts):
+    path = artifacts / "features/duplicates.json"
+    older = json.loads(path.read_bytes()) | {"method": 1}
+    unseal(older)
+    path.write_bytes(to_sealed_json(older))
+    (problem,) = catsdogs.verify(artifacts).problems
+    assert "duplicates.npy is missing, damaged or stale. Run catsdogs train" in problem
+    catsdogs.train(artifacts)
+    assert catsdogs.verify(artifacts).problems == ()
 
 
 def test_a_head_of_other_features_and_a_note_that_is_none_are_not_well(artifacts):
