@@ -166,7 +166,9 @@ def _query(
     if not os.path.isfile(user_path(image)):  # noqa: PTH113 - Path.is_file raises if the name is too long
         if (own := _first(splits, lambda split, of: np.isin(of.ids, [image, image.removeprefix(f"{split}/")]))) is None:
             message = f"there is neither a file {image} nor a cached image with this id"
-            raise CatsDogsError(message, "Give the path of an image, or an id as in features/train/ids.npy")
+            raise CatsDogsError(
+                message, "Give the path of one image, not of a folder, or an id as in features/train/ids.npy"
+            )
         return _cached(image, splits, own), own
     file = _file(image)
     try:

@@ -86,7 +86,7 @@ def test_other_weights_than_those_of_the_cache_are_refused(artifacts, tmp_path, 
 def test_what_cannot_be_compared_is_refused_in_one_line(made, artifacts, tmp_path, cache_of, encode, draw):
     for image, said in (
         ("cat.99", "there is neither a file cat.99 nor a cached image with this id"),
-        (str(tmp_path), "there is neither a file"),
+        (str(tmp_path), "with this id. Give the path of one image, not of a folder, or an id"),
         ("long" * 2000, "there is neither a file"),
         ("5", "5 is unreadable: "),
         (made / "data/test/5.png", "5.png is unreadable: "),
