@@ -74,7 +74,9 @@ def extraction_facts(done: catsdogs.Extraction, artifacts: Path) -> Iterator[Lin
             yield "", "smaller batch size than usual: the device has too little memory"
     else:
         there = "in files of Parquet" if done.parquet else "cached"
-        yield "features", f"none computed: all were {there}, computed with {done.backbone}"
+        readable = sum(done.images.values()) > sum(map(len, done.unreadable.values()))
+        why = f"all were {there}, computed with {done.backbone}" if readable else "there is no readable image"
+        yield "features", f"none computed: {why}"
     if done.backbone.startswith("random"):
         yield "", "random weights are not trained: for testing and timing only,"
         yield "", "accuracy will be low on photographs"

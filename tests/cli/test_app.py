@@ -77,6 +77,11 @@ def test_a_second_run_says_that_nothing_was_computed(artifacts, data):
     assert "trained earlier, still valid" in done.stdout
 
 
+def test_a_part_without_images_is_not_said_to_be_cached(data, tiny_backbone, tmp_path):
+    done = command("extract", data, "--part", "1/999", "--artifacts", tmp_path / "a", "--weights", tiny_backbone)
+    assert "none computed: there is no readable image" in done.stdout, done.stderr
+
+
 def test_random_weights_are_said_to_be_for_testing(tmp_path):
     from catsdogs.cli.summaries import extraction_lines
     from catsdogs.commands.extract import Extraction
