@@ -17,7 +17,7 @@ if not os.environ.get("CI"):
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 from support.backbone import install, write_backbone
 
@@ -28,9 +28,10 @@ if _OWN_CACHE:
     # Not the user's folder. The workers inherit it, so a network that one test has built is there for all others.
     os.environ["CATSDOGS_CACHE"] = _OWN_CACHE
 
-# Few examples where somebody waits, more where nobody does.
-settings.register_profile("default", max_examples=20, deadline=None)
-settings.register_profile("ci", max_examples=100, deadline=None)
+# Few examples where somebody waits, more where nobody does; the same in each run, however busy the machine is.
+steady = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", steady, max_examples=20)
+settings.register_profile("ci", steady, max_examples=100)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 KERAS = (

@@ -1,9 +1,11 @@
 """Complete runs with all bad files together, with many kills, and with very many images."""
 
+import gc
 import os
 import random
 import signal
 import time
+import tracemalloc
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -206,7 +208,7 @@ def test_after_forty_kills_the_cache_equals_that_of_an_uninterrupted_run(
             if run.poll() == 0:  # the machine had other work while the first was timed
                 usual = min(usual, time.monotonic() - begun)
             run.send_signal(kind)
-            run.communicate(timeout=60)
+            run.communicate(timeout=300)
         kills += run.returncode != 0
         committed, rows = (artifacts / "features/manifest.json").exists(), readable_rows(artifacts)
         assert committed or rows >= kept
@@ -226,7 +228,7 @@ def test_after_forty_kills_the_cache_equals_that_of_an_uninterrupted_run(
 
 
 @LINUX
-@pytest.mark.parametrize("few", [100, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("few", [50, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_ten_times_as_many_images_take_no_more_memory_or_files(tmp_path, draw, encode, tiny_backbone, few):
     """Copies with bytes appended are different files; 2 % of them are cut."""
     many = 10 * few
@@ -242,17 +244,20 @@ def test_ten_times_as_many_images_take_no_more_memory_or_files(tmp_path, draw, e
     def look(step, done, total):
         reached = few if done < 5 * few else 5 * few if done < many else many
         if step == "computing features" and done >= few and reached not in marks:
-            status = Path("/proc/self/status").read_text()
-            memory = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+            gc.collect()
+            memory, _ = tracemalloc.get_traced_memory()  # of the process, malloc may keep what is free
             marks[reached] = (memory, len(list(Path("/proc/self/fd").iterdir())))
 
-    start = time.monotonic()
-    done = catsdogs.extract(data.parent, artifacts=tmp_path / "a", weights=str(tiny_backbone), progress=look)
-    print(f"{many:,} files in {time.monotonic() - start:.0f} s; KB and open files after so many: {marks}")
+    tracemalloc.start()
+    try:
+        done = catsdogs.extract(data.parent, artifacts=tmp_path / "a", weights=str(tiny_backbone), progress=look)
+    finally:
+        tracemalloc.stop()
+    print(f"{many:,} files; bytes and open files after so many: {marks}")
     assert (done.images, done.computed, len(done.unreadable["test"])) == ({"test": many}, many - many // 50, many // 50)
     assert {int(name) % 50 for name in done.unreadable["test"]} == {7}
     files = [files for _, files in marks.values()]
     assert max(files) - min(files) <= os.cpu_count()  # each thread may be reading one at that moment
-    assert marks[many][0] - marks[few][0] < 50_000
+    assert marks[many][0] - marks[few][0] < 50_000_000
     assert catsdogs.extract(data.parent, artifacts=tmp_path / "a").computed == 0
     assert catsdogs.verify(tmp_path / "a").problems == ()

@@ -105,7 +105,7 @@ def test_calls_wait_for_an_idle_device_and_an_error_leaves_it_idle():
     def network(name):
         def compute(pixels):
             calls.append(name)
-            together.wait(timeout=10)
+            together.wait(timeout=60)
             if pixels.any():
                 raise MemoryError
             return pixels

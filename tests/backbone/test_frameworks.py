@@ -118,7 +118,7 @@ def features(_):
 
 features(0)
 with multiprocessing.get_context("fork").Pool(1) as pool:
-    print(pool.map_async(features, [0]).get(timeout=60))
+    print(pool.map_async(features, [0]).get(timeout=600))
 """
 
 

@@ -1,14 +1,13 @@
 import json
-import signal
 import time
 import zipfile
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from support.backbone import write_backbone
-from support.program import start
 
 import catsdogs
 from catsdogs import CatsDogsError, load_features
@@ -258,33 +257,6 @@ def test_timings_say_how_fast_and_by_what(tmp_path, draw, encode, write_folder, 
     assert noted["rate"] == done.rate > 0
 
 
-@pytest.mark.parametrize(
-    "kind", [signal.SIGINT, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (signal.SIGTERM, signal.SIGKILL))]
-)
-def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
-    kind, tmp_path, draw, encode, write_folder, tiny_backbone
-):
-    images = {f"{number}.png": encode(draw(number % 50, (64 + number, 64))) for number in range(1, 301)}
-    data, artifacts = write_folder(tmp_path / "many", images), tmp_path / "artifacts"
-    arguments = ["extract", data, "--artifacts", artifacts, "--weights", tiny_backbone]
-    with start(*arguments, before="from catsdogs.cache import shards; shards.SHARD_SECONDS = 0.05") as process:
-        while process.poll() is None and not any(artifacts.glob("features/shards/*/*.npy")):
-            time.sleep(0.002)
-        process.send_signal(kind)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == (130 if kind == signal.SIGINT else -kind)
-    if kind == signal.SIGINT:
-        warning, interrupted = said.splitlines()
-        assert warning.startswith(
-            "warning: no head can be trained on these images: there are no labelled training images in"
-        )
-        assert interrupted == "interrupted: finished work is kept. Rerun the command to continue."
-    again = catsdogs.extract(data, artifacts=artifacts, weights=str(tiny_backbone))
-    assert 0 <= again.computed < 300
-    catsdogs.extract(data, artifacts=tmp_path / "fresh", weights=str(tiny_backbone))
-    assert tree(artifacts / "features") == tree(tmp_path / "fresh/features")
-
-
 def test_with_fail_fast_the_first_unreadable_image_ends_it_and_rows_stay(folder, extract, tmp_path):
     (folder / "train/dog.1.jpg").write_bytes(b"this is no image")
     claim = r"train/dog\.1\.jpg is unreadable: not a JPEG.*--fail-fast"
@@ -314,17 +286,21 @@ def test_weights_that_change_while_they_load_are_refused(folder, tmp_path, monke
 
 
 def test_an_error_does_not_wait_for_a_download(tmp_path, write_folder, monkeypatch):
+    cancelled = []
+
     def load(self, files=(), *, progress):
-        for block in range(100):
-            progress("downloading", block, 100)
-            time.sleep(0.1)
-        pytest.fail("it went on to its end")
+        try:
+            for block in range(6000):
+                progress("downloading", block, 6000)
+                time.sleep(0.01)
+        except CancelledError:
+            cancelled.append(block)
+            raise
 
     monkeypatch.setattr(Plan, "load", load)
-    start = time.monotonic()
     with pytest.raises(CatsDogsError, match="no images"):
         catsdogs.extract(write_folder(tmp_path / "data", {"notes.txt": b""}), artifacts=tmp_path / "artifacts")
-    assert time.monotonic() - start < 5
+    assert cancelled
 
 
 def test_damage_in_the_other_split_only_leaves_the_duplicates_for_later(folder, extract, tmp_path, draw, encode):

@@ -29,7 +29,7 @@ def test_the_notebook_runs_from_top_to_bottom_in_a_fresh_kernel(tmp_path, monkey
     from nbclient import NotebookClient
 
     book = nbformat.read(notebook(), 4)
-    NotebookClient(book, timeout=120).execute()
+    NotebookClient(book, timeout=600).execute()
     assert [cell.execution_count for cell in code_of(book)] == list(range(1, len(code_of(book)) + 1))
     kinds = [output.output_type for output in outputs_of(book)]
     assert (set(kinds), kinds.count("display_data")) == ({"stream", "display_data"}, 7)

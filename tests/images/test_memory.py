@@ -206,7 +206,7 @@ def test_large_files_never_cause_a_deadlock(draw, encode, monkeypatch, smaller):
     threads = ThreadPoolExecutor(8)
     try:
         found = [threads.submit(see, data) for data in [heavy, light, light] * 3]
-        assert [future.result(timeout=60) for future in found] == [
+        assert [future.result(timeout=600) for future in found] == [
             bytes([77] * 75),
             *[decode(light, 5).tobytes()] * 2,
         ] * 3

@@ -67,7 +67,7 @@ def slow_files(count, wait):
 
 def test_a_few_files_are_read_by_all_threads(monkeypatch):
     monkeypatch.setattr(prefetching, "decoding_threads", lambda: 4)
-    all_are_there = threading.Barrier(4, timeout=30)
+    all_are_there = threading.Barrier(4, timeout=60)
     files = slow_files(4, lambda number: all_are_there.wait())
     with prefetching.load_images(files, [View()], timer=StageTimer()) as images:
         assert positions_in(images) == [0, 1, 2, 3]
@@ -75,16 +75,18 @@ def test_a_few_files_are_read_by_all_threads(monkeypatch):
 
 def test_leaving_early_waits_for_at_most_one_image_per_thread(monkeypatch):
     monkeypatch.setattr(prefetching, "decoding_threads", lambda: 2)
-    begun, both_have_begun, go_on = [], threading.Barrier(3, timeout=30), threading.Event()
+    begun, both_have_begun, left = [], threading.Barrier(3, timeout=60), threading.Event()
 
     def wait(number):
         begun.append(number)
-        both_have_begun.wait()
-        go_on.wait(30)
+        if number in (0, 8):
+            both_have_begun.wait()
+        left.wait(60)
 
-    with prefetching.load_images(slow_files(64, wait), [View()], timer=StageTimer()):
+    with prefetching.load_images(slow_files(64, wait), [View()], timer=StageTimer()) as images:
         both_have_begun.wait()
-        threading.Timer(0.5, go_on.set).start()
+        close = images._decoder.close
+        monkeypatch.setattr(images._decoder, "close", lambda: (close(), left.set()))
     assert sorted(begun) == [0, 8]
 
 

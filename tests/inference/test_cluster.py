@@ -129,17 +129,20 @@ FAULTS = {
     ),
     "no processor": (
         "",
-        "from catsdogs.inference import cluster; cluster.START_SECONDS, cluster._share = 8, lambda total, count: 99",
+        "from catsdogs.inference import cluster; cluster._share = lambda total, count: 99",
         r"error: no worker of Ray is alive: The actor is not schedulable: .*[^.]\. Finished work is kept",
     ),
     "busy": (
         "",
-        "import time; from catsdogs.inference import cluster; cluster.START_SECONDS = 8\n"
-        "start, wait = cluster.RangePool._start, lambda: time.sleep(1000)\n"
+        "import time; from catsdogs.inference import cluster; cluster.START_SECONDS = 2\n"
+        "start, busy = cluster.RangePool._start, os.environ['WORKER_LOG'] + '/busy'\n"
+        "wait = lambda: (open(busy, 'x').close(), time.sleep(1000))\n"
         "def start_beside_others(pool, worker):\n"
-        "    import ray; ray.remote(num_cpus=2)(wait).remote(); time.sleep(3); start(pool, worker)\n"
+        "    import ray; ray.remote(num_cpus=cluster.cpu_count())(wait).remote()\n"
+        "    while not os.path.exists(busy): time.sleep(0.05)\n"
+        "    start(pool, worker)\n"
         "cluster.RangePool._start = start_beside_others",
-        r"error: no worker of Ray has started within 8 seconds\. Check with ray status",
+        r"error: no worker of Ray has started within 2 seconds\. Check with ray status",
     ),
     "codecs": (
         "from catsdogs.images import identity; identity.pixels = lambda: 'RGB, decoded as 0badc0de'",

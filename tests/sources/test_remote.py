@@ -8,6 +8,7 @@ import tarfile
 import traceback
 import zipfile
 from importlib.util import find_spec
+from threading import Event
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def running_s3(photographs):
 @pytest.fixture
 def s3(running_s3):
     """The same without faults and counts."""
-    running_s3.fault, running_s3.delay = None, 0
+    running_s3.fault = None
     running_s3.reset()
     return running_s3
 
@@ -274,10 +275,18 @@ def test_object_storage_that_fails_under_workers_of_ray_is_retried_or_ends_in_on
 
 
 def test_many_images_are_read_at_the_same_time(s3):
-    s3.delay = 0.05
-    with Source("s3://pets/photographs") as source, load_images(source.files, (), timer=StageTimer()) as images:
-        assert sum(map(len, images)) == 30
-    assert s3.most_at_once >= 12
+    twelve = Event()
+
+    def answer_twelve_at_once(path, number):
+        if s3.most_at_once >= 12:
+            twelve.set()
+        twelve.wait(20)
+
+    with Source("s3://pets/photographs") as source:
+        s3.fault = answer_twelve_at_once
+        with load_images(source.files, (), timer=StageTimer()) as images:
+            assert sum(map(len, images)) == 30
+    assert twelve.is_set()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -1,6 +1,7 @@
 """Fill caches of made-up features, stop doing so at any moment, and look at what is there."""
 
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -168,7 +169,7 @@ def restore(root, content):
 
 
 def times(root):
-    return {path: path.stat().st_mtime_ns for path in (root / "features").rglob("*")}
+    return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (root / "features").rglob("*")}
 
 
 @contextmanager
@@ -192,8 +193,8 @@ def flip(path, position, bit=0):
     path.write_bytes(content)
 
 
-WAITING = shards.SHARD_SECONDS
-"""How long a row may wait for its shard as a rule: for longer than any of these runs takes."""
+WAITING = math.inf
+"""How long a row may wait for its shard: for longer than a run takes."""
 
 KILLS = (
     ({}, IMAGES, {}),

@@ -31,8 +31,8 @@ MODES_OF = {"group4": ("1",), "jpeg": ("RGB", "L")}
 """What else a compression is asked for, some versions of Pillow and libtiff crash while they write."""
 
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-SECONDS = 5.0
-"""More than this for a file of a few hundred bytes is a hang."""
+SECONDS = 30.0
+"""More processor time than this for a file of a few hundred bytes is a hang."""
 
 
 def seeds() -> list[bytes]:
@@ -90,7 +90,7 @@ def mutants(seed: int) -> Iterator[bytes]:
 
 def verdict(data: bytes) -> str:
     """Return "pixels" or the reason; whatever else happens is raised."""
-    start = time.perf_counter()
+    start = time.thread_time()
     try:
         pixels = decode(data)
         if (pixels.shape, pixels.dtype) != ((224, 224, 3), np.uint8):
@@ -100,8 +100,8 @@ def verdict(data: bytes) -> str:
         found = str(error)
         if not found.strip() or " at 0x" in found:
             raise AssertionError(f"{found!r} is no reason") from error
-    if time.perf_counter() - start > SECONDS:
-        raise AssertionError(f"it took {time.perf_counter() - start:.1f} s")
+    if (took := time.thread_time() - start) > SECONDS:
+        raise AssertionError(f"it took {took:.1f} s")
     return found
 
 

@@ -52,17 +52,17 @@ def process(*arguments, program=("-m", "catsdogs"), stdin=None, **environment):
 
 
 STOPS = """
-import os, signal
+import math, os, signal
 from catsdogs.cache import shards
-shards.SHARD_ROWS, add, added = 10, shards.ShardWriter.add, []
+shards.SHARD_ROWS, shards.SHARD_SECONDS, add, added = ROWS, math.inf, shards.ShardWriter.add, []
 def add_and_stop(writer, digests, *rows):
     add(writer, digests, *rows)
     added.extend(digests)
-    if len(added) - len(digests) < 15 <= len(added):
+    if len(added) - len(digests) < 1.5 * ROWS <= len(added):
         os.kill(os.getpid(), signal.SIGSTOP)
 shards.ShardWriter.add = add_and_stop
 """
-"""Has an extraction of one view stop for the first time when ten rows are in a shard and five more wait for theirs."""
+"""Has an extraction of one view stop when `ROWS` rows are in a shard and half as many wait for theirs, in fives."""
 
 
 def start(*arguments, before=""):
@@ -80,9 +80,9 @@ def start(*arguments, before=""):
 
 
 @contextlib.contextmanager
-def stopped(*arguments):
+def stopped(*arguments, rows=10):
     """Start an extraction, give it when it has stopped as `STOPS` says, and kill it in the end."""
-    with start(*arguments, before=STOPS) as run:
+    with start(*arguments, before=f"ROWS = {rows}{STOPS}") as run:
         try:
             _, status = os.waitpid(run.pid, os.WUNTRACED)
             assert os.WIFSTOPPED(status), run.communicate()
@@ -95,5 +95,5 @@ def end(run, kind):
     """End a process that has stopped by a signal; return its exit code, and what it said."""
     run.send_signal(kind)
     run.send_signal(signal.SIGCONT)
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=300)
     return run.returncode, out + err

@@ -30,7 +30,7 @@ class Server:
 
     def __init__(self, application):
         self._application, self._lock, self._active = application, Lock(), 0
-        self.fault, self.delay = None, 0
+        self.fault = None
         self.reset()
 
     def reset(self):
@@ -45,7 +45,6 @@ class Server:
             self.requests.append(key)
             number = self._times[key] = self._times.get(key, 0) + 1
         try:
-            time.sleep(self.delay)
             return self._answer(request, self.fault and self.fault(request.path, number))(environ, start_response)
         finally:
             with self._lock:
