@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Devices:
-    """The same network on each of several devices.
+    """The same network on each of several devices; the engines that have such devices derive from it.
 
     Parameters
     ----------
@@ -31,9 +31,23 @@ class Devices:
             self._idle.put(network)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of one batch, on the device that is idle longest."""
+        """Compute the features of one batch of the compiled shape, on the device that is idle longest.
+
+        Raises
+        ------
+        MemoryError
+            The device has too little memory.
+        """
         network = self._idle.get()
         try:
             return np.asarray(network(pixels))
+        except Exception as error:
+            if not self.is_out_of_memory(error):
+                raise
+            raise MemoryError(str(error)) from error
         finally:
             self._idle.put(network)
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether an error of a framework means that the device has too little memory."""
+        return False

@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .devices import Devices
 from .folding import fold
@@ -36,7 +35,7 @@ _settings = threading.Lock()
 """Held while the settings of JAX's cache are ours."""
 
 
-class JaxEngine:
+class JaxEngine(Devices):
     """One compiled function, on each device of the first one's kind.
 
     Parameters
@@ -73,25 +72,12 @@ class JaxEngine:
             compiled = [partial(_compile(network, device), jax().device_put(weights, device)) for device in _devices()]
         if isinstance(model, np.ndarray) and set(self._kept) > known:
             raise RuntimeError("JAX did not find the compiled program")
-        self._devices = Devices(compiled, _STREAMS)
-        self.streams = self._devices.streams
+        super().__init__(compiled, _STREAMS)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of one batch of the compiled shape.
-
-        Raises
-        ------
-        MemoryError
-            The device has too little memory.
-        """
+    def is_out_of_memory(self, error: Exception) -> bool:  # noqa: D102 - as in the base class
         from jax.errors import JaxRuntimeError
 
-        try:
-            return self._devices(pixels)
-        except JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise MemoryError(str(error)) from error
+        return isinstance(error, JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
     @staticmethod
     def device() -> str:

@@ -17,7 +17,7 @@ from .network import preprocess
 from .precisions import FLOAT32
 
 
-class TensorFlowEngine:
+class TensorFlowEngine(Devices):
     """A compiled graph on each device.
 
     Parameters
@@ -38,22 +38,10 @@ class TensorFlowEngine:
             with _tf().device(device):
                 graphs.append(partial(_compute, device, compile_graph(fold(model, precision), shape)))
         # Of two calls, one computes while the other waits for its slowest thread, or copies.
-        self._devices = Devices(graphs, 2)
-        self.streams = self._devices.streams
+        super().__init__(graphs, 2)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of one batch of the compiled shape.
-
-        Raises
-        ------
-        MemoryError
-            The device has too little memory.
-        """
-        tf = _tf()
-        try:
-            return self._devices(pixels)
-        except tf.errors.ResourceExhaustedError as error:
-            raise MemoryError(error.message) from error
+    def is_out_of_memory(self, error: Exception) -> bool:  # noqa: D102 - as in the base class
+        return isinstance(error, _tf().errors.ResourceExhaustedError)
 
     @staticmethod
     def device() -> str:

@@ -16,7 +16,7 @@ from .resnet50 import MEANS_BGR
 _log = logging.getLogger(__name__)
 
 
-class TorchEngine:
+class TorchEngine(Devices):
     """The network on each device.
 
     Parameters
@@ -35,23 +35,12 @@ class TorchEngine:
         devices = _devices(model.variables[0].value.device)
         # On a GPU, one call computes while the other copies to pinned memory.
         streams = 2 if devices[0].type == "cuda" else 1
-        self._devices = Devices([_Network(model, shape, precision, device) for device in devices], streams)
-        self.streams = self._devices.streams
+        super().__init__([_Network(model, shape, precision, device) for device in devices], streams)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of one batch of the given shape.
-
-        Raises
-        ------
-        MemoryError
-            A device has too little memory.
-        """
+    def is_out_of_memory(self, error: Exception) -> bool:  # noqa: D102 - as in the base class
         import torch
 
-        try:
-            return self._devices(pixels)
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(str(error)) from error
+        return isinstance(error, torch.OutOfMemoryError)
 
     @staticmethod
     def device() -> str:
