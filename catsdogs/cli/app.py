@@ -213,8 +213,8 @@ def similar(
 ) -> Output:
     """Find the cached images that are nearest to an image."""
     # Imported here, as Rich's tables would slow down all other commands.
+    from catsdogs.cli.predictions import show_similar
     from catsdogs.cli.previews import preview_limit
-    from catsdogs.cli.similar import show_similar
 
     limit = 0 if no_preview or as_json else preview_limit()
     found = catsdogs.similar(

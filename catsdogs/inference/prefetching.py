@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from threading import BoundedSemaphore, Semaphore
-from typing import Protocol
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from ..sources import ImageFile
 from ..sources.remote import READERS
 from ..threads import cpu_count
 from .loading import ChunkLoader, LoadedImages
-from .processes import start_processes
+from .processes import DecodingProcesses, start_processes
 from .timing import StageTimer
 
 THREADS = 8
@@ -33,40 +32,17 @@ REMOTE_PREFETCH = 2
 """The same number of chunks for each of the threads that read from a network: 77 MB for one view of 224 pixels."""
 
 
-class Decoder(Protocol):
-    """Loads chunks of files, each in the thread that calls it.
-
-    Attributes
-    ----------
-    threads : int
-        Number of threads that may call it.
-    chunks : iterator of range
-        The positions of the files to load; a chunk is drawn when it is time to load it.
-    slots : int
-        Number of chunks that may be loading, or loaded and not released.
-    """
-
-    threads: int
-    chunks: Iterator[range]
-    slots: int
-
-    def load(self, positions: range) -> LoadedImages:
-        """Load a chunk; raise what `ChunkLoader.load` raises."""
-
-    def release(self, slot: int) -> None:
-        """Allow the memory of a chunk to be used again."""
-
-    def close(self) -> None:
-        """Have all calls of `load` return soon."""
-
-
 class LoadedAhead:
     """An iterable of loaded images, in the order of the files. Those of one item miss the same views.
 
-    The pixels of an item with a slot are valid until `release`.
+    The pixels of an item with a slot are valid until `release`. A decoder loads chunks, each in the thread that calls
+    it: `threads` of them, which draw a chunk when it is time to load it, and of which `slots` may be loading, or loaded
+    and not released.
     """
 
-    def __init__(self, decoder: Decoder, views: Sequence[View], seen: dict[bytes, int] | None) -> None:
+    def __init__(
+        self, decoder: "_Threads | DecodingProcesses", views: Sequence[View], seen: dict[bytes, int] | None
+    ) -> None:
         self._decoder, self._views, self._seen = decoder, views, seen
         self._ahead, self._free = deque[Future[LoadedImages]](), Semaphore(decoder.slots)
         self._threads = ThreadPoolExecutor(decoder.threads, thread_name_prefix="decode")
