@@ -43,8 +43,8 @@ from catsdogs.images.facts import FACTS_COLUMN
 from catsdogs.images.views import View
 from catsdogs.inference import processes
 from catsdogs.inference.batches import compute_rows
+from catsdogs.inference.loading import StageTimer
 from catsdogs.inference.storing import store_rows
-from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import ImageFile, Source
 from catsdogs.threads import cpu_count
 

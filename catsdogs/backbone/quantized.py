@@ -4,7 +4,6 @@ NNCF sets a fixed scale for each activation from its values on sample images (po
 2018, arXiv:1712.05877). The scales are constant, so a row does not depend on the other images in its batch.
 """
 
-import hashlib
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError
+from ..storage import sha256_of
 from .conversion import to_openvino
 from .frameworks import nncf, openvino
 from .precisions import INT8
@@ -36,7 +36,7 @@ class Quantized:
     @property
     def sha256(self) -> str:
         """Identity: SHA-256 of `graph` followed by `weights`."""
-        return hashlib.sha256(self.graph + self.weights).hexdigest()
+        return sha256_of(self.graph + self.weights)
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,10 @@ from ..cache.parquet import require_pyarrow
 from ..errors import CatsDogsError, OptionError, redact_uri
 from ..inference.at_rest import ParquetWorker, compute_to_parquet
 from ..inference.cluster import RangePool, start_workers
+from ..inference.loading import StageTimer
 from ..inference.machine import ComputedImages, ThisMachine
 from ..inference.plan import ComputeOptions, Plan, resolve
 from ..inference.ranges import RangeJob
-from ..inference.timing import StageTimer
 from ..locks import FEATURES, holder
 from ..paths import is_uri, user_path
 from ..progress import Progress, tell

@@ -4,7 +4,6 @@ The seed and everything else that determines the split is kept beside the PNGs. 
 only the missing PNGs; a rerun with other values is an error.
 """
 
-import hashlib
 import itertools
 import logging
 import os
@@ -30,7 +29,7 @@ from ..paths import is_uri, user_path
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources import Classes, ImageFile, Source, parse_classes
-from ..storage import read_json, to_csv, to_json, write_atomic
+from ..storage import read_json, sha256_of, to_csv, to_json, write_atomic
 from ..threads import cpu_count
 
 SPLIT_FILE, TABLE_FILE = "prepared.json", "prepared.csv"
@@ -155,8 +154,8 @@ def prepare(
         for original, name in zip(readable, names, strict=True):
             original.name = name
         # Depends on the images and the paths of their PNGs, but not on the paths of the originals.
-        places = hashlib.sha256(to_json([(original.name, original.digest.tobytes().hex()) for original in readable]))
-        facts = settings | {"classes": list(source.classes), "data": places.hexdigest()}
+        places = to_json([(original.name, original.digest.tobytes().hex()) for original in readable])
+        facts = settings | {"classes": list(source.classes), "data": sha256_of(places)}
         with write_lock(folder, RESULTS, alternative="another OUT"):
             if not _read_split(folder, facts):
                 write_atomic(folder / SPLIT_FILE, to_json(facts))

@@ -19,9 +19,8 @@ from ..cache import KnownRows
 from ..images.views import View
 from ..progress import Progress, tell
 from ..sources import ImageFile
-from .loading import LoadedImages
+from .loading import LoadedImages, StageTimer
 from .prefetching import LoadedAhead, load_images
-from .timing import StageTimer
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,11 @@
-"""Read, digest and decode image files."""
+"""Read, digest and decode image files, and time each stage of it."""
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,37 @@ from ..images.facts import FACTS, FACTS_COLUMN
 from ..images.memory import reserve_memory
 from ..images.views import View, sizes_of
 from ..sources import ImageFile, raise_if_system_error, unreadable_reason
-from .timing import StageTimer
 
 LOADED = np.dtype([("position", "<i8"), ("digest", "u1", (16,)), ("facts", FACTS), ("views", "<u4")])
 """What is known of a loaded file: its index in the sequence of files; the digest of its bytes, zeros if it could not be
 read; its measurements, NaN if they were not missing; and which views have pixels, one bit for each."""
+
+
+class StageTimer:
+    """Seconds of work by stage, summed over its threads.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Add the time within this context to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        with self._lock:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
 @dataclass(frozen=True, eq=False)

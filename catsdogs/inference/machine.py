@@ -15,10 +15,10 @@ from ..images.facts import FACTS_COLUMN
 from ..progress import Progress, tell
 from ..sources import ImageFile
 from .batches import ComputedRows, compute_rows
+from .loading import StageTimer
 from .plan import Plan, provenance_of
 from .prefetching import load_images
 from .storing import store_rows
-from .timing import StageTimer
 
 
 @dataclass(frozen=True, eq=False)

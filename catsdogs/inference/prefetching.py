@@ -15,9 +15,8 @@ from ..images.views import View, sizes_of
 from ..sources import ImageFile
 from ..sources.remote import READERS
 from ..threads import cpu_count
-from .loading import ChunkLoader, LoadedImages
+from .loading import ChunkLoader, LoadedImages, StageTimer
 from .processes import DecodingProcesses, start_processes
-from .timing import StageTimer
 
 THREADS = 8
 """Maximum number of threads. More threads are slower, because one part of the work on an image runs in only one thread

@@ -22,11 +22,10 @@ from ..sources import ImageFile, Source
 from ..sources.classes import Classes
 from ..sources.source import ids_and_labels
 from .batches import ComputedRows, compute_rows
-from .loading import sample_images
+from .loading import StageTimer, sample_images
 from .plan import Plan, provenance_of
 from .prefetching import CHUNK_SIZE, reading_threads
 from .storing import store_rows
-from .timing import StageTimer
 
 _PROBES, _PROBE_FILES = 4, 64
 """Images whose features are compared between workers, and how many files are tried to find readable ones."""

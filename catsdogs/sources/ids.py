@@ -1,6 +1,5 @@
 """Name the images of a source: an id is a file's name, with as much of its folder as makes it unique in its split."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +43,7 @@ def drop_copies(layout: Layout, files: Sequence[ImageFile]) -> Layout:
         for image in group if len(group) > 1 else ():
             sizes[files[image.position].length()].append(image.position)
         for positions in sizes.values():
-            seen: set[bytes] = set()
+            seen: set[str] = set()
             for position in sorted(positions, key=lambda p: (len(files[p].parts), files[p].parts)):
                 if len(positions) > 1 and (content := _digest(files[position])):
                     if content in seen:
@@ -143,9 +142,9 @@ def _shortened(id_: str) -> str:
     return f"{id_[: MAX_NAME - 13]}~{digest}"
 
 
-def _digest(file: ImageFile) -> bytes:
+def _digest(file: ImageFile) -> str:
     """Return a digest of a file's content, empty if it cannot be read."""
     try:
-        return hashlib.sha256(file.read()).digest()
+        return sha256_of(file.read())
     except OSError:
-        return b""
+        return ""

@@ -13,8 +13,7 @@ from catsdogs.backbone import Backbone, choose_weights
 from catsdogs.cache import KnownRows, digest
 from catsdogs.images.views import View
 from catsdogs.inference import batches, prefetching
-from catsdogs.inference.loading import ChunkLoader
-from catsdogs.inference.timing import StageTimer
+from catsdogs.inference.loading import ChunkLoader, StageTimer
 from catsdogs.sources import ImageFile, Source
 
 

@@ -19,8 +19,7 @@ from catsdogs import CatsDogsError, ComputeOptions
 from catsdogs.backbone import gpu
 from catsdogs.images.views import View
 from catsdogs.inference import plan, prefetching, processes
-from catsdogs.inference.loading import ChunkLoader
-from catsdogs.inference.timing import StageTimer
+from catsdogs.inference.loading import ChunkLoader, StageTimer
 from catsdogs.sources import Source, image_file, image_from_stream
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads decode")

@@ -19,8 +19,8 @@ from support.sources import contents
 
 import catsdogs
 from catsdogs import CatsDogsError
+from catsdogs.inference.loading import StageTimer
 from catsdogs.inference.prefetching import load_images
-from catsdogs.inference.timing import StageTimer
 from catsdogs.sources import Source, remote
 
 pytest.importorskip("moto", reason="the servers need moto[server]")
