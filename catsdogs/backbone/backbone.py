@@ -240,15 +240,15 @@ class Backbone:
     def _build(self, precision: str, progress: Progress | None) -> None:
         """Build the network from its weights, and check it."""
         self._build_model(progress)
-        references = {size: self._reference_features(self._weights, size) for size in self._sizes}
+        references = {size: self._reference_features(size) for size in self._sizes}
         try:
-            self._build_and_check(self._weights, references)
+            self._build_and_check(references)
         except CatsDogsError:
             if precision != AUTO or self.precision == FLOAT32:
                 raise
             # This network overflows in 16 bits, or its features differ too much: compute it in float32.
             self.precision = FLOAT32
-            self._build_and_check(self._weights, references)
+            self._build_and_check(references)
 
     def _build_model(self, progress: Progress | None) -> None:
         model, sha256 = networks.build(self._weights, self._sizes[0], progress=progress)
@@ -256,30 +256,30 @@ class Backbone:
             raise CatsDogsError(f"{self._weights.name} changed while it was loaded", "Run the same command again")
         self._model, self.sha256 = model, sha256
 
-    def _reference_features(self, weights: Weights, size: int) -> NDArray[np.float32]:
-        with _weights_named_in_errors(weights, size):
+    def _reference_features(self, size: int) -> NDArray[np.float32]:
+        with _weights_named_in_errors(self._weights, size):
             (reference,) = networks.reference_features(self.model, probe_image(size)[np.newaxis])
         if not 0 < np.linalg.norm(reference.astype(np.float64)) < np.inf:
-            raise CatsDogsError(f"{weights.name} gives features that are all zero or not finite", "Use other weights")
+            message = f"{self._weights.name} gives features that are all zero or not finite"
+            raise CatsDogsError(message, "Use other weights")
         return np.asarray(reference)
 
-    def _build_and_check(self, weights: Weights, references: dict[int, NDArray[np.float32]]) -> None:
+    def _build_and_check(self, references: dict[int, NDArray[np.float32]]) -> None:
         """Build the engine for each image size, and check its features against Keras."""
-        name, precision = weights.name, self.precision
+        name, precision = self._weights.name, self.precision
         for size, reference in references.items():
-            with _weights_named_in_errors(weights, size):
+            with _weights_named_in_errors(self._weights, size):
                 self._compile(size, self._default_batch(size))
                 (computed,) = self.features(probe_image(size)[None])
             difference = np.linalg.norm(computed.astype(np.float64) - reference)
             distance = float(difference / np.linalg.norm(reference.astype(np.float64)))
             _log.debug("relative difference of %s in %s from plain Keras: %.1e", name, precision, distance)
             if not distance <= TOLERANCES[precision]:
-                raise CatsDogsError(
-                    f"the features of {name} differ from those of plain Keras (relative difference {distance:.1e})",
-                    "Use --precision float32"
-                    if precision != FLOAT32
-                    else "Use another --engine, and please report this error",
+                message = (
+                    f"the features of {name} differ from those of plain Keras (relative difference {distance:.1e})"
                 )
+                other = "Use another --engine, and please report this error"
+                raise CatsDogsError(message, other if precision == FLOAT32 else "Use --precision float32")
 
 
 def probe_image(size: int) -> NDArray[np.uint8]:

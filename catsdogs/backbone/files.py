@@ -117,9 +117,8 @@ def _check_signature(path: Path, inputs: list[Any], outputs: list[Any], size: in
         message = f"{path} takes only inputs of shape {[*inputs[0].shape]}, not batches of {size} x {size} pixels"
         raise CatsDogsError(message, "Rebuild the model with the input shape (None, None, 3) and save it again")
     if len(shapes) != 1 or len(shapes[0]) not in (2, 4) or shapes[0][-1] != N_FEATURES:
-        raise CatsDogsError(
-            f"{path} must have an output of {N_FEATURES} features, but has {' and '.join(map(str, shapes))}", _HINT
-        )
+        what = " and ".join(map(str, shapes))
+        raise CatsDogsError(f"{path} must have an output of {N_FEATURES} features, but has {what}", _HINT)
 
 
 def _normalised(config: Any, places: Mapping[str, int] = MappingProxyType({})) -> Any:

@@ -29,10 +29,9 @@ def raise_if_forked() -> None:
         A fork copies none of the frameworks' threads.
     """
     if os.getpid() not in (_used_by or [os.getpid()]):
-        raise CatsDogsError(
-            "this process was forked from one that had used a backbone, whose threads a fork does not copy",
-            'Start processes by multiprocessing.get_context("spawn"), or before the first call',
-        )
+        message = "this process was forked from one that had used a backbone, whose threads a fork does not copy"
+        hint = 'Start processes by multiprocessing.get_context("spawn"), or before the first call'
+        raise CatsDogsError(message, hint)
 
 
 def keras() -> Any:

@@ -109,9 +109,8 @@ def choose_weights(option: str | Path | None, source: Path | None = None) -> Wei
     if spec == "random" or spec.startswith(_RANDOM):
         seed = spec.removeprefix("random").removeprefix(":") or "0"
         if not re.fullmatch("[0-9]{1,18}", seed):
-            raise error(
-                f"the seed of {spec}{origin} is not a whole number", "Use random or random:SEED, such as random:7"
-            )
+            message = f"the seed of {spec}{origin} is not a whole number"
+            raise error(message, "Use random or random:SEED, such as random:7")
         return Weights(f"{_RANDOM}{int(seed)}")
     if not spec.endswith((".h5", ".keras")):
         raise error(f"{spec}{origin} does not name any weights", f"Set --weights to {_FORMS}")

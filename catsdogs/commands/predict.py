@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,9 +128,7 @@ class Predictor:
     def __enter__(self) -> "Predictor":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -242,9 +239,8 @@ def _one_image(source: Any) -> ImageFile:
             raise
         except Exception as error:  # on what an image may hold or lack, Pillow raises nearly any exception
             message = f"a Pillow image of the mode {source.mode} cannot be read: {error}"
-            raise CatsDogsError(
-                message, "Give its file instead: a file that is damaged is told beside the others"
-            ) from error
+            hint = "Give its file instead: a file that is damaged is told beside the others"
+            raise CatsDogsError(message, hint) from error
         file.seek(0)
         return image_from_stream(file, "-")
     if not hasattr(source, "read"):

@@ -5,17 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbone import (
-    FLOAT32,
-    INT8,
-    Backbone,
-    Int8Similarity,
-    Quantized,
-    Weights,
-    check_installed,
-    choose_engine,
-    quantize,
-)
+from ..backbone import FLOAT32, INT8, Backbone, Weights, choose_engine
+from ..backbone.quantized import Int8Similarity, Quantized, check_installed, quantize
 from ..errors import CatsDogsError
 from ..progress import Progress, tell
 from ..sources import ImageFile

@@ -120,10 +120,9 @@ class DecodingProcesses:
         finally:
             self._idle.put(used)  # in any case: there is one for each thread
         finding = f"signal {-ended}" if ended < 0 else f"exit status {ended}"
-        raise CatsDogsError(
-            f"the process that decodes {files[0].display_path} and {len(files) - 1} more images ended ({finding})",
-            "Free some memory, or remove an image on which the decoder fails, and rerun: finished work is kept",
-        )
+        which = f"{files[0].display_path} and {len(files) - 1} more images"
+        hint = "Free some memory, or remove an image on which the decoder fails, and rerun: finished work is kept"
+        raise CatsDogsError(f"the process that decodes {which} ended ({finding})", hint)
 
     def _loaded(self, slot: int, answer: Any) -> LoadedImages:
         if isinstance(answer, CatsDogsError):

@@ -184,10 +184,10 @@ def _without_wrapping(
         is_last = len(unwrapped) + 1 == len(archive.infolist())
         too_long = is_last and archive.start_dir - last - found.compress_size >= _4_GIB
         if too_long or file.read(len(_HEADER)) != _HEADER:
-            raise CatsDogsError(
-                f"{display_path} has more than 4 GiB without ZIP64, as macOS writes it, and its files are not found",
-                "Unpack it with ditto -x -k on macOS, or with unzip, and give the folder",
+            message = (
+                f"{display_path} has more than 4 GiB without ZIP64, as macOS writes it, and its files are not found"
             )
+            raise CatsDogsError(message, "Unpack it with ditto -x -k on macOS, or with unzip, and give the folder")
         unwrapped.append(found)
     return unwrapped
 

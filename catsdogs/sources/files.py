@@ -283,6 +283,5 @@ def _open_regular(path: str) -> BinaryIO:
 
 def read_error(path: Path | str, error: OSError) -> CatsDogsError:
     """Return the error for a file or folder that cannot be read."""
-    return CatsDogsError(
-        f"{path} cannot be read ({error.strerror or error})", "Check its permissions, or move it elsewhere"
-    )
+    message = f"{path} cannot be read ({error.strerror or error})"
+    return CatsDogsError(message, "Check its permissions, or move it elsewhere")

@@ -91,10 +91,9 @@ def read_layout(
     if not images:
         by_count = sorted(Counter(skipped.values()).items(), key=lambda item: (-item[1], item[0]))
         found = ", ".join(f"{count:,} {reason}" for reason, count in by_count[:3])
-        raise CatsDogsError(
-            f"there are no images in {display_path}" + (f"; its files are: {found}" if found else ""),
-            f"Give a folder or a zip with files named *{', *'.join(SUFFIXES)}; unpack other archives",
-        )
+        message = f"there are no images in {display_path}" + (f"; its files are: {found}" if found else "")
+        hint = f"Give a folder or a zip with files named *{', *'.join(SUFFIXES)}; unpack other archives"
+        raise CatsDogsError(message, hint)
     splits, rules = _read_splits(images, skipped)
     wanted = "train" if "train" in splits.values() else None
     training = [images[p] for p, split in splits.items() if split == wanted]

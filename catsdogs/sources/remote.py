@@ -266,10 +266,8 @@ def _open_filesystem(uri: str) -> tuple[Any, str]:
         filesystem, path = url_to_fs(uri, **options)
     except (ImportError, ValueError) as error:
         known = protocol in (*_WEB, "s3", "s3a")
-        raise CatsDogsError(
-            f"{redact_uri(uri)} cannot be read: {error}",
-            "pip install 'catsdogs[remote]'" if known else "Install the package of fsspec for it, or give a path",
-        ) from None
+        hint = "pip install 'catsdogs[remote]'" if known else "Install the package of fsspec for it, or give a path"
+        raise CatsDogsError(f"{redact_uri(uri)} cannot be read: {error}", hint) from None
     except Exception as error:  # noqa: BLE001 - some filesystems connect here, and each raises its own
         raise _failed(redact_uri(uri), error) from None
     if protocol in ("s3", "s3a") and ":" in path.partition("/")[0] and not path.startswith("arn:"):
@@ -351,13 +349,10 @@ def _is_final(error: BaseException) -> bool:
 
 def _failed(display_path: str, error: BaseException, action: str = "read") -> CatsDogsError:
     text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-    return CatsDogsError(
-        f"{display_path} cannot be {action} ({text})",
-        "Check the connection and the credentials, and rerun: finished work is kept",
-    )
+    hint = "Check the connection and the credentials, and rerun: finished work is kept"
+    return CatsDogsError(f"{display_path} cannot be {action} ({text})", hint)
 
 
 def _unusable(display_path: str, error: OSError, action: str = "read") -> CatsDogsError:
-    return CatsDogsError(
-        f"{display_path} cannot be {action}: {error.strerror or error}", "Check the URI and the credentials"
-    )
+    message = f"{display_path} cannot be {action}: {error.strerror or error}"
+    return CatsDogsError(message, "Check the URI and the credentials")

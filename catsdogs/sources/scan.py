@@ -116,8 +116,6 @@ def training_problem(
     if (count := training.get(fewest, 0)) >= MIN_IMAGES:
         return None
     others = ", ".join(f"{of.files:,} {of.reason}" for of in skipped[:2])
-    return CatsDogsError(
-        f"training images of the class {fewest} in {display_path}: {count}"
-        + (f"; skipped: {others}" if others else ""),
-        f"Give at least {MIN_IMAGES} of each class",
-    )
+    finding = f"{count}; skipped: {others}" if others else str(count)
+    message = f"training images of the class {fewest} in {display_path}: {finding}"
+    return CatsDogsError(message, f"Give at least {MIN_IMAGES} of each class")

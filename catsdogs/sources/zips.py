@@ -131,10 +131,9 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
         message = f"{member.filename} within the zip is compressed with {method}, which is not supported"
         raise CatsDogsError(message, "Unpack the zip, and give the folder")
     if member.file_size > max(MAX_BYTES, _MAX_EXPANSION * member.compress_size):
-        raise CatsDogsError(
-            f"{member.filename} within the zip has {member.compress_size:,} bytes that unpack to {member.file_size:,}",
-            "It may be a decompression bomb: download the zip from a source that you trust",
-        )
+        sizes = f"{member.compress_size:,} bytes that unpack to {member.file_size:,}"
+        hint = "It may be a decompression bomb: download the zip from a source that you trust"
+        raise CatsDogsError(f"{member.filename} within the zip has {sizes}", hint)
     try:
         with archive.open(member) as packed, ExitStack() as spooled:
             if member.compress_type == zipfile.ZIP_STORED:
@@ -154,10 +153,9 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
     except ZIP_ERRORS as error:
         # Damage may raise an OSError too: without a number, or EINVAL for a seek to before the start.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise CatsDogsError(
-                f"{member.filename} cannot be unpacked into {tempfile.gettempdir()} ({error.strerror})",
-                f"Set TMPDIR to a folder on a disk with {member.file_size:,} bytes free",
-            ) from error
+            message = f"{member.filename} cannot be unpacked into {tempfile.gettempdir()} ({error.strerror})"
+            hint = f"Set TMPDIR to a folder on a disk with {member.file_size:,} bytes free"
+            raise CatsDogsError(message, hint) from error
         hint = "Download the zip again"
         raise CatsDogsError(f"{member.filename} within the zip is damaged or encrypted ({error})", hint) from error
 
