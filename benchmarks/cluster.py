@@ -130,10 +130,10 @@ def measure_here(data: Path) -> Measured:
     measured, compute_rows = Measured(), machine.compute_rows
 
     @contextmanager
-    def timed(files: Any, views: Any, backbone: Any, **options: Any) -> Iterator[Any]:
+    def timed(files: Any, loader: Any, backbone: Any, **options: Any) -> Iterator[Any]:
         backbone()
         start, processor = time.perf_counter(), time.process_time()
-        with compute_rows(files, views, backbone, **options) as rows:
+        with compute_rows(files, loader, backbone, **options) as rows:
             yield rows
         measured.wall, measured.processor = time.perf_counter() - start, time.process_time() - processor
 

@@ -43,7 +43,7 @@ from catsdogs.images.facts import FACTS_COLUMN
 from catsdogs.images.views import View
 from catsdogs.inference import processes
 from catsdogs.inference.batches import compute_rows
-from catsdogs.inference.loading import StageTimer
+from catsdogs.inference.loading import ChunkLoader
 from catsdogs.inference.storing import store_rows
 from catsdogs.sources import ImageFile, Source
 from catsdogs.threads import cpu_count
@@ -136,7 +136,7 @@ def time_hashing() -> float:
 def hand_over(files: list[ImageFile], device: Device) -> None:
     """Load all images and give them to the device."""
     backbone: Any = device
-    with compute_rows(files, [View()], lambda: backbone, known=KNOWN, timer=StageTimer()) as computed:
+    with compute_rows(files, ChunkLoader([View()], KNOWN), lambda: backbone) as computed:
         for _ in computed:
             pass
 
@@ -147,7 +147,7 @@ def to_shards(files: list[ImageFile], device: Device) -> None:
     backbone: Any = device
     with tempfile.TemporaryDirectory() as cache:
         writer = ShardWriter(Path(cache), provenance)
-        with compute_rows(files, [View()], lambda: backbone, known=KNOWN, timer=StageTimer()) as computed:
+        with compute_rows(files, ChunkLoader([View()], KNOWN), lambda: backbone) as computed:
             for batch in computed:
                 store_rows(batch, writer.add, KNOWN, files, fail_fast=False)
                 if writer.due:

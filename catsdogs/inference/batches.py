@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES, Backbone, NotFiniteError
-from ..cache import KnownRows
 from ..images.views import View
 from ..progress import Progress, tell
 from ..sources import ImageFile
-from .loading import LoadedImages, StageTimer
+from .loading import ChunkLoader, LoadedImages, StageTimer
 from .prefetching import LoadedAhead, load_images
 
 
@@ -46,12 +45,10 @@ class ComputedRows:
 @contextmanager
 def compute_rows(
     files: Sequence[ImageFile],
-    views: Sequence[View],
+    loader: ChunkLoader,
     backbone: Callable[[], Backbone],
     *,
-    known: KnownRows | None = None,
     ranges: Iterable[range] | None = None,
-    timer: StageTimer,
 ) -> Iterator[Iterator[ComputedRows]]:
     """Start reading and decoding; yield an iterator over the rows, one for each file.
 
@@ -60,12 +57,10 @@ def compute_rows(
 
     Parameters
     ----------
-    files, views, known, ranges
+    files, loader, ranges
         As for `load_images`.
     backbone : callable
         Returns the backbone; called only when the first image needs features.
-    timer : StageTimer
-        Records the time for reading, decoding and computing.
 
     Raises
     ------
@@ -73,8 +68,8 @@ def compute_rows(
         From the iterator, as for `load_images`, or features are not finite.
     """
     with (
-        load_images(files, views, known=known, ranges=ranges, timer=timer) as images,
-        closing(_compute_batches(images, files, backbone, timer)) as rows,
+        load_images(files, loader, ranges=ranges) as images,
+        closing(_compute_batches(images, files, backbone, loader.timer)) as rows,
     ):
         yield rows
 
@@ -113,7 +108,7 @@ def compute_all(
     """
     digests, reasons, done = np.zeros((len(files), 16), np.uint8), dict[int, str](), 0
     features = np.full((len(files), len(views), N_FEATURES), np.nan, np.float32)
-    with compute_rows(files, views, backbone, timer=StageTimer()) as computed:
+    with compute_rows(files, ChunkLoader(views), backbone) as computed:
         for rows in computed:
             positions = rows.records["position"]
             digests[positions] = rows.records["digest"]

@@ -15,7 +15,7 @@ from ..images.facts import FACTS_COLUMN
 from ..progress import Progress, tell
 from ..sources import ImageFile
 from .batches import ComputedRows, compute_rows
-from .loading import StageTimer
+from .loading import ChunkLoader, StageTimer
 from .plan import Plan, provenance_of
 from .prefetching import load_images
 from .storing import store_rows
@@ -99,8 +99,8 @@ class ThisMachine:
         """Start to decode images, while the backbone may still be loading; by default no row is known."""
         views = self._plan.views
         known = known or KnownRows((*(view.name for view in views), FACTS_COLUMN), {}, {})
-        started = compute_rows(self._files, views, self._backbone, known=known, timer=self._timer)
-        self._rows = self._threads.enter_context(started)
+        loader = ChunkLoader(views, known, self._timer)
+        self._rows = self._threads.enter_context(compute_rows(self._files, loader, self._backbone))
 
     def provenance(self) -> Provenance:
         """Return how images are computed; loads the backbone if the run does not continue a cache."""
@@ -113,7 +113,7 @@ class ThisMachine:
     def digests(self) -> NDArray[np.uint8]:
         """Read all files, and return the digests of their bytes, of shape (n, 16), uint8."""
         digests = np.zeros((len(self._files), 16), np.uint8)
-        with load_images(self._files, (), timer=self._timer) as images:
+        with load_images(self._files, ChunkLoader((), timer=self._timer)) as images:
             for loaded in images:
                 digests[loaded.records["position"]] = loaded.records["digest"]
         return digests

@@ -10,12 +10,11 @@ from threading import BoundedSemaphore, Semaphore
 
 import numpy as np
 
-from ..cache import KnownRows
 from ..images.views import View, sizes_of
 from ..sources import ImageFile
 from ..sources.remote import READERS
 from ..threads import cpu_count
-from .loading import ChunkLoader, LoadedImages, StageTimer
+from .loading import ChunkLoader, LoadedImages
 from .processes import DecodingProcesses, start_processes
 
 THREADS = 8
@@ -39,10 +38,8 @@ class LoadedAhead:
     and not released.
     """
 
-    def __init__(
-        self, decoder: "_Threads | DecodingProcesses", views: Sequence[View], seen: dict[bytes, int] | None
-    ) -> None:
-        self._decoder, self._views, self._seen = decoder, views, seen
+    def __init__(self, decoder: "_Threads | DecodingProcesses", loader: ChunkLoader) -> None:
+        self._decoder, self._loader = decoder, loader
         self._ahead, self._free = deque[Future[LoadedImages]](), Semaphore(decoder.slots)
         self._threads = ThreadPoolExecutor(decoder.threads, thread_name_prefix="decode")
         self._submit()
@@ -88,7 +85,7 @@ class LoadedAhead:
         codes = records["views"][with_pixels]
         for code in sorted({*codes[codes > 0].tolist()}):  # the import that np.unique needs takes 13 ms
             rows = np.flatnonzero(codes == code)
-            pixels = {view: loaded.pixels[view] for bit, view in enumerate(self._views) if code & 1 << bit}
+            pixels = {view: loaded.pixels[view] for bit, view in enumerate(self._loader.views) if code & 1 << bit}
             whole = all(len(rows) == len(of_view) for of_view in pixels.values())
             if not whole:
                 pixels = {view: of_view[rows] for view, of_view in pixels.items()}  # copies
@@ -99,14 +96,14 @@ class LoadedAhead:
 
     def _drop_copies(self, records: np.ndarray) -> None:
         """Drop what was loaded of a file whose bytes are those of an earlier one: processes decode such copies each."""
-        if self._seen is None:
+        if not (self._loader.known and self._loader.known.share_copies):
             return
         digests, positions = records["digest"].tobytes(), records["position"].tolist()
         loaded = np.flatnonzero((records["views"] > 0) | ~np.isnan(records["facts"]["width"])).tolist()
         copies = [
             row
             for row in loaded
-            if self._seen.setdefault(digests[16 * row : 16 * row + 16], positions[row]) != positions[row]
+            if self._loader.seen.setdefault(digests[16 * row : 16 * row + 16], positions[row]) != positions[row]
         ]
         records["views"][copies], records["facts"][copies] = 0, np.nan
 
@@ -149,12 +146,7 @@ def decoding_threads() -> int:
 
 @contextmanager
 def load_images(
-    files: Sequence[ImageFile],
-    views: Sequence[View],
-    *,
-    known: KnownRows | None = None,
-    ranges: Iterable[range] | None = None,
-    timer: StageTimer,
+    files: Sequence[ImageFile], loader: ChunkLoader, *, ranges: Iterable[range] | None = None
 ) -> Iterator[LoadedAhead]:
     """Start reading and decoding; yield an iterable of loaded images, in the order of the files.
 
@@ -163,13 +155,10 @@ def load_images(
     Parameters
     ----------
     files : sequence of ImageFile
-    views : sequence of View
-    known : KnownRows, optional
-        Rows of the cache. Files whose bytes have all rows are not decoded, and identical files are decoded once.
+    loader : ChunkLoader
+        A new one.
     ranges : iterable of range, optional
         The positions of the files to load, each range drawn when it is time to load it; by default all.
-    timer : StageTimer
-        Records the time for reading and decoding.
 
     Raises
     ------
@@ -177,13 +166,11 @@ def load_images(
         From the iterator, if the disk, the memory or a connection fails: the other files would fail, too, and readable
         images must not be recorded as unreadable.
     """
-    loader = ChunkLoader(views, known, timer)
     ahead = LoadedAhead(
         # Ranges that come one by one may be few, and what is known may change between them: threads see it at once.
         (start_processes(files, loader) if ranges is None else None)
         or _Threads(files, [range(len(files))] if ranges is None else ranges, loader),
-        views,
-        loader.seen if known and known.share_copies else None,
+        loader,
     )
     try:
         yield ahead

@@ -22,7 +22,7 @@ from ..sources import ImageFile, Source
 from ..sources.classes import Classes
 from ..sources.source import ids_and_labels
 from .batches import ComputedRows, compute_rows
-from .loading import StageTimer, sample_images
+from .loading import ChunkLoader, sample_images
 from .plan import Plan, provenance_of
 from .prefetching import CHUNK_SIZE, reading_threads
 from .storing import store_rows
@@ -217,10 +217,8 @@ class RangeWorker:
         CatsDogsError, OSError
             As for `exchange`.
         """
-        views, given = self._job.plan.views, map(self._opened, ranges)
-        with compute_rows(
-            self._files, views, lambda: self._backbone, known=self._known, ranges=given, timer=StageTimer()
-        ) as rows:
+        loader, given = ChunkLoader(self._job.plan.views, self._known), map(self._opened, ranges)
+        with compute_rows(self._files, loader, lambda: self._backbone, ranges=given) as rows:
             for batch in rows:
                 yield from self._store(batch)
 

@@ -13,7 +13,7 @@ from catsdogs.backbone import Backbone, choose_weights
 from catsdogs.cache import KnownRows, digest
 from catsdogs.images.views import View
 from catsdogs.inference import batches, prefetching
-from catsdogs.inference.loading import ChunkLoader, StageTimer
+from catsdogs.inference.loading import ChunkLoader
 from catsdogs.sources import ImageFile, Source
 
 
@@ -30,13 +30,8 @@ def known_rows(files, views=("224",)):
 
 
 def known(files):
-    return batches.compute_rows(
-        files,
-        [View()],
-        lambda: pytest.fail("nothing is computed"),
-        known=known_rows(files),
-        timer=StageTimer(),
-    )
+    loader = ChunkLoader([View()], known_rows(files))
+    return batches.compute_rows(files, loader, lambda: pytest.fail("nothing is computed"))
 
 
 def positions_in(items):
@@ -68,7 +63,7 @@ def test_a_few_files_are_read_by_all_threads(monkeypatch):
     monkeypatch.setattr(prefetching, "decoding_threads", lambda: 4)
     all_are_there = threading.Barrier(4, timeout=60)
     files = slow_files(4, lambda number: all_are_there.wait())
-    with prefetching.load_images(files, [View()], timer=StageTimer()) as images:
+    with prefetching.load_images(files, ChunkLoader([View()])) as images:
         assert positions_in(images) == [0, 1, 2, 3]
 
 
@@ -82,7 +77,7 @@ def test_leaving_early_waits_for_at_most_one_image_per_thread(monkeypatch):
             both_have_begun.wait()
         left.wait(60)
 
-    with prefetching.load_images(slow_files(64, wait), [View()], timer=StageTimer()) as images:
+    with prefetching.load_images(slow_files(64, wait), ChunkLoader([View()])) as images:
         both_have_begun.wait()
         close = images._decoder.close
         monkeypatch.setattr(images._decoder, "close", lambda: (close(), left.set()))
@@ -130,7 +125,7 @@ def test_identical_files_read_at_the_same_time_are_decoded_once(files, monkeypat
 
     monkeypatch.setattr(prefetching, "decoding_threads", lambda: 4)
     rows = KnownRows(("224", "facts"), Slow(), {})
-    with prefetching.load_images(4 * [files[0]], [View()], known=rows, timer=StageTimer()) as images:
+    with prefetching.load_images(4 * [files[0]], ChunkLoader([View()], rows)) as images:
         assert sum(len(loaded) for loaded in images if loaded.pixels) == 1
 
 
@@ -141,7 +136,7 @@ def test_only_views_that_are_not_known_of_the_same_bytes_are_computed(files, tin
     del rows.missing[keys[2]]
     rows.missing[keys[3]] = ("facts",)
     backbone = NumpyBackbone(choose_weights(str(tiny_backbone)), [224])
-    with batches.compute_rows(files[:4], views, lambda: backbone, known=rows, timer=StageTimer()) as computed:
+    with batches.compute_rows(files[:4], ChunkLoader(views, rows), lambda: backbone) as computed:
         found = {
             record["position"]: ({view.name for view in rows.features}, bool(record["facts"]["width"] > 0))
             for rows in computed
@@ -156,7 +151,7 @@ def test_when_the_consumer_fails_no_thread_is_left(files, tiny_backbone, error):
     kept = []
 
     def fail_after_the_first_row():
-        with batches.compute_rows(files, [View()], lambda: backbone, timer=StageTimer()) as rows:
+        with batches.compute_rows(files, ChunkLoader([View()]), lambda: backbone) as rows:
             kept.append(rows)  # keep a reference, so that it is not garbage-collected
             next(rows)
             raise error

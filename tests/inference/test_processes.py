@@ -19,7 +19,7 @@ from catsdogs import CatsDogsError, ComputeOptions
 from catsdogs.backbone import gpu
 from catsdogs.images.views import View
 from catsdogs.inference import plan, prefetching, processes
-from catsdogs.inference.loading import ChunkLoader, StageTimer
+from catsdogs.inference.loading import ChunkLoader
 from catsdogs.sources import Source, image_file, image_from_stream
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads decode")
@@ -291,7 +291,7 @@ def test_images_of_a_new_cache_are_decoded_while_the_backbone_loads(
 def test_images_are_decoded_ahead_while_nobody_takes_them(tmp_path, images, write_folder):
     with (
         Source(write_folder(tmp_path / "data", images)) as source,
-        prefetching.load_images(source.files, [View()], timer=StageTimer()) as loaded,
+        prefetching.load_images(source.files, ChunkLoader([View()])) as loaded,
     ):
         ahead = [*loaded._ahead]
         expect(lambda: all(future.done() for future in ahead))

@@ -19,7 +19,7 @@ from support.sources import contents
 
 import catsdogs
 from catsdogs import CatsDogsError
-from catsdogs.inference.loading import StageTimer
+from catsdogs.inference.loading import ChunkLoader
 from catsdogs.inference.prefetching import load_images
 from catsdogs.sources import Source, remote
 
@@ -284,7 +284,7 @@ def test_many_images_are_read_at_the_same_time(s3):
 
     with Source("s3://pets/photographs") as source:
         s3.fault = answer_twelve_at_once
-        with load_images(source.files, (), timer=StageTimer()) as images:
+        with load_images(source.files, ChunkLoader(())) as images:
             assert sum(map(len, images)) == 30
     assert twelve.is_set()
 
@@ -296,7 +296,7 @@ def test_failures_that_pass_are_not_noticed(s3, web, photographs, impatient, fau
     failing = ("/1.jpg", "/pets") if fault == "slow" else (".jpg", ".zip")  # each costs a second
     s3.fault = server.fault = lambda path, number: fault if number == 1 and path.endswith(failing) else None
     expected = contents(tmp_path)
-    with Source("s3://pets/photographs") as source, load_images(source.files, (), timer=StageTimer()) as images:
+    with Source("s3://pets/photographs") as source, load_images(source.files, ChunkLoader(())) as images:
         assert [loaded.reasons for loaded in images if loaded.reasons] == []
     assert len(s3.requests) > 1 + len(photographs)
     if fault != "slow":
