@@ -18,7 +18,7 @@ from ..backbone import N_FEATURES, Backbone, NotFiniteError
 from ..images.views import View
 from ..progress import Progress, tell
 from ..sources import ImageFile
-from .loading import ChunkLoader, LoadedImages, StageTimer
+from .loading import ChunkLoader, LoadedImages
 from .prefetching import LoadedAhead, load_images
 
 
@@ -69,7 +69,7 @@ def compute_rows(
     """
     with (
         load_images(files, loader, ranges=ranges) as images,
-        closing(_compute_batches(images, files, backbone, loader.timer)) as rows,
+        closing(_compute_batches(images, files, backbone)) as rows,
     ):
         yield rows
 
@@ -86,7 +86,9 @@ def compute_all(
 
     Parameters
     ----------
-    files, views, backbone
+    files : sequence of ImageFile
+    views : sequence of View
+    backbone : callable
         As for `compute_rows`.
     step : str
         Name of the step for `progress`.
@@ -121,7 +123,7 @@ def compute_all(
 
 
 def _compute_batches(
-    images: LoadedAhead, files: Sequence[ImageFile], backbone: Callable[[], Backbone], timer: StageTimer
+    images: LoadedAhead, files: Sequence[ImageFile], backbone: Callable[[], Backbone]
 ) -> Generator[ComputedRows]:
     """Collect batches; compute `backbone().streams` of them at the same time, and keep one more in the queue."""
     waiting: dict[tuple[View, ...], list[LoadedImages]] = {}
@@ -137,13 +139,13 @@ def _compute_batches(
                 stack.callback(threads.shutdown, cancel_futures=True)
             pieces = waiting.pop(key := tuple(loaded.pixels), [])
             for batch in _batches(pieces, loaded, backbone().batch_size, images):
-                computing.append(threads.submit(_compute, batch, files, backbone(), timer, images))
+                computing.append(threads.submit(_compute, batch, files, backbone(), images))
             waiting[key] = pieces
             while len(computing) > backbone().streams:
                 yield computing.popleft().result()
         for pieces in waiting.values():
             if threads and pieces:
-                computing.append(threads.submit(_compute, pieces, files, backbone(), timer, images))
+                computing.append(threads.submit(_compute, pieces, files, backbone(), images))
         while computing:
             yield computing.popleft().result()
 
@@ -166,16 +168,12 @@ def _batches(
 
 
 def _compute(
-    pieces: Sequence[LoadedImages],
-    files: Sequence[ImageFile],
-    backbone: Backbone,
-    timer: StageTimer,
-    images: LoadedAhead,
+    pieces: Sequence[LoadedImages], files: Sequence[ImageFile], backbone: Backbone, images: LoadedAhead
 ) -> ComputedRows:
     """Compute the missing views of a batch of images, and release their memory."""
     records = np.concatenate([piece.records for piece in pieces])
     try:
-        with timer.time("compute"):
+        with images.loader.timer.time("compute"):
             features = {
                 view: backbone.features(
                     np.concatenate([piece.pixels[view] for piece in pieces]) if pieces[1:] else pieces[0].pixels[view]

@@ -33,13 +33,18 @@ REMOTE_PREFETCH = 2
 class LoadedAhead:
     """An iterable of loaded images, in the order of the files. Those of one item miss the same views.
 
-    The pixels of an item with a slot are valid until `release`. A decoder loads chunks, each in the thread that calls
-    it: `threads` of them, which draw a chunk when it is time to load it, and of which `slots` may be loading, or loaded
-    and not released.
+    The pixels of an item with a slot are valid until `release`.
+
+    Parameters
+    ----------
+    decoder : _Threads or DecodingProcesses
+        Loads chunks, each in the thread that calls it: one of `threads`. A chunk is drawn when it is time to load it,
+        and `slots` chunks may be loading, or loaded and not released.
+    loader : ChunkLoader
     """
 
     def __init__(self, decoder: "_Threads | DecodingProcesses", loader: ChunkLoader) -> None:
-        self._decoder, self._loader = decoder, loader
+        self._decoder, self.loader = decoder, loader
         self._ahead, self._free = deque[Future[LoadedImages]](), Semaphore(decoder.slots)
         self._threads = ThreadPoolExecutor(decoder.threads, thread_name_prefix="decode")
         self._submit()
@@ -85,7 +90,7 @@ class LoadedAhead:
         codes = records["views"][with_pixels]
         for code in sorted({*codes[codes > 0].tolist()}):  # the import that np.unique needs takes 13 ms
             rows = np.flatnonzero(codes == code)
-            pixels = {view: loaded.pixels[view] for bit, view in enumerate(self._loader.views) if code & 1 << bit}
+            pixels = {view: loaded.pixels[view] for bit, view in enumerate(self.loader.views) if code & 1 << bit}
             whole = all(len(rows) == len(of_view) for of_view in pixels.values())
             if not whole:
                 pixels = {view: of_view[rows] for view, of_view in pixels.items()}  # copies
@@ -96,14 +101,14 @@ class LoadedAhead:
 
     def _drop_copies(self, records: np.ndarray) -> None:
         """Drop what was loaded of a file whose bytes are those of an earlier one: processes decode such copies each."""
-        if not (self._loader.known and self._loader.known.share_copies):
+        if not (self.loader.known and self.loader.known.share_copies):
             return
         digests, positions = records["digest"].tobytes(), records["position"].tolist()
         loaded = np.flatnonzero((records["views"] > 0) | ~np.isnan(records["facts"]["width"])).tolist()
         copies = [
             row
             for row in loaded
-            if self._loader.seen.setdefault(digests[16 * row : 16 * row + 16], positions[row]) != positions[row]
+            if self.loader.seen.setdefault(digests[16 * row : 16 * row + 16], positions[row]) != positions[row]
         ]
         records["views"][copies], records["facts"][copies] = 0, np.nan
 
