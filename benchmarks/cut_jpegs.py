@@ -4,15 +4,16 @@
 
 PHOTOGRAPHS is a folder of JPEG files, of which 40 are written again by Pillow, and by libjpeg-turbo's cjpeg if it is
 given: sequential and progressive, with restart markers, in several subsamplings and scan scripts, grey, RGB, CMYK, in
-arithmetic coding. Whole files must have Pillow's pixels. Then some are cut before an end marker, lack bytes within,
-or have zeros instead. Prints a row for each kind of damage: how many are refused, have the right pixels in spite of it,
-have wrong pixels in at most a hundredth of the image, or in more.
+arithmetic coding. Whole files must have Pillow's pixels. Then some are cut before an end marker, lack bytes within, or
+before a restart marker, or have zeros instead. Prints a row for each kind of damage: how many are refused, have the
+right pixels in spite of it, have wrong pixels in at most a hundredth of the image, or in more.
 """
 
 import argparse
 import collections
 import io
 import itertools
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -64,6 +65,14 @@ def damaged(jpeg, random):
     yield "a comment within", jpeg[:place] + b"\xff\xfe\0\4" + jpeg[place:]
     yield "cut, with a comment", jpeg[:place] + b"\xff\xfe\0\4ab\xff\xd9"
     yield "zeros instead", jpeg[:place] + bytes(size) + jpeg[place + size :]
+    restarts = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", jpeg[start:])]
+    if len(restarts) < 3:
+        return
+    number = int(random.integers(1, len(restarts) - 1))
+    before, place, behind = (start + restart for restart in restarts[number - 1 : number + 2])
+    lost = int(random.integers(1, max(2, place - before - 2)))
+    yield "bytes before a restart", jpeg[: place - lost].rstrip(b"\xff") + jpeg[place:]
+    yield "an interval", jpeg[:place] + jpeg[behind:]
 
 
 def outcome(jpeg, expected):

@@ -105,8 +105,7 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
         raise UnreadableImageError("PNG as Xcode rewrites it for iOS apps (CgBI) is not supported")
     try:
         stripped = strip(data, form)
-        scans, ended = find_scans(stripped) if form == "JPEG" else ([], True)
-        ends, checked = with_ends(stripped, scans, ended=ended) if form == "JPEG" else ((stripped,), [])
+        ends, scans = with_ends(stripped, *find_scans(stripped)) if form == "JPEG" else ((stripped,), ())
         with open_image(ends[0], form) as image:
             needed = len(ends) * estimate_memory(image, len(stripped), side, len(scans))
             needed += len(data) if stripped is not data else 0
@@ -117,7 +116,7 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
                 )
             more = max(0, needed - reserved)
             # Both images are closed first: their memory must be free before another thread may take it.
-            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, ends, checked))) as upright:
+            with acquire_memory(more), closing(image), closing(to_rgb(_load_upright(image, ends, scans))) as upright:
                 yield upright
     except (UnreadableImageError, MemoryError):
         raise
@@ -125,19 +124,16 @@ def _decoded(data: bytes, side: int, reserved: int) -> Iterator[Image.Image]:
         raise UnreadableImageError(f"the file cannot be decoded: {describe(error, data, form)}") from error
 
 
-def _load_jpeg(image: JpegImagePlugin.JpegImageFile, parts: Iterable[tuple[bytes | memoryview, bool]]) -> None:
-    """Load the pixels of a JPEG from its parts (`jpeg.in_parts`); what is left of an ignored one is missing data."""
+def _load_jpeg(image: JpegImagePlugin.JpegImageFile, parts: Iterable[bytes | memoryview]) -> None:
+    """Load the pixels of a JPEG from its parts (`jpeg.in_parts`); what is left of one is missing data."""
     image.load_prepare()
     ((name, extents, _, arguments),) = image.tile
     decoder = Image._getdecoder(image.mode, name, arguments, image.decoderconfig)
     decoder.setimage(image.im, extents)
-    rest: bytes | memoryview = b""
     try:
-        for part, ignored in parts:
-            rest = bytes(rest) + part if rest else part
-            consumed, error = decoder.decode(rest)
-            rest = rest[consumed:]
-            if consumed < 0 or (ignored and rest):
+        for part in parts:
+            consumed, error = decoder.decode(part)
+            if consumed != len(part):  # negative at the end, and for an error
                 break
     finally:
         del decoder  # frees libjpeg's memory, and the pixels, which the traceback of an error would keep
@@ -155,15 +151,15 @@ def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
-def _load_upright(image: Image.Image, ends: tuple[bytes, ...], checked: Scans) -> Image.Image:
+def _load_upright(image: Image.Image, ends: tuple[bytes, ...], scans: Scans) -> Image.Image:
     """Load the pixels, and apply the EXIF orientation if the EXIF block can be read.
 
-    `ends` are JPEGs that must have the same pixels, or one file; `checked` are the scans that must not lack data.
+    `ends` are JPEGs that must have the same pixels, or one file; `scans` are those of a JPEG, which must not lack data.
     """
     for name in ("xmp", "XML:com.adobe.xmp"):  # Pillow applies the orientation in XMP too; browsers and OpenCV do not
         image.info.pop(name, None)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        _load_jpeg(image, in_parts(ends[0], checked))
+        _load_jpeg(image, in_parts(ends[0], scans, -(-image.width // 8) * -(-image.height // 8)))
     else:
         image.load()
     for other in ends[1:]:

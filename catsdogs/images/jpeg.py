@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 _EOI, _SOS, _DRI, _TEM = 0xD9, 0xDA, 0xDD, 0x01
 
@@ -85,8 +86,8 @@ def find_scans(jpeg: bytes) -> tuple[Scans, bool]:
     return scans, ended
 
 
-def with_ends(jpeg: bytes, scans: Scans, *, ended: bool) -> tuple[tuple[bytes, ...], Scans]:
-    """Return a JPEG that has an end marker, or two made of one that has none; and the scans that `in_parts` must check.
+def with_ends(jpeg: bytes, scans: Scans, ended: bool) -> tuple[tuple[bytes, ...], Scans]:
+    """Return a JPEG that has an end marker, or two made of one that has none; and their scans, for `in_parts`.
 
     libjpeg needs the marker. So a file that ends within its last scan is ended by two different continuations: if both
     decode to the same pixels, no pixel depends on what is missing. Their first bits differ, so one missing bit is
@@ -108,35 +109,45 @@ def with_ends(jpeg: bytes, scans: Scans, *, ended: bool) -> tuple[tuple[bytes, .
     end = bytes([0xFF, _EOI])
     if scans[-1][1] < len(jpeg):
         return (jpeg if ended else jpeg[: scans[-1][1]] + end,), scans
-    start, restart = jpeg.rstrip(b"\xff"), _next_restart(jpeg, *scans[-1])
-    return tuple(start + filling + restart + filling + end for filling in (b"\x55" * 64, b"\xaa" * 64)), scans[:-1]
+    start, restart = jpeg.rstrip(b"\xff"), _restart(sum(1 for _ in _RESTART.finditer(jpeg, *scans[-1])))
+    ends = tuple(start + filling + restart + filling + end for filling in (b"\x55" * 64, b"\xaa" * 64))
+    return ends, (*scans[:-1], (scans[-1][0], len(ends[0])))
 
 
-def in_parts(jpeg: bytes, scans: Scans) -> Iterator[tuple[bytes | memoryview, bool]]:
-    """Yield the parts of a JPEG, and whether its decoder must ignore them.
+def in_parts(jpeg: bytes, scans: Scans, blocks: int) -> Iterator[bytes | memoryview]:
+    """Yield the parts of a JPEG, each of which but the last its decoder must consume, or data are missing.
 
-    libjpeg makes up the pixels that are missing before a marker, and Pillow does not tell. So each of the given scans
-    goes on with ones before its marker. Behind all data of a scan, at most eight bytes are read ahead, and the others
-    are skipped. If data are missing, they are decoded, and the last few wait until they are a block. Arithmetic coders
-    leave out the zeros at the end (ITU-T T.81, D.1.8), so of their scans nothing can be told.
+    libjpeg makes up the pixels that are missing before a marker, and Pillow does not tell. So before the marker of each
+    scan, and before each restart marker, the data go on with ones. Behind complete data, at most eight bytes are read
+    ahead, and the others are skipped. If data are missing, the ones are decoded, and the last few wait until they are a
+    block. Arithmetic coders leave out the zeros at the end (ITU-T T.81, D.1.8), so of their scans nothing can be told.
+
+    Parameters
+    ----------
+    jpeg : bytes
+    scans
+        What `with_ends` returns.
+    blocks : int
+        Blocks of 8x8 pixels; a scan has at most as many intervals.
     """
     start, content = 0, memoryview(jpeg)
-    arithmetic = any(marker in _ARITHMETIC for marker, _, _ in _segments(jpeg))
-    for header, end in () if arithmetic else scans:
-        yield content[start:end], False
-        # By chance, none of the ones may wait, or the decoder may wait for a restart; then the next byte waits.
-        for ignored in (_ONES, b"\0", _next_restart(jpeg, header, end), b"\0"):
-            yield ignored, True
-        start = end
-    yield content[start:], False
+    if any(marker in _ARITHMETIC for marker, _, _ in _segments(jpeg)):
+        scans = []
+    for header, end in scans:
+        restarts = (found.start() for found in islice(_RESTART.finditer(jpeg, header, end), blocks))
+        for number, place in enumerate(chain(restarts, [end] if end < len(jpeg) else [])):
+            # By chance, none of the ones may wait; then the next byte waits.
+            yield from (bytes(content[start:place]) + _ONES, b"\0")
+            if not jpeg.startswith(_restart(number), place):
+                # A decoder that lacks whole intervals waits for a restart, and then for data.
+                yield from (_restart(number), b"\0")
+            start = place
+    yield content[start:]
 
 
-def _next_restart(jpeg: bytes, header: int, end: int) -> bytes:
-    """Return the restart marker that would follow the last one in a scan; nothing if there is none."""
-    if not _RESTART.search(jpeg, header, end):  # to look for each of them takes ten times as long
-        return b""
-    last = max(jpeg.rfind(bytes([0xFF, marker]), header, end) for marker in range(0xD0, 0xD8))
-    return bytes([0xFF, 0xD0 + (jpeg[last + 1] + 1) % 8])
+def _restart(number: int) -> bytes:
+    """Return the restart marker that ends an interval of a scan, counted from 0."""
+    return bytes([0xFF, 0xD0 + number % 8])
 
 
 def _has_coefficients(jpeg: bytes, scans: Scans, *, ended: bool) -> bool:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .codecs import Image, TiffImagePlugin
+from .codecs import Image, JpegImagePlugin, TiffImagePlugin
 
 MEMORY_BUDGET = 960 << 20
 """Bytes that all threads together may use to decode. An image that needs more is unreadable: it may be a decompression
@@ -80,5 +80,7 @@ def estimate_memory(image: Image.Image, size: int, side: int, scans: int) -> int
     pixels = image.width * image.height
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile is decoded completely, even if it exceeds the image
         pixels = max(pixels, image.tag_v2.get(322, 0) * image.tag_v2.get(323, 0))
+    if isinstance(image, JpegImagePlugin.JpegImageFile):  # its parts are copied, of which one may be nearly all of it
+        size *= 2
     # Pillow resizes in one direction first, which keeps up to all rows; it resizes to one size after the other.
     return size + int(per_pixel * pixels) + 4 * side * image.height

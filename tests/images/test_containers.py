@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import re
 import struct
 import time
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -178,6 +180,19 @@ def test_a_scan_that_lacks_data_makes_a_jpeg_unreadable_whichever_it_is(draw, en
     for _, end in scans:
         with pytest.raises(UnreadableImageError, match="truncated"):
             decode(jpeg[: end - 60].rstrip(b"\xff") + jpeg[end:])
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {}])
+@pytest.mark.parametrize("ending", [b"\xff\xd9", b""])
+def test_an_interval_that_lacks_data_makes_a_jpeg_unreadable_whichever_it_is(draw, encode, options, ending):
+    jpeg = encode(draw(7, size=(320, 240)), "JPEG", quality=92, restart_marker_rows=2, **options)[:-2] + ending
+    for start, end in find_scans(jpeg)[0]:
+        restarts = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", jpeg[:end]) if found.start() > start]
+        assert len(restarts) >= 7
+        for marker, following in pairwise((*restarts, end)):
+            for data in (jpeg[: marker - 20].rstrip(b"\xff") + jpeg[marker:], jpeg[:marker] + jpeg[following:]):
+                with pytest.raises(UnreadableImageError, match="truncated"):
+                    decode(data)
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {}])
