@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catsdogs.cache import CacheWriter, Provenance, digest
+from catsdogs.cache import CacheWriter, Manifest, Provenance, digest
 from catsdogs.locks import FEATURES, write_lock
 
 PROVENANCE = Provenance("synthetic", "0" * 64, "synthetic", "synthetic", "float32", "none")
@@ -44,7 +44,7 @@ def fill(root: Path, views: tuple[str, ...], rows: int, title: str) -> None:
     with write_lock(root, FEATURES):
         timed = Stopwatch()
         wanted = {"train": (ids, np.arange(rows) % 2)}
-        with CacheWriter(root / "features", PROVENANCE, views, wanted) as writer:
+        with CacheWriter(root / "features", Manifest(PROVENANCE, views, {}), wanted) as writer:
             known = writer.known()
             timed.lap("open")
             for image in digests:

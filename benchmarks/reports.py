@@ -20,7 +20,7 @@ from import_features import load
 
 import catsdogs
 from catsdogs.artifacts import Artifacts
-from catsdogs.cache import CacheWriter, Provenance, digest
+from catsdogs.cache import CacheWriter, Manifest, Provenance, digest
 from catsdogs.cache.nearest import find_nearest
 from catsdogs.sources.classes import CLASSES
 from catsdogs.storage import record
@@ -43,7 +43,7 @@ def main() -> None:
     provenance = Provenance("imported", "0" * 64, "imported", "unknown", "float32", "imported")
     wanted = {"train": (ids, np.asarray(labels, np.int8))}
     digests = []
-    with CacheWriter(artifacts.features, provenance, (VIEW,), wanted) as cache:
+    with CacheWriter(artifacts.features, Manifest(provenance, (VIEW,), {}), wanted) as cache:
         for position, (name, label) in enumerate(zip(ids, labels, strict=True)):
             photograph = next(photographs[CLASSES[label]])
             content = photograph.read_bytes() + f"\n{name}".encode()

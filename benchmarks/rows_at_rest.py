@@ -66,7 +66,7 @@ def assemble(artifacts: Path, rows: int, *, known_only: bool) -> None:
     wanted = {"train": (ids, (np.arange(rows) % 3 == 0).astype(np.int8))}
     with (
         write_lock(artifacts, FEATURES),
-        CacheWriter(artifacts / "features", PROVENANCE, ("224",), wanted) as writer,
+        CacheWriter(artifacts / "features", Manifest(PROVENANCE, ("224",), {}), wanted) as writer,
     ):
         missing = writer.known().missing
         print(f"  {len(missing):,} known, {sum(map(bool, missing.values())):,} of them incomplete")

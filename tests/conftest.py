@@ -173,7 +173,7 @@ def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Pa
     from support.cache import add_row
 
     from catsdogs.artifacts import Artifacts
-    from catsdogs.cache import CacheWriter, Provenance, digest
+    from catsdogs.cache import CacheWriter, Manifest, Provenance, digest
     from catsdogs.images.decoding import UnreadableImageError, decode_with_facts
     from catsdogs.locks import FEATURES
     from catsdogs.sources import Source
@@ -186,7 +186,7 @@ def _cache_of(data: Path, artifacts: Path, mistaken: Collection[str] = ()) -> Pa
         wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
         with (
             Artifacts.open(artifacts, FEATURES) as opened,
-            CacheWriter(opened.features, provenance, ("224",), wanted, classes=source.classes) as cache,
+            CacheWriter(opened.features, Manifest(provenance, ("224",), {}, source.classes), wanted) as cache,
         ):
             record(opened.source, **dict.fromkeys(wanted, str(data.resolve())))
             digests: list[Any] = []

@@ -14,12 +14,12 @@ from ..choices import Split
 from ..errors import CatsDogsError, is_printable
 from ..images.facts import FACTS_COLUMN
 from ..locks import FEATURES, write_lock
-from ..sources.classes import parse_classes
+from ..sources.classes import CLASSES, parse_classes
 from ..sources.ids import MAX_NAME
 from ..storage import sha256_of, to_cell
 from . import npy
 from .duplicates import load_duplicates
-from .manifest import IMPORTED, UNKNOWN, Provenance, require_split
+from .manifest import IMPORTED, UNKNOWN, Manifest, Provenance, require_split
 from .reading import Cache, DamagedError, features_folder
 from .rows import digest
 from .writing import CacheWriter
@@ -89,7 +89,9 @@ def import_features(
     digests = np.array([digest(b"".join(view.tobytes() for view in features_of(row).values())) for row in order])
     folder = features_folder(artifacts)
     with write_lock(folder.parent, FEATURES):
-        with CacheWriter(folder, provenance, tuple(ordered), wanted, classes=pair) as writer:
+        existing = Cache(folder).manifest
+        made = Manifest(provenance, tuple(ordered), {}, pair or (existing.classes if existing else CLASSES))
+        with CacheWriter(folder, made, wanted) as writer:
             writer.check_losses(lambda: digests)
             missing = writer.known().missing
             for image, row in zip(digests, order, strict=True):

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from ..backbone import Int8Similarity, Quantized
 from ..errors import CatsDogsError
 from ..images.facts import FACTS_COLUMN
-from ..sources.classes import CLASSES, Classes
 from ..storage import write_if_changed
 from . import manifest as manifests
 from . import npy, shards
 from .assembling import RowIndex, SplitAssembly
-from .manifest import IMPORTED, SPLITS, Manifest, Provenance, SplitEntry, describe, network_content
+from .manifest import IMPORTED, SPLITS, Manifest, SplitEntry, describe, network_content
 from .remote import RemoteParts
 from .rows import FEATURE_ROW, KnownRows, Rows, read_split
 
@@ -36,15 +35,12 @@ class CacheWriter:
     ----------
     folder : Path
         The cache's folder, ``artifacts/features``.
-    provenance : Provenance
-        How the new features are computed.
-    views : tuple of str
+    made : Manifest
+        How the new features are computed, their views, and the classes; without splits.
     wanted : dict of str to (ids, labels)
         The splits to write, ids in natural order. Other splits of the cache do not change.
     prune : bool
         Whether rows of another provenance, views, splits, and half of the images or more may be removed.
-    classes : pair of str, optional
-        Names of the labels 0 and 1; by default those of the existing cache, or cat and dog.
     network : Quantized, optional
         The quantized network that computes the features.
     parts : sequence of Path
@@ -74,21 +70,19 @@ class CacheWriter:
     def __init__(
         self,
         folder: Path,
-        provenance: Provenance,
-        views: tuple[str, ...],
+        made: Manifest,
         wanted: Mapping[str, tuple[Sequence[str], NDArray[np.int8]]],
         *,
         prune: bool = False,
-        classes: Classes | None = None,
         network: Quantized | None = None,
         parts: Sequence[Path] = (),
         is_part: bool = False,
         remote: RemoteParts | None = None,
     ) -> None:
-        self._folder, self._views, self._wanted, self._prune = folder, views, wanted, prune
+        provenance, self._views, self._classes = made.provenance, made.views, made.classes
+        self._folder, self._wanted, self._prune = folder, wanted, prune
         self._network, self._provenance, self._remote = network, provenance, remote
         self._before = manifests.roll_forward(folder)
-        self._classes = classes or (self._before.classes if self._before else CLASSES)
         self._kept: dict[str, SplitEntry] = {}
         self.images, self.differing = sum(len(ids) for ids, _ in wanted.values()), 0
         self.int8_similarity: Int8Similarity | None = None

@@ -19,6 +19,7 @@ from ..backbone import Backbone, Int8Similarity, choose_weights
 from ..cache import (
     CacheWriter,
     DamagedError,
+    Manifest,
     Part,
     PartTable,
     Provenance,
@@ -355,13 +356,12 @@ def _extract_to_cache(
         if loading and not artifacts.features.exists():
             machine.start()  # no row can be known
         computing = pool or machine
+        made = computing.provenance()
         with CacheWriter(
             artifacts.features,
-            made := computing.provenance(),
-            tuple(view.name for view in plan.views),
+            Manifest(made, tuple(view.name for view in plan.views), {}, source.classes),
             ids_and_labels(run.splits),
             prune=prune,
-            classes=source.classes,
             network=computing.network(),
             is_part=run.is_part,
             remote=run.remote,

@@ -110,11 +110,9 @@ def merge(
             raise CatsDogsError(f"{opened.root} is the folder of a part", "Give another folder for the cache of all")
         with CacheWriter(
             opened.features,
-            made.provenance,
-            made.views,
+            made,
             parts.wanted,
             prune=prune,
-            classes=made.classes,
             network=_find_network(sources, made.provenance.network),
             parts=sources,
         ) as writer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..artifacts import Artifacts
-from ..cache import CacheWriter, Provenance
+from ..cache import CacheWriter, Manifest, Provenance
 from ..images.views import DEFAULT_VIEW
 from ..locks import FEATURES
 from ..result import Result
@@ -105,7 +105,7 @@ def measure_merging() -> tuple[float, float]:
     provenance = Provenance("synthetic", "0" * 64, "synthetic", "synthetic", "float32", "none")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, Artifacts.open(folder, FEATURES) as made:
-        with CacheWriter(made.features, provenance, views, wanted) as writer:
+        with CacheWriter(made.features, Manifest(provenance, views, {}), wanted) as writer:
             writer.add_rows(digests, dict.fromkeys(views, rows))
             writer.assemble(digests)
         seconds = time.perf_counter() - start

@@ -95,9 +95,7 @@ def subset(
     if problem := training_problem({"train": counts}, made.classes, "the sample"):
         _log.warning("no head can be trained on these images: %s", problem)
     with Artifacts.open(artifacts, FEATURES) as opened:
-        with CacheWriter(
-            opened.features, made.provenance, made.views, wanted, prune=prune, classes=made.classes
-        ) as writer:
+        with CacheWriter(opened.features, made, wanted, prune=prune) as writer:
             writer.check_losses(lambda: digests)
             missing = writer.known().missing
             for of_file in files.ranges:

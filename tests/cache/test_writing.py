@@ -32,7 +32,7 @@ from support.cache import (
     tree,
 )
 
-from catsdogs.cache import Cache, CacheWriter, load_features
+from catsdogs.cache import Cache, CacheWriter, Manifest, load_features
 from catsdogs.errors import CatsDogsError
 
 GOLDEN = Path(__file__).parent / "golden_cache"
@@ -41,7 +41,7 @@ GOLDEN = Path(__file__).parent / "golden_cache"
 def test_the_same_rows_give_the_stored_files_of_format_2(tmp_path):
     golden = load_features(GOLDEN)
     wanted = {"train": (golden.ids.tolist(), golden.labels)}
-    with CacheWriter(tmp_path / "features", golden.provenance, golden.views, wanted) as writer:
+    with CacheWriter(tmp_path / "features", Manifest(golden.provenance, golden.views, {}), wanted) as writer:
         for row in (0, 2):
             add_row(writer, golden.digests[row], {"224": golden.features[row]}, golden.facts[row])
         add_row(writer, golden.digests[1], reason="broken, and “odd”")
@@ -135,7 +135,7 @@ def test_half_of_a_split_or_a_class_is_removed_only_with_prune(cache, train, los
 def test_labels_of_other_classes_are_not_kept(cache):
     wanted, before = {"test": (["1"], np.array([0], np.int8))}, times(cache)
     with pytest.raises(CatsDogsError, match=r"with the labels cat and dog.*ants and bees"):
-        CacheWriter(cache / "features", PROVENANCE, VIEWS, wanted, classes=("ants", "bees"))
+        CacheWriter(cache / "features", Manifest(PROVENANCE, VIEWS, {}, ("ants", "bees")), wanted)
     assert times(cache) == before
 
 

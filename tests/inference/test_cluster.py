@@ -18,7 +18,7 @@ import catsdogs
 from catsdogs import CatsDogsError, OptionError
 from catsdogs.artifacts import Artifacts
 from catsdogs.backbone import Weights
-from catsdogs.cache import CacheWriter, listing_digest, load_duplicates
+from catsdogs.cache import CacheWriter, Manifest, listing_digest, load_duplicates
 from catsdogs.inference import ranges
 from catsdogs.inference.plan import ComputeOptions, resolve
 from catsdogs.inference.ranges import RangeJob, RangeWorker
@@ -276,7 +276,7 @@ def test_a_worker_streams_ranges_into_shards_and_computes_nothing_that_is_known(
     digests = np.zeros((IMAGES, 16), np.uint8)
     for result in results:
         digests[result.positions] = result.digests
-    with CacheWriter(opened.features, provenance, ("224",), wanted) as writer:
+    with CacheWriter(opened.features, Manifest(provenance, ("224",), {}), wanted) as writer:
         assert not writer.known_since().missing
         again = RangeWorker(job, (0, 1))
         again.prepare()

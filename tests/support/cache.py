@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 from natsort import natsorted
 
-from catsdogs.cache import Cache, CacheWriter, Provenance, digest, no_features, shards
+from catsdogs.cache import Cache, CacheWriter, Manifest, Provenance, digest, no_features, shards
 from catsdogs.images.facts import FACTS
 from catsdogs.locks import FEATURES, write_lock
 
@@ -65,7 +65,7 @@ def in_order(images):
 def open_writer(root, images=IMAGES, *, labels=labels_of, provenance=PROVENANCE, views=VIEWS, prune=False):
     ids = {split: natsorted(of_split) for split, of_split in images.items()}
     wanted = {split: (names, labels(split, names)) for split, names in ids.items()}
-    return CacheWriter(root / "features", provenance, views, wanted, prune=prune)
+    return CacheWriter(root / "features", Manifest(provenance, views, {}), wanted, prune=prune)
 
 
 def add_row(writer, image, features=None, facts=None, *, reason=""):
