@@ -266,12 +266,7 @@ class CacheWriter:
 
     def invalid_shards(self) -> list[Path]:
         """Return the shards, read when the cache was opened, in which no row matches its checksum."""
-        return [
-            path
-            for rows in self._index.tables[len(self._stored) :]
-            for path, _ in [*rows.files.values()][:1]
-            if not np.any(list(rows.valid.values()))
-        ]
+        return [path for path, rows in self._read.items() if rows.files and not np.any(list(rows.valid.values()))]
 
     def _is_used(self, shard: Rows, digests: Collection[bytes]) -> bool:
         """Whether all rows of a shard are in the cache now: no other views, and no images of other splits."""

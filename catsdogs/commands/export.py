@@ -134,11 +134,9 @@ def export(
         predicted = probabilities(np.hstack([backbone.features(of_view) for of_view in pixels]))
         max_difference = float(np.abs(computed - expected).max())
         if not max_difference <= TOLERANCE:
-            raise CatsDogsError(
-                f"the network for {path} gives probabilities that differ by up to {max_difference:.1e} from those of "
-                f"catsdogs, more than {TOLERANCE:g}; nothing was written",
-                "Please report this, with the versions of the installed packages (pip list)",
-            )
+            found = f"differ by up to {max_difference:.1e} from those of catsdogs, more than {TOLERANCE:g}"
+            message = f"the network for {path} gives probabilities that {found}; nothing was written"
+            raise CatsDogsError(message, "Please report this, with the versions of the installed packages (pip list)")
         write_atomic(path, content)
     _log.info("%s, %d bytes, probabilities differ by at most %.1e", path, len(content), max_difference)
     return Export(

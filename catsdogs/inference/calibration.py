@@ -70,11 +70,11 @@ def load_int8(
     found = [_cosines(backbone.features(images[size][-COMPARISON_IMAGES:]), expected[size]) for size in sizes]
     least, mean = float(np.min(found)), float(np.mean(found))
     if not mean >= MIN_COSINE:
-        raise CatsDogsError(
-            f"{INT8} is too inexact for {weights.name}: the mean cosine similarity to float32 features is {mean:.4f} "
-            f"on {len(found[0])} images, but must be at least {MIN_COSINE}",
-            "Use --precision bfloat16; the existing cache is not changed",
+        similarity = f"{mean:.4f} on {len(found[0])} images, but must be at least {MIN_COSINE}"
+        message = (
+            f"{INT8} is too inexact for {weights.name}: the mean cosine similarity to float32 features is {similarity}"
         )
+        raise CatsDogsError(message, "Use --precision bfloat16; the existing cache is not changed")
     backbone.int8_similarity = Int8Similarity(len(found[0]), round(least, 6), round(mean, 6))
     return backbone
 

@@ -88,7 +88,6 @@ def open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(file)
         disk, directory = _end_record(file)
         if disk not in (0, 0xFFFF):
-            archive.close()
             raise CatsDogsError(f"{display_path} is one part of a split zip", _JOIN)
         before = _bytes_before(archive, directory)
         file.seek(0)
@@ -96,7 +95,6 @@ def open_archive(file: BinaryIO, display_path: str) -> zipfile.ZipFile:
         # before that as bytes that do not belong to a zip.
         if before % _4_GIB == 0 or _HEADER not in file.read(max(0, min(before, _MAX_BEFORE))):
             return archive
-        archive.close()
         truncated = True
         raise zipfile.BadZipFile("it ends with the end of a zip within it")
     except ZIP_ERRORS as error:
