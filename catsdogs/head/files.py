@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -22,6 +22,9 @@ from .metadata import FORMAT, HeadMetadata
 if TYPE_CHECKING:  # loading a head must not wait for what fits it
     from .fitting import FittedHead
 
+_NAME = "head.npz"
+"""The file's name, as in `Artifacts`."""
+
 TRAIN_HINT = "Run catsdogs train to train the head again"
 
 
@@ -29,16 +32,41 @@ TRAIN_HINT = "Run catsdogs train to train the head again"
 class Head:
     """A head as loaded from the artifacts.
 
+    It is pickled as the bytes of its file, which are checked where it is unpickled, too.
+
     Parameters
+    ----------
+    content : bytes
+        The content of head.npz.
+    metadata : HeadMetadata
+        Describes how the head was trained.
+
+    Attributes
     ----------
     classifier : Classifier
         Computes probabilities.
-    metadata : HeadMetadata
-        Describes how the head was trained.
+    sha256 : str
+        Of the content.
+
+    Raises
+    ------
+    BadZipFile, EOFError, KeyError, TypeError, ValueError
+        The content is not what the metadata states, or damaged.
     """
 
-    classifier: Classifier
+    content: bytes = field(repr=False)
     metadata: HeadMetadata
+    classifier: Classifier = field(init=False)
+    sha256: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha256", sha256_of(self.content))
+        if self.sha256 != self.metadata.files.get(_NAME):
+            raise ValueError("it does not match head.json")
+        object.__setattr__(self, "classifier", _to_classifier(self.content))
+
+    def __reduce__(self) -> tuple[type["Head"], tuple[bytes, HeadMetadata]]:
+        return Head, (self.content, self.metadata)
 
 
 def save(
@@ -72,16 +100,13 @@ def load(artifacts: Artifacts) -> Head:
     if (metadata := read_sealed(path, HeadMetadata, FORMAT, TRAIN_HINT)) is None:
         artifacts.cache.require_manifest()  # without features, its error says how to get them
         raise CatsDogsError(f"there is no head in {artifacts.root}", "Run catsdogs train first")
-    content = read_or_none(artifacts.head) or b""
-    if sha256_of(content) != metadata.files.get(artifacts.head.name):
+    try:
+        return Head(read_or_none(artifacts.head) or b"", metadata)
+    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
         require_unlocked(artifacts.root, RESULTS)
         if read_json(path, TRAIN_HINT).get("files") != metadata.files:
             return load(artifacts)  # another run has replaced the head since head.json was read
-        raise CatsDogsError(f"{artifacts.head} is missing or damaged: it does not match head.json", TRAIN_HINT)
-    try:
-        return Head(_to_classifier(content), metadata)
-    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
-        raise CatsDogsError(f"{artifacts.head} is damaged: {error}", TRAIN_HINT) from error
+        raise CatsDogsError(f"{artifacts.head} is missing or damaged: {error}", TRAIN_HINT) from error
 
 
 def _to_classifier(content: bytes) -> Classifier:

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_an_invalid_head_npz_with_a_valid_checksum_is_refused(artifacts, wrong):
     artifacts.head.write_bytes(content.getvalue() or b"no archive")
     sums = {"head.npz": hashlib.sha256(artifacts.head.read_bytes()).hexdigest()}
     artifacts.head_metadata.write_bytes(to_sealed_json(METADATA.to_dict() | {"files": sums}))
-    with pytest.raises(CatsDogsError, match=r"head\.npz is damaged.*Run catsdogs train"):
+    with pytest.raises(CatsDogsError, match=r"head\.npz is missing or damaged.*Run catsdogs train"):
         head.load(artifacts)
 
 
@@ -111,3 +112,13 @@ def test_files_outside_the_folder_named_in_head_json_are_not_read(artifacts, tmp
     artifacts.head_metadata.write_bytes(to_sealed_json(content))
     outside.unlink()
     assert head.damaged_files(artifacts, head.load(artifacts)) == []
+
+
+def test_a_head_given_to_another_process_is_checked_against_its_digest_there(artifacts):
+    loaded = head.load(artifacts)
+    given = pickle.dumps(loaded)
+    assert pickle.loads(given).sha256 == loaded.sha256 == loaded.metadata.files["head.npz"]
+    at = given.index(loaded.content) + len(loaded.content) // 2
+    spoilt = given[:at] + bytes([given[at] ^ 1]) + given[at + 1 :]
+    with pytest.raises(ValueError, match=r"does not match head\.json"):
+        pickle.loads(spoilt)
