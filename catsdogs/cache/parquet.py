@@ -41,6 +41,8 @@ _MIN_ROWS, _MAX_ROWS, _FILES = 64, 2048, 1024
 
 _REPAIR = "Remove this file, and run catsdogs extract with the same --parquet again: it computes only what is missing"
 
+_RERUN = "Remove this file, and run the same command again: it computes only what is missing"
+
 
 def require_pyarrow() -> None:
     """Raise an error if pyarrow is missing.
@@ -127,6 +129,31 @@ class RangeFiles:
             hint = "Check the disk; finished work is kept"
             raise CatsDogsError(f"{path} cannot be written ({error.strerror})", hint) from error
 
+    def unreadable(self, key: str, schema: "pa.Schema") -> dict[range, list[tuple[str, str, str]]]:
+        """Check the files, but for their features; return split, id and reason of the unreadable images in each.
+
+        Parameters
+        ----------
+        key : str
+        schema : pyarrow.Schema
+            Of the files, with the columns split, id and reason.
+
+        Raises
+        ------
+        CatsDogsError
+            As for `find`, or a file cannot be read, is damaged, or has other columns or rows.
+        """
+        names, found = [name for name in schema.names if not name.startswith("features_")], {}
+        for positions, file in self.find(key)[0].items():
+            with open_parquet(file, _RERUN) as opened:
+                table = opened.read(columns=names)
+                table.validate()
+                if not opened.schema_arrow.equals(schema) or table.num_rows != len(positions):
+                    raise ValueError("it has other columns or rows")
+            rows = table.select(["split", "id", "reason"]).filter(table["reason"].is_valid()).to_pydict()
+            found[positions] = [*zip(*rows.values(), strict=True)]
+        return found
+
     def remove_unfinished(self) -> None:
         """Remove what killed processes have left in a local folder; call it when all files are there."""
         if not self._remote:
@@ -196,10 +223,11 @@ class FeatureTable:
             values, unreadable = pa.array(self.features[view].reshape(-1)), pa.array(~self.readable)
             columns.append(pa.FixedSizeListArray.from_arrays(values, N_FEATURES, mask=unreadable))
         metadata = to_sealed_json({"format": FORMAT, **asdict(self.manifest)})
-        return pa.table(columns, schema=_schema(self.manifest.views).with_metadata({_METADATA: metadata}))
+        return pa.table(columns, schema=features_schema(self.manifest.views).with_metadata({_METADATA: metadata}))
 
 
-def _schema(views: Sequence[str]) -> "pa.Schema":
+def features_schema(views: Sequence[str]) -> "pa.Schema":
+    """Return the columns of a file of features."""
     import pyarrow as pa
 
     text = pa.string()
@@ -261,9 +289,9 @@ class FeatureFiles:
             if not isinstance(content, dict) or content.get("format") != FORMAT or not unseal(content):
                 raise ValueError("it has no provenance")
             made = convert(Path(path), content, Manifest, _REPAIR)
-            if not file.schema_arrow.equals(_schema(made.views)) or file.metadata.num_rows != len(positions):
+            if not file.schema_arrow.equals(features_schema(made.views)) or file.metadata.num_rows != len(positions):
                 raise ValueError("it has other columns or rows")
-            table = file.read(columns=_schema(made.views if features else ()).names)
+            table = file.read(columns=features_schema(made.views if features else ()).names)
             table.validate()
             if table.num_rows != len(positions):
                 raise ValueError("it has other rows")

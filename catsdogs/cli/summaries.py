@@ -94,7 +94,9 @@ def subset_lines(done: catsdogs.Subset, artifacts: Path) -> Iterator[Line]:
 
 def scoring_lines(done: catsdogs.Scoring) -> Iterator[Line]:
     """Summarise the scores."""
-    yield "images", f"{done.images:,}, of which {done.scored:,} scored now"
+    unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
+    yield "images", f"{done.images:,}, of which {done.scored:,} scored now, {len(unreadable):,} unreadable"
+    yield from unreadable_lines(unreadable, f"in the column reason of {done.out}")
     yield "wrote", f"{done.out}, the probabilities of {done.classes[1]}"
 
 

@@ -1,22 +1,16 @@
 """Score features in Parquet with the head, to files of Parquet."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from .. import head
 from ..artifacts import Artifacts
-from ..cache.parquet import FeatureFiles, RangeFiles, file_key, open_parquet
+from ..cache.parquet import FeatureFiles, RangeFiles
+from ..head.scores import scores_key, scores_schema, to_scores
+from ..inference.at_rest import Unreadable, write_missing
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources import Classes
-from ..sources.files import StoredFile
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -32,22 +26,26 @@ class Scoring(Result):
     images : int
         Number of all images.
     scored : int
-        Number of images that this run scored; the others were scored before.
+        Number of images that this run scored; the others were scored before, or are unreadable.
+    unreadable : dict of str to dict
+        Reasons why images are unreadable, by split and id.
     """
 
     out: str
     classes: Classes
     images: int
     scored: int
+    unreadable: Unreadable
 
 
 def score(
     rows: str | Path, out: str | Path, *, artifacts: str | Path = "artifacts", progress: Progress | None = None
 ) -> Scoring:
-    """Score features in Parquet with the head, and write split, id and probability of each image to Parquet.
+    """Score features in Parquet with the head, and write the probability of each image to Parquet.
 
-    There is one file for each file of the features. Those that are there are not written again, so a run that was
-    interrupted goes on. One file at a time is in memory; neither images nor backbone are needed.
+    There is one file for each file of the features, with split, id, probability, and reason if an image is unreadable.
+    Those that are there are not written again, so a run that was interrupted goes on. One file at a time is in memory;
+    neither images nor backbone are needed.
 
     Parameters
     ----------
@@ -70,34 +68,15 @@ def score(
         There is no head, or it was trained on features of another kind; a file of the features is missing or damaged,
         or one of the probabilities is damaged; or `out` has other files, such as the probabilities of another head.
     """
-    opened = Artifacts(artifacts)
-    trained, files, folder = head.load(opened), FeatureFiles(rows), RangeFiles(str(out))
-    import pyarrow as pa
-
-    made, classes, sha256 = files.manifest, trained.metadata.classes, trained.metadata.files[opened.head.name]
+    trained, files, folder = head.load(Artifacts(artifacts)), FeatureFiles(rows), RangeFiles(str(out))
+    made, key = files.manifest, scores_key(trained, files.key)
     hint = "Train on a sample of these rows: catsdogs subset, then catsdogs train"
     head.check_compatible(trained, made.provenance, made.views, hint)
-    columns = {"split": pa.string(), "id": pa.string(), "probability": pa.float64()}
-    schema = pa.schema(columns, metadata={"catsdogs": json.dumps({"classes": classes, "head": sha256})})
-    key, done = file_key(files.key, sha256), 0
-    there, *_ = folder.find(key)
-    for positions, file in there.items():
-        _check(file, schema, len(positions))
-    for positions in [positions for positions in files.ranges if positions not in there]:
-        table = files.read(positions)
-        probabilities = trained.classifier.probabilities(np.hstack([*table.features.values()]))
-        values = pa.array(probabilities, pa.float64(), mask=~table.readable)
-        scored = pa.table([table.splits, table.ids, values], schema=schema)
-        folder.write(positions, files.images, key, scored)
-        done += len(positions)
-        tell(progress, "scoring", positions.stop, files.images)
-    folder.remove_unfinished()
-    return Scoring(folder.display_path, classes, files.images, done)
 
+    def write(missing: list[range]) -> None:
+        for positions in missing:
+            folder.write(positions, files.images, key, to_scores(trained, files.read(positions)))
+            tell(progress, "scoring", positions.stop, files.images)
 
-def _check(file: StoredFile, schema: "pa.Schema", rows: int) -> None:
-    """Refuse a file of probabilities that is damaged."""
-    with open_parquet(file, "Remove it and run catsdogs score again") as opened:
-        table = opened.read()
-        if not table.schema.equals(schema) or table.num_rows != rows:
-            raise ValueError("it has other columns or rows")
+    scored, unreadable = write_missing(folder, key, files.images, scores_schema(trained), write)
+    return Scoring(folder.display_path, trained.metadata.classes, files.images, scored, unreadable)

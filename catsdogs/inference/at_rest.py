@@ -1,12 +1,13 @@
 """Compute the images by ranges, and write each range to a file of Parquet instead of shards."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..backbone import N_FEATURES
 from ..cache import Manifest
-from ..cache.parquet import FeatureFiles, FeatureTable, RangeFiles, file_key, file_ranges
+from ..cache.parquet import FeatureTable, RangeFiles, features_schema, file_key, file_ranges
 from ..cache.shards import canonical_reason
 from ..errors import CatsDogsError
 from ..progress import Progress, tell
@@ -15,6 +16,12 @@ from .batches import ComputedRows
 from .cluster import RangePool
 from .ranges import RangeJob, RangeResult, RangeWorker
 from .storing import store_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Unreadable = dict[str, dict[str, str]]
+"""Why images are unreadable, by split and id."""
 
 
 def compute_to_parquet(
@@ -42,32 +49,68 @@ def compute_to_parquet(
     Raises
     ------
     CatsDogsError
-        As for `RangePool.compute` and `RangeFiles`, or workers have no access to the folder.
+        As for `RangePool.compute` and `write_missing`.
     """
     worker, folder, images = ParquetWorker(job, (0, 1)), RangeFiles(job.parquet), len(source.files)
     worker.source = source
     provenance = job.plan.provenance or (pool.provenance() if pool else worker.provenance)
     manifest = Manifest(provenance, tuple(view.name for view in job.plan.views), {}, source.classes)
     key = _key(job, manifest, images)
-    there, *_ = folder.find(key)
-    missing = [positions for positions in file_ranges(images) if positions not in there]
-    if pool and missing:
-        pool.compute(None, ranges=missing, progress=progress)
-    elif missing:
+
+    def compute(missing: list[range]) -> None:
+        if pool:
+            pool.compute(None, ranges=missing, progress=progress)
+            return
         done, total = 0, sum(map(len, missing))
         for result in worker.compute(missing):
             tell(progress, "computing features", done := done + len(result.positions), total)
+
+    computed, unreadable = write_missing(folder, key, images, features_schema(manifest.views), compute)
+    return manifest, computed, {split: unreadable.get(split, {}) for split in source.splits}
+
+
+def write_missing(
+    folder: RangeFiles, key: str, images: int, schema: "pa.Schema", write: Callable[[list[range]], None]
+) -> tuple[int, Unreadable]:
+    """Have the ranges written of which there is no file yet, and check all files.
+
+    Parameters
+    ----------
+    folder : RangeFiles
+    key : str
+        As `file_key` returns it.
+    images : int
+        Number of all images.
+    schema : pyarrow.Schema
+    write : callable
+        Writes ranges.
+
+    Returns
+    -------
+    written : int
+        Number of readable images in what was written.
+    unreadable : dict of str to dict
+        Why images are unreadable, by split and id, of all files.
+
+    Raises
+    ------
+    CatsDogsError
+        As for `write` and `RangeFiles`, or files have been written elsewhere.
+    """
+    there, *_ = folder.find(key)
+    missing = [positions for positions in file_ranges(images) if positions not in there]
+    if missing:
+        write(missing)
     if lost := {*missing} - folder.find(key)[0].keys():
         message = f"{folder.display_path} lacks {len(lost):,} of the files that workers have written into theirs"
         raise CatsDogsError(message, "Give --parquet a folder that all machines share, or a URI")
     folder.remove_unfinished()
-    files, computed = FeatureFiles(job.parquet), sum(map(len, missing))
-    unreadable: dict[str, dict[str, str]] = {split: {} for split in source.splits}
-    for positions, table in zip(files.ranges, files.tables(features=False), strict=True):
-        computed -= 0 if positions in there else int((~table.readable).sum())
-        for row in np.flatnonzero(~table.readable).tolist():
-            unreadable[table.splits[row]][table.ids[row]] = table.reasons[row]
-    return manifest, computed, unreadable
+    written, reasons = sum(map(len, missing)), Unreadable()
+    for positions, rows in folder.unreadable(key, schema).items():
+        written -= 0 if positions in there else len(rows)
+        for split, image, reason in rows:
+            reasons.setdefault(split, {})[image] = reason
+    return written, reasons
 
 
 def _key(job: RangeJob, manifest: Manifest, images: int) -> str:

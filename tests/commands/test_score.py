@@ -34,11 +34,13 @@ def files_of(folder):
 def test_all_rows_are_scored_as_the_head_scores_a_cache_of_them(trained, tmp_path):
     rows, artifacts = trained
     done = catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts)
-    assert (done.images, done.scored, done.classes) == (600, 600, ("cat", "dog"))
+    assert (done.images, done.scored, done.classes) == (600, 599, ("cat", "dog"))
+    assert done.unreadable == {"train": {"image.7": "no image"}}
     found = pq.read_table(tmp_path / "scores")
-    assert found.column_names == ["split", "id", "probability"]
+    assert found.column_names == ["split", "id", "probability", "reason"]
     assert found["id"].to_pylist() == [f"image.{position}" for position in range(600)]
     assert [at for at, value in enumerate(found["probability"].to_pylist()) if value is None] == [7]
+    assert {at: reason for at, reason in enumerate(found["reason"].to_pylist()) if reason} == {7: "no image"}
     catsdogs.subset(rows, images=600, artifacts=tmp_path / "all")
     cached = catsdogs.load_features(tmp_path / "all")
     expected = head.load(Artifacts(artifacts)).classifier.probabilities(cached.features)
@@ -55,7 +57,8 @@ def test_scores_that_are_there_are_not_computed_again(trained, tmp_path):
         path.unlink()
     done = command("score", rows, out, "--artifacts", artifacts)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "600, of which 128 scored now" in done.stdout
+    assert "600, of which 128 scored now, 1 unreadable" in done.stdout
+    assert "image.7: no image" in done.stdout
     assert files_of(out) == before
 
 
@@ -68,15 +71,15 @@ def test_a_damaged_file_of_scores_is_refused_in_one_line(left, trained, tmp_path
     done = command("score", rows, tmp_path / "scores", "--artifacts", artifacts)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {path} is damaged: ")
-    assert done.stderr.endswith(". Remove it and run catsdogs score again.\n")
+    assert ". Remove this file, and run the same command again: it computes" in done.stderr
     assert done.stderr.count("\n") == 1
     path.unlink()
-    assert catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts).scored == 64
+    assert catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts).scored == 63
 
 
 def test_scores_in_a_folder_of_the_rows_do_not_spoil_these(trained, tmp_path):
     rows, artifacts = shutil.copytree(trained[0], tmp_path / "rows"), trained[1]
-    for scored in (600, 0):
+    for scored in (599, 0):
         assert catsdogs.score(rows, rows / "scores", artifacts=artifacts).scored == scored
     assert sum(catsdogs.subset(rows, images=20, artifacts=tmp_path / "a").images.values()) == 20
 
