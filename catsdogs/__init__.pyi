@@ -14,7 +14,7 @@ from .commands.report import Report, report
 from .commands.review import Review, review
 from .commands.run import Run, run
 from .commands.scan import scan
-from .commands.score import Scoring, score
+from .commands.score import Scoring, predict_to_parquet, score
 from .commands.similar import SimilarImage, similar
 from .commands.submit import Submission, submit
 from .commands.subset import Subset, subset
@@ -69,6 +69,7 @@ __all__ = [
     "merge",
     "notebook",
     "predict",
+    "predict_to_parquet",
     "prepare",
     "report",
     "review",

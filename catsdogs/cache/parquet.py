@@ -146,10 +146,7 @@ class RangeFiles:
         names, found = [name for name in schema.names if not name.startswith("features_")], {}
         for positions, file in self.find(key)[0].items():
             with open_parquet(file, _RERUN) as opened:
-                table = opened.read(columns=names)
-                table.validate()
-                if not opened.schema_arrow.equals(schema) or table.num_rows != len(positions):
-                    raise ValueError("it has other columns or rows")
+                table = _read(opened, schema, names, len(positions))
             rows = table.select(["split", "id", "reason"]).filter(table["reason"].is_valid()).to_pydict()
             found[positions] = [*zip(*rows.values(), strict=True)]
         return found
@@ -289,12 +286,8 @@ class FeatureFiles:
             if not isinstance(content, dict) or content.get("format") != FORMAT or not unseal(content):
                 raise ValueError("it has no provenance")
             made = convert(Path(path), content, Manifest, _REPAIR)
-            if not file.schema_arrow.equals(features_schema(made.views)) or file.metadata.num_rows != len(positions):
-                raise ValueError("it has other columns or rows")
-            table = file.read(columns=features_schema(made.views if features else ()).names)
-            table.validate()
-            if table.num_rows != len(positions):
-                raise ValueError("it has other rows")
+            columns = features_schema(made.views if features else ()).names
+            table = _read(file, features_schema(made.views), columns, len(positions))
         ours = getattr(self, "manifest", made)
         if (made.provenance.key, made.views, made.classes) != (ours.provenance.key, ours.views, ours.classes):
             by = f"{describe(made.provenance, made.views, ours.provenance)}, the first file by "
@@ -336,6 +329,15 @@ def open_parquet(file: StoredFile, hint: str) -> "Iterator[pq.ParquetFile]":
         raise_if_system_error(error, file.display_path)
         message = f"{file.display_path} is damaged: {str(error).splitlines()[0].rstrip('.')}"
         raise CatsDogsError(message, hint) from error
+
+
+def _read(file: "pq.ParquetFile", schema: "pa.Schema", columns: Sequence[str], rows: int) -> "pa.Table":
+    """Read some columns of an open file that should have this schema and number of rows."""
+    table = file.read(columns=columns)
+    table.validate()
+    if not file.schema_arrow.equals(schema) or table.num_rows != rows:
+        raise ValueError("it has other columns or rows")
+    return table
 
 
 def _rows(lists: Any) -> NDArray[np.float32]:

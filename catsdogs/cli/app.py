@@ -232,10 +232,22 @@ def predict(
     as_csv: options.Csv = False,
     sort: options.Sort = False,
     no_preview: options.NoPreview = False,
+    ray: options.Ray = None,
+    workers: options.Workers = None,
+    parquet: options.ScoresParquet = None,
     *,
     as_json: bool,
 ) -> Output:
     """Predict the class of each image."""
+    if parquet is not None:
+        if len(images) > 1 or as_csv or sort:
+            raise OptionError("--parquet takes one folder or archive, and no --csv or --sort", "Give one without them")
+        done = catsdogs.predict_to_parquet(
+            images[0], parquet, artifacts=artifacts, weights=weights, ray=ray, workers=workers, progress=show_step
+        )
+        return Output(done.to_dict, summaries.scoring_lines(done))
+    if ray or workers is not None:
+        raise OptionError("--ray and --workers have no effect without --parquet", "Give --parquet a folder or URI")
     if as_json and as_csv:
         raise OptionError("--json and --csv exclude each other", "Give one of them")
     if "-" in images and os.isatty(0):

@@ -45,6 +45,7 @@ PartOption = Annotated[str | None, Option("--part", metavar="K/N", help="Compute
 Ray = Annotated[str | None, Option(metavar="ADDR", help="local, or the address of a Ray cluster.")]
 Workers = Annotated[int | None, Option(metavar="N", help="Workers of Ray on each machine.")]
 Parquet = Annotated[str | None, Option(metavar="URI", help="Write Parquet here, and no cache.")]
+ScoresParquet = Annotated[str | None, Option("--parquet", metavar="URI", help="Write probabilities to Parquet here.")]
 Rows = Annotated[str, Argument(metavar="ROWS", help="Folder or URI that extract --parquet wrote.")]
 ScoresFolder = Annotated[str, Argument(metavar="OUT", help="Folder or URI to write to.")]
 SubsetSize = Annotated[int, Option("--images", metavar="N", help="Number of images to draw.")]

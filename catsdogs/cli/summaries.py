@@ -97,6 +97,8 @@ def scoring_lines(done: catsdogs.Scoring) -> Iterator[Line]:
     unreadable = {name: reason for split in done.unreadable.values() for name, reason in split.items()}
     yield "images", f"{done.images:,}, of which {done.scored:,} scored now, {len(unreadable):,} unreadable"
     yield from unreadable_lines(unreadable, f"in the column reason of {done.out}")
+    if done.scan:
+        yield from source_lines(done.scan)
     yield "wrote", f"{done.out}, the probabilities of {done.classes[1]}"
 
 

@@ -32,11 +32,11 @@ from ..cache import (
 from ..cache.parquet import require_pyarrow
 from ..errors import CatsDogsError, OptionError, redact_uri
 from ..inference.at_rest import ParquetWorker, compute_to_parquet
-from ..inference.cluster import RangePool, start_workers
+from ..inference.cluster import RangePool, check_workers, start_workers
 from ..inference.loading import StageTimer
 from ..inference.machine import ComputedImages, ThisMachine
 from ..inference.plan import ComputeOptions, Plan, resolve
-from ..inference.ranges import RangeJob
+from ..inference.ranges import RangeJob, make_job
 from ..locks import FEATURES, holder
 from ..paths import is_uri, user_path
 from ..progress import Progress, tell
@@ -238,11 +238,6 @@ class _Run:
     progress: Progress | None
     timer: StageTimer = field(default_factory=StageTimer)
 
-    @property
-    def listing(self) -> str:
-        """The digest of all images."""
-        return listing_digest(ids_and_labels(self.source.splits), self.source.classes)
-
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The images to compute."""
@@ -292,9 +287,7 @@ def _check_options(
 ) -> None:
     if part and ray:
         raise OptionError("part and ray exclude each other", "Give --part K/N or --ray ADDRESS")
-    if workers is not None and (not ray or workers < 1):
-        found = f"the number of workers is {workers}" if ray else "the number of workers is given without ray"
-        raise OptionError(found, "Give --ray ADDRESS, and --workers N of at least 1")
+    check_workers(ray, workers)
     if parquet is not None and (part or prune):
         raise OptionError("parquet excludes part and prune", "Give --parquet without --part and --prune")
     if (part or uri or parquet is not None) and (prune or not near_duplicates):
@@ -323,17 +316,9 @@ def _make_job(run: _Run, data: str | Path | Source, parquet: str | Path | None) 
     if plan.needs_images and plan.network is None:
         message = "the workers of Ray cannot quantize a network, each on its own"
         raise CatsDogsError(message, "Run catsdogs extract with some of the images and --precision int8 first")
-    return RangeJob(
-        data=data if is_uri(data) else source.place,
-        classes=source.classes,
-        listing=run.listing,
-        plan=replace(plan, folder=plan.folder.resolve()),
-        holder=holder(run.artifacts.root, FEATURES),
-        fail_fast=run.fail_fast,
-        parquet="" if parquet is None else str(parquet if is_uri(parquet) else user_path(parquet).resolve()),
-        shards=run.remote.uri if run.remote else "",
-        kind=ParquetWorker if parquet else None,
-    )
+    held, shards = holder(run.artifacts.root, FEATURES), run.remote.uri if run.remote else ""
+    kind = ParquetWorker if parquet else None
+    return make_job(data, plan, source, parquet, holder=held, fail_fast=run.fail_fast, shards=shards, kind=kind)
 
 
 def _extract_to_parquet(run: _Run, job: RangeJob, pool: RangePool | None) -> Extraction:
@@ -341,8 +326,8 @@ def _extract_to_parquet(run: _Run, job: RangeJob, pool: RangePool | None) -> Ext
     source, artifacts = run.source, run.artifacts
     if artifacts.cache.manifest is None:  # otherwise these notes are of the images and the weights of the cache
         record(artifacts.source, **dict.fromkeys(source.splits, source.place), weights=job.plan.weights.spec)
-    manifest, computed, unreadable = compute_to_parquet(job, source, pool, progress=run.progress)
-    return replace(run.result(manifest.provenance, unreadable, computed), parquet=redact_uri(job.parquet))
+    provenance, computed, unreadable = compute_to_parquet(job, source, pool, progress=run.progress)
+    return replace(run.result(provenance, unreadable, computed), parquet=redact_uri(job.parquet))
 
 
 def _extract_to_cache(
@@ -395,7 +380,7 @@ def _write_part(
         part=run.part,
         manifest=writer.manifest,
         images={split: len(images.ids) for split, images in run.source.splits.items()},
-        listing=run.listing,
+        listing=listing_digest(ids_and_labels(run.source.splits), run.source.classes),
         source=run.source.place,
         weights=run.plan.weights.spec,
         ids=tuple(name for images in run.splits.values() for name in images.ids),

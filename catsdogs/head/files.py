@@ -22,9 +22,6 @@ from .metadata import FORMAT, HeadMetadata
 if TYPE_CHECKING:  # loading a head must not wait for what fits it
     from .fitting import FittedHead
 
-_NAME = "head.npz"
-"""The file's name, as in `Artifacts`."""
-
 TRAIN_HINT = "Run catsdogs train to train the head again"
 
 
@@ -61,7 +58,7 @@ class Head:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sha256", sha256_of(self.content))
-        if self.sha256 != self.metadata.files.get(_NAME):
+        if self.sha256 != self.metadata.files.get("head.npz"):
             raise ValueError("it does not match head.json")
         object.__setattr__(self, "classifier", _to_classifier(self.content))
 

@@ -5,16 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cache.parquet import FeatureTable, file_key
+from ..cache.parquet import FeatureTable
 from .files import Head
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-def scores_key(head: Head, key: str) -> str:
-    """Return the key of the files of probabilities, given that of the files of features."""
-    return file_key(key, head.sha256)
 
 
 def scores_schema(head: Head) -> "pa.Schema":

@@ -1,32 +1,28 @@
-"""Compute the images by ranges, and write each range to a file of Parquet instead of shards."""
+"""Compute the images by ranges, and write features or probabilities of each range to a file of Parquet."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..backbone import N_FEATURES
-from ..cache import Manifest
+from ..cache import Manifest, Provenance
 from ..cache.parquet import FeatureTable, RangeFiles, features_schema, file_key, file_ranges
 from ..cache.shards import canonical_reason
 from ..errors import CatsDogsError
+from ..head.scores import scores_schema, to_scores
 from ..progress import Progress, tell
 from ..sources import Source
 from .batches import ComputedRows
 from .cluster import RangePool
+from .plan import check_backbone
 from .ranges import RangeJob, RangeResult, RangeWorker
 from .storing import store_rows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-Unreadable = dict[str, dict[str, str]]
-"""Why images are unreadable, by split and id."""
 
 
 def compute_to_parquet(
     job: RangeJob, source: Source, pool: RangePool | None, *, progress: Progress | None = None
-) -> tuple[Manifest, int, dict[str, dict[str, str]]]:
+) -> tuple[Provenance, int, dict[str, dict[str, str]]]:
     """Compute the ranges of which there is no file yet, by workers of Ray or in this process.
 
     Parameters
@@ -40,7 +36,7 @@ def compute_to_parquet(
 
     Returns
     -------
-    manifest : Manifest
+    provenance : Provenance
     computed : int
         Number of images whose features were computed.
     unreadable : dict of str to dict
@@ -54,8 +50,9 @@ def compute_to_parquet(
     worker, folder, images = ParquetWorker(job, (0, 1)), RangeFiles(job.parquet), len(source.files)
     worker.source = source
     provenance = job.plan.provenance or (pool.provenance() if pool else worker.provenance)
-    manifest = Manifest(provenance, tuple(view.name for view in job.plan.views), {}, source.classes)
-    key = _key(job, manifest, images)
+    if job.head:
+        check_backbone(job.head, provenance)
+    schema = scores_schema(job.head) if job.head else features_schema(worker.views)
 
     def compute(missing: list[range]) -> None:
         if pool:
@@ -65,13 +62,13 @@ def compute_to_parquet(
         for result in worker.compute(missing):
             tell(progress, "computing features", done := done + len(result.positions), total)
 
-    computed, unreadable = write_missing(folder, key, images, features_schema(manifest.views), compute)
-    return manifest, computed, {split: unreadable.get(split, {}) for split in source.splits}
+    computed, unreadable = write_missing(folder, worker.key(provenance), images, schema, compute)
+    return provenance, computed, {split: unreadable.get(split, {}) for split in source.splits}
 
 
 def write_missing(
-    folder: RangeFiles, key: str, images: int, schema: "pa.Schema", write: Callable[[list[range]], None]
-) -> tuple[int, Unreadable]:
+    folder: RangeFiles, key: str, images: int, schema: Any, write: Callable[[list[range]], None]
+) -> tuple[int, dict[str, dict[str, str]]]:
     """Have the ranges written of which there is no file yet, and check all files.
 
     Parameters
@@ -105,17 +102,12 @@ def write_missing(
         message = f"{folder.display_path} lacks {len(lost):,} of the files that workers have written into theirs"
         raise CatsDogsError(message, "Give --parquet a folder that all machines share, or a URI")
     folder.remove_unfinished()
-    written, reasons = sum(map(len, missing)), Unreadable()
+    written, unreadable = sum(map(len, missing)), dict[str, dict[str, str]]()
     for positions, rows in folder.unreadable(key, schema).items():
         written -= 0 if positions in there else len(rows)
         for split, image, reason in rows:
-            reasons.setdefault(split, {})[image] = reason
-    return written, reasons
-
-
-def _key(job: RangeJob, manifest: Manifest, images: int) -> str:
-    """Return the key of the files: of the provenance, all images, and how they are divided among files."""
-    return file_key(manifest.provenance.key, manifest.views, job.listing, len(file_ranges(images)))
+            unreadable.setdefault(split, {})[image] = reason
+    return written, unreadable
 
 
 class ParquetWorker(RangeWorker):
@@ -124,6 +116,11 @@ class ParquetWorker(RangeWorker):
     def __init__(self, job: RangeJob, cores: tuple[int, int]) -> None:
         super().__init__(job, cores)
         self._folder, self._rows = RangeFiles(job.parquet), dict[int, tuple[Any, str, dict[str, Any]]]()
+
+    def key(self, provenance: Provenance) -> str:
+        """Return the key of its files: of the provenance, all images, how they are divided, and the head."""
+        key = file_key(provenance.key, self.views, self._job.listing, len(file_ranges(len(self._files))))
+        return file_key(key, self._job.head.sha256) if self._job.head else key
 
     def _store(self, rows: ComputedRows) -> list[RangeResult]:
         """Keep rows until their range is complete, then write it; return the ranges that are written."""
@@ -143,17 +140,17 @@ class ParquetWorker(RangeWorker):
         records, reasons, features = zip(*map(self._rows.pop, positions), strict=True)
         splits, nothing = self.source.part(positions), np.full(N_FEATURES, np.nan, np.float32)
         table = FeatureTable(
-            Manifest(self.provenance, self._views, {}, self._job.classes),
+            Manifest(self.provenance, self.views, {}, self._job.classes),
             splits=[name for name, split in splits.items() for _ in split.ids],
             ids=[image for split in splits.values() for image in split.ids],
             labels=np.concatenate([split.labels for split in splits.values()]),
             digests=np.array(records)["digest"],
             facts=np.array(records)["facts"],
             reasons=reasons,
-            features={view: np.stack([of.get(view, nothing) for of in features]) for view in self._views},
+            features={view: np.stack([of.get(view, nothing) for of in features]) for view in self.views},
         )
-        key = _key(self._job, table.manifest, len(self._files))
-        self._folder.write(positions, len(self._files), key, table.to_arrow())
+        content = to_scores(self._job.head, table) if self._job.head else table.to_arrow()
+        self._folder.write(positions, len(self._files), self.key(self.provenance), content)
 
 
 def _refuse_only(*rows: Any) -> None:

@@ -27,7 +27,7 @@ from ..backbone import Quantized
 from ..backbone.precisions import TOLERANCES
 from ..cache import CacheWriter, Provenance, describe, pixel_differences
 from ..cache.parquet import RangeFiles
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, OptionError
 from ..images import identity
 from ..progress import Progress, tell
 from ..threads import cpu_count
@@ -74,6 +74,18 @@ class _Worker:
     def images(self) -> int:
         """Number of images that it was given and has not finished."""
         return sum(map(len, self.ranges))
+
+
+def check_workers(address: str | None, per_machine: int | None) -> None:
+    """Refuse a number of workers that is not one, or has no effect.
+
+    Raises
+    ------
+    OptionError
+    """
+    if per_machine is not None and (not address or per_machine < 1):
+        found = f"the number of workers is {per_machine}" if address else "the number of workers is given without ray"
+        raise OptionError(found, "Give --ray ADDRESS, and --workers N of at least 1")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from .. import head
 from ..artifacts import Artifacts
@@ -163,12 +164,7 @@ def load_head_backbone(
         The head's images were resized by other rules; or, at the first call, the weights are not those of the head.
     """
     chosen, made = choose_weights(weights, artifacts.source), trained.metadata.provenance
-    if made.pixels == UNKNOWN:
-        raise CatsDogsError(
-            f"the head in {artifacts.root} was trained on imported features, not on features that catsdogs computed",
-            "Predict with the program that computed them, or train on images: catsdogs run DATA --artifacts ANOTHER",
-        )
-    _compare_pixels(made.pixels, f"the head in {artifacts.root} was trained on")
+    _check_pixels(trained, artifacts)
     views = parse_views(trained.metadata.views)
 
     @cache
@@ -176,12 +172,47 @@ def load_head_backbone(
         network = read_network(artifacts.features, made.network) if made.network else None
         # With any engine: they agree within the tolerance of the precision.
         loaded = Backbone(chosen, sizes_of(views), precision=made.precision, network=network, progress=progress)
-        hint = "Use the --weights that the head was trained with"
-        provenance = replace(provenance_of(chosen, loaded), pixels=made.pixels)
-        head.check_compatible(trained, provenance, trained.metadata.views, hint)
+        check_backbone(trained, provenance_of(chosen, loaded))
         return loaded
 
     return backbone
+
+
+def plan_for_head(trained: head.Head, artifacts: Artifacts, weights: str | Path | None) -> Plan:
+    """Resolve how images are computed for a head: in its views and precision, else as in the cache.
+
+    Raises
+    ------
+    CatsDogsError
+        The head's images were resized by other rules, its quantized network is missing, or as for `resolve`.
+    """
+    chosen, made = choose_weights(weights, artifacts.source), trained.metadata.provenance
+    _check_pixels(trained, artifacts)
+    compute = ComputeOptions(views=trained.metadata.views, precision=cast(PrecisionChoice, made.precision))
+    plan = resolve(artifacts.features, artifacts.cache.manifest, weights=chosen, compute=compute)
+    return replace(plan, network=read_network(artifacts.features, made.network) if made.network else None)
+
+
+def check_backbone(trained: head.Head, provenance: Provenance) -> None:
+    """Refuse features of another backbone than that of a head; whether pixels differ is checked before.
+
+    Raises
+    ------
+    CatsDogsError
+    """
+    provenance = replace(provenance, pixels=trained.metadata.provenance.pixels)
+    hint = "Use the --weights that the head was trained with"
+    head.check_compatible(trained, provenance, trained.metadata.views, hint)
+
+
+def _check_pixels(trained: head.Head, artifacts: Artifacts) -> None:
+    pixels = trained.metadata.provenance.pixels
+    if pixels == UNKNOWN:
+        raise CatsDogsError(
+            f"the head in {artifacts.root} was trained on imported features, not on features that catsdogs computed",
+            "Predict with the program that computed them, or train on images: catsdogs run DATA --artifacts ANOTHER",
+        )
+    _compare_pixels(pixels, f"the head in {artifacts.root} was trained on")
 
 
 def load_cache_backbone(

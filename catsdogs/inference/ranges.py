@@ -4,10 +4,12 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,11 @@ from numpy.typing import NDArray
 from ..backbone import Backbone
 from ..cache import KnownRows, Provenance, RemoteParts, ShardWriter, listing_digest
 from ..errors import CatsDogsError
+from ..head import Head
 from ..images.facts import FACTS_COLUMN
 from ..images.views import sizes_of
 from ..locks import FEATURES, holder
+from ..paths import is_uri, user_path
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes
 from ..sources.source import ids_and_labels
@@ -45,13 +49,15 @@ class RangeJob:
     plan : Plan
         Its folder is the cache, which all machines share.
     holder : str
-        Which process holds the lock of the folder, as `locks.holder` returns it.
+        Which process holds the lock of the folder, as `locks.holder` returns it; of no meaning with `parquet`.
     fail_fast : bool
         Whether to stop at the first unreadable image.
     parquet : str
         Path or URI of the folder for files of Parquet; empty if rows are written to shards.
     shards : str
         URI of the artifacts folder in which shards are put; empty if they are in the cache's.
+    head : Head or None
+        The head whose probabilities are written to Parquet; None if the features are.
     kind : type or None
         The class of the workers, by default `RangeWorker`.
     """
@@ -60,10 +66,11 @@ class RangeJob:
     classes: Classes
     listing: str
     plan: Plan
-    holder: str
-    fail_fast: bool
+    holder: str = ""
+    fail_fast: bool = False
     parquet: str = ""
     shards: str = field(default="", repr=False)
+    head: Head | None = field(default=None, repr=False)
     kind: "type[RangeWorker] | None" = None
 
 
@@ -109,6 +116,18 @@ class RangeResult:
     left: int = 0
 
 
+def make_job(data: object, plan: Plan, source: Source, parquet: str | Path | None, **options: Any) -> RangeJob:
+    """Return the job for the images of an open source, given what it was opened with; other options as in the job."""
+    return RangeJob(
+        data=data if is_uri(data) else source.place,
+        classes=source.classes,
+        listing=listing_digest(ids_and_labels(source.splits), source.classes),
+        plan=replace(plan, folder=plan.folder.resolve()),
+        parquet="" if parquet is None else str(parquet if is_uri(parquet) else user_path(parquet).resolve()),
+        **options,
+    )
+
+
 class RangeWorker:
     """Computes the ranges that it is given in one stream: it decodes the next range while it computes one.
 
@@ -122,8 +141,8 @@ class RangeWorker:
     def __init__(self, job: RangeJob, cores: tuple[int, int]) -> None:
         self._job, self._cores = job, cores
         self._given, self._done = SimpleQueue[range](), SimpleQueue[RangeResult | BaseException]()
-        self._views = tuple(view.name for view in job.plan.views)
-        self._known = KnownRows((*self._views, FACTS_COLUMN), {}, {}, share_copies=not job.parquet)
+        self.views = tuple(view.name for view in job.plan.views)
+        self._known = KnownRows((*self.views, FACTS_COLUMN), {}, {}, share_copies=not job.parquet)
         self._open: dict[int, RangeResult] = {}
         self._thread: Thread | None = None
 

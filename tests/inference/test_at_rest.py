@@ -9,7 +9,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from support.cluster import extract_on_ray, noted
+from support.cluster import LOGGED_FILES, extract_on_ray, noted
 
 import catsdogs
 from catsdogs import CatsDogsError, OptionError
@@ -188,7 +188,7 @@ SPOILT = {
     "truncated": "is damaged: ",
     "flipped": "is damaged: ",
     "of unknown integers": "is damaged: Integers with more than 64 bits not implemented. Remove this file",
-    "of 7 rows in a group": "is damaged: it has other rows",
+    "of 7 rows in a group": "is damaged: it has other columns or rows",
     "missing": "lacks the rows of 64 of 260 images. Run catsdogs extract DATA with this --parquet",
     "foreign": "x.parquet has rows of other images, another provenance or another program",
     "renamed": "is damaged: it has no provenance. Remove this file, and run catsdogs extract",
@@ -261,35 +261,12 @@ def test_a_machine_without_the_folder_of_the_artifacts_may_write_parquet(data, t
     assert [*RangeFiles(job.parquet).find()[0]] == [range(64, 128)]
 
 
-LOGGED = """
-import signal
-from pathlib import Path
-from catsdogs.cache import parquet
-log, write, plan = Path(os.environ["WORKER_LOG"]), parquet.write_atomic, [*map(int, os.environ["KILLS"].split())]
-def note(name):
-    with (log / name).open("a") as file:
-        file.write("1\\n")
-def step():
-    note("steps")
-    if len((log / "steps").read_text().split()) in plan:
-        note("kills")
-        os.kill(os.getpid(), signal.SIGKILL)
-def write_and_die(path, content, **options):
-    step()
-    write(path, content, **options)
-    note(path.name)
-    step()
-parquet.write_atomic = write_and_die
-"""
-"""Kills the worker before or after some of its writes, and notes each file that it has written."""
-
-
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "kills"), [(1, ""), (1, "1 2 5 8"), (2, "1 4 6 7")])
 def test_workers_of_ray_that_are_killed_write_each_file_once(workers, kills, whole, data, tiny_backbone, tmp_path):
     options = ("--workers", workers, "--json", "--parquet", tmp_path / "rows")
-    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, *options, code=LOGGED, KILLS=kills) as run:
+    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, *options, code=LOGGED_FILES, KILLS=kills) as run:
         out, err = run.communicate(timeout=300)
     assert (run.returncode, err) == (0, "")
     assert len(noted(tmp_path, "kills")) == len(kills.split())
@@ -297,6 +274,6 @@ def test_workers_of_ray_that_are_killed_write_each_file_once(workers, kills, who
     assert [noted(tmp_path, name) for name in files_of(whole[0])] == [[1]] * len(file_ranges(IMAGES))
     done = json.loads(out)
     assert (done["computed"], done["unreadable"]["train"].keys()) == (IMAGES - 1, {"dog.7"})
-    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, *options, code=LOGGED, KILLS="") as run:
+    with extract_on_ray(data, tmp_path / "a", tiny_backbone, tmp_path, *options, code=LOGGED_FILES, KILLS="") as run:
         out, err = run.communicate(timeout=300)
     assert (run.returncode, err, json.loads(out)["computed"]) == (0, "", 0)

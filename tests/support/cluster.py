@@ -37,13 +37,36 @@ shards.write_atomic = write_and_die
 """Notes in a folder how many rows each shard has, and kills the worker before or after some of its writes."""
 
 
-def extract_on_ray(data, artifacts, weights, folder, *options, code="", driver="", **environment):
-    """Start an extraction by Ray; for `with`. `code` runs in each worker, `driver` in the program."""
+LOGGED_FILES = """
+import signal
+from pathlib import Path
+from catsdogs.cache import parquet
+log, write, plan = Path(os.environ["WORKER_LOG"]), parquet.write_atomic, [*map(int, os.environ["KILLS"].split())]
+def note(name):
+    with (log / name).open("a") as file:
+        file.write("1\\n")
+def step():
+    note("steps")
+    if len((log / "steps").read_text().split()) in plan:
+        note("kills")
+        os.kill(os.getpid(), signal.SIGKILL)
+def write_and_die(path, content, **options):
+    step()
+    write(path, content, **options)
+    note(path.name)
+    step()
+parquet.write_atomic = write_and_die
+"""
+"""The same of files of Parquet: notes the name of each file that is written."""
+
+
+def extract_on_ray(data, artifacts, weights, folder, *options, code="", driver="", name="extract", **environment):
+    """Start an extraction or another command by Ray. `code` runs in each worker, `driver` in the program."""
     (folder / "hook").mkdir(exist_ok=True, parents=True)
     (folder / "hook/sitecustomize.py").write_text(HOOK)
     given = {"WORKER_CODE": code, "WORKER_LOG": str(folder), **environment}
     before = f"import os; os.environ['PYTHONPATH'] += os.pathsep + {str(folder / 'hook')!r}; os.environ |= {given!r}"
-    arguments = ["extract", data, "--artifacts", artifacts, "--weights", weights, "--ray", "local", *options]
+    arguments = [name, data, "--artifacts", artifacts, "--weights", weights, "--ray", "local", *options]
     return start(*arguments, before=f"{before}\n{driver}")
 
 

@@ -79,6 +79,7 @@ def check_predictions(images: Sequence[Path]) -> list[tuple[str, float]]:
         (prediction,) = catsdogs.predict(file)
     assert_type(prediction.label, str | None)
     assert_type(prediction.preview, NDArray[np.uint8] | None)
+    assert_type(catsdogs.predict_to_parquet("images/", Path("scores"), ray="local").scored, int)
     return [(each.image, each.probability) for each in predictions if each.probability is not None]
 
 
