@@ -40,7 +40,6 @@ def running_s3():
 def s3(running_s3, monkeypatch, tmp_path):
     """The server without faults and counts; milliseconds between attempts, and temporary files in a folder."""
     monkeypatch.setattr(remote, "_PAUSES", (0.01, 0.02, 0.04))
-    monkeypatch.setattr(remote, "_TIMEOUT", 1)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     running_s3.fault = None

@@ -78,9 +78,16 @@ def web():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Wait milliseconds between attempts, and one second for a reply."""
+    """Wait milliseconds between attempts."""
     monkeypatch.setattr(remote, "_PAUSES", (0.01, 0.02, 0.04))
-    monkeypatch.setattr(remote, "_TIMEOUT", 1)
+
+
+@pytest.fixture
+def fault(request, monkeypatch):
+    """A fault; one second is waited for a reply that comes after two."""
+    if request.param == "slow":
+        monkeypatch.setattr(remote, "_TIMEOUT", 1)
+    return request.param
 
 
 def tar_of(files):
@@ -280,7 +287,7 @@ def test_many_images_are_read_at_the_same_time(s3):
     def answer_twelve_at_once(path, number):
         if s3.most_at_once >= 12:
             twelve.set()
-        twelve.wait(20)
+        twelve.wait(10)  # less than what the client waits for
 
     with Source("s3://pets/photographs") as source:
         s3.fault = answer_twelve_at_once
@@ -289,7 +296,7 @@ def test_many_images_are_read_at_the_same_time(s3):
     assert twelve.is_set()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS, indirect=True)
 def test_failures_that_pass_are_not_noticed(s3, web, photographs, impatient, fault, tmp_path, zipped, write_folder):
     write_folder(tmp_path, photographs)
     server = web({"pets.zip": zipped(photographs)})
@@ -303,7 +310,7 @@ def test_failures_that_pass_are_not_noticed(s3, web, photographs, impatient, fau
         assert contents(f"{server.url}/pets.zip") == expected
 
 
-@pytest.mark.parametrize("fault", [*FAULTS[:-1], pytest.param(FAULTS[-1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fault", [*FAULTS[:-1], pytest.param(FAULTS[-1], marks=pytest.mark.slow)], indirect=True)
 def test_what_stays_unreachable_ends_the_run_and_nothing_is_unreadable(s3, impatient, fault, tmp_path, tiny_backbone):
     s3.fault = lambda path, number: fault if path.endswith("dog/7.jpg") else None
     options = {"artifacts": tmp_path / "a", "weights": str(tiny_backbone)}
