@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from threading import BoundedSemaphore, Semaphore
@@ -31,9 +30,9 @@ REMOTE_PREFETCH = 2
 
 
 class LoadedAhead:
-    """An iterable of loaded images, in the order of the files. Those of one item miss the same views.
+    """An iterable of loaded images, in the order of the files; a context manager, which ends all threads.
 
-    The pixels of an item with a slot are valid until `release`.
+    The images of one item miss the same views. The pixels of an item with a slot are valid until `release`.
 
     Parameters
     ----------
@@ -48,6 +47,13 @@ class LoadedAhead:
         self._ahead, self._free = deque[Future[LoadedImages]](), Semaphore(decoder.slots)
         self._threads = ThreadPoolExecutor(decoder.threads, thread_name_prefix="decode")
         self._submit()
+
+    def __enter__(self) -> "LoadedAhead":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._decoder.close()
+        self._threads.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Iterator[LoadedImages]:
         while self._ahead:
@@ -65,11 +71,6 @@ class LoadedAhead:
         if slot is not None:
             self._decoder.release(slot)
             self._free.release()
-
-    def close(self) -> None:
-        """End all threads."""
-        self._decoder.close()
-        self._threads.shutdown(cancel_futures=True)
 
     def _submit(self, *, wait: bool = False) -> None:
         """Load as many chunks as there are free slots; `wait` for the first one."""
@@ -149,11 +150,10 @@ def decoding_threads() -> int:
     return min(cpu_count(), THREADS)
 
 
-@contextmanager
 def load_images(
     files: Sequence[ImageFile], loader: ChunkLoader, *, ranges: Iterable[range] | None = None
-) -> Iterator[LoadedAhead]:
-    """Start reading and decoding; yield an iterable of loaded images, in the order of the files.
+) -> LoadedAhead:
+    """Start reading and decoding; return an iterable of loaded images, in the order of the files, to be used by `with`.
 
     Images that miss different views come in different items, so neighbours may change places.
 
@@ -171,16 +171,10 @@ def load_images(
         From the iterator, if the disk, the memory or a connection fails: the other files would fail, too, and readable
         images must not be recorded as unreadable.
     """
-    ahead = LoadedAhead(
-        # Ranges that come one by one may be few, and what is known may change between them: threads see it at once.
-        (start_processes(files, loader) if ranges is None else None)
-        or _Threads(files, [range(len(files))] if ranges is None else ranges, loader),
-        loader,
-    )
-    try:
-        yield ahead
-    finally:
-        ahead.close()
+    if ranges is None:
+        return LoadedAhead(start_processes(files, loader) or _Threads(files, [range(len(files))], loader), loader)
+    # Ranges that come one by one may be few, and what is known may change between them: threads see it at once.
+    return LoadedAhead(_Threads(files, ranges, loader), loader)
 
 
 def chunk_positions(positions: range, threads: int, views: Sequence[View]) -> list[range]:
