@@ -149,7 +149,7 @@ def to_shards(files: list[ImageFile], device: Device) -> None:
         writer = ShardWriter(Path(cache), provenance)
         with compute_rows(files, ChunkLoader([View()], KNOWN), lambda: backbone) as computed:
             for batch in computed:
-                store_rows(batch, writer.add, KNOWN, files, fail_fast=False)
+                store_rows(batch, writer.add, KNOWN)
                 if writer.due:
                     writer.flush()
         writer.flush()

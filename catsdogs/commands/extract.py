@@ -16,20 +16,10 @@ from numpy.typing import NDArray
 
 from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Backbone, Int8Similarity, choose_weights
-from ..cache import (
-    CacheWriter,
-    DamagedError,
-    Manifest,
-    Part,
-    PartTable,
-    Provenance,
-    RemoteParts,
-    listing_digest,
-    load_duplicates,
-    name_uris,
-    write_part,
-)
+from ..cache import CacheWriter, DamagedError, Manifest, Provenance, load_duplicates
 from ..cache.parquet import require_pyarrow
+from ..cache.parts import Part, PartTable, listing_digest, write_part
+from ..cache.remote import RemoteParts, name_uris
 from ..errors import CatsDogsError, OptionError, redact_uri
 from ..inference.at_rest import ParquetWorker, compute_to_parquet
 from ..inference.cluster import RangePool, check_workers, start_workers

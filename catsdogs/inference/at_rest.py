@@ -17,7 +17,6 @@ from .batches import ComputedRows
 from .cluster import RangePool
 from .plan import check_backbone
 from .ranges import RangeJob, RangeResult, RangeWorker
-from .storing import store_rows
 
 
 def compute_to_parquet(
@@ -124,7 +123,6 @@ class ParquetWorker(RangeWorker):
 
     def _store(self, rows: ComputedRows) -> list[RangeResult]:
         """Keep rows until their range is complete, then write it; return the ranges that are written."""
-        store_rows(rows, _refuse_only, self._known, self._files, fail_fast=self._job.fail_fast)
         finished = []
         for row, record in enumerate(rows.records):
             result = self._open.pop(position := int(record["position"]))
@@ -151,7 +149,3 @@ class ParquetWorker(RangeWorker):
         )
         content = to_scores(self._job.head, table) if self._job.head else table.to_arrow()
         self._folder.write(positions, len(self._files), self.key(self.provenance), content)
-
-
-def _refuse_only(*rows: Any) -> None:
-    """Store nothing: of `store_rows` only what it refuses is needed."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES, Backbone, NotFiniteError
+from ..errors import CatsDogsError
 from ..images.views import View
 from ..progress import Progress, tell
 from ..sources import ImageFile
@@ -65,7 +66,7 @@ def compute_rows(
     Raises
     ------
     CatsDogsError
-        From the iterator, as for `load_images`, or features are not finite.
+        From the iterator, as for `load_images`, features are not finite, or by `fail_fast` of the loader.
     """
     with (
         load_images(files, loader, ranges=ranges) as images,
@@ -132,6 +133,8 @@ def _compute_batches(
     with ExitStack() as stack:
         for loaded in images:
             if not loaded.pixels:
+                if images.loader.fail_fast:
+                    _refuse_unreadable(loaded, files, images.loader)
                 yield ComputedRows(loaded.records, loaded.reasons)
                 continue
             if threads is None:
@@ -148,6 +151,14 @@ def _compute_batches(
                 computing.append(threads.submit(_compute, pieces, files, backbone(), images))
         while computing:
             yield computing.popleft().result()
+
+
+def _refuse_unreadable(loaded: LoadedImages, files: Sequence[ImageFile], loader: ChunkLoader) -> None:
+    known = loader.known.reasons if loader.known else {}
+    for position, digest in zip(loaded.records["position"].tolist(), loaded.records["digest"], strict=True):
+        if why := loaded.reasons.get(position) or known.get(digest.tobytes()):
+            hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
+            raise CatsDogsError(f"{files[position].display_path} is unreadable: {why}", hint)
 
 
 def _batches(

@@ -118,6 +118,8 @@ class ChunkLoader:
         The position of the first file with each digest.
     decoders : context manager or None
         Entered to decode; a semaphore limits how many of the threads do.
+    fail_fast : bool
+        Whether `compute_rows` raises an error for an unreadable image, also for one that is known to be.
     """
 
     views: Sequence[View]
@@ -126,6 +128,7 @@ class ChunkLoader:
     stopping: Event = field(default_factory=Event)
     seen: dict[bytes, int] = field(default_factory=dict)
     decoders: AbstractContextManager[object] | None = None
+    fail_fast: bool = False
 
     def load(self, files: Sequence[ImageFile], first: int, pixels: Mapping[View, NDArray[np.uint8]]) -> LoadedImages:
         """Load a chunk of files, the first of which is at the position `first`; write into `pixels`.

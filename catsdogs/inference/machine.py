@@ -99,7 +99,7 @@ class ThisMachine:
         """Start to decode images, while the backbone may still be loading; by default no row is known."""
         views = self._plan.views
         known = known or KnownRows((*(view.name for view in views), FACTS_COLUMN), {}, {})
-        loader = ChunkLoader(views, known, self._timer)
+        loader = ChunkLoader(views, known, self._timer, fail_fast=self._fail_fast)
         self._rows = self._threads.enter_context(compute_rows(self._files, loader, self._backbone))
 
     def provenance(self) -> Provenance:
@@ -124,7 +124,7 @@ class ThisMachine:
         Raises
         ------
         CatsDogsError
-            As for `compute_rows` and `store_rows`.
+            As for `compute_rows`.
         """
         digests, done, known = np.zeros((len(self._files), 16), np.uint8), 0, writer.known()
         unreadable: dict[int, str] = {}
@@ -136,7 +136,7 @@ class ThisMachine:
                 digests[rows.records["position"]] = rows.records["digest"]
                 writer.flush_if_due()
                 with self._timer.time("write"):
-                    unreadable |= store_rows(rows, writer.add_rows, known, self._files, fail_fast=self._fail_fast)
+                    unreadable |= store_rows(rows, writer.add_rows, known)
                 if rows.features:
                     writer.int8_similarity = self._backbone().int8_similarity
                     moments += [time.perf_counter()] * len(rows.records)

@@ -236,8 +236,8 @@ class RangeWorker:
         CatsDogsError, OSError
             As for `exchange`.
         """
-        loader, given = ChunkLoader(self._job.plan.views, self._known), map(self._opened, ranges)
-        with compute_rows(self._files, loader, lambda: self._backbone, ranges=given) as rows:
+        loader = ChunkLoader(self._job.plan.views, self._known, fail_fast=self._job.fail_fast)
+        with compute_rows(self._files, loader, lambda: self._backbone, ranges=map(self._opened, ranges)) as rows:
             for batch in rows:
                 yield from self._store(batch)
 
@@ -265,7 +265,7 @@ class RangeWorker:
     def _store(self, rows: ComputedRows) -> list[RangeResult]:
         """Add rows to a shard; return their ranges once all rows of a range are in shards."""
         positions = rows.records["position"].tolist()
-        unreadable = store_rows(rows, self._writer.add, self._known, self._files, fail_fast=self._job.fail_fast)
+        unreadable = store_rows(rows, self._writer.add, self._known)
         finished = []
         for position, digest in zip(positions, rows.records["digest"], strict=True):
             result = self._open.pop(position)

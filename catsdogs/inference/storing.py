@@ -1,23 +1,14 @@
-"""Add computed rows to shards, and refuse what must end the run."""
+"""Add computed rows to shards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from ..cache import KnownRows, no_features
-from ..errors import CatsDogsError
-from ..sources import ImageFile
 from .batches import ComputedRows
 
 
-def store_rows(
-    rows: ComputedRows,
-    add: Callable[..., None],
-    known: KnownRows,
-    files: Sequence[ImageFile],
-    *,
-    fail_fast: bool,
-) -> dict[int, str]:
+def store_rows(rows: ComputedRows, add: Callable[..., None], known: KnownRows) -> dict[int, str]:
     """Add a batch of rows to shards; images that are cached or copies have none.
 
     Parameters
@@ -27,28 +18,16 @@ def store_rows(
         `CacheWriter.add_rows`, or `ShardWriter.add`.
     known : KnownRows
         As for `load_images`.
-    files : sequence of ImageFile
-        All files.
-    fail_fast : bool
-        Whether an unreadable image is an error.
 
     Returns
     -------
     unreadable : dict of int to str
         Why files could not be read, by position: these have no row.
-
-    Raises
-    ------
-    CatsDogsError
-        An image is unreadable and `fail_fast` is set.
     """
     records, unreadable = rows.records, dict[int, str]()
     if not rows.features:
         for position, digest in zip(records["position"].tolist(), records["digest"], strict=True):
             reason = rows.reasons.get(position)
-            if fail_fast and (why := reason or known.reasons.get(digest.tobytes())):
-                hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
-                raise CatsDogsError(f"{files[position].display_path} is unreadable: {why}", hint)
             if reason is not None and digest.any():
                 add(digest[np.newaxis], no_features(known.columns[:-1]), None, reason)
             elif reason is not None:
