@@ -44,7 +44,6 @@ from catsdogs.images.views import View
 from catsdogs.inference import processes
 from catsdogs.inference.batches import compute_rows
 from catsdogs.inference.loading import ChunkLoader
-from catsdogs.inference.storing import store_rows
 from catsdogs.sources import ImageFile, Source
 from catsdogs.threads import cpu_count
 
@@ -149,7 +148,7 @@ def to_shards(files: list[ImageFile], device: Device) -> None:
         writer = ShardWriter(Path(cache), provenance)
         with compute_rows(files, ChunkLoader([View()], KNOWN), lambda: backbone) as computed:
             for batch in computed:
-                store_rows(batch, writer.add, KNOWN)
+                batch.store(writer.add, KNOWN)
                 if writer.due:
                     writer.flush()
         writer.flush()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import N_FEATURES, Backbone, NotFiniteError
+from ..cache import KnownRows, no_features
 from ..errors import CatsDogsError
 from ..images.views import View
 from ..progress import Progress, tell
@@ -41,6 +42,34 @@ class ComputedRows:
     records: NDArray[Any]
     reasons: dict[int, str] = field(default_factory=dict)
     features: dict[View, NDArray[np.float32]] = field(default_factory=dict)
+
+    def store(self, add: Callable[..., None], known: KnownRows) -> dict[int, str]:
+        """Add the rows to shards; images that are cached or copies have none.
+
+        Parameters
+        ----------
+        add : callable
+            `CacheWriter.add_rows`, or `ShardWriter.add`.
+        known : KnownRows
+            That of the loader.
+
+        Returns
+        -------
+        unreadable : dict of int to str
+            Why files could not be read, by position: these have no row.
+        """
+        records, unreadable = self.records, dict[int, str]()
+        if not self.features:
+            for position, digest in zip(records["position"].tolist(), records["digest"], strict=True):
+                reason = self.reasons.get(position)
+                if reason is not None and digest.any():
+                    add(digest[np.newaxis], no_features(known.columns[:-1]), None, reason)
+                elif reason is not None:
+                    unreadable[position] = reason
+            records = records[~np.isnan(records["facts"]["width"])]
+        if len(records):
+            add(records["digest"], {view.name: of_view for view, of_view in self.features.items()}, records["facts"])
+        return unreadable
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from .batches import ComputedRows, compute_rows
 from .loading import ChunkLoader, StageTimer
 from .plan import Plan, provenance_of
 from .prefetching import load_images
-from .storing import store_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +135,7 @@ class ThisMachine:
                 digests[rows.records["position"]] = rows.records["digest"]
                 writer.flush_if_due()
                 with self._timer.time("write"):
-                    unreadable |= store_rows(rows, writer.add_rows, known)
+                    unreadable |= rows.store(writer.add_rows, known)
                 if rows.features:
                     writer.int8_similarity = self._backbone().int8_similarity
                     moments += [time.perf_counter()] * len(rows.records)

@@ -29,7 +29,6 @@ from .batches import ComputedRows, compute_rows
 from .loading import ChunkLoader, sample_images
 from .plan import Plan, provenance_of
 from .prefetching import CHUNK_SIZE, reading_threads
-from .storing import store_rows
 
 _PROBES, _PROBE_FILES = 4, 64
 """Images whose features are compared between workers, and how many files are tried to find readable ones."""
@@ -265,7 +264,7 @@ class RangeWorker:
     def _store(self, rows: ComputedRows) -> list[RangeResult]:
         """Add rows to a shard; return their ranges once all rows of a range are in shards."""
         positions = rows.records["position"].tolist()
-        unreadable = store_rows(rows, self._writer.add, self._known)
+        unreadable = rows.store(self._writer.add, self._known)
         finished = []
         for position, digest in zip(positions, rows.records["digest"], strict=True):
             result = self._open.pop(position)
