@@ -99,7 +99,7 @@ def compute_rows(
     """
     with (
         load_images(files, loader, ranges=ranges) as images,
-        closing(_compute_batches(images, files, backbone)) as rows,
+        closing(_compute_batches(images, backbone)) as rows,
     ):
         yield rows
 
@@ -152,9 +152,7 @@ def compute_all(
     return digests, reasons, features.reshape(len(files), len(views) * N_FEATURES)
 
 
-def _compute_batches(
-    images: LoadedAhead, files: Sequence[ImageFile], backbone: Callable[[], Backbone]
-) -> Generator[ComputedRows]:
+def _compute_batches(images: LoadedAhead, backbone: Callable[[], Backbone]) -> Generator[ComputedRows]:
     """Collect batches; compute `backbone().streams` of them at the same time, and keep one more in the queue."""
     waiting: dict[tuple[View, ...], list[LoadedImages]] = {}
     computing: deque[Future[ComputedRows]] = deque()
@@ -163,7 +161,7 @@ def _compute_batches(
         for loaded in images:
             if not loaded.pixels:
                 if images.loader.fail_fast:
-                    _refuse_unreadable(loaded, files, images.loader)
+                    _refuse_unreadable(loaded, images)
                 yield ComputedRows(loaded.records, loaded.reasons)
                 continue
             if threads is None:
@@ -171,23 +169,23 @@ def _compute_batches(
                 stack.callback(threads.shutdown, cancel_futures=True)
             pieces = waiting.pop(key := tuple(loaded.pixels), [])
             for batch in _batches(pieces, loaded, backbone().batch_size, images):
-                computing.append(threads.submit(_compute, batch, files, backbone(), images))
+                computing.append(threads.submit(_compute, batch, backbone(), images))
             waiting[key] = pieces
             while len(computing) > backbone().streams:
                 yield computing.popleft().result()
         for pieces in waiting.values():
             if threads and pieces:
-                computing.append(threads.submit(_compute, pieces, files, backbone(), images))
+                computing.append(threads.submit(_compute, pieces, backbone(), images))
         while computing:
             yield computing.popleft().result()
 
 
-def _refuse_unreadable(loaded: LoadedImages, files: Sequence[ImageFile], loader: ChunkLoader) -> None:
-    known = loader.known.reasons if loader.known else {}
+def _refuse_unreadable(loaded: LoadedImages, images: LoadedAhead) -> None:
+    known = images.loader.known.reasons if images.loader.known else {}
     for position, digest in zip(loaded.records["position"].tolist(), loaded.records["digest"], strict=True):
         if why := loaded.reasons.get(position) or known.get(digest.tobytes()):
             hint = "Fix or remove it, or rerun without --fail-fast; finished work is kept"
-            raise CatsDogsError(f"{files[position].display_path} is unreadable: {why}", hint)
+            raise CatsDogsError(f"{images.files[position].display_path} is unreadable: {why}", hint)
 
 
 def _batches(
@@ -207,9 +205,7 @@ def _batches(
         pieces.append(loaded)
 
 
-def _compute(
-    pieces: Sequence[LoadedImages], files: Sequence[ImageFile], backbone: Backbone, images: LoadedAhead
-) -> ComputedRows:
+def _compute(pieces: Sequence[LoadedImages], backbone: Backbone, images: LoadedAhead) -> ComputedRows:
     """Compute the missing views of a batch of images, and release their memory."""
     records = np.concatenate([piece.records for piece in pieces])
     try:
@@ -221,7 +217,7 @@ def _compute(
                 for view in pieces[0].pixels
             }
     except NotFiniteError as error:
-        error.message += f" of {files[records['position'][error.row]].display_path}"
+        error.message += f" of {images.files[records['position'][error.row]].display_path}"
         raise
     images.release(pieces[0].slot)
     return ComputedRows(records, features=features)

@@ -36,14 +36,17 @@ class LoadedAhead:
 
     Parameters
     ----------
+    files : sequence of ImageFile
+    loader : ChunkLoader
     decoder : _Threads or DecodingProcesses
         Loads chunks, each in the thread that calls it: one of `threads`. A chunk is drawn when it is time to load it,
         and `slots` chunks may be loading, or loaded and not released.
-    loader : ChunkLoader
     """
 
-    def __init__(self, decoder: "_Threads | DecodingProcesses", loader: ChunkLoader) -> None:
-        self._decoder, self.loader = decoder, loader
+    def __init__(
+        self, files: Sequence[ImageFile], loader: ChunkLoader, decoder: "_Threads | DecodingProcesses"
+    ) -> None:
+        self.files, self.loader, self._decoder = files, loader, decoder
         self._ahead, self._free = deque[Future[LoadedImages]](), Semaphore(decoder.slots)
         self._threads = ThreadPoolExecutor(decoder.threads, thread_name_prefix="decode")
         self._submit()
@@ -171,10 +174,10 @@ def load_images(
         From the iterator, if the disk, the memory or a connection fails: the other files would fail, too, and readable
         images must not be recorded as unreadable.
     """
-    if ranges is None:
-        return LoadedAhead(start_processes(files, loader) or _Threads(files, [range(len(files))], loader), loader)
     # Ranges that come one by one may be few, and what is known may change between them: threads see it at once.
-    return LoadedAhead(_Threads(files, ranges, loader), loader)
+    processes = start_processes(files, loader) if ranges is None else None
+    ranges = [range(len(files))] if ranges is None else ranges
+    return LoadedAhead(files, loader, processes or _Threads(files, ranges, loader))
 
 
 def chunk_positions(positions: range, threads: int, views: Sequence[View]) -> list[range]:
