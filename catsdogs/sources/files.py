@@ -155,11 +155,15 @@ class RangeFile(io.RawIOBase):
     is_remote : bool
     """
 
-    def __init__(self, read_range: Callable[[int, int], bytes], size: int, *, is_remote: bool = False) -> None:
+    def __init__(self, read_range: Callable[[int, int], bytes], size: int, is_remote: bool = False) -> None:
         self.read_range, self.is_remote = read_range, is_remote
         self.size, self._position = size, 0
         self._recent = deque[tuple[int, bytes]](maxlen=4)
         self._prefetched: dict[int, bytes] = {}
+
+    def section(self, offset: int, size: int) -> "RangeFile":
+        """Return a section as a file of its own."""
+        return RangeFile(lambda start, stop: self.read_range(offset + start, offset + stop), size, self.is_remote)
 
     @contextmanager
     def prefetched(self, start: int, stop: int) -> Iterator[None]:

@@ -142,8 +142,7 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
                 name, extra = struct.unpack("<HH", file.read(4))
                 start = member.header_offset + 30 + name + extra
                 if isinstance(file, RangeFile):
-                    read = partial(_read_section, file.read_range, start)
-                    return cast(BinaryIO, RangeFile(read, member.file_size, is_remote=file.is_remote))
+                    return cast(BinaryIO, file.section(start, member.file_size))
                 return cast(BinaryIO, RangeFile(partial(_read_open, file.fileno(), start), member.file_size))
             spool = spooled.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(packed, spool, 1 << 20)
@@ -158,11 +157,6 @@ def _open_inner(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInf
             raise CatsDogsError(message, hint) from error
         hint = "Download the zip again"
         raise CatsDogsError(f"{member.filename} within the zip is damaged or encrypted ({error})", hint) from error
-
-
-def _read_section(read_range: Callable[[int, int], bytes], offset: int, start: int, stop: int) -> bytes:
-    """Return a range of a section of a file."""
-    return read_range(offset + start, offset + stop)
 
 
 def _read_open(descriptor: int, offset: int, start: int, stop: int) -> bytes:
