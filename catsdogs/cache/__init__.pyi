@@ -3,7 +3,7 @@ from .groups import group_keys
 from .importing import import_features
 from .manifest import UNKNOWN, Manifest, Provenance, describe, pixel_differences, read_network
 from .nearest import NEIGHBOURS, find_farthest, find_nearest
-from .parts import Part, Parts, PartTable, listing_digest, parse_part, read_parts, write_part
+from .parts import Part, Parts, PartTable, parse_part, read_parts, write_part
 from .reading import Cache, DamagedError, Features, features_folder, load_features
 from .remote import RemoteParts, name_uris
 from .rows import KnownRows, digest
@@ -35,7 +35,6 @@ __all__ = [
     "group_images",
     "group_keys",
     "import_features",
-    "listing_digest",
     "load_duplicates",
     "load_features",
     "name_uris",

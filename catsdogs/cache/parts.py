@@ -3,7 +3,6 @@
 A part has the rows of a range of the images in shards, and a table of these images beside them.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatsDogsError, OptionError
-from ..sources.classes import Classes
-from ..storage import make_folder, read_sealed, sha256_of, to_sealed_json, write_atomic
+from ..storage import make_folder, read_sealed, to_sealed_json, write_atomic
 from .manifest import FORMAT, Manifest, SplitName, describe
 from .remote import RemoteParts
 from .rows import NO_DIGEST
@@ -61,12 +59,6 @@ def parse_part(text: str) -> Part:
     return Part(int(found[1]), int(found[2]))
 
 
-def listing_digest(wanted: Wanted, classes: Classes) -> str:
-    """Return the SHA-256 of the ids and labels of all images, and the classes: equal if machines list the same."""
-    splits = [[split, list(ids), labels.tolist()] for split, (ids, labels) in wanted.items()]
-    return sha256_of(json.dumps([classes, splits]).encode())
-
-
 @dataclass(frozen=True)
 class PartTable:
     """The table of a finished part.
@@ -79,7 +71,7 @@ class PartTable:
     images : dict of str to int
         Number of the images of all parts, by split.
     listing : str
-        As `listing_digest` returns it.
+        `Source.listing` of all images.
     source, weights : str
         The path of the images, and the weights, for source.json.
     ids : tuple of str

@@ -18,7 +18,7 @@ from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Backbone, Int8Similarity, choose_weights
 from ..cache import CacheWriter, DamagedError, Manifest, Provenance, load_duplicates
 from ..cache.parquet import require_pyarrow
-from ..cache.parts import Part, PartTable, listing_digest, write_part
+from ..cache.parts import Part, PartTable, write_part
 from ..cache.remote import RemoteParts, name_uris
 from ..errors import CatsDogsError, OptionError, redact_uri
 from ..inference.at_rest import ParquetWorker, compute_to_parquet
@@ -370,7 +370,7 @@ def _write_part(
         part=run.part,
         manifest=writer.manifest,
         images={split: len(images.ids) for split, images in run.source.splits.items()},
-        listing=listing_digest(ids_and_labels(run.source.splits), run.source.classes),
+        listing=run.source.listing,
         source=run.source.place,
         weights=run.plan.weights.spec,
         ids=tuple(name for images in run.splits.values() for name in images.ids),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbone import Backbone
-from ..cache import KnownRows, Provenance, RemoteParts, ShardWriter, listing_digest
+from ..cache import KnownRows, Provenance, RemoteParts, ShardWriter
 from ..errors import CatsDogsError
 from ..head import Head
 from ..images.facts import FACTS_COLUMN
@@ -24,7 +24,6 @@ from ..locks import FEATURES, holder
 from ..paths import is_uri, user_path
 from ..sources import ImageFile, Source
 from ..sources.classes import Classes
-from ..sources.source import ids_and_labels
 from .batches import ComputedRows, compute_rows
 from .loading import ChunkLoader, sample_images
 from .plan import Plan, provenance_of
@@ -44,7 +43,7 @@ class RangeJob:
         Path or URI of the images.
     classes : pair of str
     listing : str
-        As `cache.listing_digest` returns it.
+        `Source.listing` of the images.
     plan : Plan
         Its folder is the cache, which all machines share.
     holder : str
@@ -120,7 +119,7 @@ def make_job(data: object, plan: Plan, source: Source, parquet: str | Path | Non
     return RangeJob(
         data=data if is_uri(data) else source.place,
         classes=source.classes,
-        listing=listing_digest(ids_and_labels(source.splits), source.classes),
+        listing=source.listing,
         plan=replace(plan, folder=plan.folder.resolve()),
         parquet="" if parquet is None else str(parquet if is_uri(parquet) else user_path(parquet).resolve()),
         **options,
@@ -164,7 +163,7 @@ class RangeWorker:
         if not (job.parquet or job.shards) and holder(plan.folder.parent, FEATURES) != job.holder:
             hint = "Give --artifacts DIR with the absolute path of a folder that all machines share"
             raise CatsDogsError(f"{plan.folder.parent} is another folder there", hint)
-        if listing_digest(ids_and_labels(self.source.splits), self.source.classes) != job.listing:
+        if self.source.listing != job.listing:
             hint = "Give a folder of images that all machines share"
             raise CatsDogsError(f"{job.data} has other images there", hint)
         sizes, backbone = sizes_of(plan.views), self._backbone

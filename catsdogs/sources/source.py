@@ -1,6 +1,7 @@
 """List the images of a folder, a zip or tars, at a path or a URI, with their ids, labels and splits."""
 
 import itertools
+import json
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import CatsDogsError, redact_uri
 from ..paths import is_uri, user_path
+from ..storage import sha256_of
 from .classes import Classes, label_hint
 from .files import ImageFile, image_file, read_error
 from .folders import walk_archive, walk_folder
@@ -103,6 +105,12 @@ class Source:
     def files(self) -> list[ImageFile]:
         """The files of all splits, in order."""
         return [file for images in self.splits.values() for file in images.files]
+
+    @property
+    def listing(self) -> str:
+        """The SHA-256 of the ids and labels of all images, and the classes: equal if machines list the same."""
+        splits = [[split, list(images.ids), images.labels.tolist()] for split, images in self.splits.items()]
+        return sha256_of(json.dumps([self.classes, splits]).encode())
 
     def part(self, positions: range) -> dict[str, Split]:
         """Return the splits with only the images at these positions among `files`, and without empty splits."""

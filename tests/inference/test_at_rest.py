@@ -19,14 +19,13 @@ pytest.importorskip("pyarrow", reason="needs the extra parquet")
 from support.at_rest import PROVENANCE, write_rows
 
 from catsdogs.backbone import Weights
-from catsdogs.cache import listing_digest, parquet
+from catsdogs.cache import parquet
 from catsdogs.cache.parquet import FeatureFiles, RangeFiles, file_ranges
 from catsdogs.cli.summaries import extraction_lines
 from catsdogs.inference.at_rest import ParquetWorker
 from catsdogs.inference.plan import ComputeOptions, resolve
 from catsdogs.inference.ranges import RangeJob
 from catsdogs.sources import Source
-from catsdogs.sources.source import ids_and_labels
 
 IMAGES = 260
 
@@ -252,8 +251,9 @@ def test_a_folder_without_object_storage_gets_whole_files_by_renaming(whole, dat
 def test_a_machine_without_the_folder_of_the_artifacts_may_write_parquet(data, tiny_backbone, tmp_path):
     plan = resolve(tmp_path / "elsewhere", None, weights=Weights(str(tiny_backbone)), compute=ComputeOptions())
     with Source(data) as source:
-        listing = listing_digest(ids_and_labels(source.splits), source.classes)
-        job = RangeJob(str(data), source.classes, listing, plan, "a process elsewhere", False, str(tmp_path / "rows"))
+        job = RangeJob(
+            str(data), source.classes, source.listing, plan, "a process elsewhere", False, str(tmp_path / "rows")
+        )
         worker = ParquetWorker(job, (0, 1))
         assert worker.prepare().provenance.engine == "numpy"
         (result,) = worker.exchange([range(64, 128)])

@@ -18,7 +18,7 @@ import catsdogs
 from catsdogs import CatsDogsError, OptionError
 from catsdogs.artifacts import Artifacts
 from catsdogs.backbone import Weights
-from catsdogs.cache import CacheWriter, Manifest, listing_digest, load_duplicates
+from catsdogs.cache import CacheWriter, Manifest, load_duplicates
 from catsdogs.inference import ranges
 from catsdogs.inference.plan import ComputeOptions, resolve
 from catsdogs.inference.ranges import RangeJob, RangeWorker
@@ -251,9 +251,7 @@ def opened(tmp_path):
 def job(data, tiny_backbone, opened):
     plan = resolve(opened.features, None, weights=Weights(str(tiny_backbone)), compute=ComputeOptions())
     with Source(data) as source:
-        wanted = {split: (images.ids, images.labels) for split, images in source.splits.items()}
-        listing = listing_digest(wanted, source.classes)
-        return RangeJob(str(data), source.classes, listing, plan, holder(opened.root, FEATURES), False)
+        return RangeJob(str(data), source.classes, source.listing, plan, holder(opened.root, FEATURES), False)
 
 
 def compute_all(worker, size):
