@@ -45,7 +45,8 @@ def test_characters_that_hide_or_reverse_text_are_shown_as_bytes(characters, sho
 
 
 def test_spaces_and_two_joiners_are_the_only_invisible_ones_shown():
-    shown = set(printable("".join(map(chr, range(sys.maxunicode + 1)))))
+    code_points = *range(0x33480), *range(0xE0000, 0xE0200), *range(0xFFFF0, sys.maxunicode + 1, 1000)
+    shown = set(printable("".join(map(chr, code_points))))  # between them nothing is assigned
     assert len(shown) > 100_000
     categories = {character: unicodedata.category(character) for character in shown}
     assert {character for character, of in categories.items() if of[0] in "CZ" and of != "Zs"} == {"\u200c", "\u200d"}

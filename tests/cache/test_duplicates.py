@@ -155,8 +155,13 @@ def test_a_film_of_more_than_a_fifth_of_the_images_is_cut_into_long_pieces():
     assert np.sum(groups[:149] != groups[1:150]) == len(pieces) - 1
 
 
-@pytest.mark.parametrize(("pictures", "copies"), [(60, 2), (30, 4), (20, 12), (12, 12)])
-@pytest.mark.parametrize("others", [0, 800])
+@pytest.mark.parametrize(
+    ("pictures", "copies", "others"),
+    [
+        *((60, 2, 0), (30, 4, 0), (20, 12, 0), (12, 12, 0), (20, 12, 800)),
+        *(pytest.param(*case, 800, marks=pytest.mark.slow) for case in ((60, 2), (30, 4), (12, 12))),
+    ],
+)
 @pytest.mark.parametrize("noise", [0.02, 0.15])
 def test_copies_share_a_group_in_small_sets_and_in_large_groups(pictures, copies, others, noise):
     random = np.random.default_rng(0)

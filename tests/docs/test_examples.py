@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+from functools import partial
 from importlib.util import find_spec
 
 import examples
@@ -12,6 +13,7 @@ from support import program
 from support.program import IN_PROCESS, ROOT
 
 import catsdogs
+from catsdogs.sample import write_sample
 
 SLOW = [page for page in examples.PAGES if any(example.mark == "slow" for example in examples.read(page))]
 
@@ -80,6 +82,7 @@ def test_examples_run_and_print_what_the_page_shows(page, tmp_path, images, arti
         shutil.copytree(artifacts, folder, dirs_exist_ok=True)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("CATSDOGS_WEIGHTS", str(tiny_backbone))
+    monkeypatch.setattr("catsdogs.commands.demo.write_sample", partial(write_sample, train=40, test=8))
     put_program_on_path(tmp_path, monkeypatch)
     run_page(page, slow=False)
 

@@ -214,6 +214,7 @@ def make_many(monkeypatch, features, labels, landmarks):
     return TrainingSet(features, labels, folds, draw_order(digests), np.ones(len(labels), bool))
 
 
+@pytest.mark.slow
 def test_a_linear_transform_that_leads_in_the_trial_is_fitted_on_all(monkeypatch):
     # The classes differ in the length of their rows, which "rbf" normalises.
     generator = np.random.default_rng(0)
