@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 from support.backbone import install, write_backbone
+from support.report import make_artifacts
 
 install()
 
@@ -34,28 +35,59 @@ settings.register_profile("default", steady, max_examples=20)
 settings.register_profile("ci", steady, max_examples=100)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-KERAS = (
-    "tests/backbone/test_backbone.py",
-    "tests/backbone/test_engines.py",
-    "tests/backbone/test_gpu.py",
-    "tests/backbone/test_untrusted_weights.py",
-    "tests/commands/test_export.py",
+TOGETHER = {
+    "tests/backbone/test_backbone.py": "Keras",
+    "tests/backbone/test_engines.py": "Keras",
+    "tests/backbone/test_gpu.py": "Keras",
+    "tests/backbone/test_untrusted_weights.py": "Keras",
+    "tests/commands/test_export.py": "Keras",
+    "tests/commands/test_report.py": "reportable",
+    "tests/commands/test_review.py": "reportable",
+    "tests/reporting/test_galleries.py": "reportable",
+    "tests/reporting/test_page.py": "reportable",
+    "tests/reporting/test_plots.py": "reportable",
+    "tests/reporting/test_queue.py": "reportable",
+    "tests/reporting/test_thumbnails.py": "reportable",
+    "tests/reporting/test_unusual.py": "reportable",
+}
+"""Files whose quick tests share what takes 4 to 6 s of processor time in each worker: Keras' import, or a fixture."""
+
+LONG = (
+    *TOGETHER,
+    "tests/sources/test_remote.py",
+    "tests/inference/test_processes.py",
+    "tests/docs/test_examples.py",
+    "tests/commands/test_merge_by_uri.py",
+    "tests/test_stopped_runs.py",
+    "tests/cache/test_duplicates.py",
+    "tests/cache/test_faults.py",
+    "tests/cache/test_kills.py",
+    "tests/test_strangers.py",
+    "tests/test_long_runs.py",
+    "tests/commands/test_train.py",
+    "tests/commands/test_run.py",
 )
-"""Files whose quick tests import Keras, which takes 6 s of processor time in each worker that does."""
+"""Files that begin first, so that at the end no worker waits long for another."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of `LONG` first, file by file."""
+    ranks = {file: rank for rank, file in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each file to one worker, and where the slow tests are left out, those of `KERAS` to the same one."""
+    """Give each file to one worker, and where the slow tests are left out, those of `TOGETHER` to the same one."""
     from xdist.scheduler import LoadFileScheduling
 
-    class OneImportOfKeras(LoadFileScheduling):
+    class WithWhatIsShared(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "Keras" if file in KERAS else file
+            return TOGETHER.get(file, file)
 
     quick = config.option.dist == "loadfile" and config.option.markexpr == "not slow"
-    return OneImportOfKeras(config, log) if quick else None
+    return WithWhatIsShared(config, log) if quick else None
 
 
 def pytest_unconfigure() -> None:
@@ -158,6 +190,18 @@ def keras_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maps = layers.Conv2D(2048, 1, activation="relu")(hidden)
     keras().Model(inputs, layers.GlobalAveragePooling2D()(maps)).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def reportable(
+    tmp_path_factory: pytest.TempPathFactory,
+    draw: Callable[..., Image.Image],
+    encode: Callable[..., bytes],
+    write_folder: Callable[..., Path],
+    cache_of: Callable[..., Path],
+) -> Path:
+    """Write data/ and, of that, artifacts/ with a head, to be read only: see `support.report`."""
+    return make_artifacts(tmp_path_factory.mktemp("reportable"), draw, encode, write_folder, cache_of)
 
 
 @pytest.fixture(scope="session")

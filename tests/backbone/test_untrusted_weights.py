@@ -123,7 +123,7 @@ def test_a_model_that_declares_more_weights_than_it_holds_is_refused(tmp_path, k
     path = rewritten(tmp_path / "vast.keras", keras_backbone, change)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "vast.keras declares 8,707," in refusal(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4_000_000  # of 35 million
 
 
 def first_dataset(file):

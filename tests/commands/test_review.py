@@ -5,21 +5,16 @@ import shutil
 import numpy as np
 import pytest
 from support.program import command
-from support.report import SHOWN, Page, make_artifacts
+from support.report import SHOWN, Page
 
 import catsdogs
 from catsdogs import CatsDogsError
 from catsdogs.storage import to_csv
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, draw, encode, write_folder, cache_of):
-    return make_artifacts(tmp_path_factory.mktemp("made"), draw, encode, write_folder, cache_of)
-
-
 @pytest.fixture
-def copy(made, tmp_path):
-    return shutil.copytree(made / "artifacts", tmp_path / "copy")
+def copy(reportable, tmp_path):
+    return shutil.copytree(reportable / "artifacts", tmp_path / "copy")
 
 
 def content_of(path):
@@ -43,8 +38,10 @@ def test_json_is_the_queue_that_the_page_shows(copy):
     assert done.size == done.path.stat().st_size
 
 
-def test_each_picture_is_embedded_once_and_the_asked_ones_are_larger(copy, made, draw, encode, tmp_path, cache_of):
-    data = shutil.copytree(made / "data", tmp_path / "data")
+def test_each_picture_is_embedded_once_and_the_asked_ones_are_larger(
+    copy, reportable, draw, encode, tmp_path, cache_of
+):
+    data = shutil.copytree(reportable / "data", tmp_path / "data")
     for number in range(75):
         for at, kind in enumerate(("cat", "dog")):
             (data / f"train/{kind}.{number}.jpg").write_bytes(encode(draw(number + 100 * at, size=(600, 400)), "JPEG"))
@@ -77,8 +74,8 @@ def test_the_page_is_the_same_each_time_and_its_policy_is_that_of_the_report(cop
     assert policies[0] == policies[1]
 
 
-def test_images_that_are_gone_are_named_with_the_reason(copy, made, tmp_path):
-    moved = shutil.copytree(made / "data", tmp_path / "moved")
+def test_images_that_are_gone_are_named_with_the_reason(copy, reportable, tmp_path):
+    moved = shutil.copytree(reportable / "data", tmp_path / "moved")
     (copy / "source.json").write_text(json.dumps(dict.fromkeys(("train", "test"), str(moved))))
     first = catsdogs.review(copy).queue[0]
     (moved / f"train/{first.id}.jpg").unlink(missing_ok=True)

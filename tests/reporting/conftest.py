@@ -1,6 +1,7 @@
+import shutil
+
 import pytest
 from support.browser import CHROMIUM
-from support.report import make_artifacts
 
 import catsdogs
 from catsdogs.artifacts import Artifacts
@@ -8,18 +9,13 @@ from catsdogs.reporting.findings import gather
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory, draw, encode, write_folder, cache_of):
-    return make_artifacts(tmp_path_factory.mktemp("made"), draw, encode, write_folder, cache_of)
+def data(reportable):
+    return reportable / "data"
 
 
 @pytest.fixture(scope="session")
-def data(made):
-    return made / "data"
-
-
-@pytest.fixture(scope="session")
-def artifacts(made):
-    return made / "artifacts"
+def artifacts(reportable):
+    return reportable / "artifacts"
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +24,9 @@ def findings(artifacts):
 
 
 @pytest.fixture(scope="session")
-def reported(artifacts):
+def reported(artifacts, tmp_path_factory):
     """The result of `report`; its page is report.html."""
-    return catsdogs.report(artifacts)
+    return catsdogs.report(shutil.copytree(artifacts, tmp_path_factory.mktemp("reported") / "artifacts"))
 
 
 @pytest.fixture(scope="session")

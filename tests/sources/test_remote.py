@@ -212,7 +212,7 @@ def test_features_of_images_in_s3_are_those_of_local_ones(
     assert catsdogs.report(tmp_path / "remote").missing == 0
 
 
-@pytest.mark.parametrize("fault", [None, "500", "reset"])
+@pytest.mark.parametrize("fault", [None, "500", pytest.param("reset", marks=pytest.mark.slow)], indirect=True)
 def test_features_in_parquet_are_put_once_into_s3(s3, fault, impatient, tmp_path, tiny_backbone):
     pytest.importorskip("pyarrow", reason="needs the extra parquet")
     options = {"artifacts": tmp_path / "a", "weights": str(tiny_backbone)}
