@@ -4,14 +4,14 @@ Only paths are used, so a folder and a zip with the same images are read alike.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import CatsDogsError, printable
 from ..storage import to_cell
 from .classes import CLASSES, MIN_IMAGES, Classes, choose_classes, label_hint
-from .names import SUFFIXES, class_key, composed, label_by_prefix, skip_reason, split_of, stem_of
+from .names import SUFFIXES, class_key, composed, label_by_prefix, skip_reason, split_and_subject, split_of, stem_of
 
 Parts = tuple[str, ...]
 """A file's path below the source: the names of its folders, then its own."""
@@ -94,12 +94,15 @@ def read_layout(
         message = f"there are no images in {display_path}" + (f"; its files are: {found}" if found else "")
         hint = f"Give a folder or a zip with files named *{', *'.join(SUFFIXES)}; unpack other archives"
         raise CatsDogsError(message, hint)
-    splits, rules = _read_splits(images, skipped)
+    images = _without_nested(images, skipped)
+    given, images = images, _with_plain_splits(images)
+    splits, rules = _read_splits(images, given, skipped)
     wanted = "train" if "train" in splits.values() else None
     training = [images[p] for p, split in splits.items() if split == wanted]
     folders, strays = _find_class_folders(training)
     chosen = classes or choose_classes(folders, display_path, default_classes=default_classes)
     rules.append("classes as given" if classes else _class_rule(folders, chosen))
+    rules += [] if classes else _other_choice(training, chosen)
     keys, others = _keys(chosen), _other_folders(chosen, folders, strays)
     for position in list(splits) if others else ():
         parts = images[position]
@@ -110,7 +113,7 @@ def read_layout(
     for split in (None, "train", "test"):
         members = {position: images[position] for position, of in splits.items() if of == split}
         if members:
-            in_split, more = _read_split(members, split, chosen, display_path)
+            in_split, more = _read_split(members, given, split, chosen, display_path)
             rules += more
             # Class folders beside test/ are the training images; images without labels beside it are skipped.
             if split is None and "test" in splits.values() and in_split[0].split == "test":
@@ -120,13 +123,54 @@ def read_layout(
     return Layout(chosen, placed, skipped, rules)
 
 
-def _read_splits(images: Mapping[int, Parts], skipped: dict[int, str]) -> tuple[dict[int, str | None], list[str]]:
-    """Return the split of each image that counts, None if it is in no split's folder, and what was decided."""
+def _without_nested(images: Mapping[int, Parts], skipped: dict[int, str]) -> dict[int, Parts]:
+    """Leave out folders that hold, further down, folders of two names that lie beside them."""
+    beside, below = defaultdict[Parts, set[str]](set), defaultdict[Parts, set[str]](set)
+    for folder in _folders(images):
+        key = class_key(folder[-1])
+        beside[folder[:-1]].add(key)
+        for depth in range(1, len(folder)):
+            below[folder[:depth]].add(key)
+    nested = {
+        folder
+        for folder, keys in below.items()
+        if len(keys & beside[folder[:-1]] - {class_key(folder[-1])}) > 1 and not split_of(folder[-1])
+    }
+    within = {p for p, parts in images.items() if any(parts[:depth] in nested for depth in range(1, len(parts)))}
+    skipped |= dict.fromkeys(within, "in a data set within the data set")
+    return {p: parts for p, parts in images.items() if p not in within}
+
+
+def _with_plain_splits(images: dict[int, Parts]) -> dict[int, Parts]:
+    """Name folders by their splits where they are it beside each other: bees/ and bees-test/ are train/ and test/."""
+    beside, plain = defaultdict[Parts, list[str]](list), dict[Parts, str]()
+    for folder in _folders(images):
+        beside[folder[:-1]].append(folder[-1])
+    for parents, names in beside.items():
+        found = {name: split_and_subject(name) for name in names}
+        splits, subjects = map(set, zip(*found.values(), strict=True))
+        if len(names) == len(splits) > 1 == len(subjects):
+            plain |= {(*parents, name): split or "train" for name, (split, _) in found.items()}
+    return {p: tuple(plain.get(parts[: n + 1], name) for n, name in enumerate(parts)) for p, parts in images.items()}
+
+
+def _folders(images: Mapping[int, Parts]) -> set[Parts]:
+    """Return the paths of all folders with images, and of those that they are in."""
+    return {parts[:depth] for parts in images.values() for depth in range(1, len(parts))}
+
+
+def _read_splits(
+    images: Mapping[int, Parts], given: Mapping[int, Parts], skipped: dict[int, str]
+) -> tuple[dict[int, str | None], list[str]]:
+    """Return the split of each image that counts, None if it is in no split's folder, and what was decided.
+
+    `given` has the paths with their own names.
+    """
     depths = {p: next((d for d, name in enumerate(parts[:-1]) if split_of(name)), -1) for p, parts in images.items()}
     splits = {p: split_of(images[p][depth]) if depth >= 0 else None for p, depth in depths.items()}
     roots = {(splits[p], images[p][:depth]) for p, depth in depths.items() if depth >= 0}
     names = set(splits.values())
-    folders = {split: ", ".join(sorted({printable(images[p][depths[p]]) + "/" for p in images if splits[p] == split}))
+    folders = {split: ", ".join(sorted({printable(given[p][depths[p]]) + "/" for p in images if splits[p] == split}))
                for split in names if split}  # fmt: skip
     meaning = {"train": "the training split", "test": "the test split"}
     if "test" not in names:
@@ -201,6 +245,8 @@ def _differing_folders(folders: Sequence[Parts], fewest: int = MIN_IMAGES) -> tu
         large = [key for key in spelled if counts[key] >= fewest]
         if len(large) != 1:
             large = [key for key in spelled if counts[key] > 1]
+        if len(large) > 2 and (below := _classes_below(folders, depth)):
+            return below, ()
         if len(spelled) > 1 and not first:
             first = _in_natural_order(spelled.values())
         if 1 <= len(large) <= 2:
@@ -214,6 +260,23 @@ def _differing_folders(folders: Sequence[Parts], fewest: int = MIN_IMAGES) -> tu
     return (first, ()) if fewest == 2 else _differing_folders(given, 2)
 
 
+def _classes_below(folders: Collection[Parts], depth: int) -> tuple[str, ...]:
+    """Return the only two folders below those of a level, if half of them have both."""
+    pairs = {names[depth : depth + 2] for names in folders}
+    if any(len(pair) < 2 for pair in pairs):
+        return ()
+    keys, spelled = {tuple(map(class_key, pair)) for pair in pairs}, {class_key(below): below for _, below in pairs}
+    crossed = len(spelled) == 2 and 2 * len(keys) >= 3 * len({above for above, _ in keys})
+    return _in_natural_order(spelled.values()) if crossed else ()
+
+
+def _other_choice(paths: Sequence[Parts], chosen: Classes) -> list[str]:
+    """Return what to say where both class folders have the same two folders, which may be the classes as well."""
+    depths = {_label_of(parts, _keys(chosen))[1] for parts in paths}
+    below = _classes_below([parts[:-1] for parts in paths], *depths) if len(depths) == 1 else ()
+    return [f"both have {' and '.join(below)}: --classes {','.join(below)} if these are the classes"] if below else []
+
+
 def _in_natural_order(names: Iterable[str]) -> tuple[str, ...]:
     from natsort import natsorted, ns
 
@@ -221,7 +284,7 @@ def _in_natural_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _read_split(
-    members: Mapping[int, Parts], split: str | None, classes: Classes, display_path: str
+    members: Mapping[int, Parts], given: Mapping[int, Parts], split: str | None, classes: Classes, display_path: str
 ) -> tuple[list[Placed], list[str]]:
     """Return the images of a split (None: outside any split folder), and what was decided about names.
 
@@ -244,7 +307,7 @@ def _read_split(
     must_be_known = split == "train" or by_folder or (split is None and len(unknown) < len(members))
     paths = [members[position] for position in unknown]
     if unknown and (must_be_known or (split is None and _look_like_classes(paths))):
-        raise _neither(paths, len(members), classes, display_path)
+        raise _neither([given[position] for position in unknown], len(members), classes, display_path)
     split = split or ("test" if unknown else "train")
     placed = [
         Placed(p, split, -1 if unknown else label, folder, _name_of(members[p], classes[label] if folder >= 0 else ""))

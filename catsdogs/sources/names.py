@@ -90,6 +90,18 @@ def split_of(name: str) -> str | None:
     return {"tr": "train", "te": "test"}.get(found["split"][:2], "validation") if found else None
 
 
+def split_and_subject(name: str) -> tuple[str | None, str]:
+    """Return the split that a folder's name begins or ends with, if it does, and the rest of the name."""
+    words = re.split(r"[-_ ]+", composed(name).casefold())
+    for place in range(1, len(words)):
+        first, last = "-".join(words[:place]), "-".join(words[place:])
+        if split := split_of(last):
+            return split, first
+        if split := split_of(first):
+            return split, last
+    return None, "-".join(words)
+
+
 def archives_to_read(paths: Iterable[Sequence[str]], folders: Set[tuple[str, ...]]) -> set[tuple[str, ...]]:
     """Return which zips and tars of a source are read, as folders that are named by their stems.
 

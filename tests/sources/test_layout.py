@@ -260,10 +260,78 @@ def classes_of(*paths, **options):
         (["ants/train/1.jpg", "bees/train/2.jpg", "ants/val/3.jpg", "bees/val/4.jpg"], ("ants", "bees")),
         (["insects/ants/train/1.jpg", "insects/bees/train/2.jpg", "insects/test/3.jpg"], ("ants", "bees")),
         (["old/train/cat_1.jpg", "new/train/dog_2.jpg"], ("cat", "dog")),
+        ([f"fold{n}/{name}/1.jpg" for n in "123" for name in ("ants", "bees")], ("ants", "bees")),
+        (
+            [f"patient{n}/{name}/1.jpg" for n in "123" for name in "01"] + [f"patient4/0/{n}.jpg" for n in "12"],
+            ("0", "1"),
+        ),
+        (["warm/ants/1.jpg", "warm/bees/1.jpg", "cold/ants/1.jpg", "cold/bees/1.jpg"], ("cold", "warm")),
     ],
 )
 def test_two_class_folders_of_the_training_part_are_the_classes(paths, classes):
     assert classes_of(*paths) == (classes or ("ants", "bees"))
+
+
+@pytest.mark.parametrize(
+    ("more", "classes", "named"),
+    [
+        ("warm/ants/2.jpg", None, True),
+        ("warm/ants/2.jpg", ("ants", "bees"), False),
+        ("warm/wasps/2.jpg", None, False),
+        ("warm/2.jpg", None, False),
+    ],
+)
+def test_where_both_class_folders_have_the_same_two_folders_these_are_named(more, classes, named):
+    paths = [f"{site}/{name}/1.jpg" for site in ("warm", "cold") for name in ("ants", "bees")]
+    rules = laid_out(*paths, more, classes=classes).rules
+    assert ("both have ants and bees: --classes ants,bees if these are the classes" in rules) == named
+
+
+@pytest.mark.parametrize("copy", ["photos", "photos/more", "photos2"])
+@pytest.mark.parametrize("root", ["", "insects/"])
+def test_a_folder_beside_the_class_folders_that_has_both_is_another_data_set(root, copy):
+    paths = [f"{root}{folder}{name}/1.jpg" for folder in ("", f"{copy}/") for name in ("ants", "bees")]
+    layout = laid_out(*paths)
+    assert layout.classes == ("ants", "bees")
+    assert [p.position for p in layout.images] == [0, 1]
+    assert layout.skipped == dict.fromkeys((2, 3), "in a data set within the data set")
+    with pytest.raises(CatsDogsError, match="3 folders that may be classes"):
+        laid_out(*paths[:-1])  # without the second class it is none
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("horse-or-human", "validation-horse-or-human"),
+        ("Insects", "insects_test_set"),
+        ("insects train 224", "insects test 224"),
+        ("training-insects", "val_insects"),
+    ],
+)
+def test_folders_that_differ_by_the_name_of_a_split_are_splits(train, test):
+    folders = [f"data/{split}/{name}" for split in (train, test) for name in ("ants", "bees")]
+    layout = laid_out(*(f"{folder}/1.jpg" for folder in folders))
+    assert layout.classes == ("ants", "bees")
+    assert [(p.split, p.label, p.label_folder) for p in layout.images] == [
+        ("train", 0, 2), ("train", 1, 2), ("test", 0, 2), ("test", 1, 2),
+    ]  # fmt: skip
+    assert layout.rules[0].startswith(f"{train}/ is the training split, {test}/ is the test split")
+    with pytest.raises(CatsDogsError, match=f"labelled neither.*: data/{train}/2.jpg"):
+        laid_out(*(f"{folder}/1.jpg" for folder in folders), f"data/{train}/2.jpg")
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("ants", "ants_test", "bees"),
+        ("train_ants", "test_bees"),
+        ("ants", "untested ants"),
+        ("training_ants", "training_bees"),
+    ],
+)
+def test_folders_that_differ_otherwise_are_no_splits(folders):
+    images = [p.split for p in laid_out(*(f"{folder}/1.jpg" for folder in folders), classes=folders[:2]).images]
+    assert images == ["train", "train"]
 
 
 def test_ids_and_labels_use_the_class_names_of_the_folders():
