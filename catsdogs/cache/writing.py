@@ -5,7 +5,7 @@ Computed rows are written to shards; the cache does not change until `CacheWrite
 
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -26,7 +26,7 @@ from .remote import RemoteParts
 from .rows import FEATURE_ROW, KnownRows, Rows, read_split
 
 
-class CacheWriter:
+class CacheWriter(AbstractContextManager["CacheWriter"]):
     """A cache to which rows are added; a context manager, which writes all added rows to shards on exit.
 
     The caller must hold the folder's lock (`locks.write_lock`). The cache does not change before `assemble`.
@@ -96,9 +96,6 @@ class CacheWriter:
         self._stored = {split: self._read_stored(split) for split in SPLITS if (folder / split).exists()}
         self._index, self._read = self._index_rows()
         self._check_disk_space(is_part=is_part)
-
-    def __enter__(self) -> "CacheWriter":
-        return self
 
     def __exit__(self, *raised: object) -> None:
         self._flush()

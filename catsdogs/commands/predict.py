@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -86,7 +86,7 @@ class Prediction(Result):
         return values if self.reason is None else values | {"reason": self.reason}
 
 
-class Predictor:
+class Predictor(AbstractContextManager["Predictor"]):
     """A trained head and its backbone, which stay loaded.
 
     Use it as a context manager. Several threads may call `predict` at the same time.
@@ -124,9 +124,6 @@ class Predictor:
         load = load_head_backbone(self._head, opened, weights, progress=progress)
         self._load: Callable[[], Backbone] | None = load
         self._progress, self._lock, self._process = progress, Lock(), os.getpid()
-
-    def __enter__(self) -> "Predictor":
-        return self
 
     def __exit__(self, *raised: object) -> None:
         self.close()

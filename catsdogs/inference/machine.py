@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cache
 
@@ -59,7 +59,7 @@ class ComputedImages:
         return round(later / (self.moments[-1] - self.moments[self.ahead - 1]), 1)
 
 
-class ThisMachine:
+class ThisMachine(AbstractContextManager["ThisMachine"]):
     """Computes images in this process; a context manager. `RangePool`, which has workers, has the same methods.
 
     Parameters
@@ -87,9 +87,6 @@ class ThisMachine:
         self._timer, self._fail_fast = timer, fail_fast
         self._threads = ExitStack()
         self._rows: Iterator[ComputedRows] | None = None
-
-    def __enter__(self) -> "ThisMachine":
-        return self
 
     def __exit__(self, *raised: object) -> None:
         self._threads.close()

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain
 from threading import BoundedSemaphore, Semaphore
@@ -29,7 +30,7 @@ REMOTE_PREFETCH = 2
 """The same number of chunks for each of the threads that read from a network: 77 MB for one view of 224 pixels."""
 
 
-class LoadedAhead:
+class LoadedAhead(AbstractContextManager["LoadedAhead"]):
     """An iterable of loaded images, in the order of the files; a context manager, which ends all threads.
 
     The images of one item miss the same views. The pixels of an item with a slot are valid until `release`.
@@ -50,9 +51,6 @@ class LoadedAhead:
         self._ahead, self._free = deque[Future[LoadedImages]](), Semaphore(decoder.slots)
         self._threads = ThreadPoolExecutor(decoder.threads, thread_name_prefix="decode")
         self._submit()
-
-    def __enter__(self) -> "LoadedAhead":
-        return self
 
     def __exit__(self, *raised: object) -> None:
         self._decoder.close()

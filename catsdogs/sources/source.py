@@ -4,7 +4,7 @@ import itertools
 import json
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def ids_and_labels(splits: Mapping[str, Split]) -> dict[str, tuple[tuple[str, ..
     return {split: (images.ids, images.labels) for split, images in splits.items()}
 
 
-class Source:
+class Source(AbstractContextManager["Source"]):
     """The images of a folder, a zip or tars, kept open for reading; a context manager.
 
     Parameters
@@ -94,9 +94,6 @@ class Source:
         for split, members in itertools.groupby(images, lambda entry: entry.split):
             ids, labels, positions = zip(*((image.id, image.label, image.position) for image in members), strict=True)
             self.splits[split] = Split(ids, np.array(labels, np.int8), tuple(files[position] for position in positions))
-
-    def __enter__(self) -> "Source":
-        return self
 
     def __exit__(self, *raised: object) -> None:
         self._open_zips.close()
