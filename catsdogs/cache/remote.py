@@ -1,12 +1,16 @@
 """Keep the shards and the tables of parts at a URI, and copy them to where they are read."""
 
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import CatsDogsError, redact_uri
+from ..locks import FEATURES, write_lock
 from ..progress import Progress, tell
 from ..sources.files import ImageFile
 from ..sources.remote import RemoteFolder
@@ -15,6 +19,9 @@ from .rows import digest
 
 _FILE = re.compile(r"part-[1-9]\d*-of-[1-9]\d*\.json|shards/[0-9a-f]{16}/[0-9a-z][0-9a-z.]*")
 """The names of these files, below the folder of a cache."""
+
+_COPY = "catsdogs-"
+"""How the names of local copies of artifacts begin."""
 
 _READERS = 8
 """Files that are copied at the same time; a shard has up to 34 MB."""
@@ -84,6 +91,18 @@ def _copy(file: ImageFile, path: Path) -> None:
         message = f"{file.display_path} cannot be read: {error.strerror or error}"
         raise CatsDogsError(message, "Check the credentials, and rerun: finished work is kept") from None
     write_atomic(path, content)
+
+
+@contextmanager
+def temporary_copy() -> Iterator[Path]:
+    """Give a folder for a copy of artifacts; remove those of killed runs, this user's with a lock that nobody holds."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_COPY}*/.features.lock"):
+        with suppress(CatsDogsError, OSError):
+            if path.parent.lstat().st_uid == os.geteuid():  # in another's, links may lead to this user's files
+                with write_lock(path.parent, FEATURES):
+                    shutil.rmtree(path.parent)
+    with tempfile.TemporaryDirectory(prefix=_COPY) as folder:
+        yield Path(folder).resolve()
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 
 import numpy as np
@@ -19,7 +18,7 @@ from ..backbone import Backbone, Int8Similarity, choose_weights
 from ..cache import CacheWriter, DamagedError, Manifest, Provenance, load_duplicates
 from ..cache.parquet import require_pyarrow
 from ..cache.parts import Part, PartTable, write_part
-from ..cache.remote import RemoteParts, name_uris
+from ..cache.remote import RemoteParts, name_uris, temporary_copy
 from ..errors import CatsDogsError, OptionError, redact_uri
 from ..inference.at_rest import ParquetWorker, compute_to_parquet
 from ..inference.cluster import RangePool, check_workers, start_workers
@@ -257,12 +256,10 @@ def _open_artifacts(
         with Artifacts.open(artifacts, FEATURES) as opened:
             yield opened, None
         return
-    with TemporaryDirectory(prefix="catsdogs-") as folder:
-        root = Path(folder).resolve()
-        with Artifacts.open(root, FEATURES) as opened, name_uris({root: uri}):
-            remote = RemoteParts(uri)
-            remote.fetch(opened.features, progress=progress)
-            yield opened, remote
+    with temporary_copy() as root, Artifacts.open(root, FEATURES) as opened, name_uris({root: uri}):
+        remote = RemoteParts(uri)
+        remote.fetch(opened.features, progress=progress)
+        yield opened, remote
 
 
 def _check_options(

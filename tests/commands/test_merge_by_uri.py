@@ -1,6 +1,7 @@
 """Parts in object storage, a real S3 server on the loopback address that counts requests and fails."""
 
 import json
+import os
 import shutil
 import signal
 import tempfile
@@ -122,8 +123,10 @@ def test_a_part_that_is_killed_goes_on_elsewhere_and_computes_no_row_again(
     kind, s3, data, compute, whole, tiny_backbone, tmp_path, monkeypatch
 ):
     uri = f"s3://parts/killed-{kind}"
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where a killed run leaves its copy
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))  # where a killed run leaves its copy until the next one
     with stopped("extract", data, "--artifacts", uri, "--weights", tiny_backbone) as run:
+        compute(f"{uri}/beside", part="1/9")
+        assert len(list((tmp_path / "tmp").glob("catsdogs-*/features"))) == 1
         end(run, kind)
     assert "no finished part in s3://parts/killed" in error_of(catsdogs.merge, tmp_path / "merged", [uri])
     kept = count_rows(next((tmp_path / "merged/.parts").glob("*/features")))
@@ -136,6 +139,18 @@ def test_a_part_that_is_killed_goes_on_elsewhere_and_computes_no_row_again(
     s3.reset()
     assert compute(uri).computed == 0
     assert all(path.endswith(".json") for path in puts(s3))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_killed_run_of_another_user_keeps_its_copy(s3, compute, tmp_path):
+    folder = tmp_path / "tmp/catsdogs-another"
+    folder.mkdir()
+    (folder / ".features.lock").touch()
+    (folder / ".features.holder").symlink_to(tmp_path / "mine")
+    os.chown(folder, 4321, 4321)
+    compute("s3://parts/another", part="1/9")
+    assert not (tmp_path / "mine").exists()
+    shutil.rmtree(folder)
 
 
 def test_a_damaged_copy_is_read_again_and_an_intact_one_is_not(s3, computed, whole, tmp_path):
