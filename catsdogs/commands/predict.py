@@ -24,8 +24,8 @@ from ..inference.plan import load_head_backbone
 from ..paths import is_uri, user_path
 from ..progress import Progress
 from ..result import Result
-from ..sources import ImageFile, find_remote, image_file, image_from_stream, walk_archive, walk_folder
-from ..sources.files import Readable
+from ..sources import ImageFile, find_remote, image_from_stream, walk_archive, walk_folder
+from ..sources.files import Readable, StoredFile, given_image
 from ..sources.names import is_archive, is_image, skip_reason
 
 
@@ -250,13 +250,15 @@ def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str
         return [_one_image(source)]
     path: str | Path = source if is_uri(source) else user_path(source)
     remote = find_remote(path) if isinstance(path, str) else None
-    file = image_file(path, (path.name,)) if isinstance(path, Path) and not path.is_dir() else remote
+    file = given_image(path) if isinstance(path, Path) and not path.is_dir() else remote
     files = list[ImageFile]()
     if file is None:
         files.extend(walk_folder(path, open_zips, broken=broken))
         if isinstance(path, Path):
             files = [replace(file, display_path=str(Path(source, *file.parts))) for file in files]
-    elif is_archive(file.parts[-1]) or (file.is_remote and not is_image(file.parts[-1])):
+    elif isinstance(file, StoredFile) and (
+        is_archive(file.parts[-1]) or (file.is_remote and not is_image(file.parts[-1]))
+    ):
         try:
             files.extend(walk_archive(file, open_zips))
         except CatsDogsError as error:

@@ -32,7 +32,8 @@ from ..reporting.thumbnails import (
     load_thumbnail,
 )
 from ..result import Result
-from ..sources import Classes, ImageFile, image_file, unreadable_reason
+from ..sources import Classes, ImageFile, unreadable_reason
+from ..sources.files import given_image
 from ..storage import NOTE_HINT, read_json, write_atomic
 
 COUNT = 10
@@ -130,7 +131,8 @@ def similar(
     if train := splits.get("train"):
         corrected = read_verdicts(opened).apply(train.digests, train.labels, manifest.classes)
         splits["train"] = replace(train, labels=corrected.labels)
-    query, own = _query(str(image), splits, opened, weights, progress)
+    file = _file(str(image))
+    query, own = _query(str(image), file, splits, opened, weights, progress)
     nearest = _nearest(splits, manifest.classes, query, own, count)
     found = sorted(nearest, key=lambda near: -near.similarity)[:count]
     if html is None and len(found) > previews:
@@ -149,8 +151,8 @@ def similar(
         progress=progress,
     )
     if html is not None:
-        if not own:
-            thumbnails.by_key[given.key] = load_thumbnail(_file(given.id), None, size)
+        if file:
+            thumbnails.by_key[given.key] = load_thumbnail(file, None, size)
         write_atomic(user_path(html), _page(given, found, thumbnails, manifest.classes))
     if len(found) > previews:
         return found
@@ -160,17 +162,21 @@ def similar(
 
 
 def _query(
-    image: str, splits: Splits, artifacts: Artifacts, weights: str | Path | None, progress: Progress | None
+    image: str,
+    file: ImageFile | None,
+    splits: Splits,
+    artifacts: Artifacts,
+    weights: str | Path | None,
+    progress: Progress | None,
 ) -> tuple[NDArray[np.float32], Row | None]:
     """Return the features of the given image, of shape (1, 2048), and split and row if it is given by its id."""
-    if not os.path.isfile(user_path(image)):  # noqa: PTH113 - Path.is_file raises if the name is too long
+    if file is None:
         if (own := _first(splits, lambda split, of: np.isin(of.ids, [image, image.removeprefix(f"{split}/")]))) is None:
             message = f"there is neither a file {image} nor a cached image with this id"
             raise CatsDogsError(
                 message, "Give the path of one image, not of a folder, or an id as in features/train/ids.npy"
             )
         return _cached(image, splits, own), own
-    file = _file(image)
     try:
         seen = digest(file.read())
     except OSError as error:
@@ -185,9 +191,11 @@ def _query(
     return features, None
 
 
-def _file(image: str) -> ImageFile:
+def _file(image: str) -> ImageFile | None:
+    """Return the given image, or None if no file has this name, so that it is an id."""
     path = user_path(image)
-    return image_file(path, (path.name,))
+    # The methods of Path raise if the name is too long.
+    return given_image(path) if os.path.exists(path) and not os.path.isdir(path) else None  # noqa: PTH110, PTH112
 
 
 def _first(splits: Splits, matches: Callable[[str, Features], NDArray[np.bool_]]) -> Row | None:

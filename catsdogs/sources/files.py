@@ -246,6 +246,14 @@ def image_from_stream(content: Readable, display_path: str) -> ImageFile:
     return _StreamFile((display_path,), display_path, b"".join(chunks))
 
 
+def given_image(path: Path) -> ImageFile:
+    """Return the image at a path that a user gives; a pipe of the shell, /dev/stdin or <(command), is read here."""
+    if path.parts[1:2] in (("dev",), ("proc",)) and path.is_fifo():  # no named pipe, which may have no writer
+        with path.open("rb") as pipe:
+            return image_from_stream(pipe, str(path))
+    return image_file(path, (path.name,))
+
+
 def unreadable_reason(error: OSError) -> str:
     """Return the reason for an image whose file cannot be read."""
     return f"the file cannot be read: {error.strerror or error}"
@@ -288,4 +296,4 @@ def _open_regular(path: str) -> BinaryIO:
 def read_error(path: Path | str, error: OSError) -> CatsDogsError:
     """Return the error for a file or folder that cannot be read."""
     message = f"{path} cannot be read ({error.strerror or error})"
-    return CatsDogsError(message, "Check its permissions, or move it elsewhere")
+    return CatsDogsError(message, "Give a folder or a regular file that you may read")

@@ -198,6 +198,38 @@ def test_files_zips_and_a_pipe_become_sorted_csv_with_the_unreadable_last(artifa
     assert float(by_image["-"]) == pytest.approx(float(by_image[str(data / "train/cat.1.jpg")]), abs=1e-6)
 
 
+@contextmanager
+def pipe_of(path):
+    """Return the path of a pipe with the content of a file, as the shell's ``<(cat FILE)`` is."""
+    end, writer = os.pipe()
+    os.write(writer, path.read_bytes())
+    os.close(writer)
+    try:
+        yield f"/dev/fd/{end}"
+    finally:
+        os.close(end)
+
+
+def test_a_pipe_of_the_shell_is_an_image_and_as_data_an_error_of_one_line(artifacts, data, tmp_path):
+    path = data / "train/cat.1.jpg"
+    options = ("--artifacts", artifacts, "--json")
+    with pipe_of(path) as pipe:
+        (found,) = json.loads(command("predict", pipe, *options).stdout)
+    (expected,) = json.loads(command("predict", path, *options).stdout)
+    assert found == expected | {"image": pipe}
+    with pipe_of(path) as pipe:
+        found = command("similar", pipe, *options, "--html", tmp_path / "page.html")
+    assert json.loads(found.stdout) == json.loads(command("similar", path, *options).stdout)
+    page = (tmp_path / "page.html").read_text()
+    assert (pipe in page, "no thumbnail" in page) == (True, False)
+    with pipe_of(path) as pipe:
+        done = command("extract", pipe, "--artifacts", tmp_path / "a")
+    said = (
+        f"error: {pipe} cannot be read (it is not a regular file). Give a folder or a regular file that you may read.\n"
+    )
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 def test_train_names_submit_as_next_step_only_if_there_are_images_to_submit(features, tmp_path):
     from catsdogs.cli.summaries import training_lines
 
