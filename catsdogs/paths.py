@@ -15,6 +15,11 @@ def is_uri(given: object) -> TypeGuard[str]:
     return isinstance(given, str) and bool(re.match(_URI.pattern + "/", given))
 
 
+def local_or_uri(given: str | Path) -> str:
+    """Return the URI, or the path, that a user gave; a path as `user_path` does."""
+    return str(given if is_uri(given) else user_path(given))
+
+
 def user_path(given: str | Path) -> Path:
     """Return the path that a user gave, with ``~`` or ``~user`` at its start expanded.
 
@@ -30,12 +35,13 @@ def user_path(given: str | Path) -> Path:
     try:
         path = Path(given)
         valid = given != "" and b"\0" not in os.fsencode(path)
-    except (TypeError, UnicodeEncodeError):
+    except TypeError as error:
+        raise CatsDogsError(f"{given!a:.200} cannot be a path", "Give one path, as a string or a Path") from error
+    except UnicodeEncodeError:
         valid = False
     if not valid:
-        shown = str(given) if isinstance(given, Path) else given
         hint = "Give a path without NUL characters and surrogates; . is the current folder"
-        raise CatsDogsError(f"{shown!a} cannot be a path", hint)
+        raise CatsDogsError(f"{str(given)!a:.200} cannot be a path", hint)
     first = path.parts[0] if path.parts else ""
     if _URI.match(str(given)) and not os.path.lexists(first):
         hint = "Give a local path here; in Python, give the URI of images as a string, not as a Path"

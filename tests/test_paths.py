@@ -68,11 +68,14 @@ def test_an_invalid_path_is_an_error_of_one_line(home, given, message):
         assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("given", ["", ["a"], 3, None, b"a"])
+@pytest.mark.parametrize("given", [["a"], 3, None, b"a", {}])
 def test_what_is_no_path_is_an_error_of_one_line(given):
     with pytest.raises(CatsDogsError) as caught:
         user_path(given)
-    assert f"{given!r} cannot be a path" in str(caught.value)
+    assert str(caught.value) == f"{given!r} cannot be a path. Give one path, as a string or a Path."
+    with pytest.raises(CatsDogsError) as caught:
+        user_path([given] * 1000)
+    assert len(str(caught.value)) < 300
 
 
 FEATURES = {"224": np.random.default_rng(0).random((2, 2048), np.float32)}
@@ -84,6 +87,9 @@ CALLS = {
     "train": lambda path: catsdogs.train(path),
     "submit": lambda path: catsdogs.submit(path),
     "report": lambda path: catsdogs.report(path),
+    "subset": lambda path: catsdogs.subset(path),
+    "score into": lambda path: catsdogs.score("rows", path),
+    "merge": lambda path: catsdogs.merge("merged", [path]),
     "predict": lambda path: catsdogs.predict("1.jpg", artifacts=path),
     "evaluate": lambda path: catsdogs.evaluate("data", artifacts=path),
     "export": lambda path: catsdogs.export("keras", artifacts=path),
@@ -102,7 +108,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("path", ["~no-such-user/x", "nul\0byte", ""])
+@pytest.mark.parametrize("path", ["~no-such-user/x", "nul\0byte", "", ["x"]])
 @pytest.mark.parametrize("call", CALLS)
 def test_every_function_reports_an_invalid_path(home, call, path):
     with pytest.raises(CatsDogsError, match=r"is not known\. Give the full path|cannot be a path"):

@@ -89,7 +89,7 @@ def load_duplicates(cache: Cache, *, near: bool = True, progress: Progress | Non
     CatsDogsError
         The features are damaged, or the folder cannot be written.
     """
-    stored = read_duplicates(cache)
+    near, stored = bool(near), read_duplicates(cache)  # what else is true or false cannot be written to head.json
     if stored and stored.near >= near:
         identical = stored.pairs[stored.pairs["similarity"] == 1]
         return stored if near else Duplicates(identical, near=False)

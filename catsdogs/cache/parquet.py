@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..backbone import N_FEATURES
 from ..errors import CatsDogsError, redact_uri
 from ..images.facts import FACTS
-from ..paths import is_uri, user_path
+from ..paths import is_uri, local_or_uri, user_path
 from ..sources import image_file
 from ..sources.files import StoredFile, raise_if_system_error, read_error
 from ..sources.remote import RemoteFolder
@@ -258,7 +258,7 @@ class FeatureFiles:
 
     def __init__(self, place: str | Path) -> None:
         require_pyarrow()
-        self.folder = RangeFiles(str(place))
+        self.folder = RangeFiles(local_or_uri(place))
         self._files, self.key, self.images = self.folder.find()
         self.ranges = sorted(self._files, key=lambda positions: positions.start)
         missing = self.images - sum(map(len, self.ranges))

@@ -53,7 +53,7 @@ def parse_part(text: str) -> Part:
     ------
     OptionError
     """
-    found = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", text, re.ASCII)
+    found = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", str(text), re.ASCII)
     if not found or int(found[1]) > int(found[2]):
         raise OptionError(f"{text!a} is not a part", "Give K/N with K from 1 to N, such as --part 3/8")
     return Part(int(found[1]), int(found[2]))

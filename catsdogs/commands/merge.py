@@ -11,7 +11,7 @@ from ..artifacts import Artifacts, ArtifactsFolder
 from ..backbone import Quantized
 from ..cache import CacheWriter, Parts, RemoteParts, features_folder, find_parts, name_uris, read_network, read_parts
 from ..cache.shards import find_shards
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, OptionError
 from ..locks import FEATURES
 from ..paths import is_uri
 from ..progress import Progress
@@ -61,7 +61,7 @@ class Merge(Result):
 
 def merge(
     artifacts: ArtifactsFolder,
-    folders: Sequence[str | Path],
+    folders: str | Path | Sequence[str | Path],
     *,
     prune: bool = False,
     near_duplicates: bool = True,
@@ -76,7 +76,7 @@ def merge(
     ----------
     artifacts : str or Path
         The artifacts folder of the cache.
-    folders : sequence of str or Path
+    folders : str, Path, or sequence of them
         The artifacts folders of all parts, or their URIs. Parts and shards may be given more than once, and parts may
         overlap. What is copied from URIs is kept in ``.parts/`` of the artifacts folder until the merge succeeds.
     prune : bool
@@ -96,6 +96,9 @@ def merge(
         Parts, or rows of them, are missing or damaged, have another provenance, or are of other images; or cached
         features would be removed without `prune`. The cache does not change.
     """
+    folders = [folders] if isinstance(folders, str | Path) else list(folders)
+    if not folders:
+        raise OptionError("no parts are given", "Give the folders of all parts")
     local = list(dict.fromkeys(features_folder(folder) for folder in folders if not is_uri(folder)))
     # Without URIs, what cannot be merged is refused before anything is written.
     read = None if any(map(is_uri, folders)) else read_parts(local)

@@ -13,6 +13,7 @@ from ..inference.at_rest import ParquetWorker, compute_to_parquet, write_missing
 from ..inference.cluster import check_workers, start_workers
 from ..inference.plan import plan_for_head
 from ..inference.ranges import make_job
+from ..paths import local_or_uri
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources import Classes, Scan, Source
@@ -76,7 +77,7 @@ def score(
         There is no head, or it was trained on features of another kind; a file of the features is missing or damaged,
         or one of the probabilities is damaged; or `out` has other files, such as the probabilities of another head.
     """
-    trained, files, folder = head.load(Artifacts(artifacts)), FeatureFiles(rows), RangeFiles(str(out))
+    folder, trained, files = RangeFiles(local_or_uri(out)), head.load(Artifacts(artifacts)), FeatureFiles(rows)
     made, key = files.manifest, file_key(files.key, trained.sha256)
     hint = "Train on a sample of these rows: catsdogs subset, then catsdogs train"
     head.check_compatible(trained, made.provenance, made.views, hint)

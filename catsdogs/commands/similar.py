@@ -131,7 +131,7 @@ def similar(
     if train := splits.get("train"):
         corrected = read_verdicts(opened).apply(train.digests, train.labels, manifest.classes)
         splits["train"] = replace(train, labels=corrected.labels)
-    file = _file(str(image))
+    file = _file(image)
     query, own = _query(str(image), file, splits, opened, weights, progress)
     nearest = _nearest(splits, manifest.classes, query, own, count)
     found = sorted(nearest, key=lambda near: -near.similarity)[:count]
@@ -191,7 +191,7 @@ def _query(
     return features, None
 
 
-def _file(image: str) -> ImageFile | None:
+def _file(image: str | Path) -> ImageFile | None:
     """Return the given image, or None if no file has this name, so that it is an id."""
     path = user_path(image)
     # The methods of Path raise if the name is too long.

@@ -50,6 +50,13 @@ def test_parts_merge_into_the_bytes_of_one_machine(parts, whole, tmp_path):
     assert catsdogs.train(tmp_path / "merged").metrics.images == 27
 
 
+def test_one_part_may_be_given_by_itself_and_none_is_one_line(compute, tmp_path):
+    compute(tmp_path / "one", part="1/1")
+    assert catsdogs.merge(tmp_path / "merged", str(tmp_path / "one")).parts == 1
+    with pytest.raises(OptionError, match="no parts are given"):
+        catsdogs.merge(tmp_path / "none", [])
+
+
 def test_one_part_and_more_parts_than_images_merge_too(compute, whole, data, tmp_path):
     compute(tmp_path / "one", part="1/1")
     catsdogs.merge(tmp_path / "merged", [tmp_path / "one"])
@@ -272,7 +279,7 @@ def test_a_dry_run_of_a_part_tells_what_it_would_compute(data, compute, tmp_path
     assert "is not a part" in command("extract", data, "--part", "5/4", "--dry-run").stderr
 
 
-@pytest.mark.parametrize("part", ["0/3", "4/3", "1", "1/", "a/b", "-1/3", "1/3/5", "\u0661/3"])
+@pytest.mark.parametrize("part", ["0/3", "4/3", "1", "1/", "a/b", "-1/3", "1/3/5", 3, "\u0661/3"])
 def test_what_is_no_part_is_refused(part, data, tmp_path):
     with pytest.raises(OptionError, match=r"is not a part\. Give K/N"):
         catsdogs.extract(data, artifacts=tmp_path / "artifacts", part=part)

@@ -88,6 +88,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(made, artifacts, tmp_pat
         ("cat.99", "there is neither a file cat.99 nor a cached image with this id"),
         (str(tmp_path), "with this id. Give the path of one image, not of a folder, or an id"),
         ("long" * 2000, "there is neither a file"),
+        (["cat.1"], "['cat.1'] cannot be a path. Give one path, as a string or a Path"),
         ("5", "5 is unreadable: "),
         (made / "data/test/5.png", "5.png is unreadable: "),
     ):
