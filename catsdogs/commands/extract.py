@@ -27,7 +27,7 @@ from ..inference.machine import ComputedImages, ThisMachine
 from ..inference.plan import ComputeOptions, Plan, resolve
 from ..inference.ranges import RangeJob, make_job
 from ..locks import FEATURES, holder
-from ..paths import is_uri, user_path
+from ..paths import is_uri, local_or_uri, user_path
 from ..progress import Progress, tell
 from ..result import Result
 from ..sources import Scan, Source
@@ -284,8 +284,7 @@ def _check_options(
         if uri:
             raise OptionError("parquet excludes artifacts at a URI", "Give --parquet, or --artifacts with a URI")
         require_pyarrow()
-        if not is_uri(parquet):
-            user_path(parquet)  # refuses an empty one, as of an unset variable
+        local_or_uri(parquet)  # refuses an empty one, as of an unset variable
 
 
 def _open(data: str | Path | Source, classes: Classes | None, artifacts: Artifacts) -> AbstractContextManager[Source]:

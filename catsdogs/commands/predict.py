@@ -257,7 +257,7 @@ def _list_images(source: ImageInput, open_zips: ExitStack, broken: dict[str, str
         if isinstance(path, Path):
             files = [replace(file, display_path=str(Path(source, *file.parts))) for file in files]
     elif isinstance(file, StoredFile) and (
-        is_archive(file.parts[-1]) or (file.is_remote and not is_image(file.parts[-1]))
+        is_archive(name := file.parts[-1]) or (file.is_remote and not is_image(name))
     ):
         try:
             files.extend(walk_archive(file, open_zips))

@@ -173,9 +173,8 @@ def _query(
     if file is None:
         if (own := _first(splits, lambda split, of: np.isin(of.ids, [image, image.removeprefix(f"{split}/")]))) is None:
             message = f"there is neither a file {image} nor a cached image with this id"
-            raise CatsDogsError(
-                message, "Give the path of one image, not of a folder, or an id as in features/train/ids.npy"
-            )
+            hint = "Give the path of one image, not of a folder, or an id as in features/train/ids.npy"
+            raise CatsDogsError(message, hint)
         return _cached(image, splits, own), own
     try:
         seen = digest(file.read())
