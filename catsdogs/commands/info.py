@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,27 +113,27 @@ def info(artifacts: str | Path = "artifacts") -> Info:
     trained, stale = (check(check_head, opened) or (None, "corrections.csv is damaged")) if there else (None, None)
     made = {**(trained.metadata.to_dict() if trained else {}), "stale": stale} if there else {}
     duplicates = read_duplicates(opened.cache)
-    source, timings = check(read_json, opened.source, NOTE_HINT) or {}, check(read_timings, opened.timings) or {}
     sizes: dict[str, int] = {}
     for path in [path for path in list_files(opened.root) if path.is_file() and not path.name.startswith(".")]:
         with suppress(FileNotFoundError):  # another run has just removed it
             sizes[str(path.relative_to(opened.root))] = path.stat().st_size
-    return Info(
+    found = Info(
         artifacts=opened.root,
         features=manifest,
+        source=check(read_json, opened.source, NOTE_HINT) or {},
+        timings=check(read_timings, opened.timings) or {},
         shards=opened.cache.shard_rows,
         duplicates=duplicates.counts() if duplicates else {},
         corrections=check(_count_corrections, opened, manifest) or {},
         head=made,
         metrics=read_metrics(opened.metrics, head.TRAIN_HINT) if there and not stale else None,
-        source=source,
-        timings=timings,
         files=sizes,
         arrays={name: array for name in sizes if (array := _describe_array(opened.root / name))},
         problems=problems.texts(),
-        stale=tuple(_find_stale(opened, manifest, source, timings, trained, stale)),
+        stale=(),
         model_cache=describe_model_cache(),
     )
+    return replace(found, stale=tuple(_find_stale(opened, found, trained)))
 
 
 def _count_corrections(artifacts: Artifacts, manifest: Manifest) -> dict[str, int]:
@@ -144,16 +144,10 @@ def _count_corrections(artifacts: Artifacts, manifest: Manifest) -> dict[str, in
     return verdicts.apply(listed.digests, listed.labels, manifest.classes).counts()
 
 
-def _find_stale(
-    artifacts: Artifacts,
-    manifest: Manifest,
-    source: dict[str, Any],
-    timings: dict[str, Any],
-    trained: head.Head | None,
-    why: str | None,
-) -> Iterator[Stale]:
+def _find_stale(artifacts: Artifacts, found: Info, trained: head.Head | None) -> Iterator[Stale]:
     """Yield what is stale: first the features, then the files that are made from them."""
-    data = {split: name if Path(name := str(source.get(split))).exists() else "DATA" for split in manifest.splits}
+    manifest, why = found.features, found.head.get("stale")
+    data = {split: name if Path(name := str(found.source.get(split))).exists() else "DATA" for split in manifest.splits}
     if other := pixel_differences(manifest.provenance.pixels, identity.pixels()):
         sources = set(data.values())
         # With one of two sources, the rows of the other would be removed.
@@ -171,12 +165,12 @@ def _find_stale(
         yield Stale(artifacts.head_metadata.name, why or "missing", _command(artifacts, "train"))
     invalid = "the head is missing or stale" if why or trained is None else None
     if artifacts.cache.labelled("test") is False:
-        asked = timings.get("submit", {}).get("clip")
+        asked = found.timings.get("submit", {}).get("clip")
         clip = [] if asked is None else ["--clip", str(asked)]
         if reason := invalid or submission_staleness(artifacts, trained):
             yield Stale(artifacts.submission.name, reason, _command(artifacts, "submit", *clip))
     for page in (artifacts.report, artifacts.review):
-        if page.exists() and (reason := invalid or page_staleness(timings, page, trained)):
+        if page.exists() and (reason := invalid or page_staleness(found.timings, page, trained)):
             yield Stale(page.name, reason, _command(artifacts, page.stem))
 
 
