@@ -125,7 +125,9 @@ def evaluation_lines(done: catsdogs.Evaluation) -> Iterator[Line]:
     yield from score_lines("head", done.scores, f"{done.images:,} labelled images, {' and '.join(done.classes)}")
     if done.seen:
         yield "", f"{done.seen:,} of them were trained on: these scores are too optimistic"
-    if done.corrected:
+    if done.corrected is None:
+        yield "", "corrections.csv is damaged, which does not count here: see catsdogs info"
+    elif done.corrected:
         yield "", f"{done.corrected:,} of them are corrected in corrections.csv, which does not count here"
     yield "skipped", f"{plural(done.unlabelled, 'image')} without a label, {plural(done.skipped, 'other file')}"
     if done.unreadable:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import head
 from ..artifacts import Artifacts
-from ..errors import CatsDogsError
+from ..errors import CatsDogsError, Problems
 from ..head import Metrics, read_verdicts, score_with_intervals
 from ..images.views import parse_views
 from ..inference.batches import compute_all
@@ -32,8 +33,9 @@ class Evaluation(Result):
         Images scored.
     seen : int or None
         Scored images that are identical to training images of the head; None if its training features are missing.
-    corrected : int
-        Scored images of which corrections.csv says another label, or "drop". They are scored by the labels in `data`.
+    corrected : int or None
+        Scored images of which corrections.csv says another label, or "drop"; None if that file is damaged. They are
+        scored by the labels in `data`.
     unlabelled : int
         Images without a label.
     skipped : int
@@ -46,7 +48,7 @@ class Evaluation(Result):
     classes: Classes
     images: int
     seen: int | None
-    corrected: int
+    corrected: int | None
     unlabelled: int
     skipped: int
     unreadable: dict[str, str]
@@ -90,7 +92,7 @@ def evaluate(
     opened = Artifacts(artifacts)
     trained = head.load(opened)
     backbone = load_head_backbone(trained, opened, weights, progress=progress)
-    views, verdicts = parse_views(trained.metadata.views), read_verdicts(opened)
+    views = parse_views(trained.metadata.views)
     with Source(data, classes=trained.metadata.classes) as source:
         images, unlabelled = source.labelled(", the classes of the head")
         files = images.files
@@ -103,17 +105,23 @@ def evaluate(
         message = f"none of the {len(files):,} labelled images in {data} is readable, such as {path}: {reason}"
         raise CatsDogsError(message, "Give readable images")
     labels, logits = images.labels[readable], trained.classifier.logits(features[readable])
-    corrected = verdicts.apply(digests[readable], labels, trained.metadata.classes)
+    corrected = Problems().check(_count_corrected, opened, digests[readable], labels, trained.metadata.classes)
     return Evaluation(
         scores=score_with_intervals(labels, logits),
         classes=trained.metadata.classes,
         images=len(labels),
         seen=None if known is None else sum(digest.tobytes() in known for digest in digests[readable]),
-        corrected=int(corrected.changed.sum()),
+        corrected=corrected,
         unlabelled=unlabelled,
         skipped=source.skipped,
         unreadable=unreadable,
     )
+
+
+def _count_corrected(
+    artifacts: Artifacts, digests: NDArray[np.uint8], labels: NDArray[np.int8], classes: Classes
+) -> int:
+    return int(read_verdicts(artifacts).apply(digests, labels, classes).changed.sum())
 
 
 def _trained_on(artifacts: Artifacts, trained: head.Head) -> set[bytes] | None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -103,6 +104,20 @@ def test_images_with_corrections_are_scored_by_the_labels_of_the_data_and_counte
     said = "2 of them are corrected in corrections.csv, which does not count here"
     assert [any(said in text for _, text in evaluation_lines(of)) for of in (before, found)] == [False, True]
     assert catsdogs.evaluate(data / "cats-dogs-testing", artifacts=copy).corrected == 0
+
+
+@pytest.mark.parametrize("damage", [b"id,digest", b"id,digest,label,was\nx,y,dog,cat\n", "bird"])
+def test_damaged_corrections_are_told_and_the_scores_are_the_same(damage, artifacts, tmp_path):
+    data, copy = artifacts.parent / "data", shutil.copytree(artifacts, tmp_path / "artifacts")
+    expected = catsdogs.evaluate(data, artifacts=copy)
+    catsdogs.correct({"cat.0": "dog"}, artifacts=copy)
+    path = copy / "corrections.csv"
+    path.write_bytes(path.read_bytes().replace(b",dog,", b",bird,") if damage == "bird" else damage)
+    found = catsdogs.evaluate(data, artifacts=copy)
+    assert found == replace(expected, corrected=None)
+    assert found.to_dict()["corrected"] is None
+    assert [text for _, text in evaluation_lines(found) if "corrections.csv is damaged" in text]
+    assert [text for text in catsdogs.info(copy).problems if "corrections.csv" in text]
 
 
 def test_images_that_were_left_out_of_training_do_not_count_as_trained_on(artifacts, tmp_path):
