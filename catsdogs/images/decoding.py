@@ -159,7 +159,7 @@ def _load_upright(image: Image.Image, ends: tuple[bytes, ...], scans: Scans) -> 
     for name in ("xmp", "XML:com.adobe.xmp"):  # Pillow applies the orientation in XMP too; browsers and OpenCV do not
         image.info.pop(name, None)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        _load_jpeg(image, in_parts(ends[0], scans, -(-image.width // 8) * -(-image.height // 8)))
+        _load_jpeg(image, in_parts(ends[0], scans))
     else:
         image.load()
     for other in ends[1:]:

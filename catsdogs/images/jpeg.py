@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
 
 _EOI, _SOS, _DRI, _TEM = 0xD9, 0xDA, 0xDD, 0x01
 
@@ -37,6 +36,9 @@ _FRAMES = {
 
 _NO_FRAMES, _ARITHMETIC = (0xC4, 0xC8, 0xCC), (0xC9, 0xCA)
 """Markers of tables among those of frames, and the markers of frames in arithmetic coding."""
+
+_MAX_RESTARTS = 20_000
+"""Restart markers before which data may be found missing. Each takes some microseconds; encoders write one a row."""
 
 Scans = Sequence[tuple[int, int]]
 """Where the header of each scan starts, and where its data end."""
@@ -114,35 +116,37 @@ def with_ends(jpeg: bytes, scans: Scans, ended: bool) -> tuple[tuple[bytes, ...]
     return ends, (*scans[:-1], (scans[-1][0], len(ends[0])))
 
 
-def in_parts(jpeg: bytes, scans: Scans, blocks: int) -> Iterator[bytes | memoryview]:
+def in_parts(jpeg: bytes, scans: Scans) -> Iterator[bytes | memoryview]:
     """Yield the parts of a JPEG, each of which but the last its decoder must consume, or data are missing.
 
     libjpeg makes up the pixels that are missing before a marker, and Pillow does not tell. So before the marker of each
-    scan, and before each restart marker, the data go on with ones. Behind complete data, at most eight bytes are read
-    ahead, and the others are skipped. If data are missing, the ones are decoded, and the last few wait until they are a
-    block. Arithmetic coders leave out the zeros at the end (ITU-T T.81, D.1.8), so of their scans nothing can be told.
-
-    Parameters
-    ----------
-    jpeg : bytes
-    scans
-        What `with_ends` returns.
-    blocks : int
-        Blocks of 8x8 pixels; a scan has at most as many intervals.
+    scan, and before the first `_MAX_RESTARTS` restart markers, the data go on with ones. Behind complete data, at most
+    eight bytes are read ahead, and the others are skipped. If data are missing, the ones are decoded, and the last few
+    wait until they are a block. Arithmetic coders leave out the zeros at the end (ITU-T T.81, D.1.8), so of their scans
+    nothing can be told.
     """
-    start, content = 0, memoryview(jpeg)
+    start, left = 0, _MAX_RESTARTS
     if any(marker in _ARITHMETIC for marker, _, _ in _segments(jpeg)):
         scans = []
     for header, end in scans:
-        restarts = (found.start() for found in islice(_RESTART.finditer(jpeg, header, end), blocks))
-        for number, place in enumerate(chain(restarts, [end] if end < len(jpeg) else [])):
-            # By chance, none of the ones may wait; then the next byte waits.
-            yield from (bytes(content[start:place]) + _ONES, b"\0")
-            if not jpeg.startswith(_restart(number), place):
-                # A decoder that lacks whole intervals waits for a restart, and then for data.
-                yield from (_restart(number), b"\0")
-            start = place
-    yield content[start:]
+        number = -1
+        for number, found in enumerate(_RESTART.finditer(jpeg, header, end)):
+            if left > 0:
+                yield from _part(jpeg, start, found.start(), number)
+                start, left = found.start(), left - 1
+        if end < len(jpeg):
+            yield from _part(jpeg, start, end, number + 1)
+            start = end
+    yield memoryview(jpeg)[start:]
+
+
+def _part(jpeg: bytes, start: int, end: int, number: int) -> Iterator[bytes]:
+    """Yield the data up to a marker, where the interval of this number ends, and what shows that none are missing."""
+    # By chance, none of the ones may wait; then the next byte waits.
+    yield from (bytes(memoryview(jpeg)[start:end]) + _ONES, b"\0")
+    if not jpeg.startswith(_restart(number), end):
+        # A decoder that lacks whole intervals waits for a restart, and then for data.
+        yield from (_restart(number), b"\0")
 
 
 def _restart(number: int) -> bytes:

@@ -15,7 +15,7 @@ from support.pictures import bmp, partial, tiff
 
 from catsdogs.images.containers import strip
 from catsdogs.images.decoding import UnreadableImageError, decode
-from catsdogs.images.jpeg import MAX_SCANS, find_scans
+from catsdogs.images.jpeg import MAX_SCANS, find_scans, in_parts
 
 SOI = b"\xff\xd8"
 
@@ -193,6 +193,22 @@ def test_an_interval_that_lacks_data_makes_a_jpeg_unreadable_whichever_it_is(dra
             for data in (jpeg[: marker - 20].rstrip(b"\xff") + jpeg[marker:], jpeg[:marker] + jpeg[following:]):
                 with pytest.raises(UnreadableImageError, match="truncated"):
                     decode(data)
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {}])
+def test_only_so_many_restarts_are_looked_at_but_the_end_of_each_scan(draw, encode, monkeypatch, options):
+    jpeg = encode(draw(7, size=(320, 240)), "JPEG", quality=92, restart_marker_blocks=3, **options)
+    scans, _ = find_scans(jpeg)
+    expected, parts = decode(jpeg), len([*in_parts(jpeg, scans)])
+    assert parts > 2 * 100 * len(scans)
+    monkeypatch.setattr("catsdogs.images.jpeg._MAX_RESTARTS", 10)
+    assert len([*in_parts(jpeg, scans)]) <= 2 * 10 + 4 * len(scans) + 1
+    np.testing.assert_array_equal(decode(jpeg), expected)
+    for _, end in scans:
+        last = jpeg.rindex(b"\xff", 0, end - 10)
+        for place in (last, end - 200):
+            with pytest.raises(UnreadableImageError, match="truncated"):
+                decode(jpeg[:place].rstrip(b"\xff") + jpeg[end:])
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {}])

@@ -106,7 +106,7 @@ def test_what_a_jpeg_holds_takes_little_memory_before_its_header_is_read(content
         with contextlib.suppress(OSError):
             stripped = strip(data, "JPEG")
             ends, scans = with_ends(stripped, *find_scans(stripped))
-            for _ in in_parts(ends[0], scans, 1 << 20):
+            for _ in in_parts(ends[0], scans):
                 pass
         assert tracemalloc.get_traced_memory()[1] < 5 * len(data)
     finally:
