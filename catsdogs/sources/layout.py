@@ -5,7 +5,7 @@ Only paths are used, so a folder and a zip with the same images are read alike.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from ..errors import CatsDogsError, printable
@@ -94,15 +94,15 @@ def read_layout(
         message = f"there are no images in {display_path}" + (f"; its files are: {found}" if found else "")
         hint = f"Give a folder or a zip with files named *{', *'.join(SUFFIXES)}; unpack other archives"
         raise CatsDogsError(message, hint)
-    images = _without_nested(images, skipped)
-    given, images = images, _with_plain_splits(images)
+    keys_given = set(map(class_key, classes or default_classes or ()))
+    given, images = images, _with_plain_splits(images, keys_given)
     splits, rules = _read_splits(images, given, skipped)
     wanted = "train" if "train" in splits.values() else None
     training = [images[p] for p, split in splits.items() if split == wanted]
-    folders, strays = _find_class_folders(training)
+    folders, strays = _find_class_folders(training, keys_given)
     chosen = classes or choose_classes(folders, display_path, default_classes=default_classes)
     rules.append("classes as given" if classes else _class_rule(folders, chosen))
-    rules += [] if classes else _other_choice(training, chosen)
+    rules += [] if keys_given or chosen == CLASSES else _other_choice(training, chosen)
     keys, others = _keys(chosen), _other_folders(chosen, folders, strays)
     for position in list(splits) if others else ():
         parts = images[position]
@@ -123,40 +123,38 @@ def read_layout(
     return Layout(chosen, placed, skipped, rules)
 
 
-def _without_nested(images: Mapping[int, Parts], skipped: dict[int, str]) -> dict[int, Parts]:
-    """Leave out folders that hold, further down, folders of two names that lie beside them."""
-    beside, below = defaultdict[Parts, set[str]](set), defaultdict[Parts, set[str]](set)
-    for folder in _folders(images):
-        key = class_key(folder[-1])
-        beside[folder[:-1]].add(key)
-        for depth in range(1, len(folder)):
-            below[folder[:depth]].add(key)
-    nested = {
-        folder
-        for folder, keys in below.items()
-        if len(keys & beside[folder[:-1]] - {class_key(folder[-1])}) > 1 and not split_of(folder[-1])
-    }
-    within = {p for p, parts in images.items() if any(parts[:depth] in nested for depth in range(1, len(parts)))}
-    skipped |= dict.fromkeys(within, "in a data set within the data set")
-    return {p: parts for p, parts in images.items() if p not in within}
+def read_all(paths: Sequence[Parts], display_path: str, *, default_classes: Classes | None = None) -> Layout:
+    """Return what `read_layout` does, unless it refuses or skips an image: then all images, without labels."""
+    images = {position: parts for position, parts in enumerate(paths) if not skip_reason(parts)}
+    try:
+        layout = read_layout(paths, display_path, default_classes=default_classes)
+    except CatsDogsError:
+        if not images:
+            raise
+    else:
+        if len(layout.images) == len(images):
+            return layout
+    placed = [Placed(position, "test", -1, -1, _name_of(parts, "")) for position, parts in images.items()]
+    skipped = {position: reason for position, parts in enumerate(paths) if (reason := skip_reason(parts))}
+    return Layout(default_classes or CLASSES, placed, skipped, ["all images, without labels"])
 
 
-def _with_plain_splits(images: dict[int, Parts]) -> dict[int, Parts]:
-    """Name folders by their splits where they are it beside each other: bees/ and bees-test/ are train/ and test/."""
-    beside, plain = defaultdict[Parts, list[str]](list), dict[Parts, str]()
-    for folder in _folders(images):
-        beside[folder[:-1]].append(folder[-1])
-    for parents, names in beside.items():
-        found = {name: split_and_subject(name) for name in names}
+def _with_plain_splits(images: dict[int, Parts], wanted: Set[str]) -> dict[int, Parts]:
+    """Name folders by their splits where only these tell them apart: bees/ and bees-test/, with equal folders in them.
+
+    `wanted` are the keys of classes: folders of these names are left as they are.
+    """
+    inside, plain = defaultdict[Parts, dict[str, str]](dict), dict[Parts, str]()
+    for folder in {parts[:depth] for parts in images.values() for depth in range(1, len(parts))}:
+        inside[folder[:-1]][class_key(folder[-1])] = folder[-1]
+    for parents, names in [*inside.items()]:
+        found = {name: split_and_subject(name) for name in names.values()}
         splits, subjects = map(set, zip(*found.values(), strict=True))
-        if len(names) == len(splits) > 1 == len(subjects):
+        classes = {frozenset(inside.get((*parents, name), ())) for name in found}
+        alike = len(found) == len(splits) > 1 == len(subjects) == len(classes) < min(map(len, classes))
+        if alike and not {None, "train"} <= splits and not (wanted and wanted <= names.keys()):
             plain |= {(*parents, name): split or "train" for name, (split, _) in found.items()}
     return {p: tuple(plain.get(parts[: n + 1], name) for n, name in enumerate(parts)) for p, parts in images.items()}
-
-
-def _folders(images: Mapping[int, Parts]) -> set[Parts]:
-    """Return the paths of all folders with images, and of those that they are in."""
-    return {parts[:depth] for parts in images.values() for depth in range(1, len(parts))}
 
 
 def _read_splits(
@@ -214,7 +212,7 @@ def _keys(classes: Classes) -> dict[str, int]:
     return {class_key(name): label for label, name in enumerate(classes)}
 
 
-def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _find_class_folders(paths: Sequence[Parts], wanted: Set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the class folders of these images, in natural order, and of folders that are none.
 
     The class folders are the first level of folders, below that of the split, at which the images' paths differ, or
@@ -223,16 +221,18 @@ def _find_class_folders(paths: Sequence[Parts]) -> tuple[tuple[str, ...], tuple[
     """
     cats_and_dogs = _keys(CLASSES)
     labels = [_label_of(parts, cats_and_dogs) for parts in paths]
-    found, strays = _differing_folders([parts[_depth_of_split(parts) : -1] for parts in paths])
+    found, strays = _differing_folders([parts[_depth_of_split(parts) : -1] for parts in paths], wanted)
     if not found and any(label_by_prefix(stem_of(parts[-1]), cats_and_dogs) < 0 for parts in paths):
-        found, strays = _differing_folders([parts[: max(0, _depth_of_split(parts) - 1)] for parts in paths])
+        found, strays = _differing_folders([parts[: max(0, _depth_of_split(parts) - 1)] for parts in paths], wanted)
     known = {label for label, _ in labels}
     if known and (-1 not in known or (known >= {0, 1} and not set(map(class_key, found)) >= cats_and_dogs.keys())):
         return CLASSES, strays
     return found, strays
 
 
-def _differing_folders(folders: Sequence[Parts], fewest: int = MIN_IMAGES) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _differing_folders(
+    folders: Sequence[Parts], wanted: Set[str], fewest: int = MIN_IMAGES
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the folders at the first level at which they differ, in natural order, and of stray folders.
 
     A level at which all folders but two hold a single image comes first, if all levels above it have one folder, apart
@@ -245,8 +245,8 @@ def _differing_folders(folders: Sequence[Parts], fewest: int = MIN_IMAGES) -> tu
         large = [key for key in spelled if counts[key] >= fewest]
         if len(large) != 1:
             large = [key for key in spelled if counts[key] > 1]
-        if len(large) > 2 and (below := _classes_below(folders, depth)):
-            return below, ()
+        if len(large) > 2 and not (wanted and wanted <= spelled.keys()) and (two := _two_of(folders, depth)):
+            return two, ()
         if len(spelled) > 1 and not first:
             first = _in_natural_order(spelled.values())
         if 1 <= len(large) <= 2:
@@ -257,7 +257,19 @@ def _differing_folders(folders: Sequence[Parts], fewest: int = MIN_IMAGES) -> tu
             break
         folders = [names for names in folders if class_key(names[depth]) in large]
         depth += 1
-    return (first, ()) if fewest == 2 else _differing_folders(given, 2)
+    return (first, ()) if fewest == 2 else _differing_folders(given, wanted, 2)
+
+
+def _two_of(folders: Collection[Parts], depth: int) -> tuple[str, ...]:
+    """Return the two class folders of a level that has more, if the others are further data sets, or all are folds."""
+    spelled = {class_key(names[depth]): names[depth] for names in folders}
+    shared = {key: set[str]() for key in spelled}  # names of the level that are also below one of its folders
+    for names in set(folders):
+        shared[class_key(names[depth])] |= set(map(class_key, names[depth + 1 :])) & spelled.keys()
+    classes = {key for key, keys in shared.items() if not keys}
+    if len(classes) == 2 and all(keys >= classes for key, keys in shared.items() if key not in classes):
+        return _in_natural_order(spelled[key] for key in classes)
+    return _classes_below(folders, depth) if len({re.sub(r"\d+", "", key) for key in spelled}) == 1 else ()
 
 
 def _classes_below(folders: Collection[Parts], depth: int) -> tuple[str, ...]:

@@ -287,16 +287,50 @@ def test_where_both_class_folders_have_the_same_two_folders_these_are_named(more
     assert ("both have ants and bees: --classes ants,bees if these are the classes" in rules) == named
 
 
-@pytest.mark.parametrize("copy", ["photos", "photos/more", "photos2"])
+@pytest.mark.parametrize("copy", ["photos", "photos/more", "ants2"])
 @pytest.mark.parametrize("root", ["", "insects/"])
-def test_a_folder_beside_the_class_folders_that_has_both_is_another_data_set(root, copy):
-    paths = [f"{root}{folder}{name}/1.jpg" for folder in ("", f"{copy}/") for name in ("ants", "bees")]
+def test_a_folder_beside_the_class_folders_that_has_both_is_no_class(root, copy):
+    paths = [f"{root}{folder}{name}/{n}.jpg" for folder in ("", f"{copy}/") for name in ("ants", "bees") for n in "123"]
     layout = laid_out(*paths)
     assert layout.classes == ("ants", "bees")
-    assert [p.position for p in layout.images] == [0, 1]
-    assert layout.skipped == dict.fromkeys((2, 3), "in a data set within the data set")
+    assert ([p.label for p in layout.images], layout.skipped) == ([0, 0, 0, 1, 1, 1] * 2, {})
     with pytest.raises(CatsDogsError, match="3 folders that may be classes"):
-        laid_out(*paths[:-1])  # without the second class it is none
+        laid_out(*paths[:-3])  # without the second class it may be one
+
+
+@pytest.mark.parametrize(
+    ("uppers", "lowers", "classes"),
+    [
+        ("01234", "01", ("0", "1")),
+        ("12345", "12", ("1", "2")),
+        ("abc", "xy", None),
+        ("01234", "01234", None),
+        (("COVID", "Normal", "Pneumonia"), ("images", "masks"), None),
+        (("site1", "site2", "site3"), "abc", None),
+    ],
+)
+def test_of_more_than_two_folders_those_below_are_the_classes_only_of_numbered_ones(uppers, lowers, classes):
+    paths = [f"{upper}/{lower}/{n}.jpg" for upper in uppers for lower in lowers for n in range(10)]
+    if classes:
+        layout = laid_out(*paths)
+        assert (layout.classes, len(layout.images), layout.skipped) == (classes, len(paths), {})
+    else:
+        with pytest.raises(CatsDogsError, match=f"{len(uppers)} folders that may be classes: {uppers[0]}, "):
+            laid_out(*paths)
+    if not set(uppers) & set(lowers):
+        for given in ("classes", "default_classes"):
+            layout = laid_out(*paths, **{given: tuple(uppers[:2])})
+            assert (layout.classes, len(layout.images)) == (tuple(uppers[:2]), 20 * len(lowers))
+
+
+def test_folders_that_repeat_on_two_levels_lose_no_image():
+    hashes = "0123456789abcdef"
+    assert (
+        len(laid_out(*(f"{a}/{b}/{kind}.{a}{b}.jpg" for a in hashes for b in hashes for kind in ("cat", "dog"))).images)
+        == 512
+    )
+    shards = [f"{kind}/{a}/{b}/1.jpg" for kind in ("ants", "bees") for a in "012" for b in "012"]
+    assert len(laid_out(*shards).images) == 18
 
 
 @pytest.mark.parametrize(
@@ -325,13 +359,28 @@ def test_folders_that_differ_by_the_name_of_a_split_are_splits(train, test):
     [
         ("ants", "ants_test", "bees"),
         ("train_ants", "test_bees"),
-        ("ants", "untested ants"),
         ("training_ants", "training_bees"),
+        ("ants", "ants_train"),
+        ("crash", "crash test"),
     ],
 )
 def test_folders_that_differ_otherwise_are_no_splits(folders):
-    images = [p.split for p in laid_out(*(f"{folder}/1.jpg" for folder in folders), classes=folders[:2]).images]
-    assert images == ["train", "train"]
+    paths = [f"{folder}/{name}/1.jpg" for folder in folders for name in "xy"]
+    layouts = [laid_out(*paths, classes=folders[:2])]
+    if len(folders) == 2 and folders[0] != "crash":
+        layouts.append(laid_out(*paths))
+    for layout in layouts:
+        assert [p.split for p in layout.images] == ["train"] * 4
+
+
+def test_folders_of_images_that_differ_by_the_name_of_a_split_are_classes():
+    assert classes_of("crash/1.jpg", "crash/2.jpg", "crash test/1.jpg", "crash test/2.jpg") == ("crash", "crash test")
+
+
+def test_the_rest_beside_a_training_split_is_none():
+    paths = [f"pets{split}/{name}/1.jpg" for split in ("", "-train", "-test") for name in ("ants", "bees")]
+    with pytest.raises(CatsDogsError, match="3 folders that may be classes"):
+        laid_out(*paths)
 
 
 def test_ids_and_labels_use_the_class_names_of_the_folders():
