@@ -109,7 +109,7 @@ def predict_to_parquet(
     Parameters
     ----------
     data : str or Path
-        As for `extract`; labels have no effect.
+        As for `extract`. If that refuses or skips images for their labels, all images are read without labels.
     out : str or Path
         As for `score`.
     artifacts : str or Path
@@ -135,7 +135,7 @@ def predict_to_parquet(
     opened = Artifacts(artifacts)
     trained = head.load(opened)
     plan, classes = plan_for_head(trained, opened, weights), trained.metadata.classes
-    with Source(data, default_classes=classes) as source:
+    with Source(data, default_classes=classes, every=True) as source:
         job = make_job(data, plan, source, out, head=trained, kind=ParquetWorker)
         with start_workers(ray, job, per_machine=workers) if ray else nullcontext() as pool:
             _, scored, unreadable = compute_to_parquet(job, source, pool, progress=progress)

@@ -205,6 +205,8 @@ class RangeWorker:
     @cached_property
     def source(self) -> Source:
         """The images, listed when they are first needed."""
+        if self._job.head:
+            return Source(self._job.data, default_classes=self._job.head.metadata.classes, every=True)
         return Source(self._job.data, classes=self._job.classes)
 
     @cached_property

@@ -18,7 +18,7 @@ from .classes import Classes, label_hint
 from .files import ImageFile, image_file, read_error
 from .folders import walk_archive, walk_folder
 from .ids import assign_ids, drop_copies
-from .layout import read_layout
+from .layout import read_all, read_layout
 from .names import is_image
 from .remote import find_remote
 from .scan import summarise
@@ -55,6 +55,8 @@ class Source(AbstractContextManager["Source"]):
         A folder or an archive, or the URI of one, in any layout that `layout.read_layout` recognises.
     classes, default_classes : pair of str, optional
         As for `layout.read_layout`.
+    every : bool
+        Whether every image counts, also copies, with or without labels, as for `layout.read_all`.
 
     Attributes
     ----------
@@ -78,15 +80,23 @@ class Source(AbstractContextManager["Source"]):
     """
 
     def __init__(
-        self, path: str | Path, *, classes: Classes | None = None, default_classes: Classes | None = None
+        self,
+        path: str | Path,
+        *,
+        classes: Classes | None = None,
+        default_classes: Classes | None = None,
+        every: bool = False,
     ) -> None:
         self.place = redact_uri(str(path)) if is_uri(path) else str(user_path(path).resolve())
         self._given = redact_uri(str(path))
         with ExitStack() as open_zips:
             files = list(_walk(path, open_zips, classes or default_classes))
             paths = [file.parts for file in files]
-            layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
-            layout = drop_copies(layout, files)
+            if every:
+                layout = read_all(paths, self._given, default_classes=default_classes)
+            else:
+                layout = read_layout(paths, self._given, classes=classes, default_classes=default_classes)
+                layout = drop_copies(layout, files)
             images, self.classes, self.skipped = assign_ids(layout.images, paths), layout.classes, len(layout.skipped)
             self.scan, self.training_problem = summarise(layout, images, paths, self._given)
             self._open_zips = open_zips.pop_all()
