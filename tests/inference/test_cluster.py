@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -221,7 +222,12 @@ def test_with_fail_fast_a_worker_names_the_image_and_its_machine(data, tiny_back
 
 @with_ray
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "auto", "nowhere.invalid:6379"])
-def test_an_address_without_a_cluster_is_one_line(address, data, tiny_backbone, tmp_path):
+def test_an_address_without_a_cluster_is_one_line(address, data, tiny_backbone, tmp_path, monkeypatch):
+    from ray._private import services
+
+    # "auto" would find a Ray that other tests have started.
+    monkeypatch.setattr(services, "find_gcs_addresses", cache(set))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(CatsDogsError, match=f"there is no Ray cluster at {address} .*Check --ray"):
         catsdogs.extract(data, artifacts=tmp_path / "artifacts", weights=str(tiny_backbone), ray=address)
     assert not (tmp_path / "artifacts/features").exists()
