@@ -224,11 +224,12 @@ def test_undoing_what_was_not_judged_is_one_line(artifacts):
 def test_a_damaged_corrections_file_is_one_line_for_every_command(artifacts):
     (artifacts / "corrections.csv").write_text("id,digest,label,was\ncat.0,xyz,dog,cat\n")
     said = r"corrections\.csv is damaged: row 2 has no valid digest\. Fix or remove it; "
-    for command in (catsdogs.train, catsdogs.info, catsdogs.report, catsdogs.review):
+    for command in (catsdogs.train, catsdogs.report, catsdogs.review):
         with pytest.raises(CatsDogsError, match=said):
             command(artifacts)
-    (problem,) = catsdogs.verify(artifacts).problems
-    assert re.search(said, problem)
+    for command in (catsdogs.info, catsdogs.verify):
+        (problem,) = command(artifacts).problems
+        assert re.search(said, problem)
 
 
 def test_a_class_that_was_renamed_after_corrections_is_one_line(artifacts):
