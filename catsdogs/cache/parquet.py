@@ -136,16 +136,18 @@ class RangeFiles:
         ----------
         key : str
         schema : pyarrow.Schema
-            Of the files, with the columns split, id and reason.
+            Of the files, with the columns split, id and reason, and without metadata if they have features.
 
         Raises
         ------
         CatsDogsError
-            As for `find`, or a file cannot be read, is damaged, or has other columns or rows.
+            As for `find`, or a file cannot be read, is damaged, or has other columns, rows or metadata.
         """
-        names, found = [name for name in schema.names if not name.startswith("features_")], {}
+        names, found, made = [name for name in schema.names if not name.startswith("features_")], {}, None
         for positions, file in self.find(key)[0].items():
             with open_parquet(file, _RERUN) as opened:
+                if not schema.metadata:  # features, of which each file has its own manifest
+                    made = _read_manifest(opened, file.display_path, made)
                 table = _read(opened, schema, names, len(positions))
             rows = table.select(["split", "id", "reason"]).filter(table["reason"].is_valid()).to_pydict()
             found[positions] = [*zip(*rows.values(), strict=True)]
@@ -280,19 +282,10 @@ class FeatureFiles:
         CatsDogsError
             It cannot be read, is damaged, or has another provenance than the first file, or other columns.
         """
-        path = self._files[positions].display_path
         with open_parquet(self._files[positions], _REPAIR) as file:
-            content = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
-            if not isinstance(content, dict) or content.get("format") != FORMAT or not unseal(content):
-                raise ValueError("it has no provenance")
-            made = convert(Path(path), content, Manifest, _REPAIR)
+            made = _read_manifest(file, self._files[positions].display_path, getattr(self, "manifest", None))
             columns = features_schema(made.views if features else ()).names
             table = _read(file, features_schema(made.views), columns, len(positions))
-        ours = getattr(self, "manifest", made)
-        if (made.provenance.key, made.views, made.classes) != (ours.provenance.key, ours.views, ours.classes):
-            by = f"{describe(made.provenance, made.views, ours.provenance)}, the first file by "
-            message = f"{path} has rows computed by {by}{describe(ours.provenance, ours.views, made.provenance)}"
-            raise CatsDogsError(message, _REPAIR)
         facts = np.empty(len(positions), FACTS)
         for name in FACTS.names or ():
             facts[name] = table[name]
@@ -331,12 +324,26 @@ def open_parquet(file: StoredFile, hint: str) -> "Iterator[pq.ParquetFile]":
         raise CatsDogsError(message, hint) from error
 
 
+def _read_manifest(file: "pq.ParquetFile", path: str, first: Manifest | None) -> Manifest:
+    """Return the manifest of an open file of features, which must say the same as that of the first file, if any."""
+    content = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not unseal(content):
+        raise ValueError("it has no provenance")
+    made = convert(Path(path), content, Manifest, _REPAIR)
+    ours = first or made
+    if (made.provenance.key, made.views, made.classes) != (ours.provenance.key, ours.views, ours.classes):
+        by = f"{describe(made.provenance, made.views, ours.provenance)}, the first file by "
+        message = f"{path} has rows computed by {by}{describe(ours.provenance, ours.views, made.provenance)}"
+        raise CatsDogsError(message, _REPAIR)
+    return made
+
+
 def _read(file: "pq.ParquetFile", schema: "pa.Schema", columns: Sequence[str], rows: int) -> "pa.Table":
     """Read some columns of an open file that should have this schema and number of rows."""
     table = file.read(columns=columns)
     table.validate()
-    if not file.schema_arrow.equals(schema) or table.num_rows != rows:
-        raise ValueError("it has other columns or rows")
+    if not file.schema_arrow.equals(schema, check_metadata=bool(schema.metadata)) or table.num_rows != rows:
+        raise ValueError("it has other columns, rows or metadata")
     return table
 
 

@@ -77,6 +77,16 @@ def test_a_damaged_file_of_scores_is_refused_in_one_line(left, trained, tmp_path
     assert catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts).scored == 63
 
 
+@pytest.mark.parametrize("metadata", [None, {"catsdogs": '{"classes": ["dog", "cat"], "head": "0"}'}])
+def test_scores_of_other_classes_or_of_nobody_are_refused(metadata, trained, tmp_path):
+    rows, artifacts = trained
+    catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts)
+    path = min((tmp_path / "scores").iterdir())
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    with pytest.raises(CatsDogsError, match="is damaged: it has other columns, rows or metadata"):
+        catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts)
+
+
 def test_scores_in_a_folder_of_the_rows_do_not_spoil_these(trained, tmp_path):
     rows, artifacts = shutil.copytree(trained[0], tmp_path / "rows"), trained[1]
     for scored in (599, 0):

@@ -170,6 +170,12 @@ def spoil(folder, kind):
         pq.write_table(pa.table({"x": [1]}), folder / "x.parquet")
     elif kind == "renamed":
         pq.write_table(pa.table({"x": [1]}), path)
+    elif kind == "without metadata":
+        pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
+    elif kind == "of a broken seal":
+        table = pq.read_table(path)
+        metadata = table.schema.metadata[b"catsdogs"].replace(b'"float32"', b'"float16"')
+        pq.write_table(table.replace_schema_metadata({"catsdogs": metadata}), path)
     elif kind == "a column less":
         pq.write_table(pq.read_table(path).drop_columns("label"), path)
     elif kind == "of another backbone":
@@ -187,13 +193,15 @@ SPOILT = {
     "truncated": "is damaged: ",
     "flipped": "is damaged: ",
     "of unknown integers": "is damaged: Integers with more than 64 bits not implemented. Remove this file",
-    "of 7 rows in a group": "is damaged: it has other columns or rows",
+    "of 7 rows in a group": "is damaged: it has other columns, rows or metadata",
     "missing": "lacks the rows of 64 of 260 images. Run catsdogs extract DATA with this --parquet",
     "foreign": "x.parquet has rows of other images, another provenance or another program",
     "renamed": "is damaged: it has no provenance. Remove this file, and run catsdogs extract",
-    "a column less": "is damaged: it has other columns or rows",
+    "without metadata": "is damaged: it has no provenance. Remove this file",
+    "of a broken seal": "is damaged: it has no provenance. Remove this file",
+    "a column less": "is damaged: it has other columns, rows or metadata",
     "of another backbone": "has rows computed by made up (11111111, float32, numpy, view 224, made up), the first",
-    "a row less": "is damaged: it has other columns or rows",
+    "a row less": "is damaged: it has other columns, rows or metadata",
     "empty": "has no features. Run catsdogs extract DATA with this --parquet",
 }
 
@@ -203,6 +211,16 @@ def test_a_folder_that_is_spoilt_is_one_line(kind, finding, whole, tmp_path, wri
     folder = write_folder(tmp_path, files_of(whole[0]))
     spoil(folder, kind)
     assert finding in error_of(lambda: [*FeatureFiles(folder).tables()])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SPOILT if kind not in ("flipped", "missing", "empty")])
+def test_what_later_commands_would_refuse_is_refused_by_the_same_command(kind, whole, data, tiny_backbone, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "rows")
+    spoil(folder, kind)
+    before, options = files_of(folder), {"artifacts": tmp_path / "a", "weights": str(tiny_backbone)}
+    finding, *_ = SPOILT[kind].split(". ")
+    assert finding in error_of(lambda: catsdogs.extract(data, **options, parquet=folder))
+    assert files_of(folder) == before
 
 
 def test_the_notes_of_a_cache_are_not_those_of_rows_in_parquet(whole, data, tiny_backbone, tmp_path, write_folder):
