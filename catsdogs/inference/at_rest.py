@@ -91,15 +91,15 @@ def write_missing(
     Raises
     ------
     CatsDogsError
-        As for `write` and `RangeFiles`, or files have been written elsewhere.
+        As for `write` and `RangeFiles`, or files were written elsewhere or have been removed.
     """
     there, *_ = folder.find(key)
     missing = [positions for positions in file_ranges(images) if positions not in there]
     if missing:
         write(missing)
     if lost := {*missing} - folder.find(key)[0].keys():
-        message = f"{folder.display_path} lacks {len(lost):,} of the files that workers have written into theirs"
-        raise CatsDogsError(message, "Give --parquet a folder that all machines share, or a URI")
+        message = f"{folder.display_path} lacks {len(lost):,} of the files that this run has just written"
+        raise CatsDogsError(message, "Give a folder that all machines share and nothing is removed from, or a URI")
     folder.remove_unfinished()
     written, unreadable = sum(map(len, missing)), dict[str, dict[str, str]]()
     for positions, rows in folder.unreadable(key, schema).items():

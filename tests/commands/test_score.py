@@ -87,6 +87,18 @@ def test_scores_of_other_classes_or_of_nobody_are_refused(metadata, trained, tmp
         catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts)
 
 
+def test_scores_that_somebody_removes_at_once_are_told_without_workers(trained, tmp_path):
+    rows, artifacts = trained
+
+    def remove(step, done, total):
+        min((tmp_path / "scores").iterdir()).unlink()
+
+    with pytest.raises(CatsDogsError) as caught:
+        catsdogs.score(rows, tmp_path / "scores", artifacts=artifacts, progress=remove)
+    assert "lacks 10 of the files that this run has just written. Give a folder" in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("worker", "--parquet"))
+
+
 def test_scores_in_a_folder_of_the_rows_do_not_spoil_these(trained, tmp_path):
     rows, artifacts = shutil.copytree(trained[0], tmp_path / "rows"), trained[1]
     for scored in (599, 0):

@@ -22,7 +22,7 @@ from catsdogs.backbone import Weights
 from catsdogs.cache import parquet
 from catsdogs.cache.parquet import FeatureFiles, RangeFiles, file_ranges
 from catsdogs.cli.summaries import extraction_lines
-from catsdogs.inference.at_rest import ParquetWorker
+from catsdogs.inference.at_rest import ParquetWorker, compute_to_parquet
 from catsdogs.inference.plan import ComputeOptions, resolve
 from catsdogs.inference.ranges import RangeJob
 from catsdogs.sources import Source
@@ -277,6 +277,18 @@ def test_a_machine_without_the_folder_of_the_artifacts_may_write_parquet(data, t
         (result,) = worker.exchange([range(64, 128)])
     assert result.positions == range(64, 128)
     assert [*RangeFiles(job.parquet).find()[0]] == [range(64, 128)]
+
+
+def test_files_that_workers_write_where_this_process_finds_none_are_told(data, tiny_backbone, tmp_path):
+    plan = resolve(tmp_path / "elsewhere", None, weights=Weights(str(tiny_backbone)), compute=ComputeOptions())
+    with Source(data) as source:
+        job = RangeJob(str(data), source.classes, source.listing, plan, parquet=str(tmp_path / "rows"))
+        worker = ParquetWorker(replace(job, parquet=str(tmp_path / "theirs")), (0, 1))
+        provenance = worker.prepare().provenance
+        pool = mock.Mock(provenance=lambda: provenance, compute=lambda _, ranges, progress: worker.exchange(ranges[:1]))
+        message = error_of(lambda: compute_to_parquet(job, source, pool))
+    assert "lacks 5 of the files that this run has just written. Give a folder that all machines share" in message
+    assert list(RangeFiles(str(tmp_path / "theirs")).find()[0]) == [range(64)]
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
