@@ -144,16 +144,19 @@ def _with_plain_splits(images: dict[int, Parts], wanted: Set[str]) -> dict[int, 
 
     `wanted` are the keys of classes: folders of these names are left as they are.
     """
-    inside, plain = defaultdict[Parts, dict[str, str]](dict), dict[Parts, str]()
-    for folder in {parts[:depth] for parts in images.values() for depth in range(1, len(parts))}:
-        inside[folder[:-1]][class_key(folder[-1])] = folder[-1]
-    for parents, names in [*inside.items()]:
-        found = {name: split_and_subject(name) for name in names.values()}
+    inside, plain = defaultdict[Parts, set[str]](set), dict[Parts, str]()
+    for folder in {parts[:-1] for parts in images.values()}:
+        for depth, name in enumerate(folder):
+            inside[folder[:depth]].add(name)
+    for parents, names in [(parents, names) for parents, names in inside.items() if 2 <= len(names) <= 3]:
+        found = {name: split_and_subject(name) for name in names}
         splits, subjects = map(set, zip(*found.values(), strict=True))
-        classes = {frozenset(inside.get((*parents, name), ())) for name in found}
-        alike = len(found) == len(splits) > 1 == len(subjects) == len(classes) < min(map(len, classes))
-        if alike and not {None, "train"} <= splits and not (wanted and wanted <= names.keys()):
+        classes = {frozenset(map(class_key, inside.get((*parents, name), ()))) for name in names}
+        alike = len(names) == len(splits) > 1 == len(subjects) == len(classes) < min(map(len, classes))
+        if alike and not {None, "train"} <= splits and not (wanted and wanted <= set(map(class_key, names))):
             plain |= {(*parents, name): split or "train" for name, (split, _) in found.items()}
+    if not plain:
+        return images
     return {p: tuple(plain.get(parts[: n + 1], name) for n, name in enumerate(parts)) for p, parts in images.items()}
 
 
