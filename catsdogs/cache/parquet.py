@@ -326,6 +326,9 @@ def open_parquet(file: StoredFile, hint: str) -> "Iterator[pq.ParquetFile]":
 
 def _read_manifest(file: "pq.ParquetFile", path: str, first: Manifest | None) -> Manifest:
     """Return the manifest of an open file of features, which must say the same as that of the first file, if any."""
+    if "probability" in file.schema_arrow.names:
+        hint = "Give the folder that catsdogs extract wrote with --parquet"
+        raise CatsDogsError(f"{path} has probabilities, and no features", hint)
     content = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
     if not isinstance(content, dict) or content.get("format") != FORMAT or not unseal(content):
         raise ValueError("it has no provenance")

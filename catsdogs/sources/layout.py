@@ -100,9 +100,15 @@ def read_layout(
     wanted = "train" if "train" in splits.values() else None
     training = [images[p] for p, split in splits.items() if split == wanted]
     folders, strays = _find_class_folders(training, keys_given)
+    above, below = _crossed(training, folders)
+    if default_classes and set(map(class_key, below)) == keys_given:
+        folders = below
     chosen = classes or choose_classes(folders, display_path, default_classes=default_classes)
     rules.append("classes as given" if classes else _class_rule(folders, chosen))
-    rules += [] if keys_given or chosen == CLASSES else _other_choice(training, chosen)
+    for names, how in ((above, "are in"), (below, "have")):
+        if names and chosen not in (classes, default_classes, CLASSES):
+            named = " and ".join(names) if len(names) == 2 else f"{names[0]}, {names[1]} and {len(names) - 2:,} more"
+            rules.append(f"both {how} {named}: --classes {names[0]},{names[1]} if these are the classes")
     keys, others = _keys(chosen), _other_folders(chosen, folders, strays)
     for position in list(splits) if others else ():
         parts = images[position]
@@ -132,7 +138,7 @@ def read_all(paths: Sequence[Parts], display_path: str, *, default_classes: Clas
         if not images:
             raise
     else:
-        if len(layout.images) == len(images):
+        if len(layout.images) == len(images) and layout.classes == default_classes:
             return layout
     placed = [Placed(position, "test", -1, -1, _name_of(parts, "")) for position, parts in images.items()]
     skipped = {position: reason for position, parts in enumerate(paths) if (reason := skip_reason(parts))}
@@ -140,24 +146,27 @@ def read_all(paths: Sequence[Parts], display_path: str, *, default_classes: Clas
 
 
 def _with_plain_splits(images: dict[int, Parts], wanted: Set[str]) -> dict[int, Parts]:
-    """Name folders by their splits where only these tell them apart: bees/ and bees-test/, with equal folders in them.
+    """Name folders by their splits where only these tell them apart: pets/ and pets-test/ become train/ and test/.
 
-    `wanted` are the keys of classes: folders of these names are left as they are.
+    These are all folders at the first level at which paths differ. The training split may have no name, if all hold
+    folders of the same names. `wanted` are the keys of classes: folders of these names are left as they are.
     """
-    inside, plain = defaultdict[Parts, set[str]](set), dict[Parts, str]()
-    for folder in {parts[:-1] for parts in images.values()}:
-        for depth, name in enumerate(folder):
-            inside[folder[:depth]].add(name)
-    for parents, names in [(parents, names) for parents, names in inside.items() if 2 <= len(names) <= 3]:
-        found = {name: split_and_subject(name) for name in names}
-        splits, subjects = map(set, zip(*found.values(), strict=True))
-        classes = {frozenset(map(class_key, inside.get((*parents, name), ()))) for name in names}
-        alike = len(names) == len(splits) > 1 == len(subjects) == len(classes) < min(map(len, classes))
-        if alike and not {None, "train"} <= splits and not (wanted and wanted <= set(map(class_key, names))):
-            plain |= {(*parents, name): split or "train" for name, (split, _) in found.items()}
-    if not plain:
+    folders = {parts[:-1] for parts in images.values()}
+    first, last = min(folders), max(folders)
+    depth = next((n for n, (name, other) in enumerate(zip(first, last, strict=False)) if name != other), len(first))
+    if any(len(folder) == depth for folder in folders):
         return images
-    return {p: tuple(plain.get(parts[: n + 1], name) for n, name in enumerate(parts)) for p, parts in images.items()}
+    inside = defaultdict[str, set[str]](set)
+    for folder in folders:
+        inside[folder[depth]] |= set(map(class_key, folder[depth + 1 : depth + 2]))
+    found = {name: split_and_subject(name) for name in inside}
+    splits, subjects = map(set, zip(*found.values(), strict=True))
+    told_apart = len(found) == len(splits) > 1 == len(subjects) and ("train" in splits) != (None in splits)
+    alike = len({frozenset(names) for names in inside.values()}) == 1 < min(map(len, inside.values()))
+    if not told_apart or not (alike or "train" in splits) or (wanted and wanted <= set(map(class_key, found))):
+        return images
+    plain = {name: split or "train" for name, (split, _) in found.items()}
+    return {p: (*parts[:depth], plain[parts[depth]], *parts[depth + 1 :]) for p, parts in images.items()}
 
 
 def _read_splits(
@@ -285,11 +294,19 @@ def _classes_below(folders: Collection[Parts], depth: int) -> tuple[str, ...]:
     return _in_natural_order(spelled.values()) if crossed else ()
 
 
-def _other_choice(paths: Sequence[Parts], chosen: Classes) -> list[str]:
-    """Return what to say where both class folders have the same two folders, which may be the classes as well."""
-    depths = {_label_of(parts, _keys(chosen))[1] for parts in paths}
-    below = _classes_below([parts[:-1] for parts in paths], *depths) if len(depths) == 1 else ()
-    return [f"both have {' and '.join(below)}: --classes {','.join(below)} if these are the classes"] if below else []
+def _crossed(paths: Sequence[Parts], found: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return other folders that may be the classes: those above the two that were found, and the two below them."""
+    if len(found) != 2:
+        return (), ()
+    keys = _keys((found[0], found[1]))
+    depths = {_label_of(parts, keys)[1] for parts in paths} - {-1}
+    if len(depths) != 1:
+        return (), ()
+    (depth,) = depths
+    folders = [parts[:-1] for parts in paths if _label_of(parts, keys)[1] == depth]
+    above = _classes_below(folders, depth - 1) if depth > 0 else ()
+    uppers = _in_natural_order({folder[depth - 1] for folder in folders}) if above else ()
+    return uppers if len(uppers) > 1 else (), _classes_below(folders, depth)
 
 
 def _in_natural_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -37,6 +37,10 @@ _SYSTEM = frozenset((
 a full stop are hidden, and folders whose names begin with an at sign belong to network storage (``@eaDir``)."""
 
 
+_MAX_DEPTH = 100
+"""Folders that a file may be in. A name in a zip of some kilobytes can have thousands, and all parents are kept."""
+
+
 def is_image(name: str) -> bool:
     """Whether a file of this name counts as an image."""
     return name.lower().endswith(SUFFIXES)
@@ -75,6 +79,8 @@ def is_system(parts: Sequence[str]) -> bool:
 
 def skip_reason(parts: Sequence[str]) -> str | None:
     """Return why a file is skipped by its path alone, or None if it is an image."""
+    if len(parts) > _MAX_DEPTH:
+        return f"in more than {_MAX_DEPTH} folders"
     if is_system(parts):
         return "hidden, or left by the operating system"
     if is_image(parts[-1]):
@@ -124,7 +130,8 @@ def archives_to_read(paths: Iterable[Sequence[str]], folders: Set[tuple[str, ...
 
 def folders_with_parents(folders: Iterable[Sequence[str]]) -> set[tuple[str, ...]]:
     """Return the paths of folders, and of all folders that they are in, in lower case."""
-    return {tuple(part.lower() for part in path[:depth]) for path in folders for depth in range(1, len(path) + 1)}
+    few = [tuple(part.lower() for part in path) for path in folders if len(path) < _MAX_DEPTH]
+    return {path[:depth] for path in few for depth in range(1, len(path) + 1)}
 
 
 def composed(name: str) -> str:

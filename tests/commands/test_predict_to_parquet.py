@@ -93,16 +93,24 @@ def test_the_probabilities_and_reasons_are_those_of_predict(whole, data, how):
         assert (row["probability"], row["reason"]) == (pytest.approx(each.probability, abs=1e-9), each.reason)
 
 
-@pytest.mark.parametrize("third", ["2026", "owl", "new/owl"])
-def test_every_image_has_a_probability_whatever_its_folder(how, draw, encode, write_folder, tmp_path, third):
-    folders = {"2026": ("2024", "2025"), "owl": ("cat", "dog"), "new/owl": ("train/cat", "train/dog")}[third]
-    files = {f"{folder}/{n}.png": encode(draw(n, (64, 48))) for folder in (*folders, third) for n in range(2)}
+@pytest.mark.parametrize(
+    "folders",
+    [("2024", "2025", "2026"), ("cat", "dog", "owl"), ("train/cat", "train/dog", "new/owl"), ("ants", "bees")],
+)
+def test_every_image_has_a_probability_whatever_its_folder(how, draw, encode, write_folder, tmp_path, folders):
+    files = {f"{folder}/{n}.png": encode(draw(n, (64, 48))) for folder in folders for n in range(2)}
     data = write_folder(tmp_path / "data", files | {"notes.txt": b""})
     done = catsdogs.predict_to_parquet(data, tmp_path / "out", **how)
-    assert (done.images, done.scored) == (6, 6)
+    assert (done.images, done.scored) == (len(files), len(files))
+    assert done.scan.classes == ("cat", "dog")
     rows = pq.read_table(tmp_path / "out").to_pylist()
     ids = {"/".join(name.removesuffix(".png").split("/")[-2:]) for name in files}
     assert {(row["id"], row["split"]) for row in rows} == {(id_, "test") for id_ in ids}
+
+
+def test_probabilities_are_no_features(whole, how):
+    message = error_of(lambda: catsdogs.score(whole[0], whole[0].parent / "again", artifacts=how["artifacts"]))
+    assert "has probabilities, and no features. Give the folder that catsdogs extract wrote with --parquet" in message
 
 
 def test_a_run_that_fails_goes_on_and_computes_no_image_again(whole, data, how, tmp_path):

@@ -8,7 +8,7 @@ from catsdogs.errors import CatsDogsError
 from catsdogs.sources.classes import CLASSES
 from catsdogs.sources.ids import MAX_NAME, assign_ids
 from catsdogs.sources.layout import read_layout
-from catsdogs.sources.names import SUFFIXES
+from catsdogs.sources.names import SUFFIXES, folders_with_parents
 
 
 def laid_out(*paths, **options):
@@ -98,6 +98,13 @@ def test_all_image_suffixes_are_accepted_in_any_case(suffix):
 def test_hidden_files_and_files_that_are_not_images_are_skipped(path):
     found, skipped = placed(path, "cat.0.jpg", "dog.0.jpg")
     assert (sorted(found), skipped) == (["cat.0.jpg", "dog.0.jpg"], 1)
+
+
+def test_what_is_in_too_many_folders_is_skipped_and_takes_no_memory():
+    deep = "d/" * 100_000
+    layout = laid_out("cat.1.jpg", "dog.2.jpg", f"{deep}cat.3.jpg")
+    assert layout.skipped == {2: "in more than 100 folders"}
+    assert folders_with_parents([("A", "b"), tuple(deep.split("/"))]) == {("a",), ("a", "b")}
 
 
 def test_files_beside_train_and_test_are_skipped():
@@ -273,18 +280,33 @@ def test_two_class_folders_of_the_training_part_are_the_classes(paths, classes):
 
 
 @pytest.mark.parametrize(
-    ("more", "classes", "named"),
+    ("more", "options", "named"),
     [
-        ("warm/ants/2.jpg", None, True),
-        ("warm/ants/2.jpg", ("ants", "bees"), False),
-        ("warm/wasps/2.jpg", None, False),
-        ("warm/2.jpg", None, False),
+        ("warm/ants/2.jpg", {}, True),
+        ("docs/2.jpg", {}, True),
+        ("warm/ants/2.jpg", {"classes": ("ants", "bees")}, False),
+        ("warm/ants/2.jpg", {"default_classes": ("cold", "warm")}, False),
+        ("warm/wasps/2.jpg", {}, False),
+        ("warm/2.jpg", {}, False),
     ],
 )
-def test_where_both_class_folders_have_the_same_two_folders_these_are_named(more, classes, named):
-    paths = [f"{site}/{name}/1.jpg" for site in ("warm", "cold") for name in ("ants", "bees")]
-    rules = laid_out(*paths, more, classes=classes).rules
+def test_where_both_class_folders_have_the_same_two_folders_these_are_named(more, options, named):
+    paths = [f"{site}/{name}/{n}.jpg" for site in ("warm", "cold") for name in ("ants", "bees") for n in "01"]
+    rules = laid_out(*paths, more, **options).rules
     assert ("both have ants and bees: --classes ants,bees if these are the classes" in rules) == named
+
+
+@pytest.mark.parametrize("folds", ["12", "123"])
+def test_of_folds_the_classes_of_the_cache_are_those_within(folds):
+    paths = [f"fold{fold}/{name}/{n}.jpg" for fold in folds for name in ("ants", "bees") for n in range(10)]
+    assert laid_out(*paths, default_classes=("bees", "ants")).classes == ("bees", "ants")
+
+
+def test_of_three_numbered_folders_the_summary_names_those_above_the_classes():
+    paths = [f"grade{grade}/{side}/1.jpg" for grade in range(4) for side in ("left", "right")]
+    layout = laid_out(*paths)
+    assert layout.classes == ("left", "right")
+    assert layout.rules[-1] == "both are in grade0, grade1 and 2 more: --classes grade0,grade1 if these are the classes"
 
 
 @pytest.mark.parametrize("copy", ["photos", "photos/more", "ants2"])
@@ -371,6 +393,19 @@ def test_folders_that_differ_otherwise_are_no_splits(folders):
         layouts.append(laid_out(*paths))
     for layout in layouts:
         assert [p.split for p in layout.images] == ["train"] * 4
+
+
+def test_only_folders_that_have_all_images_are_splits_by_their_names():
+    paths = [f"{kind}/{place}/{view}/1.jpg" for kind in ("ill", "well") for place in ("ct", "ct-test") for view in "xy"]
+    assert {p.split for p in laid_out(*paths).images} == {"train"}
+    assert laid_out(*paths).classes == ("ill", "well")
+    old = [f"{folder}{kind}/1.jpg" for folder in ("", "old/pets/", "old/pets_test/") for kind in ("cats", "dogs")]
+    assert [p.split for p in laid_out(*old).images] == ["train"] * 6
+
+
+def test_a_split_without_labels_is_one_beside_a_named_training_split():
+    layout = laid_out("pets_train/ants/1.jpg", "pets_train/bees/1.jpg", "pets_test/1.jpg")
+    assert [(p.split, p.label) for p in layout.images] == [("train", 0), ("train", 1), ("test", -1)]
 
 
 def test_folders_of_images_that_differ_by_the_name_of_a_split_are_classes():
