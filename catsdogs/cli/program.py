@@ -23,8 +23,8 @@ from .console import show_error
 _MAX_BYTES = 1 << 16
 """Of the libraries' output, the last part that is shown after an unexpected error."""
 
-_NUMBERS = {"int": "a whole number", "float": "a number"}
-"""What an option needs, by the first part of the type of Pydantic's errors."""
+_NUMBERS = {"a valid int": "a whole number", "a valid float": "a number"}
+"""What an option needs, by Typer's words for it."""
 
 _EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C (128 + SIGINT)."""
@@ -125,11 +125,9 @@ def _fail(error: CatsDogsError) -> None:
 
 def _fail_usage(error: TyperException) -> None:
     """Report Typer's own errors like all others."""
-    message = error.format_message().replace("Value error, ", "").replace("(s) ", "s ")
-    for found in getattr(error.__cause__, "errors", list)():  # of Pydantic
-        if number := _NUMBERS.get(found["type"].partition("_")[0]):
-            message = message.replace(found["msg"], f"{found['input']!a} is not {number}")
-    message = " ".join(message.split())
+    message = " ".join(error.format_message().replace("(s) ", "s ").split())
+    for theirs, number in _NUMBERS.items():
+        message = message.replace(f" is not {theirs}", f" is not {number}")
     context = getattr(error, "ctx", None)
     sentence = message[:1].lower() + message[1:] + ("" if message.endswith((".", "?")) else ".")
     show_error(f"{sentence} See {context.command_path if context else 'catsdogs'} --help.")
