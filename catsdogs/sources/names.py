@@ -79,7 +79,7 @@ def is_system(parts: Sequence[str]) -> bool:
 
 def skip_reason(parts: Sequence[str]) -> str | None:
     """Return why a file is skipped by its path alone, or None if it is an image."""
-    if len(parts) > _MAX_DEPTH:
+    if len(parts) - 1 > _MAX_DEPTH:
         return f"in more than {_MAX_DEPTH} folders"
     if is_system(parts):
         return "hidden, or left by the operating system"
@@ -130,7 +130,7 @@ def archives_to_read(paths: Iterable[Sequence[str]], folders: Set[tuple[str, ...
 
 def folders_with_parents(folders: Iterable[Sequence[str]]) -> set[tuple[str, ...]]:
     """Return the paths of folders, and of all folders that they are in, in lower case."""
-    few = [tuple(part.lower() for part in path) for path in folders if len(path) < _MAX_DEPTH]
+    few = [tuple(part.lower() for part in path) for path in folders if len(path) <= _MAX_DEPTH]
     return {path[:depth] for path in few for depth in range(1, len(path) + 1)}
 
 
