@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from unittest import mock
 
 import pytest
+from support.at_rest import error_of
 from support.backbone import write_backbone
 from support.cluster import LOGGED_FILES, extract_on_ray, noted
 from support.head import save_head
@@ -61,13 +62,6 @@ def whole(tmp_path_factory, data, how):
 
 def files_of(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def error_of(call):
-    with pytest.raises(CatsDogsError) as caught:
-        call()
-    assert str(caught.value).count("\n") == 0
-    return str(caught.value)
 
 
 def test_the_files_are_those_of_extract_and_score_byte_for_byte(whole, data, how, tmp_path):

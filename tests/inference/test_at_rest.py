@@ -12,11 +12,11 @@ import pytest
 from support.cluster import LOGGED_FILES, extract_on_ray, noted
 
 import catsdogs
-from catsdogs import CatsDogsError, OptionError
+from catsdogs import OptionError
 
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
 
-from support.at_rest import PROVENANCE, write_rows
+from support.at_rest import PROVENANCE, error_of, write_rows
 
 from catsdogs.backbone import Weights
 from catsdogs.cache import parquet
@@ -49,13 +49,6 @@ def whole(tmp_path_factory, data, tiny_backbone):
 
 def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def error_of(call):
-    with pytest.raises(CatsDogsError) as caught:
-        call()
-    assert str(caught.value).count("\n") == 0
-    return str(caught.value)
 
 
 def test_the_rows_are_those_of_the_cache_with_copies_and_reasons(whole, data, tiny_backbone, tmp_path):

@@ -1,11 +1,22 @@
 """Rows in Parquet that were made up: learnable, with unreadable and unlabelled images, copies, and a test split."""
 
 import numpy as np
+import pytest
 
+from catsdogs import CatsDogsError
 from catsdogs.backbone import N_FEATURES
 from catsdogs.cache import Manifest, Provenance, digest
 from catsdogs.cache.parquet import FeatureTable, RangeFiles, file_ranges
 from catsdogs.images.facts import FACTS
+
+
+def error_of(call):
+    """Return the error that is raised, which must be one line."""
+    with pytest.raises(CatsDogsError) as caught:
+        call()
+    assert str(caught.value).count("\n") == 0
+    return str(caught.value)
+
 
 PROVENANCE = Provenance("made up", "0" * 64, "made up", "made up", "float32", "numpy")
 
