@@ -6,7 +6,7 @@ what the rows are: a listing of the names shows what is there, and the same rang
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -129,22 +129,24 @@ class RangeFiles:
             hint = "Check the disk; finished work is kept"
             raise CatsDogsError(f"{path} cannot be written ({error.strerror})", hint) from error
 
-    def unreadable(self, key: str, schema: "pa.Schema") -> dict[range, list[tuple[str, str, str]]]:
-        """Check the files, but for their features; return split, id and reason of the unreadable images in each.
+    @staticmethod
+    def unreadable(files: Mapping[range, StoredFile], schema: "pa.Schema") -> dict[range, list[tuple[str, str, str]]]:
+        """Check files, but for their features; return split, id and reason of the unreadable images in each.
 
         Parameters
         ----------
-        key : str
+        files : dict of range to StoredFile
+            As `find` returns them.
         schema : pyarrow.Schema
             Of the files, with the columns split, id and reason, and without metadata if they have features.
 
         Raises
         ------
         CatsDogsError
-            As for `find`, or a file cannot be read, is damaged, or has other columns, rows or metadata.
+            A file cannot be read, is damaged, or has other columns, rows or metadata.
         """
         names, found, made = [name for name in schema.names if not name.startswith("features_")], {}, None
-        for positions, file in self.find(key)[0].items():
+        for positions, file in files.items():
             with open_parquet(file, _RERUN) as opened:
                 if not schema.metadata:  # features, of which each file has its own manifest
                     made = _read_manifest(opened, file.display_path, made)

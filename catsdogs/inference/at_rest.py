@@ -95,14 +95,16 @@ def write_missing(
     """
     there, *_ = folder.find(key)
     missing = [positions for positions in file_ranges(images) if positions not in there]
+    found = there
     if missing:
         write(missing)
-    if lost := {*missing} - folder.find(key)[0].keys():
+        found, *_ = folder.find(key)
+    if lost := {*missing} - found.keys():
         message = f"{folder.display_path} lacks {len(lost):,} of the files that this run has just written"
         raise CatsDogsError(message, "Give a folder that all machines share and nothing is removed from, or a URI")
     folder.remove_unfinished()
     written, unreadable = sum(map(len, missing)), dict[str, dict[str, str]]()
-    for positions, rows in folder.unreadable(key, schema).items():
+    for positions, rows in folder.unreadable(found, schema).items():
         written -= 0 if positions in there else len(rows)
         for split, image, reason in rows:
             unreadable.setdefault(split, {})[image] = reason

@@ -131,7 +131,8 @@ def read_layout(
 
 def read_all(paths: Sequence[Parts], display_path: str, *, default_classes: Classes | None = None) -> Layout:
     """Return what `read_layout` does, unless it refuses or skips an image: then all images, without labels."""
-    images = {position: parts for position, parts in enumerate(paths) if not skip_reason(parts)}
+    skipped = {position: reason for position, parts in enumerate(paths) if (reason := skip_reason(parts))}
+    images = {position: parts for position, parts in enumerate(paths) if position not in skipped}
     try:
         layout = read_layout(paths, display_path, default_classes=default_classes)
     except CatsDogsError:
@@ -141,7 +142,6 @@ def read_all(paths: Sequence[Parts], display_path: str, *, default_classes: Clas
         if len(layout.images) == len(images) and layout.classes == default_classes:
             return layout
     placed = [Placed(position, "test", -1, -1, _name_of(parts, "")) for position, parts in images.items()]
-    skipped = {position: reason for position, parts in enumerate(paths) if (reason := skip_reason(parts))}
     return Layout(default_classes or CLASSES, placed, skipped, ["all images, without labels"])
 
 
@@ -299,11 +299,11 @@ def _crossed(paths: Sequence[Parts], found: tuple[str, ...]) -> tuple[tuple[str,
     if len(found) != 2:
         return (), ()
     keys = _keys((found[0], found[1]))
-    depths = {_label_of(parts, keys)[1] for parts in paths} - {-1}
+    labelled = [(parts[:-1], depth) for parts in paths if (depth := _label_of(parts, keys)[1]) >= 0]
+    depths = {depth for _, depth in labelled}
     if len(depths) != 1:
         return (), ()
-    (depth,) = depths
-    folders = [parts[:-1] for parts in paths if _label_of(parts, keys)[1] == depth]
+    (depth,), folders = depths, [folder for folder, _ in labelled]
     above = _classes_below(folders, depth - 1) if depth > 0 else ()
     uppers = _in_natural_order({folder[depth - 1] for folder in folders}) if above else ()
     return uppers if len(uppers) > 1 else (), _classes_below(folders, depth)
